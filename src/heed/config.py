@@ -1,0 +1,312 @@
+"""The typed configuration of a run: five sections, from YAML and flags.
+
+One definition serves four purposes: the command-line flags (`--model.n-layers 6`), the YAML file, the resolved
+`config.yaml` in a run folder, and the JSON schema that editors use. Values are layered, later ones win:
+
+    defaults  <  preset (model.preset)  <  YAML file  <  command-line flags
+
+Unknown keys are refused, and every problem of a file is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from heed.errors import ConfigError, did_you_mean
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Where the text comes from and how it is cut into training examples."""
+
+    source: str = "python-reference"
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`)."""
+    validation: str | None = None
+    """A separate source for validation; when absent, a part of the documents is held out."""
+    test: str | None = None
+    """A separate source for the test split; when absent, `test_fraction` decides."""
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the documents (or of a single document's end) held out for validation."""
+    test_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the documents held out for the test."""
+    column: str = "text"
+    """The column (CSV, Parquet) or key (JSON lines) that holds the text."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+    separator: str | None = None
+    """A string that separates documents inside a text file, such as '<|endoftext|>'."""
+    layout: Literal["packed", "padded"] = "packed"
+    """packed: windows cut from the joined documents. padded: one sequence a document, cut and padded to the context."""
+    cross_documents: bool = True
+    """Whether a packed window may run over the end of a document into the next one."""
+    cache: str | None = None
+    """Folder for token files; default: .heed/ beside the runs."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that tokenise; 0 takes one for each core."""
+
+
+class TokenizerConfig(Section):
+    """How text becomes token ids."""
+
+    kind: Literal["bpe", "char", "word"] = "bpe"
+    """bpe: byte-level byte-pair encoding. char: one token a character. word: one token a whitespace-separated word."""
+    vocab_size: int = Field(default=4096, ge=2)
+    """Number of tokens, special ones included; for char and word the largest number that is kept."""
+    pattern: Literal["gpt2", "gpt4"] = "gpt2"
+    """How BPE splits text into pieces before it merges."""
+    file: str | None = None
+    """Use this tokenizer.json (or the tokenizer of this run folder) and train none."""
+
+
+class AttentionConfig(Section):
+    """Which attention mechanism, and by which path it is computed."""
+
+    mechanism: str = "softmax"
+    """A name out of `heed list attention`."""
+    path: Literal["auto", "fused", "reference"] = "auto"
+    """auto and fused: torch's scaled_dot_product_attention. reference: the equations in attention/steps.py, step by step."""
+
+
+class ModelConfig(Section):
+    """The model: a family and its dimensions."""
+
+    kind: Literal["gpt"] = "gpt"
+    """The family of models."""
+    preset: str | None = None
+    """Start from a named shape (see `heed list presets`); settings given beside it win."""
+    n_layers: int = Field(default=4, ge=1)
+    """Number of blocks."""
+    n_heads: int = Field(default=4, ge=1)
+    """Number of query heads; must divide d_model."""
+    n_kv_heads: int | None = Field(default=None, ge=1)
+    """Number of key/value heads (grouped-query attention); default: n_heads."""
+    d_model: int = Field(default=128, ge=1)
+    """Width of the residual stream."""
+    d_hidden: int | None = Field(default=None, ge=1)
+    """Width of the feed-forward layer; default: 4 d_model (SwiGLU: 8/3 d_model, rounded up to a multiple of 8)."""
+    context: int = Field(default=128, ge=1)
+    """Longest sequence, in tokens."""
+    norm: Literal["layer", "rms"] = "layer"
+    """LayerNorm or RMSNorm."""
+    norm_order: Literal["pre", "post"] = "pre"
+    """pre: x + f(norm(x)). post: norm(x + f(x))."""
+    norm_epsilon: float = Field(default=1e-5, gt=0)
+    """Added to the variance before the square root."""
+    positions: Literal["learned", "rotary", "none"] = "learned"
+    """How the model knows the order of its tokens."""
+    rotary_base: float = Field(default=10_000.0, gt=0)
+    """Base of the rotary wavelengths."""
+    activation: Literal["gelu", "gelu-tanh", "relu", "relu2", "swiglu"] = "gelu"
+    """Nonlinearity of the feed-forward layer."""
+    qk_norm: bool = False
+    """Normalise queries and keys per head (RMS) before they meet."""
+    tied: bool = True
+    """Share the token embedding with the output head."""
+    bias: bool = True
+    """Biases in linear and normalisation layers."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on embeddings, attention weights and residual branches."""
+    init_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of the initial weights; residual projections are divided by sqrt(2 n_layers)."""
+    attention: AttentionConfig = AttentionConfig()
+    """The attention mechanism."""
+
+
+class TrainConfig(Section):
+    """One training run: how long, with what optimizer, and when to look up from it."""
+
+    steps: int = Field(default=1000, ge=1)
+    """Optimizer steps."""
+    batch_size: int | Literal["auto"] = 16
+    """Sequences in a step on one device; auto finds the largest that fits."""
+    accumulation: int = Field(default=1, ge=1)
+    """Forward and backward passes added up before a step; each takes `batch_size` sequences."""
+    optimizer: Literal["adamw", "adam", "sgd", "momentum", "adagrad", "muon"] = "adamw"
+    """muon: Muon on matrices, AdamW on everything else."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate."""
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    """Peak learning rate of the matrices under muon."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's decay of the mean of gradients; momentum of `momentum`."""
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    """Adam's decay of the mean of squared gradients."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled decay of matrices; vectors (biases, norms) are never decayed."""
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
+    """How the learning rate goes after the warm-up; wsd: warm-up, stable, then linear decay."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Steps over which the learning rate rises linearly from 0."""
+    decay_fraction: float = Field(default=0.2, gt=0, le=1)
+    """wsd only: the share of all steps in which the learning rate decays."""
+    final_fraction: float = Field(default=0.1, ge=0, le=1)
+    """The learning rate at the last step, as a share of the peak."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the whole gradient; None switches clipping off."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: autocast, weights stay fp32. auto: bf16 where the device computes it fast, else fp32."""
+    compile: bool = False
+    """Use torch.compile; heed says so and goes on without it where it fails."""
+    eval_every: int = Field(default=250, ge=1)
+    """Steps between evaluations on the validation split."""
+    eval_tokens: int | None = Field(default=None, ge=1)
+    """Evaluate on this many tokens during training (the final evaluation is always on the whole split); None: all."""
+    checkpoint_every: int = Field(default=250, ge=1)
+    """Steps between checkpoints."""
+    keep_last: int = Field(default=2, ge=1)
+    """Recent checkpoints to keep; the best one is kept besides."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many evaluations without a better validation loss; None: never."""
+
+
+class RunConfig(Section):
+    """Where the run is written and what it runs on."""
+
+    name: str | None = None
+    """Name of the run folder; default: made from the corpus, the model and a number."""
+    folder: str = "runs"
+    """Folder that holds the runs."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of every random stream."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes cuda, then mps, then cpu."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of torch on the CPU; None leaves torch's choice."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    """Where the text comes from."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """How text becomes token ids."""
+    model: ModelConfig = ModelConfig()
+    """The model."""
+    train: TrainConfig = TrainConfig()
+    """How it is trained."""
+    run: RunConfig = RunConfig()
+    """Where the run is written."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": dict(n_layers=4, n_heads=4, d_model=128, context=128),
+    "small": dict(n_layers=6, n_heads=6, d_model=384, context=256),
+    "gpt1": dict(n_layers=12, n_heads=12, d_model=768, context=512, norm_order="post", activation="gelu-tanh"),
+    "gpt2": dict(n_layers=12, n_heads=12, d_model=768, context=1024, activation="gelu-tanh"),
+    "gpt2-medium": dict(n_layers=24, n_heads=16, d_model=1024, context=1024, activation="gelu-tanh"),
+    "llama-style": dict(
+        n_layers=6, n_heads=6, d_model=384, context=512,
+        norm="rms", positions="rotary", activation="swiglu", bias=False, tied=False,
+    ),
+}  # fmt: skip
+"""Named shapes for `model.preset`; each lists what differs from the defaults."""
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML configuration as nested dictionaries.
+
+    Raises `ConfigError` when the file is missing, is no YAML, or is no mapping.
+    """
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise ConfigError(f"{file}{line} is not valid YAML: {getattr(error, 'problem', error)}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold sections (data, tokenizer, model, train, run), not a {type(content).__name__}")
+    return content
+
+
+def make_config(values: Mapping[str, Any]) -> Config:
+    """Check nested dictionaries and return the `Config`, with `model.preset` filled in beneath them.
+
+    Raises `ConfigError` that holds every problem at once, each a line such as
+    `model.n_layer: unknown setting, did you mean 'n_layers'?`.
+    """
+    values = dict(values)
+    problems: list[str] = []
+    model = values.get("model")
+    if isinstance(model, Mapping) and model.get("preset") is not None:
+        preset = model["preset"]
+        if preset in PRESETS:
+            values["model"] = {**PRESETS[preset], **model}
+        else:
+            problems.append(f"model.preset: unknown value {preset!r}, {did_you_mean(str(preset), PRESETS)}")
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(*problems, *(_explain(item) for item in error.errors())) from None
+    problems += contradictions(config)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def contradictions(config: Config) -> list[str]:
+    """Return what is wrong between settings that are each valid alone, one line a problem."""
+    data, tokenizer, model, train = config.data, config.tokenizer, config.model, config.train
+    problems: list[str] = []
+    if model.preset is not None and model.preset not in PRESETS:
+        problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
+    if model.d_model % model.n_heads:
+        problems.append(f"model.n_heads: {model.n_heads} heads do not divide model.d_model {model.d_model}")
+    if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
+        problems.append(f"model.n_kv_heads: {model.n_kv_heads} does not divide model.n_heads {model.n_heads}")
+    if model.positions == "rotary" and (model.d_model // model.n_heads) % 2:
+        problems.append(f"model.positions: rotary needs an even width per head, not {model.d_model // model.n_heads}")
+    if tokenizer.kind == "bpe" and tokenizer.file is None and tokenizer.vocab_size < 257:
+        problems.append("tokenizer.vocab_size: byte-level BPE needs at least 257 (256 bytes and the end-of-text token)")
+    if train.warmup_steps > train.steps:
+        problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
+    if data.validation_fraction + data.test_fraction >= 1:
+        problems.append("data.validation_fraction: with data.test_fraction it leaves nothing to train on")
+    if train.batch_size != "auto" and train.batch_size < 1:
+        problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
+    return problems
+
+
+def write_yaml(config: Config, path: str | Path) -> None:
+    """Write the resolved configuration: every default spelled out, sections in order."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _explain(item: Any) -> str:
+    """Turn one pydantic error into a line that names the setting and the remedy."""
+    keys = [str(part) for part in item["loc"]]
+    where = ".".join(keys)
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown setting, {did_you_mean(keys[-1], _siblings(keys[:-1]))}"
+    if item["type"] == "literal_error":
+        choices = [part.strip().strip("'") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: unknown value {item['input']!r}, {did_you_mean(str(item['input']), choices)}"
+    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+
+
+def _siblings(keys: list[str]) -> list[str]:
+    """Return the names of the settings in the section that `keys` lead to."""
+    section: Any = Config
+    for key in keys:
+        field = section.model_fields.get(key)
+        section = field.annotation if field is not None else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+    return list(section.model_fields)
