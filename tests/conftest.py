@@ -1,0 +1,20 @@
+"""What every test needs: one thread, warnings as errors, and the folder of real data."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two threads on two busy cores are many times slower
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets: $HEED_DATA, or shared/data beside the project."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("HEED_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: set HEED_DATA (looked in {folder})")
+    return folder
