@@ -1,1 +1,1 @@
-"""Room: report."""
+"""Room: numbers in, passports, figures, tables and pages out; plain data, no torch."""

@@ -1,0 +1,104 @@
+"""Numbers as people read them: each figure that a page or a terminal shows comes from one function here.
+
+Two families. `human_*` and `per_second` shorten a quantity so that it fits a progress line ("1.3 M", "2 min 05 s").
+`format_*` round a measured figure to what is meant by it: a loss to four decimals, a perplexity to four digits,
+because the next ones change with the seed. What is not a number (None, NaN, infinity) is shown, never hidden.
+"""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+"""Shown where there is no value."""
+NARROW = "\u202f"
+"""Narrow no-break space: between a number and its unit, and between groups of digits."""
+
+
+def human_bytes(n: float) -> str:
+    """Return bytes with a binary unit and three digits.
+
+    >>> human_bytes(512), human_bytes(1536), human_bytes(365 * 2**20)
+    ('512 B', '1.50 KiB', '365 MiB')
+    """
+    return _scaled(n, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def human_count(n: float) -> str:
+    """Return a count with k, M, G or T and three digits; below 1,000 as it is.
+
+    >>> human_count(950), human_count(8_320), human_count(841_600), human_count(124_439_808)
+    ('950', '8.32 k', '842 k', '124 M')
+    """
+    return _scaled(n, 1000, ("", "k", "M", "G", "T", "P"))
+
+
+def human_seconds(s: float) -> str:
+    """Return a duration in the two largest units that it needs.
+
+    >>> human_seconds(0.0042), human_seconds(7.25), human_seconds(118), human_seconds(7_384), human_seconds(190_000)
+    ('4.2 ms', '7.2 s', '1 min 58 s', '2 h 03 min', '2 d 05 h')
+    """
+    if not math.isfinite(s):
+        return _not_finite(s)
+    if s < 0:
+        return "-" + human_seconds(-s)
+    if s == 0:
+        return "0 s"
+    if s < 0.9995e-3:
+        return f"{_digits(s * 1e6, 2)} µs"
+    if s < 0.9995:
+        return f"{_digits(s * 1e3, 2)} ms"
+    if s < 9.95:
+        return f"{s:.1f} s"
+    whole = round(s)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(s / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(s / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def per_second(n: float, s: float) -> str:
+    """Return a rate, `n` things in `s` seconds, as a short count; `MISSING` when no time has passed.
+
+    >>> per_second(2_048_000, 118), per_second(10, 0)
+    ('17.4 k/s', '–')
+    """
+    return f"{human_count(n / s)}/s" if s > 0 else MISSING
+
+
+def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:
+    """Divide by `base` until three digits are left, and add the unit."""
+    if not math.isfinite(n):
+        return _not_finite(n)
+    if n < 0:
+        return "-" + _scaled(-n, base, units)
+    power = 0
+    # 999.5 and more would be rounded to a fourth digit, so it takes the next unit.
+    while n >= 999.5 and power < len(units) - 1:
+        n, power = n / base, power + 1
+    number = f"{n:.0f}" if power == 0 and n == int(n) else _digits(n, 3)
+    return f"{number} {units[power]}".rstrip()
+
+
+def _digits(value: float, digits: int) -> str:
+    """Round to so many significant digits, without an exponent; digits before the point are all kept."""
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    if rounded != 0:  # 9.996 becomes 10.0: the rounded number has one decimal less
+        decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{max(0, decimals)}f}"
+
+
+def _not_finite(value: float) -> str:
+    """Name a NaN or an infinity."""
+    if math.isnan(value):
+        return "NaN"
+    return "∞" if value > 0 else "-∞"

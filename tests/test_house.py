@@ -1,0 +1,57 @@
+"""The house stands: imports go down only, and heavy packages stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import heed
+
+SOURCE = Path(heed.__file__).parent
+RANKS = {
+    "cli": 7, "__main__": 7, "serving": 6, "lab": 6, "tuning": 5, "prompting": 5, "recovery": 5, "explore": 5,
+    "generation": 4, "training": 4, "build": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
+    "config": 0, "errors": 0, "__init__": 0,
+}  # fmt: skip
+NO_TORCH = ("text", "report", "config", "errors")
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    top = file.relative_to(SOURCE).parts[0]
+    return top.removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    """Full dotted names of every module that a file imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: write imports out in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_arrows_go_down(file):
+    room = room_of(file)
+    assert room in RANKS, f"{room} has no rank: give it one here and in docs/design.md"
+    for name in imported(file):
+        parts = name.split(".")
+        if parts[0] != "heed" or len(parts) == 1:
+            continue
+        target = parts[1] if parts[1] in RANKS else "__init__"
+        assert target == room or RANKS[target] < RANKS[room], f"{file.relative_to(SOURCE)} imports {name}: not downwards"
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if room_of(f) in NO_TORCH], ids=lambda f: str(f.relative_to(SOURCE)))
+def test_rooms_without_torch(file):
+    assert not {name for name in imported(file) if name.split(".")[0] == "torch"}
+
+
+def test_the_plan_names_every_room():
+    plan = (SOURCE.parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
+    for room in {room_of(file) for file in FILES} - {"__init__", "__main__"}:
+        assert f"{room}/" in plan or f"{room}.py" in plan, f"docs/design.md does not show {room}"
