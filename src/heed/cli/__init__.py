@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         verb = arguments[0]
         if verb not in VERBS:
             raise ConfigError(f"unknown verb {verb!r}, {did_you_mean(verb, VERBS)}")
-        module = importlib.import_module(f"heed.cli.{verb}_verb")
+        module = importlib.import_module("heed.cli.import_" if verb == "import" else f"heed.cli.{verb}")
         return module.main(arguments[1:])
     except HeedError as error:
         print(f"heed: {error}", file=sys.stderr)

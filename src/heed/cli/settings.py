@@ -1,0 +1,125 @@
+"""From words on the command line to typed values.
+
+A verb declares what it takes as a frozen pydantic model (`Section`); tyro turns that into flags, help and values.
+Verbs that configure a run add every setting of `Config` as a dotted flag (`--train.steps 400`). Those go the way a
+YAML file goes, through `make_config`, so a mistake reads the same in both and all mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from pydantic import BaseModel, ValidationError
+
+from heed.config import Config, make_config
+from heed.errors import ConfigError, did_you_mean
+
+Flags = TypeVar("Flags", bound=BaseModel)
+SECTIONS = tuple(Config.model_fields)
+
+
+def parse(flags: type[Flags], argv: Sequence[str], verb: str, default: Flags | None = None) -> Flags:
+    """Parse a verb's own flags; `--help` prints them with the docstring of `flags` and exits.
+
+    Raises `ConfigError` with one line where tyro would print a box.
+    """
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            return tyro.cli(flags, args=list(argv), prog=f"heed {verb}", description=flags.__doc__, default=default)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        message = _one_line(output.getvalue())
+        unknown = re.match(r"Unrecognized options: (--[\w-]+)", message)
+        if unknown:
+            names = ["--" + name.rstrip("_").replace("_", "-") for name in flags.model_fields]
+            message = f"unknown option {unknown[1]}, {did_you_mean(unknown[1], names)}"
+        raise ConfigError(f"{message} (heed {verb} --help shows all)") from None
+    except ValidationError as error:
+        details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{details} (heed {verb} --help shows all)") from None
+
+
+def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take the dotted settings out of a command line: nested values, and the words that remain.
+
+    A setting without a value is a switch; `no-` before its name switches it off.
+
+    >>> split_settings(["text/", "--train.steps", "400", "--model.no-bias", "--resume", "runs/a"])
+    ({'train': {'steps': '400'}, 'model': {'bias': False}}, ['text/', '--resume', 'runs/a'])
+    >>> split_settings(["--model.attention.path=reference"])
+    ({'model': {'attention': {'path': 'reference'}}}, [])
+    """
+    values: dict[str, Any] = {}
+    rest: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        match = re.fullmatch(r"--([A-Za-z_][\w-]*(?:\.[\w-]+)+)(?:=(.*))?", word, re.DOTALL)
+        if match is None:
+            rest.append(word)
+            continue
+        keys = [key.replace("-", "_") for key in match[1].split(".")]
+        value: Any = match[2]
+        if value is None:
+            if words and not re.match(r"--[A-Za-z]", words[0]):
+                value = words.pop(0)
+            else:
+                value = not keys[-1].startswith("no_")
+                keys[-1] = keys[-1].removeprefix("no_")
+        place(values, keys, None if value in ("None", "null") else value)
+    return values, rest
+
+
+def place(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set `values[k0][k1]... = value`, making the dictionaries on the way."""
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{'.'.join(keys)}: {key!r} is a value, it has no settings below it")
+        values = inner
+    values[keys[-1]] = value
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries with the values of `top` over those of `base`.
+
+    >>> overlay({"train": {"steps": 1, "clip": 2}}, {"train": {"steps": 3}})
+    {'train': {'steps': 3, 'clip': 2}}
+    """
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = overlay(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
+    """Return the configuration of defaults < preset < file < flags."""
+    return make_config(overlay(file, flags))
+
+
+def changes(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two configurations differ, as `{"train.steps": (400, 800)}`."""
+    old, new = _flat(before.model_dump()), _flat(after.model_dump())
+    return {key: (old.get(key), value) for key, value in new.items() if old.get(key) != value}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _one_line(box: str) -> str:
+    """Return the message inside tyro's box as one line, without frame and footer."""
+    lines = [re.sub(r"[╭╮╰╯│─]", "", line).strip() for line in re.sub(r"\x1b\[[\d;]*m", "", box).splitlines()]
+    kept = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
+    return " ".join(kept) or "the command line cannot be understood"
