@@ -1,1 +1,10 @@
-"""Room: models."""
+"""The models room: token ids (B, T) in, logits (B, T, V) out; `hub.py` goes to and from Hugging Face."""
+
+from heed.models.base import LanguageModel
+from heed.models.gpt import GPT, count_parameters
+from heed.models.loss import linear_cross_entropy
+
+MODELS = {"gpt": GPT}
+"""Families of models by the name in `model.kind`; each takes (config, vocab_size, generator)."""
+
+__all__ = ["GPT", "MODELS", "LanguageModel", "count_parameters", "linear_cross_entropy"]

@@ -1,8 +1,8 @@
 """Numbers as people read them: each figure that a page or a terminal shows comes from one function here.
 
-Two families. `human_*` and `per_second` shorten a quantity so that it fits a progress line ("1.3 M", "2 min 05 s").
-`format_*` round a measured figure to what is meant by it: a loss to four decimals, a perplexity to four digits,
-because the next ones change with the seed. What is not a number (None, NaN, infinity) is shown, never hidden.
+Two families. `human_*` and `per_second` shorten a quantity with its unit, so that it fits a progress line ("1.30 M",
+"2 min 05 s"). `format_*` round a measured figure to what is meant by it: a loss to four decimals, a perplexity to four
+digits, because the next ones change with the seed. None is shown as a dash, NaN and infinity by their names.
 """
 
 from __future__ import annotations
@@ -11,8 +11,77 @@ import math
 
 MISSING = "–"
 """Shown where there is no value."""
-NARROW = "\u202f"
-"""Narrow no-break space: between a number and its unit, and between groups of digits."""
+
+
+def format_loss(nats: float | None) -> str:
+    """Return a loss in nats with four decimals.
+
+    >>> format_loss(1.89817), format_loss(float("nan")), format_loss(None)
+    ('1.8982', 'NaN', '–')
+    """
+    return _fixed(nats, 4)
+
+
+def format_bits(bits: float | None) -> str:
+    """Return bits per byte with three decimals.
+
+    >>> format_bits(1.2345)
+    '1.234'
+    """
+    return _fixed(bits, 3)
+
+
+def format_perplexity(perplexity: float | None) -> str:
+    """Return a perplexity with four digits.
+
+    >>> format_perplexity(4.5739), format_perplexity(29.406), format_perplexity(4096.3), format_perplexity(1.25e8)
+    ('4.574', '29.41', '4,096', '125 M')
+    """
+    if perplexity is None or not math.isfinite(perplexity):
+        return _fixed(perplexity, 0)
+    if perplexity >= 99_995:
+        return human_count(perplexity)
+    return f"{perplexity:,.0f}" if perplexity >= 999.95 else _digits(perplexity, 4)
+
+
+def format_count(n: int | None) -> str:
+    """Return a whole number with its thousands apart.
+
+    >>> format_count(2048000), format_count(None)
+    ('2,048,000', '–')
+    """
+    return MISSING if n is None else f"{n:,}"
+
+
+def format_percent(share: float | None) -> str:
+    """Return a share as a percentage of two digits; what would be rounded to nothing stays visible.
+
+    >>> format_percent(0.5), format_percent(0.0123), format_percent(0.99996), format_percent(0.00004)
+    ('50 %', '1.2 %', '> 99.9 %', '< 0.01 %')
+    """
+    if share is None or not math.isfinite(share):
+        return _fixed(share, 0)
+    percent = 100 * share
+    if 0 < percent < 0.01:
+        return "< 0.01 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.1f} %" if 99 < percent < 100 else f"{_digits(percent, 2)} %"
+
+
+def format_rate(rate: float | None) -> str:
+    """Return a learning rate or another small factor with at most three digits.
+
+    >>> format_rate(0.001), format_rate(0.00025), format_rate(0.000031234), format_rate(1.0)
+    ('0.001', '0.00025', '3.12e-5', '1')
+    """
+    if rate is None or not math.isfinite(rate):
+        return _fixed(rate, 0)
+    if rate != 0 and abs(rate) < 1e-4:
+        mantissa, exponent = f"{rate:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    text = _digits(rate, 3)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def human_bytes(n: float) -> str:
@@ -95,6 +164,13 @@ def _digits(value: float, digits: int) -> str:
     if rounded != 0:  # 9.996 becomes 10.0: the rounded number has one decimal less
         decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:.{max(0, decimals)}f}"
+
+
+def _fixed(value: float | None, decimals: int) -> str:
+    """Return so many decimals, or the name of what is no number."""
+    if value is None:
+        return MISSING
+    return f"{value:.{decimals}f}" if math.isfinite(value) else _not_finite(value)
 
 
 def _not_finite(value: float) -> str:

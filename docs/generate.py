@@ -1,0 +1,60 @@
+"""Write the pages that come from the code: `python docs/generate.py`. A test holds them up to date.
+
+guide/settings.md   every setting with its type, default and meaning
+heed.schema.json    the JSON schema of a configuration file, for editors
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from heed.config import PRESETS, Config
+
+HERE = Path(__file__).parent
+
+
+def settings_page() -> str:
+    """Return the page of settings in Markdown."""
+    lines = [
+        "# Every setting",
+        "",
+        "Each is a key of the YAML file and a flag: `train.steps` is `--train.steps 400`. Values are layered, later ones",
+        "win: defaults, then the preset (`model.preset`), then the file, then flags. Unknown keys are refused.",
+        "",
+        "For completion in an editor, begin the file with",
+        "`# yaml-language-server: $schema=heed.schema.json` and write that schema with `heed check --schema`.",
+    ]
+    for name, field in Config.model_fields.items():
+        lines += ["", f"## {name}", "", str(field.description), "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += rows(name, Config.model_fields[name].annotation)
+    lines += ["", "## Presets", "", "| preset | what it sets |", "|---|---|"]
+    lines += [f"| `{name}` | {', '.join(f'`{k}` {v}' for k, v in shape.items())} |" for name, shape in PRESETS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def rows(prefix: str, section: type[BaseModel] | None) -> list[str]:
+    """Return one table row a setting, nested sections included."""
+    assert section is not None
+    out = []
+    for name, field in section.model_fields.items():
+        key, kind = f"{prefix}.{name}", field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            out += rows(key, kind)
+            continue
+        meaning = str(field.description).replace("|", "\\|")
+        out.append(f"| `{key}` | `{json.dumps(field.default)}` | {meaning} |")
+    return out
+
+
+def pages() -> dict[Path, str]:
+    """Return the content of each generated file."""
+    schema = json.dumps(Config.model_json_schema(), indent=2) + "\n"
+    return {HERE / "guide" / "settings.md": settings_page(), HERE / "heed.schema.json": schema}
+
+
+if __name__ == "__main__":
+    for file, content in pages().items():
+        file.write_text(content, encoding="utf-8")

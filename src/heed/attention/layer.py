@@ -1,0 +1,78 @@
+"""The attention layer: project, place, mix, merge. It owns q, k, v and the heads; a mechanism only mixes.
+
+x (B,T,D) --project--> q,k,v (B,H,T,K) --place--> q,k --mix--> y (B,H,T,K) --merge--> (B,T,D)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from heed.attention.cache import LayerCache
+from heed.attention.masks import Mask, make_mask
+from heed.attention.positions import Place
+from heed.attention.softmax import Softmax
+from heed.errors import ConfigError
+
+
+def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    """Return a linear layer whose weights are unset: no random number is drawn before the model fills them."""
+    return nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with any mechanism, optionally grouped (fewer key/value heads than query heads).
+
+    `qk_norm` divides each query and key by its root mean square per head and gives it a learned scale (Henry et
+    al. 2020), before positions turn it. Weights are left unset: whoever assembles the model fills them.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        mechanism: nn.Module | None = None,
+        bias: bool = True,
+        qk_norm: bool = False,
+        epsilon: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        n_kv_heads = n_kv_heads or n_heads
+        if d_model % n_heads or n_heads % n_kv_heads:
+            raise ConfigError(
+                f"{d_model} wide with {n_heads} heads and {n_kv_heads} key/value heads: each must divide the one before"
+            )
+        self.n_heads, self.n_kv_heads, self.width = n_heads, n_kv_heads, d_model // n_heads
+        self.sizes = [n_heads * self.width, n_kv_heads * self.width, n_kv_heads * self.width]
+        self.epsilon = epsilon
+        self.qkv = linear(d_model, sum(self.sizes), bias)
+        self.out = linear(d_model, d_model, bias)
+        self.q_norm = nn.Parameter(torch.empty(self.width)) if qk_norm else None
+        self.k_norm = nn.Parameter(torch.empty(self.width)) if qk_norm else None
+        self.mechanism = mechanism if mechanism is not None else Softmax()
+
+    def forward(
+        self, x: Tensor, mask: Mask | None = None, place: Place | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """Return y (B, T, D) for x (B, T, D); without a mask every token sees every other.
+
+        `place` turns q and k (see `positions.py`). With a cache, keys and values of x are added to it, and queries
+        see everything in it that `mask` allows.
+        """
+        B, T, D = x.shape
+        q, k, v = self.qkv(x).split(self.sizes, dim=-1)
+        q = q.view(B, T, self.n_heads, self.width).transpose(1, 2)
+        k = k.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
+        v = v.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q = F.rms_norm(q, (self.width,), self.q_norm, self.epsilon)
+            k = F.rms_norm(k, (self.width,), self.k_norm, self.epsilon)
+        if place is not None:
+            q, k = place(q, k)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        y = self.mechanism(q, k, v, mask or make_mask(T, k.shape[2]))
+        return self.out(y.transpose(1, 2).reshape(B, T, D))

@@ -1,0 +1,224 @@
+"""The loop that writes: read, choose a token for each row, add it, until every row has ended.
+
+Each row has its own stream of random numbers, by (seed, prompt, completion), so its text depends neither on the rows
+beside it nor on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heed.errors import CheckpointError, ConfigError
+from heed.generation.reading import Reader, device_of
+from heed.generation.sampling import Sampling, adjust, draw, offsets
+from heed.generation.stopping import TextFeed
+from heed.models.base import LanguageModel
+
+FinishReason = Literal["stop", "length", "end"]
+Alternatives = list[tuple[int, float]]
+"""Token ids with their log-probabilities in nats, the likeliest first."""
+
+
+class Tokens(Protocol):
+    """What decoding needs of a tokenizer; `heed.text.Tokenizer` has it."""
+
+    @property
+    def end_id(self) -> int | None: ...  # noqa: D102 - as in heed.text
+
+    def encode(self, text: str) -> list[int]: ...  # noqa: D102 - as in heed.text
+
+    def token_bytes(self, id: int) -> bytes: ...  # noqa: D102 - as in heed.text
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When to end, and what to note down on the way; `generate` explains each."""
+
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    end_id: int | None = None
+    logprobs: int | None = None
+    seed: int = 0
+    on_overflow: Literal["slide", "stop", "error"] = "slide"
+    cache: bool = True
+
+
+@dataclass
+class Row:
+    """One answer in the making."""
+
+    prompt: int
+    completion: int
+    prompt_ids: list[int]
+    feed: TextFeed
+    ids: list[int] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    """Text as it became certain; joined, the text of the answer."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of every token that was drawn, the end-of-text token included."""
+    alternatives: list[Alternatives] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    slides: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the answer so far."""
+        return len(self.prompt_ids) + len(self.ids)
+
+    @property
+    def mean_logprob(self) -> float:
+        """Mean log-probability of the tokens drawn, the end-of-text token included; what best-of goes by."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
+
+    def take(self, token: int, plan: Plan, tokenizer: Tokens, context: int) -> None:
+        """Add a token, and end the row where the plan says so."""
+        if token == plan.end_id:
+            self.end("end")
+            return
+        self.ids.append(token)
+        self.pieces.append(self.feed.push(tokenizer.token_bytes(token)))
+        if self.feed.stopped:
+            self.finish_reason = "stop"
+        elif len(self.ids) == plan.max_tokens or (plan.on_overflow != "slide" and self.length > context):
+            self.end("length")
+
+    def end(self, reason: FinishReason) -> None:
+        """Let go of text that was held back, which may still complete a stop string."""
+        self.pieces.append(self.feed.finish())
+        self.finish_reason = "stop" if self.feed.stopped else reason
+
+
+def decode(model: LanguageModel, tokenizer: Tokens, rows: list[Row], sampling: Sampling, plan: Plan) -> Iterator[None]:
+    """Extend every row until it has ended; yields after each token, so that a stream can show it.
+
+    Rows that have ended are left out as soon as they are a quarter of the batch; until then they idle.
+    """
+    if plan.max_tokens == 0:
+        for row in rows:
+            row.finish_reason = "length"
+        return
+    device = device_of(model)
+    with torch.inference_mode():
+        chooser = _Chooser(rows, sampling, plan, model.vocab_size, device)
+        reader, logits = _read(model, rows, plan, device)
+    while True:
+        with torch.inference_mode():
+            tokens = chooser.choose(logits)
+            for row, token in zip(rows, tokens, strict=True):
+                if row.finish_reason is None:
+                    row.take(token, plan, tokenizer, model.context)
+        yield
+        going = [i for i, row in enumerate(rows) if row.finish_reason is None]
+        if not going:
+            return
+        with torch.inference_mode():
+            if 4 * len(going) <= 3 * len(rows):
+                rows, tokens = [rows[i] for i in going], [tokens[i] for i in going]
+                reader.keep(going)
+                chooser.keep(going)
+            logits = reader.push(tokens)
+            for row, slides in zip(rows, reader.slides, strict=True):
+                row.slides = slides if row.finish_reason is None else row.slides
+
+
+def _read(model: LanguageModel, rows: list[Row], plan: Plan, device: torch.device) -> tuple[Reader, Tensor]:
+    """Read each prompt once, and hand it to all the rows that answer it."""
+    prompts = {row.prompt: row.prompt_ids[-model.context :] for row in rows}
+    longest = max(len(ids) for ids in prompts.values())
+    reader = Reader(model, list(prompts.values()), longest + plan.max_tokens - 1, device=device, cached=plan.cache)
+    logits = reader.read()
+    if len(prompts) < len(rows):
+        place = {prompt: i for i, prompt in enumerate(prompts)}
+        copies = [place[row.prompt] for row in rows]
+        reader.keep(copies)
+        logits = logits[copies]
+    return reader, logits
+
+
+class _Chooser:
+    """Chooses each row's next token, and keeps what the penalties count. What is not asked for is not computed."""
+
+    def __init__(self, rows: list[Row], sampling: Sampling, plan: Plan, vocab_size: int, device: torch.device) -> None:
+        self.rows, self.sampling, self.logprobs, self.step = rows, sampling, plan.logprobs, 0
+        offset = offsets(sampling, vocab_size)
+        self.offset = None if offset is None else offset.to(device)
+        self.uniform = self.seen = self.counts = None
+        if not sampling.greedy:
+            streams = [np.random.default_rng((plan.seed, row.prompt, row.completion)) for row in rows]
+            # one number a token, all at once: a longer answer begins as the shorter one
+            self.uniform = torch.from_numpy(np.stack([stream.random(plan.max_tokens) for stream in streams]))
+        if sampling.looks_back:
+            self.seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool, device=device)
+            for i, row in enumerate(rows):
+                self.seen[i, row.prompt_ids] = True
+        if sampling.counts_answer:
+            self.counts = torch.zeros(len(rows), vocab_size, device=device)
+
+    def choose(self, logits: Tensor) -> list[int]:
+        """Return the next token of each row, after logits (B, V)."""
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.float()
+        if torch.isnan(logits.sum()):  # inside the sum: NaN stays, and -inf or a large logit does not make one
+            raise CheckpointError("the model gives NaN for a logit: its weights are damaged, or training diverged")
+        changed = adjust(logits, self.sampling, seen=self.seen, counts=self.counts, offset=self.offset)
+        if self.uniform is None:
+            ids = changed.argmax(dim=-1)
+        else:
+            ids = draw(changed, self.uniform[:, self.step].to(changed.device)).to(logits.device)
+        self.step += 1
+        if self.seen is not None:
+            self.seen.scatter_(1, ids[:, None], True)
+        if self.counts is not None:
+            self.counts.scatter_add_(1, ids[:, None], torch.ones_like(ids[:, None], dtype=self.counts.dtype))
+        if self.logprobs is not None:
+            self._note(logits, ids, self.logprobs)
+        return ids.tolist()
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows only."""
+        self.rows = [self.rows[i] for i in rows]
+        self.uniform = None if self.uniform is None else self.uniform[rows]
+        self.seen = None if self.seen is None else self.seen[rows]
+        self.counts = None if self.counts is None else self.counts[rows]
+
+    def _note(self, logits: Tensor, ids: Tensor, k: int) -> None:
+        """Write down the log-probabilities that the model itself gives, before penalties and temperature."""
+        logprobs = logits.log_softmax(dim=-1)
+        chosen = logprobs.gather(1, ids[:, None])[:, 0].tolist()
+        top = likeliest(logprobs, k)
+        for row, logprob, alternatives in zip(self.rows, chosen, top, strict=True):
+            if row.finish_reason is None:
+                row.logprobs.append(logprob)
+                row.alternatives.append(alternatives)
+
+
+def likeliest(logprobs: Tensor, k: int) -> list[Alternatives]:
+    """Return the k likeliest tokens of each row of log-probabilities (N, V)."""
+    if k == 0:
+        return [[] for _ in range(len(logprobs))]
+    values, ids = logprobs.topk(min(k, logprobs.shape[-1]), dim=-1)
+    return [list(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
+
+
+def prompt_ids(tokenizer: Tokens, prompt: str | Sequence[int], vocab_size: int) -> list[int]:
+    """Return the token ids of a prompt; an empty one is the end-of-text token, after which a document begins.
+
+    Raises `ConfigError` for an empty prompt where the tokenizer has no such token, and for ids outside the vocabulary.
+    """
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    if not ids:
+        if tokenizer.end_id is None:
+            raise ConfigError(
+                "the prompt is empty, and this tokenizer has no end-of-text token to begin with: give one"
+            )
+        ids = [tokenizer.end_id]
+    outside = [i for i in ids if not 0 <= i < vocab_size]
+    if outside:
+        raise ConfigError(f"the prompt holds token {outside[0]}, but the model's ids go from 0 to {vocab_size - 1}")
+    return ids

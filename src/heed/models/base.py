@@ -1,0 +1,75 @@
+"""What every language model is: token ids in, logits out, a loss in nats, and a cache to decode with.
+
+ids (B,T) --hidden--> (B,T,D) --logits--> (B,T,V)
+                         └──────loss────> nats, without all logits in memory when V is large
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from heed.attention import Cache
+from heed.models.loss import linear_cross_entropy
+
+
+class LanguageModel(nn.Module, ABC):
+    """Predicts the next token. Subclasses say what `hidden`, `head_weight`, `new_cache` and `flops_per_token` are."""
+
+    vocab_size: int
+    """Number of tokens V."""
+    context: int
+    """Longest sequence that the model can read."""
+
+    @abstractmethod
+    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Return the last hidden states (B, T, D) of ids (B, T) int64, final norm applied.
+
+        With a cache, `ids` follow what the cache holds and are added to it. Raises `ConfigError` when the sequence
+        becomes longer than `context` or than the cache.
+        """
+
+    @property
+    @abstractmethod
+    def head_weight(self) -> Tensor:
+        """The output matrix (V, D); the token embedding where they are tied."""
+
+    @abstractmethod
+    def new_cache(self, batch: int, length: int, start: Tensor | None = None) -> Cache:
+        """Return an empty cache for `batch` rows of up to `length` tokens.
+
+        `start` (batch,) says how many tokens of padding each row begins with: they are never looked at, and the first
+        real token has position 0.
+        """
+
+    @abstractmethod
+    def flops_per_token(self) -> int:
+        """Return the floating-point operations of one trained token, forward and backward, by formula."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits (..., V) of hidden states (..., D)."""
+        return nn.functional.linear(hidden, self.head_weight)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Return logits (B, T, V) of ids (B, T) int64; see `hidden` for the cache."""
+        return self.logits(self.hidden(ids, cache))
+
+    def loss(
+        self,
+        source: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+    ) -> Tensor:
+        """Return the cross-entropy in nats of `target` (B, T) after `source` (B, T).
+
+        `mask` (B, T) is True where a token counts. "mean" is over the tokens that count, "sum" their total, and
+        "none" gives (B, T) with 0 where a token does not count.
+        """
+        return linear_cross_entropy(self.hidden(source), self.head_weight, target, mask=mask, reduction=reduction)
+
+    def parameter_count(self) -> int:
+        """Return the number of parameters, shared ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,124 @@
+"""Cross-entropy of a linear output layer that never holds all logits when the vocabulary is large.
+
+For N tokens the logits are N x V numbers, and autograd keeps several such tensors: with V = 50,257 they are most of
+a small model's memory. Here the rows go through in chunks; each chunk's loss and its gradients
+
+    d loss / d logits = (softmax(logits) - onehot(target)) * weight of the row
+    d loss / d hidden = d logits W,     d loss / d W = d logits^T hidden
+
+are computed at once in the forward pass, and the backward pass only scales them. No matrix product is done twice.
+The idea of fusing both passes by chunks: Hsu et al. 2024, "Liger Kernel".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_LOGITS = {"cpu": 2**21, "other": 2**26}
+"""Logits in one chunk. CPU: 8 MB in float32. Elsewhere larger, since each chunk costs several kernel launches."""
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    chunk_logits: int | None = None,
+) -> Tensor:
+    """Return cross_entropy(hidden weight^T + bias, target) in nats: a scalar, or the shape of `target` for "none".
+
+    `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts.
+    "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits exist at a time,
+    except for "none" with gradients, where the weight of a row is unknown until the backward pass.
+    """
+    V, D = weight.shape
+    rows, targets = hidden.reshape(-1, D), target.reshape(-1)
+    counts = None if mask is None else mask.reshape(-1)
+    if counts is not None:
+        targets = targets.where(counts, 0)  # what does not count may hold any filler, -100 for one
+    chunk = chunk_logits or CHUNK_LOGITS["cpu" if hidden.device.type == "cpu" else "other"]
+    whole = rows.shape[0] * V <= chunk
+    size = max(1, chunk // V)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, weight, bias))
+    if learns and reduction != "none" and not whole:
+        return _ChunkedLoss.apply(rows, weight, bias, targets, _row_weights(rows, counts, reduction), size)
+    if learns or whole:
+        losses = _losses(rows, weight, bias, targets)
+    else:
+        pairs = zip(rows.split(size), targets.split(size), strict=True)
+        losses = torch.cat([_losses(some, weight, bias, goals) for some, goals in pairs])
+    if reduction == "none":
+        return (losses if counts is None else losses * counts).view(target.shape)
+    if counts is None:
+        return losses.mean() if reduction == "mean" else losses.sum()
+    return losses @ _row_weights(losses, counts, reduction)
+
+
+def _losses(rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Return the cross-entropy (N,) of each row, in at least float32."""
+    # torch skips targets of -100 by default; here a target that is no token must be an error.
+    return F.cross_entropy(_widen(F.linear(rows, weight, bias)), targets, reduction="none", ignore_index=-(2**62))
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Return x in float32 where it is a half precision, else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _row_weights(like: Tensor, counts: Tensor | None, reduction: str) -> Tensor:
+    """Return what each row's loss (N,) is multiplied by before the sum over rows."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    if counts is None:
+        counts = torch.ones(like.shape[0], dtype=torch.bool, device=like.device)
+    weights = counts.to(dtype)
+    return weights / weights.sum() if reduction == "mean" else weights
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """sum_n weight_n * cross_entropy_n over chunks of rows, with gradients computed on the way forward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, row_weights: Tensor, size: int
+    ) -> Tensor:
+        kind = rows.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        with torch.autocast(kind, enabled=False):  # the cast is done once here, not once a chunk
+            W, b = weight.to(dtype), None if bias is None else bias.to(dtype)
+            total = row_weights.new_zeros(())
+            d_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+            d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+            d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+            for begin in range(0, rows.shape[0], size):
+                piece = slice(begin, begin + size)
+                h, goals, r = rows[piece].to(dtype), targets[piece, None], row_weights[piece]
+                log_p = torch.log_softmax(_widen(F.linear(h, W, b)), dim=-1)
+                total -= log_p.gather(1, goals)[:, 0] @ r
+                # The row weight goes onto h (D wide) rather than onto the gradient of the logits (V wide).
+                d_logits = log_p.exp_().scatter_add_(1, goals, log_p.new_full(goals.shape, -1.0)).to(dtype)
+                if d_rows is not None:
+                    d_rows[piece] = (d_logits @ W) * r[:, None]
+                if d_weight is not None:
+                    scaled = (h * r[:, None]).to(dtype)
+                    if d_weight.dtype == dtype:
+                        d_weight.addmm_(d_logits.t(), scaled)
+                    else:
+                        d_weight += d_logits.t() @ scaled
+                if d_bias is not None:
+                    d_bias += d_logits.t() @ r.to(dtype)
+        ctx.save_for_backward(d_rows, d_weight, d_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, /, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        d_rows, d_weight, d_bias = (None if g is None else g * grads[0] for g in ctx.saved_tensors)
+        return d_rows, d_weight, d_bias, None, None, None

@@ -1,0 +1,263 @@
+"""The figures of a training run: each answers one question, and its title is the answer, computed from the data.
+
+Every figure comes twice, wide and narrow, because text in an SVG shrinks with it: a page shows the one that fits.
+A run logs up to millions of training losses; they are drawn as means over at most 120 stretches, with a band from
+the lowest to the highest loss of a stretch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from heed.report.numbers import format_loss, format_percent, format_perplexity, format_rate, human_bytes, human_count
+from heed.report.record import Event, RunRecord, number
+from heed.report.svg import Axes2D, Line, draw
+
+AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
+"""Name of a horizontal axis -> the key of an event that holds its values."""
+WIDE, NARROW = (700, 330), (352, 270)
+SMALL_WIDE, SMALL_NARROW = (520, 230), (352, 210)
+STRETCHES = 120
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure for a page."""
+
+    name: str
+    title: str
+    """What the figure shows, in a sentence."""
+    caption: str
+    """What is drawn, so that the figure can be read alone."""
+    wide: str
+    narrow: str
+
+
+def run_figures(record: RunRecord) -> dict[str, Figure]:
+    """Return every figure that the record has data for, by name: loss-steps, perplexity-time, speed, memory, ..."""
+    figures = [loss_figure(record, axis) for axis in AXES] + [perplexity_figure(record, axis) for axis in AXES]
+    figures += [speed_figure(record), memory_figure(record), rate_figure(record), gradient_figure(record)]
+    return {figure.name: figure for figure in figures if figure is not None}
+
+
+def loss_figure(record: RunRecord, axis: str) -> Figure | None:
+    """Training and validation loss over `axis`."""
+    factor, x_label = _scale(record, axis)
+    train = _training(record, axis, factor)
+    lines = [train] if train else []
+    held_out = _points(record.evaluations, AXES[axis], "loss", factor)
+    best = record.best()
+    if held_out[0]:
+        ring = None
+        if best is not None and number(best.get(AXES[axis])) is not None:
+            ring = (best[AXES[axis]] * factor, best["loss"], f"best {format_loss(best['loss'])}")
+        lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
+    return _figure(
+        f"loss-{axis}", lines, Axes2D(x_label, "loss (nats per token)"), loss_sentence(record),
+        "Training loss is the mean over stretches of steps, its band the lowest and highest loss of a stretch. "
+        "Validation loss is on text that the model never trained on.",
+    )  # fmt: skip
+
+
+def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
+    """Training and validation perplexity per token over `axis`, on a log scale."""
+    factor, x_label = _scale(record, axis)
+    train = _training(record, axis, factor)
+    lines = []
+    if train:
+        lines.append(Line("training", train.x, [_exp(loss) for loss in train.y], series=1))
+    x, y = _points(record.evaluations, AXES[axis], "loss", factor)
+    if x:
+        lines.append(Line("validation", x, [_exp(loss) for loss in y], series=2, dots=True))
+    return _figure(
+        f"perplexity-{axis}", lines, Axes2D(x_label, "perplexity per token (log)", log_y=True),
+        perplexity_sentence(record), "Perplexity is the exponential of the loss.", (NARROW, NARROW), values=False,
+    )  # fmt: skip
+
+
+def speed_figure(record: RunRecord) -> Figure | None:
+    """Training tokens a second over wall clock."""
+    factor, x_label = _scale(record, "time")
+    x, y = _points(record.train, "seconds", "tokens_per_second", factor)
+    if not x:
+        return None
+    middle = median(y)
+    title = f"Trains at {human_count(middle)} tokens a second"
+    if min(y) < 0.5 * middle:
+        title += f"; its slowest moment is {human_count(min(y))}"
+    mx, my, low, high = stretches(x, [value / 1000 for value in y])
+    return _figure(
+        "speed", [Line("", mx, my, 3, low, high)], Axes2D(x_label, "thousand tokens a second", zero=True),
+        title, "Training tokens by wall clock; the figure in the title is the median.", (SMALL_WIDE, SMALL_NARROW),
+    )  # fmt: skip
+
+
+def memory_figure(record: RunRecord) -> Figure | None:
+    """Memory over steps."""
+    x, y = _points(record.train, "step", "memory_bytes")
+    if not x:
+        return None
+    power = min(3, max(0, int(math.log(max(max(y), 1), 1024))))
+    unit = ("bytes", "KiB", "MiB", "GiB")[power]
+    mx, my, low, high = stretches(x, [value / 1024**power for value in y])
+    return _figure(
+        "memory", [Line("", mx, my, 4, low, high)], Axes2D("step", unit, zero=True),
+        f"Memory peaks at {human_bytes(max(y))}", "Memory of the training process (on a GPU: of the device).",
+        (SMALL_WIDE, SMALL_NARROW),
+    )  # fmt: skip
+
+
+def rate_figure(record: RunRecord) -> Figure | None:
+    """Learning rate over steps."""
+    x, y = _points(record.train, "step", "learning_rate")
+    if not x:
+        return None
+    mx, my, _, _ = stretches(x, y)
+    return _figure(
+        "learning-rate", [Line("", mx, my, 1)], Axes2D("step", "learning rate", zero=True), rate_sentence(x, y),
+        "The schedule as it was applied.", (SMALL_WIDE, SMALL_NARROW),
+    )  # fmt: skip
+
+
+def gradient_figure(record: RunRecord) -> Figure | None:
+    """Norm of the whole gradient before clipping, on a log scale, with the clip as a line."""
+    x, y = _points(record.train, "step", "gradient_norm")
+    x, y = [a for a, b in zip(x, y, strict=True) if b > 0], [b for b in y if b > 0]
+    if not x:
+        return None
+    clip = number(record.setting("train.clip"))
+    tail = median(y[-max(1, len(y) // 10) :])
+    title = f"The gradient norm settles at {format_rate(round(tail, 3))}"
+    if clip:
+        title = f"The gradient is clipped in {format_percent(sum(v > clip for v in y) / len(y))} of the logged steps"
+    mx, my, low, high = stretches(x, y)
+    return _figure(
+        "gradient-norm", [Line("", mx, my, 2, low, high)],
+        Axes2D("step", "gradient norm (log)", log_y=True, rule=(clip, f"clip {format_rate(clip)}") if clip else None),
+        title, "L2 norm of the whole gradient, before clipping; the band is the range within a stretch of steps.",
+        (SMALL_WIDE, SMALL_NARROW),
+    )  # fmt: skip
+
+
+def loss_sentence(record: RunRecord) -> str:
+    """Say what the loss curves show."""
+    if record.state == "nan":
+        return f"Training broke down after step {record.steps:,}: the loss was no longer a number"
+    _, train = _points(record.train, "step", "loss")
+    steps, losses = _points(record.evaluations, "step", "loss")
+    if not losses:
+        if not train:
+            return "No loss has been logged yet"
+        return f"Training loss goes from {train[0]:.2f} to {train[-1]:.2f}; there is no validation yet"
+    low = min(losses)
+    at, last = steps[losses.index(low)], losses[-1]
+    if len(losses) == 1:
+        return f"Validation loss is {low:.2f} at step {at:,.0f}"
+    # 0.5 % of the loss is more than two evaluations of one model differ by, and less than overfitting does.
+    if last > 1.005 * low:
+        later = [event for event in record.train if number(event.get("step")) is not None and event["step"] >= at]
+        _, after = _points(later, "step", "loss")
+        half = len(after) // 2
+        falls = half > 0 and sum(after[half:]) / (len(after) - half) < sum(after[:half]) / half
+        rises = f"validation rises from {low:.2f} to {last:.2f}"
+        if falls:
+            return f"Overfits after step {at:,.0f}: training loss keeps falling, {rises}"
+        return f"Best at step {at:,.0f}: after it {rises}"
+    if at == steps[-1] and losses[-2] - last > 0.005 * last:
+        return f"Validation loss falls to {low:.2f} and is still falling at step {at:,.0f}"
+    return f"Validation loss falls to {low:.2f}; best at step {at:,.0f}"
+
+
+def perplexity_sentence(record: RunRecord) -> str:
+    """Say what the perplexity means."""
+    best = record.best()
+    if best is None:
+        return "Perplexity: no validation yet"
+    return f"At best, as unsure as among {format_perplexity(_exp(best['loss']))} equally likely tokens"
+
+
+def rate_sentence(steps: Sequence[float], rates: Sequence[float]) -> str:
+    """Say how the learning rate went.
+
+    >>> rate_sentence([1, 100, 1000], [1e-5, 1e-3, 1e-4])
+    'The learning rate rises to 0.001 by step 100, then falls to 0.0001'
+    """
+    peak = max(rates)
+    at = steps[rates.index(peak)]
+    rises, falls = rates[0] < peak, rates[-1] < 0.99 * peak
+    if not rises and not falls:
+        return f"The learning rate stays at {format_rate(peak)}"
+    up = f"rises to {format_rate(peak)} by step {at:,.0f}" if rises else f"begins at {format_rate(peak)}"
+    down = f"falls to {format_rate(rates[-1])}" if falls else "stays there"
+    return f"The learning rate {up}, then {down}" if rates[-1:] != [peak] or not rises else f"The learning rate {up}"
+
+
+def stretches(x: Sequence[float], y: Sequence[float], most: int = STRETCHES) -> tuple[list[float], ...]:
+    """Cut a line into at most `most` stretches; return their mean x, mean y, lowest y and highest y.
+
+    The band (the last two) is empty when every stretch is one point. The ends of the line stay where they are.
+
+    >>> stretches([1, 2, 3, 4], [8.0, 6.0, 5.0, 3.0], most=2)
+    ([1.0, 4.0], [7.0, 4.0], [6.0, 3.0], [8.0, 5.0])
+    """
+    if len(x) <= most:
+        return list(x), list(y), [], []
+    parts_x, parts_y = np.array_split(np.asarray(x, float), most), np.array_split(np.asarray(y, float), most)
+    middle = [float(part.mean()) for part in parts_x]
+    middle[0], middle[-1] = float(x[0]), float(x[-1])
+    return (
+        middle,
+        [float(part.mean()) for part in parts_y],
+        [float(part.min()) for part in parts_y],
+        [float(part.max()) for part in parts_y],
+    )
+
+
+def _training(record: RunRecord, axis: str, factor: float) -> Line | None:
+    x, y = _points(record.train, AXES[axis], "loss", factor)
+    if not x:
+        return None
+    mx, my, low, high = stretches(x, y)
+    return Line("training", mx, my, 1, low, high)
+
+
+def _points(events: Sequence[Event], x: str, y: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
+    """Return two keys of those events that have both as finite numbers."""
+    pairs = [(number(event.get(x)), number(event.get(y))) for event in events]
+    kept = [(a * factor, b) for a, b in pairs if a is not None and b is not None]
+    return [a for a, _ in kept], [b for _, b in kept]
+
+
+def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
+    """Return the factor from an event's value to the unit of an axis, and the axis label."""
+    if axis == "steps":
+        return 1.0, "step"
+    top = max((number(event.get(AXES[axis])) or 0.0 for event in (*record.train, *record.evaluations)), default=0.0)
+    if axis == "tokens":
+        names = ((1e9, "thousand million "), (1e6, "million "), (1e3, "thousand "))
+        size, name = next(((size, name) for size, name in names if top >= size), (1.0, ""))
+        return 1 / size, f"training tokens ({name.strip()})" if name else "training tokens"
+    size, name = next((pair for pair in ((7200, "hours"), (120, "minutes")) if top >= pair[0]), (1, "seconds"))
+    return 1 / size, f"wall clock of training ({name})"
+
+
+def _exp(nats: float) -> float:
+    """Return exp, held where float64 ends."""
+    return math.exp(min(nats, 700.0))
+
+
+def _figure(
+    name: str, lines: Sequence[Line], axes: Axes2D, title: str, caption: str,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = (WIDE, NARROW), values: bool = True,
+) -> Figure | None:  # fmt: skip
+    """Draw both sizes; None when there is nothing to draw."""
+    if not lines:
+        return None
+    wide = draw(f"{name}-wide", lines, axes, sizes[0], title, values)
+    narrow = draw(f"{name}-narrow", lines, axes, sizes[1], title, values=False)
+    return Figure(name, title, caption, wide, narrow)

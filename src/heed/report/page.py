@@ -1,0 +1,302 @@
+"""One page about one run: a single HTML file that needs no network, no script and no mouse.
+
+    gather(folder) -> RunRecord -> render(record) -> HTML        write_report(folder) does both
+
+The page is built from parts (templates/parts.html) on a base (templates/base.html, style.css) that every page of
+heed shares. Whatever comes from a run is escaped, and the page's own content security policy forbids scripts and
+the network, so that a report of somebody else's run is safe to open.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from heed.config import Config
+from heed.errors import CheckpointError
+from heed.report.figures import AXES, run_figures
+from heed.report.numbers import (
+    format_bits,
+    format_count,
+    format_loss,
+    format_perplexity,
+    format_rate,
+    human_bytes,
+    human_count,
+    human_seconds,
+)
+from heed.report.passport import Passport
+from heed.report.record import RunRecord, flatten, gather, number, passport_of
+from heed.report.samples import by_step
+
+__all__ = ["RunRecord", "gather", "render", "write_report"]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure of the first screen."""
+
+    label: str
+    value: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What a reader must know before any figure."""
+
+    level: str
+    """error, warning or note."""
+    title: str
+    text: str
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Write report.html into a run folder and return its path.
+
+    Raises `CheckpointError` when the folder is no run folder or cannot be written to.
+    """
+    page = render(gather(run_folder))
+    path = Path(run_folder) / "report.html"
+    aside = path.with_suffix(".html.part")  # a reader never sees half a page
+    try:
+        aside.write_text(page, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}; free some space or check rights") from error
+    return path
+
+
+def render(record: RunRecord) -> str:
+    """Return the page of a run as HTML; equal records give equal bytes."""
+    figures = run_figures(record)
+    figures_by_split = {split: figures_of for split, figures_of in record.evaluation.items() if "loss" in figures_of}
+    return _template("run.html").render(
+        name=record.name,
+        lead=lead(record),
+        banners=banners(record),
+        headline=headline(record),
+        headline_from=_headline_source(record)[1],
+        sentence=_sentence(record),
+        figures=figures,
+        axes=[(axis, label) for axis, label in _AXIS_NAMES.items() if f"loss-{axis}" in figures],
+        small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
+        speed=speed_facts(record),
+        samples=by_step(record.samples),
+        splits=[(split, measures(values)) for split, values in figures_by_split.items()],
+        passports=passport_table(record),
+        changed=changed_settings(record),
+        settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
+        environment=_rows(record.environment),
+        command=command(record),
+        commit=record.fact("commit", "git_commit", "git"),
+    )
+
+
+def lead(record: RunRecord) -> str:
+    """Say in a sentence what the run is, as far as the folder tells."""
+    kind = str(record.setting("model.kind") or "model").upper().replace("MODEL", "language model")
+    parameters = number(record.fact("parameters", "parameter_count", "n_parameters"))
+    if parameters is not None:
+        subject = f"A {kind} of {human_count(parameters)} parameters"
+    elif record.setting("model.n_layers") is not None:
+        subject = f"A {kind} of {record.setting('model.n_layers')} layers, {record.setting('model.d_model')} wide"
+    else:
+        subject = f"A {kind}"
+    source = record.setting("data.source")
+    sentence = subject + (f", trained on {source}" if source else ", trained")
+    last = record.train[-1] if record.train else {}
+    sentence += f" for {record.steps:,} steps{_step_size(record, last)}"
+    seconds = number(last.get("seconds"))
+    if seconds is not None:
+        sentence += f" in {human_seconds(seconds)}"
+    machine = _machine(record)
+    return f"{sentence}{f' on {machine}' if machine else ''}."
+
+
+def banners(record: RunRecord) -> list[Banner]:
+    """Return the warnings of a run, the gravest first."""
+    found: list[Banner] = []
+    planned = f" of {record.planned_steps:,}" if record.planned_steps else ""
+    where = f"step {record.steps:,}{planned}"
+    if record.leaks:
+        text = f"The model sees the tokens it should predict ({record.leaks}): its losses and perplexities mean nothing."
+        found.append(Banner("error", "Leaks", text))
+    if record.state == "nan":
+        text = f"The loss was not a finite number at {where}. Go on from the last good checkpoint, with a lower learning rate."
+        found.append(Banner("error", "Broke down", text))
+    elif record.state == "interrupted":
+        text = f"The run ended at {where} ({record.end}). It can be resumed and will be as if it had never stopped."
+        found.append(Banner("warning", "Interrupted", text))
+    elif record.state == "unfinished":
+        text = f"No end was written: {where} is as far as the log goes. The run is still going on, or was killed."
+        found.append(Banner("warning", "Unfinished", text))
+    elif record.state == "early":
+        text = f"Training ended at {where}, because the validation loss had stopped falling."
+        found.append(Banner("note", "Stopped early", text))
+    if record.resumptions:
+        steps = ", ".join(f"{step:,}" for step in record.resumptions)
+        text = f"The run was resumed from step {steps}; work after that step was done again and is counted once."
+        found.append(Banner("note", "Resumed", text))
+    if record.notes:
+        found.append(Banner("note", "About the files", " ".join(record.notes)))
+    return found
+
+
+def headline(record: RunRecord) -> list[Headline]:
+    """Return the figures of the first screen: those of the whole split, or else of the best evaluation so far."""
+    return measures(_headline_source(record)[0])
+
+
+def measures(values: Mapping[str, Any]) -> list[Headline]:
+    """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured."""
+    if "loss" not in values:
+        return []
+    loss, token = values.get("loss"), values.get("token_perplexity")
+    word, bits = values.get("word_perplexity"), values.get("bits_per_byte")
+    return [
+        Headline("Loss", format_loss(_float(loss)), "nats per token"),
+        Headline("Token perplexity", format_perplexity(_float(token)), "per predicted token"),
+        Headline("Word perplexity", format_perplexity(_float(word)), "per word of the text"),
+        Headline("Bits per byte", format_bits(_float(bits)), "whatever the tokenizer"),
+    ]
+
+
+def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
+    """Return speed, memory and amounts as pairs of a name and a value."""
+    last = record.train[-1] if record.train else {}
+    tokens, seconds = number(last.get("tokens")), number(last.get("seconds"))
+    peaks = [value for event in record.train if (value := number(event.get("memory_bytes"))) is not None]
+    facts: list[tuple[str, str]] = []
+    if tokens is not None:
+        facts.append(("Training tokens", format_count(int(tokens))))
+    if number(last.get("epoch")) is not None:
+        facts.append(("Epochs", f"{last['epoch']:.2f}"))
+    if seconds:
+        facts.append(("Wall clock of training", human_seconds(seconds)))
+    if tokens is not None and seconds:
+        facts.append(("Tokens a second, overall", f"{tokens / seconds:,.0f}"))
+    if peaks:
+        facts.append(("Peak memory", human_bytes(max(peaks))))
+    return facts
+
+
+def passport_table(record: RunRecord) -> dict[str, Any]:
+    """Return the passports of the final figures: the splits, and a row of values for each field."""
+    found = {split: passport_of(values) for split, values in record.evaluation.items()}
+    known = {split: passport for split, passport in found.items() if passport is not None}
+    if not known:
+        source, _ = _headline_source(record)
+        passport = passport_of(source)
+        known = {"validation": passport} if passport is not None else {}
+    rows = [
+        (field.name.replace("_", " "), [_value(getattr(passport, field.name)) for passport in known.values()])
+        for field in fields(Passport)
+    ]
+    return {"splits": list(known), "rows": rows if known else []}
+
+
+def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Return the settings that are not the default: name, value, default."""
+    defaults = dict(flatten(Config().model_dump()))
+    return [
+        (name, _value(value), _value(defaults.get(name)))
+        for name, value in flatten(record.config)
+        if name not in defaults or value != defaults[name]
+    ]
+
+
+def command(record: RunRecord) -> str:
+    """Return the command that does the run again, from the folder that holds the run folder."""
+    return shlex.join(["heed", "train", "--config", f"{record.name}/config.yaml", "--run.name", f"{record.name}-again"])
+
+
+_AXIS_NAMES = {"steps": "steps", "tokens": "tokens", "time": "wall clock"}
+assert _AXIS_NAMES.keys() == AXES.keys()
+
+
+def _headline_source(record: RunRecord) -> tuple[Mapping[str, Any], str]:
+    """Return the figures to show first, and what they are."""
+    final = record.evaluation.get("validation")
+    if final and "loss" in final:
+        return final, "validation"
+    best = record.best()
+    if best is not None:
+        return best, f"best validation so far, at step {best['step']:,}"
+    return {}, ""
+
+
+def _sentence(record: RunRecord) -> str | None:
+    """Return the passport of the first figures as a sentence."""
+    source, _ = _headline_source(record)
+    passport = passport_of(source)
+    if passport is not None:
+        return passport.sentence()
+    return "These figures have no passport: compare them with nothing." if source else None
+
+
+def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
+    """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for."""
+    context, tokens, step = record.setting("model.context"), number(last.get("tokens")), number(last.get("step"))
+    if not tokens or not step:
+        return ""
+    each = tokens / step
+    if isinstance(context, int) and context > 0 and each % context == 0:
+        return f" of {each / context:,.0f} × {context:,} tokens"
+    return f" of {each:,.0f} tokens"
+
+
+def _machine(record: RunRecord) -> str:
+    """Name what the run ran on: the accelerator, or the cores."""
+    gpu = record.fact("gpu", "gpu_name", "device_name")
+    if gpu:
+        return f"{gpu}"
+    cores = record.fact("cores", "cpu_count", "cpus", "threads")
+    if isinstance(cores, int):
+        return "1 core" if cores == 1 else f"{cores} cores"
+    return str(record.fact("device") or "")
+
+
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _value(value)) for name, value in flatten(values)]
+
+
+def _value(value: Any) -> str:
+    """Return a setting or a fact as it is shown."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return format_count(value)
+    if isinstance(value, float):
+        return format_rate(value)
+    if isinstance(value, list):
+        return ", ".join(_value(item) for item in value) or "none"
+    return str(value) if value != {} else "none"
+
+
+def _float(value: Any) -> float | None:
+    """Return a number as float, NaN and infinity too: what was measured is shown."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _template(name: str) -> Any:
+    """Load a template of this package; everything that a template prints is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("heed.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawn"] = Markup  # an SVG that draw() made; never used on what comes from a run
+    return environment.get_template(name)

@@ -1,0 +1,245 @@
+"""Lines on axes as SVG that a page can hold: drawn by matplotlib, coloured by the page.
+
+Matplotlib draws with fixed colours. `draw` then replaces each by a CSS variable of the page, so that one figure
+serves light, dark and paper. Text stays text, in the font of the page. The same data give the same bytes: ids are
+salted with the name of the figure, and no date is written. Colours of lines are Okabe and Ito's (2008), which
+colour-blind readers can tell apart; lines carry their name at their end and need no legend.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {
+    "ink": "#1b1b1d",
+    "muted": "#62646a",
+    "grid": "#e3e3e6",
+    "surface": "#fefefe",
+    "series-1": "#0072b2",
+    "series-2": "#d55e00",
+    "series-3": "#009e73",
+    "series-4": "#cc79a7",
+    "name-1": "#0072b3",
+    "name-2": "#d55e01",
+    "name-3": "#009e74",
+    "name-4": "#cc79a8",
+}
+"""CSS variable of the page -> the colour that matplotlib draws in its place.
+
+`name-N` colours the words at the end of line N: the page makes it darker than the line where words need the contrast.
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line, with a name at its end."""
+
+    label: str
+    """Written at the end; may be empty where the figure has one line and its title names it."""
+    x: Sequence[float]
+    y: Sequence[float]
+    series: int
+    """1 to 4: the colour; the same thing has the same colour in every figure."""
+    low: Sequence[float] = ()
+    """Lower edge of a band around the line; empty: no band."""
+    high: Sequence[float] = ()
+    """Upper edge of the band."""
+    dots: bool = False
+    """Whether each point is marked: for lines with few points."""
+    ring: tuple[float, float, str] | None = None
+    """A point to single out, and what to write beside it."""
+
+
+@dataclass(frozen=True)
+class Axes2D:
+    """What the two axes are."""
+
+    x_label: str
+    y_label: str
+    log_y: bool = False
+    """Whether ratios matter on the vertical axis."""
+    zero: bool = False
+    """Whether the vertical axis must begin at 0: for amounts."""
+    rule: tuple[float, str] | None = None
+    """A horizontal line at this height, and its name."""
+
+
+def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], label: str, values: bool = True) -> str:
+    """Return an `<svg>` element of `size` (width, height) CSS pixels.
+
+    `name` makes the ids unique in a page, `label` is read out instead of the figure. With `values`, the name at the
+    end of a line is followed by its last value; leave it out where space is short.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    width, height = size
+    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 12}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        names = [f"{line.label} {short(line.y[-1])}" if values and line.label else line.label for line in lines]
+        right = 14 + 7.2 * max((len(text) for text in names), default=0)  # DejaVu Sans is the widest of system fonts
+        left, top, bottom = 46, 30, 44
+        area = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+        canvas = figure.add_axes(area)
+        _frame(canvas, axes, lines)
+        for line in lines:
+            _plot(canvas, line)
+        _name_ends(canvas, lines, names)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _for_page(buffer.getvalue(), name, label)
+
+
+def short(value: float) -> str:
+    """Return an axis number: no exponent between 0.0001 and a million, thousands apart.
+
+    >>> short(1000), short(0.5), short(1.5234), short(0.00025), short(2.5e6), short(0)
+    ('1,000', '0.5', '1.523', '0.00025', '2.5e6', '0')
+    """
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1-2-5 ticks between two positive numbers, or only powers of ten when those would be many.
+
+    >>> log_ticks(3, 120)
+    [5.0, 10.0, 20.0, 50.0, 100.0]
+    >>> log_ticks(3, 30_000)
+    [10.0, 100.0, 1000.0, 10000.0]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
+    """Set limits, ticks, grid and labels; only the bottom spine stays."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    heights = [value for line in lines for value in (*line.y, *line.low, *line.high)]
+    heights += [axes.rule[0]] if axes.rule else []
+    low, high = min(heights), max(heights)
+    if axes.log_y:
+        margin = (high / low) ** 0.06 if high > low else 1.5
+        low, high = low / margin, high * margin
+        canvas.set_yscale("log")
+    else:
+        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        low, high = (0.0 if axes.zero else low - margin), high + margin
+    canvas.set_ylim(low, high)
+    across = [value for line in lines for value in line.x]
+    start, stop = min(0.0, *across), max(across)
+    canvas.set_xlim(start, stop if stop > start else start + 1)
+
+    ticks = log_ticks(low, high) if axes.log_y else []
+    canvas.yaxis.set_major_locator(
+        FixedLocator(ticks) if len(ticks) >= 3 else MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    )
+    canvas.yaxis.set_minor_locator(NullLocator())
+    canvas.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    for axis in (canvas.xaxis, canvas.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    canvas.grid(axis="y", color=COLOURS["grid"], linewidth=1)
+    canvas.set_axisbelow(True)
+    for side in ("left", "right", "top"):
+        canvas.spines[side].set_visible(False)
+    canvas.spines["bottom"].set_color(COLOURS["muted"])
+    canvas.tick_params(axis="y", length=0, pad=6, labelcolor=COLOURS["muted"], labelsize=11)
+    canvas.tick_params(axis="x", length=4, pad=4, color=COLOURS["muted"], labelcolor=COLOURS["muted"], labelsize=11)
+    canvas.set_xlabel(axes.x_label, color=COLOURS["muted"], labelpad=5, fontsize=11)
+    # The unit stands above the axis, where it can be read without turning the head.
+    canvas.annotate(
+        axes.y_label, (0, 1), (-40, 14), xycoords="axes fraction", textcoords="offset points",
+        color=COLOURS["muted"], fontsize=11,
+    )  # fmt: skip
+    if axes.rule:
+        canvas.axhline(axes.rule[0], color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
+        canvas.annotate(
+            axes.rule[1], (0, axes.rule[0]), (4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
+            color=COLOURS["muted"], fontsize=11,
+        )  # fmt: skip
+
+
+def _plot(canvas: Axes, line: Line) -> None:
+    """Draw one line with its band, dots and ring."""
+    colour = COLOURS[f"series-{line.series}"]
+    if line.low:
+        canvas.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+    dots = line.dots and len(line.x) <= 40
+    canvas.plot(
+        line.x, line.y, color=colour, linewidth=2, solid_capstyle="round", clip_on=False,
+        marker="o" if dots or len(line.x) == 1 else "", markersize=4,
+    )  # fmt: skip
+    if line.ring:
+        x, y, text = line.ring
+        canvas.plot(
+            [x], [y], marker="o", markersize=9, markeredgewidth=2, clip_on=False,
+            markerfacecolor=COLOURS["surface"], markeredgecolor=colour,
+        )  # fmt: skip
+        beyond = x > 0.75 * canvas.get_xlim()[1]
+        canvas.annotate(
+            text, (x, y), (0, 12), textcoords="offset points", ha="right" if beyond else "center",
+            color=COLOURS["ink"], fontsize=11,
+        )  # fmt: skip
+
+
+def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
+    """Write each name right of its last point, pushed apart where ends are close."""
+    gap = 15.0  # pixels between the middles of two names at 12 px
+    height = canvas.transData.transform
+    ends = [float(height((line.x[-1], line.y[-1]))[1]) for line in lines]
+    order = sorted(range(len(lines)), key=lambda index: ends[index])
+    places = list(ends)
+    for below, above in itertools.pairwise(order):
+        places[above] = max(places[above], places[below] + gap)
+    shift = sum(ends[i] - places[i] for i in order) / max(1, len(order))  # keep the group in the middle of its ends
+    for index, line in enumerate(lines):
+        canvas.annotate(
+            names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index]),
+            textcoords="offset points", va="center", color=COLOURS[f"name-{line.series}"], fontsize=12,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _for_page(svg: str, name: str, label: str) -> str:
+    """Turn a stand-alone SVG file into an element of a page."""
+    from markupsafe import escape
+
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)  # its selector * is for files
+    svg = re.sub(r"<defs>\s*</defs>", "", svg)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"#([A-Za-z_][\w-]*)[\"')]", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r"#([A-Za-z_][\w-]*)(?=[\"')])", lambda m: f"#{name}-{m[1]}" if m[1] in used else m[0], svg)
+    for variable, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    svg = re.sub(r"font: (?:[^;\"]* )?(\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a pixel is enough
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    head = re.match(r"<svg[^>]*>", svg)
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    if head is None or box is None:
+        raise ValueError("matplotlib wrote no SVG")
+    return f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(label)}">{svg[head.end() :]}'

@@ -1,0 +1,312 @@
+"""Readers of text files: one file in, a stream of documents out, in constant memory.
+
+    .txt .md                 the whole file is one document, or several with a separator between them
+    .jsonl                   one JSON object a line, the text under one key
+    .csv .tsv                the first line names the columns; .tsv fields are never quoted
+    .parquet                 one column of text
+    .gz .zst behind any      unpacked while it is read
+
+A document longer than `PIECE` characters comes in pieces, so that no file is too large. Text is passed on
+exactly as it is, line ends included; only a byte-order mark at the start is left out.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import shutil
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from heed.errors import DataError, did_you_mean, require
+
+KINDS = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
+COMPRESSED = (".gz", ".zst")
+PIECE = 1 << 24
+"""Characters of a document that are held at once; a longer one is read in pieces of about this length."""
+
+Part = tuple[bool, str]
+"""A document, or a piece of one: whether a new document begins here, and the text."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: the settings of the same names in `data`."""
+
+    column: str = "text"
+    encoding: str = "utf-8"
+    separator: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis", "gb18030", "koi8-r")
+            hint = did_you_mean(self.encoding, known)
+            raise DataError(f"unknown encoding {self.encoding!r} (data.encoding), {hint}") from None
+        if self.separator == "":
+            raise DataError("data.separator is empty: give the text that stands between documents, or leave it out")
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the suffix that says how `path` is read, without its compression; None for an unknown type.
+
+    >>> kind_of(Path("notes.JSONL.gz")), kind_of(Path("photo.png"))
+    ('.jsonl', None)
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in KINDS else None
+
+
+def read_file(path: Path, reading: Reading, skipped: Counter[str]) -> Iterator[Part]:
+    """Yield the documents of one file; what cannot be a document is left out and counted in `skipped`.
+
+    Raises `DataError` that names the file, and the byte or line, when it cannot be read as its suffix says.
+    """
+    kind = kind_of(path)
+    if kind == ".parquet":
+        yield from _filled(_read_parquet(path, reading.column), skipped)
+        return
+    with _explained(path, reading.encoding), _open_text(path, reading.encoding) as stream:
+        if kind == ".jsonl":
+            yield from _filled(_read_jsonl(stream, path, reading.column, skipped), skipped)
+        elif kind in (".csv", ".tsv"):
+            yield from _filled(_read_table(stream, path, reading.column, kind == ".tsv"), skipped)
+        elif reading.separator is None:
+            yield from _read_whole(stream)
+        else:
+            yield from _read_separated(stream, reading.separator, skipped)
+
+
+def _read_whole(stream: io.TextIOBase) -> Iterator[Part]:
+    """Yield a text file as one document, in pieces that end at line ends where there are any."""
+    first = True
+    while piece := stream.read(PIECE):
+        if len(piece) == PIECE:
+            piece += stream.readline(PIECE)
+        yield first, piece
+        first = False
+
+
+def _read_separated(stream: io.TextIOBase, separator: str, skipped: Counter[str]) -> Iterator[Part]:
+    """Yield the texts between separators, without the line ends that surround them."""
+    rest, first = "", True
+    while chunk := stream.read(1 << 20):
+        *complete, rest = (rest + chunk).split(separator)
+        for text in complete:
+            if text := text.strip("\r\n"):
+                yield first, text
+            elif first:
+                skipped["empty documents left out"] += 1
+            first = True
+        if len(rest) > PIECE:
+            end = len(rest) - len(separator) + 1  # the start of a separator may stand at the very end
+            cut = rest.rfind("\n", 0, end) + 1 or end
+            yield first, rest[:cut]
+            rest, first = rest[cut:], False
+    if text := rest.strip("\r\n"):
+        yield first, text
+
+
+def _filled(rows: Iterator[str | None], skipped: Counter[str]) -> Iterator[Part]:
+    """Yield the rows that hold text; count the others."""
+    for text in rows:
+        if text is None:
+            skipped["rows without a text (null) left out"] += 1
+        elif not text.strip():
+            skipped["empty documents left out"] += 1
+        else:
+            yield True, text
+
+
+def _read_jsonl(stream: io.TextIOBase, path: Path, key: str, skipped: Counter[str]) -> Iterator[str | None]:
+    """Yield the text of each object; a key that the first object has and a later one lacks counts as null."""
+    known = False
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number} must be a JSON object with the key {key!r}, not {_kind(row)}")
+        if not known and key not in row:
+            raise DataError(_no_column(path, key, list(row)))
+        known = True
+        yield _whole_characters(checked_text(row.get(key), key, f"{path}, line {number}"), skipped)
+
+
+def _whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
+    """Put U+FFFD where JSON escaped half a character (a lone surrogate), which no encoding can hold."""
+    if text is None or text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        skipped["rows with half a character (a lone surrogate), replaced by U+FFFD"] += 1
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _read_table(stream: io.TextIOBase, path: Path, column: str, tabs: bool) -> Iterator[str | None]:
+    """Yield one column of a CSV or TSV file."""
+    csv.field_size_limit(2**31 - 1)  # the default refuses documents beyond 128 KiB
+    if tabs:
+        rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        rows = csv.reader(stream, strict=True)
+    try:
+        header = next(rows, None)
+        if header is None:
+            return
+        if column not in header:
+            hint = ", or give the file a first line that names its columns"
+            raise DataError(_no_column(path, column, header) + hint)
+        index = header.index(column)
+        for row in rows:
+            if len(row) > len(header):
+                raise DataError(
+                    f"{path}, line {rows.line_num} has {len(row)} fields, the first line {len(header)}: quote the text"
+                )
+            if row:
+                yield row[index] if index < len(row) else None
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num} is not valid CSV: {error}") from None
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str | None]:
+    """Yield one column of a Parquet file, a thousand rows in memory at a time."""
+    failure: Any = require("pyarrow", "data").ArrowException
+    arrow: Any = require("pyarrow.parquet", "data")
+    with _explained(path, "Parquet"), tempfile.TemporaryFile() as unpacked:
+        packed = path.suffix.lower() in COMPRESSED
+        if packed:  # Parquet is read from its end, so that a compressed one is unpacked first
+            with open_bytes(path) as stream:
+                shutil.copyfileobj(stream, unpacked)
+        try:
+            with arrow.ParquetFile(unpacked if packed else path) as table:
+                if column not in table.schema_arrow.names:
+                    raise DataError(_no_column(path, column, table.schema_arrow.names))
+                number = 0
+                for batch in table.iter_batches(batch_size=1000, columns=[column]):
+                    for value in batch.column(0):
+                        number += 1
+                        yield checked_text(value.as_py(), column, f"{path}, row {number}")
+        except failure as error:
+            raise DataError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def checked_text(value: object, column: str, where: str) -> str | None:
+    """Return `value` if it is text or null; raise `DataError` that says what it is otherwise."""
+    if value is None or isinstance(value, str):
+        return value
+    raise DataError(f"{where}: {column!r} holds {_kind(value)}, not text; choose another column with --data.column")
+
+
+def _kind(value: object) -> str:
+    return {"dict": "an object", "list": "a list", "str": "a string"}.get(type(value).__name__, repr(value)[:40])
+
+
+def _no_column(path: Path, column: str, present: list[str]) -> str:
+    names = [name if len(name) <= 30 else name[:27] + "..." for name in present[:20]]
+    return f"{path} has no column {column!r}: choose one of {', '.join(map(repr, names))} with --data.column"
+
+
+@contextmanager
+def _explained(path: Path, encoding: str) -> Iterator[None]:
+    """Turn what can go wrong while `path` is read into a `DataError` of one line."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        hint = "name its encoding with --data.encoding (often cp1252, latin-1 or utf-16)"
+        raise DataError(f"{path} is not {encoding} at byte {_bad_byte(path, encoding):,}: {hint}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _bad_byte(path: Path, encoding: str) -> int:
+    """Return the offset (in the unpacked file) of the first byte that `encoding` does not allow."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    done = 0
+    with open_bytes(path) as stream:
+        while True:
+            chunk = stream.read(1 << 16)
+            pending = len(decoder.getstate()[0])  # bytes of a character that the chunk before began
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                return done - pending + error.start
+            if not chunk:
+                return done
+            done += len(chunk)
+
+
+def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
+    """Open a text file, compressed or not, with its line ends as they are."""
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # the same without a byte-order mark
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="")
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, unpacked if its name ends in .gz or .zst."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if suffix == ".zst":
+        return io.BufferedReader(_Zstandard(path), 1 << 17)
+    return path.open("rb")
+
+
+class _Zstandard(io.RawIOBase):
+    """A .zst file, unpacked frame by frame; raises EOFError where the last frame is cut off.
+
+    zstandard's own stream reader takes a cut file for a whole one and says nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._package: Any = require("zstandard", "data")
+        self._unpack = self._package.ZstdDecompressor(max_window_size=2**31)
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            packed = packed or self._file.read(1 << 16)
+            if not packed:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("the last Zstandard frame is not complete")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._unpack.decompressobj()
+            try:
+                self._ready = memoryview(self._frame.decompress(packed))
+            except self._package.ZstdError as error:
+                raise EOFError(str(error)) from None
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,244 @@
+"""Sources of documents: files, folders and globs on this machine, and data sets of the Hugging Face hub.
+
+A source can be read any number of times and always gives the same documents in the same order, one at a time.
+Each document comes with its `draw`, a number in [0, 1) made from its text alone, which decides its split.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heed.errors import DataError, require
+from heed.text.formats import COMPRESSED, KINDS, PIECE, Reading, checked_text, kind_of, read_file
+
+SALT = b"heed split 35"
+"""Fixed for ever: another salt would move documents between training and validation.
+
+The number was chosen so that a tenth of the topics of `python-reference` is also a tenth (10.4 %) of its text.
+"""
+
+Documents = Iterator[tuple[float, str]]
+"""Draws and texts. The pieces of one long document follow each other and share its draw."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents that can be read again and again. `read` counts what it leaves out in the counter it is given."""
+
+    name: str
+    fingerprint: str
+    read: Callable[[Counter[str]], Documents]
+    size: int | None = None
+    """Bytes of text, where they are known without reading."""
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def draw(text: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone, so equal documents share a split.
+
+    >>> draw("to be") == draw("to be") != draw("or not")
+    True
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6, key=SALT).digest(), "big") / 2**48
+
+
+def digest(*parts: object) -> str:
+    """Return the SHA-256 of some values, as they print."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass
+class Found:
+    """The files behind one name, and what was passed over on the way."""
+
+    root: Path
+    files: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+
+def find_files(source: str, known: Iterable[str] = ()) -> Found:
+    """Return the files of a path or glob, sorted by name; `known` are other names that a slip of the pen could mean.
+
+    Hidden files are passed over. Raises `DataError` when there is nothing, or nothing of a known type.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        if kind_of(path) is None:
+            raise DataError(f"{path} is of no known type ({_types()}): add .txt to its name if it is plain text")
+        return Found(path.parent, [path])
+    if path.is_dir():
+        found = _known_files(Found(path, []), _walk(path), source)
+    elif glob.has_magic(source):
+        matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
+        root = Path(str(path)[: str(path).index(next(c for c in str(path) if c in "*?["))]).parent
+        found = _known_files(Found(root, []), (match for match in matches if match.is_file()), source)
+    else:
+        raise DataError(_missing(path, source, known))
+    if not found.files:
+        passed = f" ({found.notes[0]})" if found.notes else ""
+        raise DataError(f"{source} holds no text files{passed}: heed reads {_types()}")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` in a fixed order, hidden ones left out."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():  # a linked folder could lead round in a circle
+            yield from _walk(entry)
+        else:
+            yield entry
+
+
+def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
+    """Keep the files of a known type and note how many others there were."""
+    unknown: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            unknown["linked folder"] += 1
+        elif kind_of(path) is None:
+            unknown[path.suffix or "no suffix"] += 1
+        else:
+            found.files.append(path)
+    if unknown:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unknown.items()))
+        found.notes.append(f"left out of {source}: {unknown.total()} files that are not {_types()} ({kinds})")
+    return found
+
+
+def _types() -> str:
+    return f"{' '.join(KINDS)} (or these with {' '.join(COMPRESSED)})"
+
+
+def _missing(path: Path, source: str, known: Iterable[str]) -> str:
+    """Say that there is no such source, and what may be meant."""
+    names = list(known)
+    beside = {str(path.parent / entry.name): entry.name for entry in path.parent.glob("*")}
+    near = difflib.get_close_matches(source, names, 1) or [
+        full for full, name in beside.items() if name in difflib.get_close_matches(path.name, beside.values(), 1)
+    ]
+    if near:
+        return f"no such file or folder: {source}, did you mean {near[0]!r}?"
+    return f"no such file or folder: {source}; give a path, a glob, hf:NAME, or one of {', '.join(sorted(names))}"
+
+
+def file_source(found: Found, reading: Reading, name: str) -> Source:
+    """Return the documents of these files, file by file in order of their names."""
+    files = tuple(found.files)
+
+    def read(skipped: Counter[str]) -> Documents:
+        for path in files:
+            value: float | None = None
+            for first, text in read_file(path, reading, skipped):
+                if first or value is None:
+                    value = draw(text)
+                else:
+                    skipped[f"cuts in documents of more than {PIECE:,} characters: each piece counts as one"] += 1
+                yield value, text
+            if value is None:
+                skipped["files without any text left out"] += 1
+
+    plain = all(path.suffix.lower() in (".txt", ".md") for path in files)
+    size = sum(path.stat().st_size for path in files)
+    return Source(name, _fingerprint(found, reading, size), read, size if plain else None, files, tuple(found.notes))
+
+
+def _fingerprint(found: Found, reading: Reading, size: int) -> str:
+    """Return a hash of names, contents and the way of reading.
+
+    Contents are read whole up to 1 GiB in all (about a second); beyond that, each file's size, time of last change,
+    first and last MiB stand for it.
+    """
+    mebibyte = 1 << 20
+    entries: list[tuple[str, int, str]] = []
+    for path in found.files:
+        state = path.stat()
+        content = hashlib.blake2b(digest_size=16)
+        with path.open("rb") as stream:
+            if size <= 1 << 30:
+                while chunk := stream.read(mebibyte):
+                    content.update(chunk)
+            else:
+                content.update(str(state.st_mtime_ns).encode() + stream.read(mebibyte))
+                stream.seek(max(0, state.st_size - mebibyte))
+                content.update(stream.read(mebibyte))
+        entries.append((os.path.relpath(path, found.root), state.st_size, content.hexdigest()))
+    return digest("files", entries, reading)
+
+
+def hub_tables(name: str, config: str | None = None, revision: str | None = None) -> dict[str, Any]:
+    """Return the splits of a data set of the hub by heed's names for them ("train", "validation", "test").
+
+    The data set is fetched once and kept by the `datasets` package. Raises `DataError` when it cannot be had.
+    """
+    datasets: Any = require("datasets", "hf")
+    options = {"revision": revision} if revision else {}
+    try:
+        loaded: dict[str, Any] = dict(datasets.load_dataset(name, config, **options))
+    except Exception as error:  # the package and what it stands on raise many types
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise DataError(
+            f"hf:{name}{'/' + config if config else ''} could not be loaded ({reason}): check the name "
+            "(hf:OWNER/NAME/CONFIG), go online once so that it is kept, or give a file or folder of text"
+        ) from None
+    other = {"valid": "validation", "val": "validation", "dev": "validation"}
+    tables = {other.get(split, split): table for split, table in loaded.items()}
+    if "train" not in tables:
+        raise DataError(f"hf:{name} has no split 'train', only {', '.join(sorted(loaded))}: give a file or folder of text")
+    return {split: tables[split] for split in ("train", "validation", "test") if split in tables}
+
+
+def hub_rows(table: Any, column: str, where: str) -> Iterator[str | None]:
+    """Yield one column of a split, row by row from the memory-mapped table."""
+    if column not in table.column_names:
+        names = ", ".join(map(repr, table.column_names))
+        raise DataError(f"{where} has no column {column!r}: choose one of {names} with --data.column")
+    for row in table.select_columns([column]):
+        yield checked_text(row[column], column, where)
+
+
+def hub_sources(address: str, reading: Reading) -> dict[str, Source]:
+    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME`, each row a document."""
+    path = address.removeprefix("hf:")
+    parts = path.split("/")
+    if not all(parts) and not Path(path).is_dir():
+        raise DataError(f"{address!r} names no data set: write hf:OWNER/NAME or hf:OWNER/NAME/CONFIG")
+    if Path(path).is_dir() or len(parts) == 1:
+        meanings: list[tuple[str, str | None]] = [(path, None)]
+    elif len(parts) == 2:  # OWNER/NAME is the rule; NAME/CONFIG is how the oldest data sets are known
+        meanings = [(path, None), (parts[0], parts[1])]
+    else:
+        meanings = [("/".join(parts[:2]), "/".join(parts[2:]))]
+    problems: list[DataError] = []
+    for name, config in meanings:
+        try:
+            return _row_sources(address, hub_tables(name, config), reading.column)
+        except DataError as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def _row_sources(address: str, tables: dict[str, Any], column: str) -> dict[str, Source]:
+    def source(split: str, table: Any) -> Source:
+        def read(skipped: Counter[str]) -> Documents:
+            for text in hub_rows(table, column, f"{address} ({split})"):
+                if text is None:
+                    skipped["rows without a text (null) left out"] += 1
+                elif not text.strip():
+                    skipped["empty documents left out"] += 1
+                else:
+                    yield draw(text), text
+
+        return Source(address.removeprefix("hf:"), digest("hub", address, table._fingerprint, column), read)
+
+    return {split: source(split, table) for split, table in tables.items()}

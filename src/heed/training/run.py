@@ -1,0 +1,228 @@
+"""The run folder: everything that is known of one training run, enough by itself.
+
+    runs/<name>/
+      config.yaml        resolved: every default written out
+      environment.json   versions, git commit, machine, seeds, command line
+      tokenizer.json     Hugging Face tokenizers format
+      metrics.jsonl      one JSON object a line, append only
+      checkpoints/       see checkpoint.py
+
+`metrics.jsonl` is never rewritten. A run that is resumed at step s appends {"event": "resume", "step": s}: every
+earlier line beyond step s, and every earlier `end`, is void. `read_metrics` applies this.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+
+import heed
+from heed.config import Config, make_config, read_yaml, write_yaml
+from heed.errors import CheckpointError
+from heed.training.checkpoint import find_checkpoint, load_checkpoint
+from heed.training.devices import machine_facts
+from heed.training.streams import NAMES, stream_seed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from heed.text.tokenizer import Tokenizer
+
+CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
+OWN = (
+    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS,
+    "tokenizer.json", "evaluation.json", "samples.jsonl", "report.html",
+)  # fmt: skip
+"""What belongs to a run folder; nothing else is ever deleted."""
+
+
+class Run:
+    """A run folder that is open for reading and for appending."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder = folder
+        self.config = config
+
+    @classmethod
+    def create(cls, folder: str | Path, config: Config, *, overwrite: bool = False) -> Run:
+        """Make a new run folder with config.yaml and environment.json.
+
+        With `overwrite` what an earlier run left there is deleted; files that are not heed's stay.
+        Raises `CheckpointError` when the folder is in use and `overwrite` is not given, or is no run folder.
+        """
+        path = Path(folder)
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                if not is_run(path):
+                    raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
+                if not overwrite:
+                    raise CheckpointError(f"{path} holds a run already: go on with --resume, or --overwrite it")
+                _delete_run(path)
+            path.mkdir(parents=True, exist_ok=True)
+            write_yaml(config, path / CONFIG)
+            write_json(path / ENVIRONMENT, environment(config.run.seed))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written: {error.strerror}; choose another --run.folder") from error
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open an existing run folder. Raises `CheckpointError` when it is none."""
+        path = Path(folder)
+        if not is_run(path):
+            what = "holds no run (no config.yaml)" if path.is_dir() else "does not exist"
+            raise CheckpointError(f"{path} {what}: give a folder that `heed train` wrote")
+        return cls(path, make_config(read_yaml(path / CONFIG)))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Append one event to metrics.jsonl; it reaches the operating system before this returns.
+
+        Raises `CheckpointError` when the disk is full.
+        """
+        line = json.dumps(event, allow_nan=False, ensure_ascii=False)
+        try:
+            with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder / METRICS} cannot be written: {error.strerror}; make room and go on with --resume"
+            ) from error
+
+    def log_resume(self, step: int) -> None:
+        """Say that the run goes on from `step`; a line that was cut off when the process died is taken away first."""
+        path = self.folder / METRICS
+        if path.exists():
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with path.open("r+b") as file:
+                    file.truncate(whole)
+        self.log({"event": "resume", "step": step, "time": _now()})
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the valid events in order; see `read_metrics`."""
+        return read_metrics(self.folder / METRICS)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read a metrics.jsonl: voided lines are left out, `resume` lines kept, a cut last line forgiven.
+
+    No file is no events. Raises `CheckpointError` that names the line when another one is damaged.
+    """
+    events: list[dict[str, Any]] = []
+    if not path.exists():
+        return events
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):  # no line end: the process died while it wrote
+                break
+            raise CheckpointError(f"{path}, line {number} is damaged: delete this line to read the rest") from None
+        if kind == "resume":
+            events = [old for old in events if old["event"] != "end" and old.get("step", 0) <= event["step"]]
+        events.append(event)
+    return events
+
+
+def load_run(
+    folder: str | Path, checkpoint: str | int = "best", device: str | torch.device = "cpu"
+) -> tuple[nn.Module, Tokenizer, Config]:
+    """Return (model in evaluation mode, tokenizer, config) of a run; `checkpoint` is "best", "last" or a step.
+
+    Raises `CheckpointError` when the run or the checkpoint is missing, altered, or does not fit its config.
+    """
+    from heed.build import build_model
+    from heed.text.tokenizer import load_tokenizer
+
+    run = Run.open(folder)
+    saved = load_checkpoint(find_checkpoint(run.checkpoints, checkpoint))
+    tokenizer = load_tokenizer(run.folder)
+    model = build_model(run.config.model, tokenizer.vocab_size)
+    load_weights(model, saved.model)
+    return model.to(device).eval(), tokenizer, run.config
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copy weights by name into `model`. Raises `CheckpointError` when a name or a shape does not fit."""
+    own = model.state_dict()
+    odd = sorted(own.keys() ^ weights.keys())
+    odd += [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if odd:
+        raise CheckpointError(f"the checkpoint does not fit the model: {odd[0]} differs; is config.yaml the run's own?")
+    model.load_state_dict(dict(weights))
+
+
+def next_name(folder: str | Path, stem: str) -> Path:
+    """Return the first of `folder/stem-1`, `folder/stem-2`, ... that is free."""
+    number = 1
+    while (Path(folder) / f"{stem}-{number}").exists():
+        number += 1
+    return Path(folder) / f"{stem}-{number}"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's: it has the config and the environment that `Run.create` writes."""
+    return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """Return what a result depends on beside the config: versions, commit, machine, seeds, command line."""
+    return {
+        "time": _now(),
+        "command": sys.argv,
+        "heed": heed.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "git_commit": _git_commit(),
+        "machine": machine_facts(),
+        "seed": seed,
+        "streams": {name: stream_seed(seed, name) for name in NAMES},
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that a person can read."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _delete_run(path: Path) -> None:
+    for name in OWN:
+        own = path / name
+        if own.is_dir() and not own.is_symlink():
+            shutil.rmtree(own)
+        else:
+            own.unlink(missing_ok=True)
+
+
+def _git_commit() -> str | None:
+    """The commit of the working folder, None outside of a repository or without git."""
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
