@@ -71,10 +71,7 @@ class Sampling:
             (p is not None and not 0 < p <= 1, f"top_p must be above 0 and at most 1, not {p}"),
             (m is not None and not 0 <= m <= 1, f"min_p must be between 0 and 1, not {m}"),
             (not 0 < r < math.inf, f"repetition_penalty must be above 0 (1 is none), not {r}"),
-            (
-                not math.isfinite(self.frequency_penalty),
-                f"frequency_penalty must be finite, not {self.frequency_penalty}",
-            ),
+            (not math.isfinite(frequency), f"frequency_penalty must be finite, not {frequency}"),
             (not math.isfinite(presence), f"presence_penalty must be finite, not {presence}"),
             *(
                 (not -math.inf <= bias < math.inf, f"logit_bias of token {token} must be finite or -inf, not {bias}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.attention.layer import linear
+from heed.attention.layer import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -41,8 +41,8 @@ class FeedForward(nn.Module):
         self.gated = activation == "swiglu"
         self.activation = F.silu if self.gated else ACTIVATIONS[activation]
         # Gate and value are one matrix (gate first): one product instead of two.
-        self.up = linear(d_model, 2 * d_hidden if self.gated else d_hidden, bias)
-        self.down = linear(d_hidden, d_model, bias)
+        self.up = Linear(d_model, 2 * d_hidden if self.gated else d_hidden, bias=bias)
+        self.down = Linear(d_hidden, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (..., D) for x (..., D)."""

@@ -26,6 +26,7 @@ from heed.attention import (
     padding_mask,
     refuse_impossible,
 )
+from heed.attention.layer import Linear
 from heed.attention.positions import Index, Place
 from heed.config import ModelConfig
 from heed.errors import ConfigError
@@ -74,11 +75,11 @@ class GPT(LanguageModel):
         self.config, self.vocab_size, self.context = config, vocab_size, config.context
         D, width = config.d_model, config.d_model // config.n_heads
         positions = find(POSITIONS, config.positions, "model.positions")
-        self.tokens = nn.Embedding(vocab_size, D, device="meta").to_empty(device="cpu")
+        self.tokens = nn.Embedding.from_pretrained(torch.empty(vocab_size, D), freeze=False)
         self.positions = positions(config.context, D, width, config.rotary_base)
         self.blocks = nn.ModuleList(Block(config, _attention(config)) for _ in range(config.n_layers))
         self.norm = NORMS[config.norm](D, config.norm_epsilon, config.bias) if config.norm_order == "pre" else None
-        self.head = None if config.tied else linear(D, vocab_size, bias=False)
+        self.head = None if config.tied else Linear(D, vocab_size, bias=False)
         self.initialise(generator or torch.Generator().manual_seed(0))
 
     @torch.no_grad()

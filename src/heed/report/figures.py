@@ -14,13 +14,13 @@ from statistics import median
 
 import numpy as np
 
-from heed.report.numbers import format_loss, format_percent, format_perplexity, format_rate, human_bytes, human_count
+from heed.report.numbers import format_percent, format_perplexity, format_rate, human_bytes, human_count
 from heed.report.record import Event, RunRecord, number
-from heed.report.svg import Axes2D, Line, draw
+from heed.report.svg import Axes2D, Line, draw, short
 
 AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
 """Name of a horizontal axis -> the key of an event that holds its values."""
-WIDE, NARROW = (700, 330), (352, 270)
+WIDE, BESIDE, NARROW = (700, 320), (352, 320), (352, 270)
 SMALL_WIDE, SMALL_NARROW = (520, 230), (352, 210)
 STRETCHES = 120
 
@@ -50,17 +50,18 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
     factor, x_label = _scale(record, axis)
     train = _training(record, axis, factor)
     lines = [train] if train else []
+    how = "the mean of each stretch of steps, with its range" if train and train.low else "at each logged step"
     held_out = _points(record.evaluations, AXES[axis], "loss", factor)
     best = record.best()
     if held_out[0]:
         ring = None
         if best is not None and number(best.get(AXES[axis])) is not None:
-            ring = (best[AXES[axis]] * factor, best["loss"], f"best {format_loss(best['loss'])}")
+            last = best["loss"] == held_out[1][-1]  # then the name at the end of the line says the value
+            ring = (best[AXES[axis]] * factor, best["loss"], "" if last else f"best {short(best['loss'])}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     return _figure(
         f"loss-{axis}", lines, Axes2D(x_label, "loss (nats per token)"), loss_sentence(record),
-        "Training loss is the mean over stretches of steps, its band the lowest and highest loss of a stretch. "
-        "Validation loss is on text that the model never trained on.",
+        f"Training loss: {how}. Validation loss: on text that the model never trained on; the ring is the best.",
     )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
         lines.append(Line("validation", x, [_exp(loss) for loss in y], series=2, dots=True))
     return _figure(
         f"perplexity-{axis}", lines, Axes2D(x_label, "perplexity per token (log)", log_y=True),
-        perplexity_sentence(record), "Perplexity is the exponential of the loss.", (NARROW, NARROW), values=False,
+        perplexity_sentence(record), "Perplexity is the exponential of the loss.", (BESIDE, NARROW), values=False,
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def memory_figure(record: RunRecord) -> Figure | None:
     mx, my, low, high = stretches(x, [value / 1024**power for value in y])
     return _figure(
         "memory", [Line("", mx, my, 4, low, high)], Axes2D("step", unit, zero=True),
-        f"Memory peaks at {human_bytes(max(y))}", "Memory of the training process (on a GPU: of the device).",
+        f"Memory peaks at {human_bytes(max(y))}", "Memory that the run reported at each logged step.",
         (SMALL_WIDE, SMALL_NARROW),
     )  # fmt: skip
 
@@ -188,17 +189,17 @@ def rate_sentence(steps: Sequence[float], rates: Sequence[float]) -> str:
     'The learning rate rises to 0.001 by step 100, then falls to 0.0001'
     """
     peak = max(rates)
-    at = steps[rates.index(peak)]
     rises, falls = rates[0] < peak, rates[-1] < 0.99 * peak
     if not rises and not falls:
         return f"The learning rate stays at {format_rate(peak)}"
-    up = f"rises to {format_rate(peak)} by step {at:,.0f}" if rises else f"begins at {format_rate(peak)}"
-    down = f"falls to {format_rate(rates[-1])}" if falls else "stays there"
-    return f"The learning rate {up}, then {down}" if rates[-1:] != [peak] or not rises else f"The learning rate {up}"
+    up = f"rises to {format_rate(peak)} by step {steps[rates.index(peak)]:,.0f}"
+    if not rises:
+        up = f"begins at {format_rate(peak)}"
+    return f"The learning rate {up}" + (f", then falls to {format_rate(rates[-1])}" if falls else "")
 
 
 def stretches(x: Sequence[float], y: Sequence[float], most: int = STRETCHES) -> tuple[list[float], ...]:
-    """Cut a line into at most `most` stretches; return their mean x, mean y, lowest y and highest y.
+    """Cut a line into at most `most` stretches of equally many points; return mean x, mean y, lowest y and highest y.
 
     The band (the last two) is empty when every stretch is one point. The ends of the line stay where they are.
 
@@ -207,14 +208,16 @@ def stretches(x: Sequence[float], y: Sequence[float], most: int = STRETCHES) -> 
     """
     if len(x) <= most:
         return list(x), list(y), [], []
-    parts_x, parts_y = np.array_split(np.asarray(x, float), most), np.array_split(np.asarray(y, float), most)
-    middle = [float(part.mean()) for part in parts_x]
+    size = math.ceil(len(x) / most)
+    cuts = range(size, len(x), size)
+    parts = np.split(np.asarray(y, float), cuts)
+    middle = [float(part.mean()) for part in np.split(np.asarray(x, float), cuts)]
     middle[0], middle[-1] = float(x[0]), float(x[-1])
     return (
         middle,
-        [float(part.mean()) for part in parts_y],
-        [float(part.min()) for part in parts_y],
-        [float(part.max()) for part in parts_y],
+        [float(part.mean()) for part in parts],
+        [float(part.min()) for part in parts],
+        [float(part.max()) for part in parts],
     )
 
 

@@ -75,7 +75,6 @@ def write_report(run_folder: str | Path) -> Path:
 def render(record: RunRecord) -> str:
     """Return the page of a run as HTML; equal records give equal bytes."""
     figures = run_figures(record)
-    figures_by_split = {split: figures_of for split, figures_of in record.evaluation.items() if "loss" in figures_of}
     return _template("run.html").render(
         name=record.name,
         lead=lead(record),
@@ -88,7 +87,6 @@ def render(record: RunRecord) -> str:
         small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
         speed=speed_facts(record),
         samples=by_step(record.samples),
-        splits=[(split, measures(values)) for split, values in figures_by_split.items()],
         passports=passport_table(record),
         changed=changed_settings(record),
         settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
@@ -125,10 +123,14 @@ def banners(record: RunRecord) -> list[Banner]:
     planned = f" of {record.planned_steps:,}" if record.planned_steps else ""
     where = f"step {record.steps:,}{planned}"
     if record.leaks:
-        text = f"The model sees the tokens it should predict ({record.leaks}): its losses and perplexities mean nothing."
+        text = (
+            f"The model sees the tokens it should predict ({record.leaks}): its losses and perplexities mean nothing."
+        )
         found.append(Banner("error", "Leaks", text))
     if record.state == "nan":
-        text = f"The loss was not a finite number at {where}. Go on from the last good checkpoint, with a lower learning rate."
+        text = (
+            f"The loss was no finite number at {where}. Go on from the last good checkpoint at a lower learning rate."
+        )
         found.append(Banner("error", "Broke down", text))
     elif record.state == "interrupted":
         text = f"The run ended at {where} ({record.end}). It can be resumed and will be as if it had never stopped."
@@ -187,18 +189,23 @@ def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def passport_table(record: RunRecord) -> dict[str, Any]:
-    """Return the passports of the final figures: the splits, and a row of values for each field."""
-    found = {split: passport_of(values) for split, values in record.evaluation.items()}
-    known = {split: passport for split, passport in found.items() if passport is not None}
-    if not known:
-        source, _ = _headline_source(record)
-        passport = passport_of(source)
-        known = {"validation": passport} if passport is not None else {}
-    rows = [
-        (field.name.replace("_", " "), [_value(getattr(passport, field.name)) for passport in known.values()])
-        for field in fields(Passport)
-    ]
-    return {"splits": list(known), "rows": rows if known else []}
+    """Return the figures with their passports as a table: the splits, rows of figures, rows of passport fields."""
+    columns = dict(record.evaluation)
+    if not columns and _headline_source(record)[0]:
+        columns = {"validation": dict(_headline_source(record)[0])}
+    known = {split: (measures(values), passport_of(values)) for split, values in columns.items()}
+    columns = {split: (shown, passport) for split, (shown, passport) in known.items() if shown and passport}
+    if not columns:
+        return {"splits": [], "figures": [], "rows": []}
+    shown = [figures for figures, _ in columns.values()]
+    return {
+        "splits": list(columns),
+        "figures": [(row[0].label.lower(), [item.value for item in row]) for row in zip(*shown, strict=True)],
+        "rows": [
+            (field.name.replace("_", " "), [_value(getattr(passport, field.name)) for _, passport in columns.values()])
+            for field in fields(Passport)
+        ],
+    }
 
 
 def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:
@@ -224,10 +231,10 @@ def _headline_source(record: RunRecord) -> tuple[Mapping[str, Any], str]:
     """Return the figures to show first, and what they are."""
     final = record.evaluation.get("validation")
     if final and "loss" in final:
-        return final, "validation"
+        return final, "On the validation split"
     best = record.best()
     if best is not None:
-        return best, f"best validation so far, at step {best['step']:,}"
+        return best, f"Best validation so far, at step {best['step']:,}"
     return {}, ""
 
 
@@ -247,7 +254,7 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
         return ""
     each = tokens / step
     if isinstance(context, int) and context > 0 and each % context == 0:
-        return f" of {each / context:,.0f} × {context:,} tokens"
+        return f" of {each / context:,.0f}\u00a0×\u00a0{context:,} tokens"
     return f" of {each:,.0f} tokens"
 
 
@@ -263,7 +270,12 @@ def _machine(record: RunRecord) -> str:
 
 
 def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, _value(value)) for name, value in flatten(values)]
+    """Return nested facts as pairs of a dotted name and a value."""
+    return [
+        (name.removesuffix("_bytes"), human_bytes(value)) if name.endswith("_bytes") and number(value) is not None
+        else (name, _value(value))
+        for name, value in flatten(values)
+    ]  # fmt: skip
 
 
 def _value(value: Any) -> str:
@@ -275,7 +287,7 @@ def _value(value: Any) -> str:
     if isinstance(value, int):
         return format_count(value)
     if isinstance(value, float):
-        return format_rate(value)
+        return format_count(int(value)) if value.is_integer() else format_rate(value)
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value) or "none"
     return str(value) if value != {} else "none"

@@ -84,12 +84,18 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
     from matplotlib.figure import Figure
 
     width, height = size
-    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 12}
+    style: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "font.family": ["DejaVu Sans"],
+        "font.size": 12,
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasSVG(figure)
         names = [f"{line.label} {short(line.y[-1])}" if values and line.label else line.label for line in lines]
-        right = 14 + 7.2 * max((len(text) for text in names), default=0)  # DejaVu Sans is the widest of system fonts
+        longest = max(len(text) for text in [*names, axes.rule[1] if axes.rule else ""])
+        right = 14 + 7.2 * longest  # DejaVu Sans is the widest of system fonts
         left, top, bottom = 46, 30, 44
         area = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         canvas = figure.add_axes(area)
@@ -169,13 +175,14 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
     canvas.set_xlabel(axes.x_label, color=COLOURS["muted"], labelpad=5, fontsize=11)
     # The unit stands above the axis, where it can be read without turning the head.
     canvas.annotate(
-        axes.y_label, (0, 1), (-40, 14), xycoords="axes fraction", textcoords="offset points",
+        axes.y_label, (0, 1), (-46, 14), xycoords="axes fraction", textcoords="offset points",
         color=COLOURS["muted"], fontsize=11,
     )  # fmt: skip
     if axes.rule:
         canvas.axhline(axes.rule[0], color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
         canvas.annotate(
-            axes.rule[1], (0, axes.rule[0]), (4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
+            axes.rule[1], (1, axes.rule[0]), (9, 0), va="center", annotation_clip=False,
+            xycoords=("axes fraction", "data"), textcoords="offset points",
             color=COLOURS["muted"], fontsize=11,
         )  # fmt: skip
 
@@ -230,13 +237,17 @@ def _for_page(svg: str, name: str, label: str) -> str:
     svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)  # its selector * is for files
     svg = re.sub(r"<defs>\s*</defs>", "", svg)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    for variable, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{variable})")
     used = set(re.findall(r"#([A-Za-z_][\w-]*)[\"')]", svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r"#([A-Za-z_][\w-]*)(?=[\"')])", lambda m: f"#{name}-{m[1]}" if m[1] in used else m[0], svg)
-    for variable, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"font: (?:[^;\"]* )?(\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a pixel is enough
+    # The page's own font: older versions of matplotlib write the shorthand `font`, newer ones each property.
+    svg = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
+    # A hundredth of a pixel is enough for a place; words and numbers in the text stay as they are.
+    svg = re.sub(r'(?<= )(?:d|x|y|transform|points)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg)
+    svg = svg.replace("<g/>", "")
     svg = re.sub(r"\s*\n\s*", "\n", svg)
     head = re.match(r"<svg[^>]*>", svg)
     box = re.search(r'viewBox="([^"]*)"', svg)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import pydoc_data.topics
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ NAMED: dict[str, Named] = {
         hub="karpathy/tiny_shakespeare",
     ),
     "wikitext-2": Named(
-        "WikiText-2, word-level: 720 Wikipedia articles, 2.1 / 0.2 / 0.2 million words, its own splits",
+        "WikiText-2, words: Wikipedia articles, 2.1 / 0.2 / 0.2 million tokens, each split one document as published",
         {"train": "wikitext-2/train.txt", "validation": "wikitext-2/valid.txt", "test": "wikitext-2/test.txt"},
         hub="Salesforce/wikitext",
         word_rule="words + line ends",
@@ -96,27 +95,18 @@ def _python_reference() -> Source:
 
 def _from_file(name: str, path: Path) -> Source:
     source = file_source(Found(path.parent, [path]), Reading(), name)
-    if name == "wikitext-2":
-
-        def read(skipped: Counter[str]) -> Documents:
-            lines = (line for _, text in read_file(path, Reading(), skipped) for line in text.splitlines(keepends=True))
-            for article in articles(lines):
-                yield draw(article), article
-
-    elif name == "tinystories":
-
-        def read(skipped: Counter[str]) -> Documents:
-            stories = read_file(path, Reading(separator=STORY_END), skipped)
-            story = next(stories, None)
-            for following in stories:
-                if story is not None:
-                    yield draw(story[1]), story[1]
-                story = following
-            # The file is the beginning of a larger one, so that its last story stops in mid-sentence.
-            skipped["story at the end left out, because it is cut off"] += story is not None
-
-    else:
+    if name != "tinystories":
         return source
+
+    def read(skipped: Counter[str]) -> Documents:
+        stories = read_file(path, Reading(separator=STORY_END), skipped)
+        _, story = next(stories)
+        for _, following in stories:
+            yield draw(story), story
+            story = following
+        # The file is the beginning of a larger one, so its last story stops in mid-sentence.
+        skipped["story at the end left out: it is cut off"] += 1
+
     return Source(name, digest(name, source.fingerprint), read, source.size, source.files)
 
 
@@ -125,15 +115,14 @@ def _from_hub(name: str) -> dict[str, Source]:
     if name == "tinystories":
         return hub_sources(f"hf:{hub}", Reading())
     if name == "wikitext-2":
-        tables = hub_tables(hub, "wikitext-2-v1")
-        return {split: _joined(name, [table], by_article=True) for split, table in tables.items()}
+        return {split: _joined(name, [table]) for split, table in hub_tables(hub, "wikitext-2-v1").items()}
     # The hub cuts tiny Shakespeare in 90/5/5; joined again, it is split as everywhere else. Its newest version is a
     # script, which `datasets` no longer runs: the hub's own conversion stands beside it.
-    return {"train": _joined(name, list(hub_tables(hub, revision="refs/convert/parquet").values()), by_article=False)}
+    return {"train": _joined(name, list(hub_tables(hub, revision="refs/convert/parquet").values()))}
 
 
-def _joined(name: str, tables: list[Any], *, by_article: bool) -> Source:
-    """Return the rows of tables joined to the text that they were cut from, whole or by article."""
+def _joined(name: str, tables: list[Any]) -> Source:
+    """Return the rows of tables joined to the one text that they were cut from."""
 
     def rows() -> Iterator[str]:
         for table in tables:
@@ -141,30 +130,7 @@ def _joined(name: str, tables: list[Any], *, by_article: bool) -> Source:
                 yield text or " \n"  # WikiText's empty line, which the hub stores as an empty row
 
     def read(skipped: Counter[str]) -> Documents:
-        for text in articles(rows()) if by_article else ("".join(rows()),):
-            yield draw(text), text
+        text = "".join(rows())
+        yield draw(text), text
 
     return Source(name, digest(name, [table._fingerprint for table in tables]), read)
-
-
-_TITLE = re.compile(r" = (?!= ).*(?<! =) = \n")
-
-
-def articles(lines: Iterable[str]) -> Iterator[str]:
-    """Join the lines of WikiText to articles; put together, they are the lines again.
-
-    An article begins at a title of one equals sign between two empty lines. The lines around it count because
-    formulas and table legends can look like titles: with them there are 600 / 60 / 60 articles in WikiText-2, as
-    its paper says; without them there would be 629 / 60 / 62.
-
-    >>> list(articles([" \\n", " = A = \\n", " \\n", " a \\n", " \\n", " = B = \\n", " \\n", " b \\n"]))
-    [' \\n = A = \\n \\n a \\n', ' \\n = B = \\n \\n b \\n']
-    """
-    article: list[str] = []
-    for line in lines:
-        article.append(line)
-        if len(article) > 3 and not line.strip() and _TITLE.fullmatch(article[-2]) and not article[-3].strip():
-            yield "".join(article[:-3])
-            del article[:-3]
-    if article:
-        yield "".join(article)

@@ -194,7 +194,9 @@ def hub_tables(name: str, config: str | None = None, revision: str | None = None
     other = {"valid": "validation", "val": "validation", "dev": "validation"}
     tables = {other.get(split, split): table for split, table in loaded.items()}
     if "train" not in tables:
-        raise DataError(f"hf:{name} has no split 'train', only {', '.join(sorted(loaded))}: give a file or folder of text")
+        raise DataError(
+            f"hf:{name} has no split 'train', only {', '.join(sorted(loaded))}: give a file or folder of text"
+        )
     return {split: tables[split] for split in ("train", "validation", "test") if split in tables}
 
 
@@ -208,7 +210,10 @@ def hub_rows(table: Any, column: str, where: str) -> Iterator[str | None]:
 
 
 def hub_sources(address: str, reading: Reading) -> dict[str, Source]:
-    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME`, each row a document."""
+    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME`.
+
+    Each row is a document. A folder that `datasets` can load may stand in place of the name.
+    """
     path = address.removeprefix("hf:")
     parts = path.split("/")
     if not all(parts) and not Path(path).is_dir():

@@ -64,13 +64,17 @@ def save_checkpoint(
         weights, shared = unique_tensors(model)
         save_file(weights, aside / MODEL)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / OPTIMIZER)
-        content = {
-            "format": FORMAT,
-            "step": step,
-            "sha256": {name: _sync_and_hash(aside / name) for name in (MODEL, OPTIMIZER)},
-            "shared": shared,
-            "state": dict(state),
-        }
+        content = json.loads(  # through JSON before it is hashed, as it will be read
+            json.dumps(
+                {
+                    "format": FORMAT,
+                    "step": step,
+                    "sha256": {name: _sync_and_hash(aside / name) for name in (MODEL, OPTIMIZER)},
+                    "shared": shared,
+                    "state": dict(state),
+                }
+            )
+        )
         _write_json(aside / STATE, {**content, "self": _hash_json(content)})
         _sync_folder(aside)
         if path.exists():
@@ -169,7 +173,7 @@ def best_step(folder: Path) -> int | None:
         raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
 
 
-def mark_best(folder: Path, step: int | None, loss: float) -> None:
+def mark_best(folder: Path, step: int | None, loss: float | None) -> None:
     """Write which checkpoint is the best one, whole or not at all; None takes the mark away."""
     if step is None:
         (folder / BEST).unlink(missing_ok=True)

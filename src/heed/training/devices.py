@@ -77,7 +77,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that could still be taken: free on the GPU, else main memory that can be had without swapping."""
+    """Return the bytes that could still be taken: free on the GPU, else main memory that needs no swapping."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min(psutil.virtual_memory().available, _container_limit())

@@ -1,5 +1,6 @@
-"""Muon: momentum whose update is brought near to an orthogonal matrix (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+"""Muon: momentum whose update is brought near to an orthogonal matrix.
 
+Jordan et al. 2024, kellerjordan.github.io/posts/muon.
 For a matrix W with gradient G, momentum μ and learning rate η:
 
     B <- μ B + (1 - μ) G
@@ -63,7 +64,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[Tensor] | Iterable[dict], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -83,15 +84,16 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, weights: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         """Update matrices of one shape (R, C) together."""
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        for weight, gradient in zip(weights, gradients, strict=True):
-            if "momentum_buffer" not in self.state[weight]:
-                self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
-        buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
-        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        ahead = torch._foreach_lerp(gradients, buffers, momentum)
+        ahead = []
+        for weight in weights:
+            gradient, state = weight.grad, self.state[weight]
+            assert gradient is not None  # `step` chose the weights by that
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(gradient)
+            buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+            ahead.append(gradient.lerp(buffer, momentum))
         dtype = torch.bfloat16 if weights[0].device.type == "cuda" else torch.float32
-        updates = orthogonalise(torch.stack(ahead), dtype).to(weights[0].dtype).unbind()
         rows, columns = weights[0].shape
-        torch._foreach_mul_(weights, 1 - lr * weight_decay)
-        torch._foreach_add_(weights, list(updates), alpha=-lr * math.sqrt(max(1, rows / columns)))
+        rate = lr * math.sqrt(max(1, rows / columns))
+        for weight, update in zip(weights, orthogonalise(torch.stack(ahead), dtype), strict=True):
+            weight.mul_(1 - lr * weight_decay).add_(update.to(weight.dtype), alpha=-rate)

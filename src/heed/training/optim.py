@@ -13,14 +13,14 @@ added to the gradient are the same thing; for adam, momentum and adagrad it is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heed.config import TrainConfig
-from heed.errors import CheckpointError, ConfigError, did_you_mean
+from heed.errors import CheckpointError, ConfigError
 from heed.training.muon import Muon
 
 Groups = list[dict[str, Any]]
@@ -43,8 +43,9 @@ def _momentum(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Opt
 
 
 def _adagrad(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
+    # torch has a fused Adagrad for the CPU only
     on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
-    return torch.optim.Adagrad(groups, lr=plan.learning_rate, fused=fused and on_cpu)  # torch has no fused one elsewhere
+    return torch.optim.Adagrad(groups, lr=plan.learning_rate, fused=fused and on_cpu)
 
 
 OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig, bool], torch.optim.Optimizer]] = {
@@ -115,7 +116,9 @@ class Optimizer:
         known = set(self._names.values())
         strange = sorted(set(by_name) - known)
         if strange:
-            raise CheckpointError(f"the optimizer state is of another model: it has {strange[0]!r}, which this one lacks")
+            raise CheckpointError(
+                f"the optimizer state is of another model: it has {strange[0]!r}, which this one lacks"
+            )
         for part in self.parts:
             names = [self._names[parameter] for group in part.param_groups for parameter in group["params"]]
             fresh = part.state_dict()
@@ -139,9 +142,8 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
 
     A tied weight counts once. Raises `ConfigError` when there is nothing to train, or no matrix for Muon.
     """
-    if plan.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"train.optimizer: unknown value {plan.optimizer!r}, {did_you_mean(plan.optimizer, OPTIMIZERS)}")
-    names = {p: name for name, p in model.named_parameters() if p.requires_grad}  # a tied weight comes once, by its first name
+    # named_parameters gives a tied weight once, by its first name
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
     if not names:
         raise ConfigError("the model has no parameter that can be trained: unfreeze one")
     for_muon = [p for p in block_matrices(model) if p in names] if plan.optimizer == "muon" else []
@@ -157,15 +159,15 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
     return Optimizer(parts, names)
 
 
-def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> Groups:
+def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> Groups:
     """Split parameters into matrices (2 axes or more), which decay, and vectors, which do not; no group is empty."""
-    matrices = [p for p in parameters if p.ndim >= 2]
-    vectors = [p for p in parameters if p.ndim < 2]
-    groups = [dict(params=matrices, weight_decay=weight_decay), dict(params=vectors, weight_decay=0.0)]
+    every = list(parameters)
+    matrices, vectors = [p for p in every if p.ndim >= 2], [p for p in every if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
-def block_matrices(model: nn.Module) -> list[nn.Parameter]:
+def block_matrices(model: nn.Module) -> list[Tensor]:
     """Return the matrices inside numbered blocks (a name such as `blocks.0.mlp.up.weight`), embeddings excepted."""
     embeddings = {p for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     return [
@@ -175,6 +177,6 @@ def block_matrices(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def _can_fuse(parameters: Mapping[nn.Parameter, str]) -> bool:
+def _can_fuse(parameters: Iterable[Tensor]) -> bool:
     """Whether torch has one kernel for a whole step: floating parameters on a CPU or an accelerator."""
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda", "mps", "xpu") for p in parameters)

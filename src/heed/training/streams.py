@@ -6,8 +6,8 @@
     sampling         texts generated while training
     evaluation       whatever an evaluation may draw
 
-A generator's seed is the SHA-256 of the run's seed and the stream's name: streams of neighbouring seeds have nothing in common,
-and a new stream changes none of the others.
+A generator's seed is the SHA-256 of the run's seed and the stream's name: streams of neighbouring seeds have nothing in
+common, and a new stream changes none of the others.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ class Streams:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._own = {
-            name: torch.Generator().manual_seed(stream_seed(seed, name)) for name in NAMES if name != GLOBAL
-        }
+        self._own = {name: torch.Generator().manual_seed(stream_seed(seed, name)) for name in NAMES if name != GLOBAL}
         torch.manual_seed(stream_seed(seed, GLOBAL))
 
     def __getitem__(self, name: str) -> torch.Generator:

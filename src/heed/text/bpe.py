@@ -1,0 +1,258 @@
+"""Byte-pair encoding (Sennrich et al. 2016, on bytes as in Radford et al. 2019): the encoder.
+
+A piece of text begins as single symbols. Of all neighbours that the merge list names, the pair that stands first in the
+list is joined, the leftmost first, until no pair is named. Ids equal those of `tokenizers` and tiktoken.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heed.errors import DataError
+from heed.text.patterns import BYTE_OF, SPLITS, chunks, make_pattern
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, tokenizer_json
+
+Pair = tuple[int, int]
+Merges = Mapping[Pair, tuple[int, int]]
+"""From a pair of ids to (rank, id of the two joined)."""
+
+NEVER = (1 << 62, -1)
+"""What a pair that is not merged looks up: a rank above all others."""
+LONG = 256
+"""Symbols in a piece from which the heap is faster than looking at every pair again."""
+
+
+class Bpe(Tokenizer):
+    """Byte-pair encoding.
+
+    `tokens` are the tokens by id, in the alphabet of the pattern; `merges` are pairs of ids, the first to be merged first;
+    `specials` are those of `tokens` that no text is ever encoded to; `unknown` stands for a symbol that is no token.
+    Raises `DataError` when a merge does not join to a token, or a byte has none.
+    """
+
+    kind = "bpe"
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        merges: Sequence[Pair],
+        pattern: str = "gpt2",
+        specials: Sequence[str] = (END_OF_TEXT,),
+        unknown: str | None = None,
+    ) -> None:
+        self.tokens, self.merge_list, self.specials, self.unknown = list(tokens), list(merges), tuple(specials), unknown
+        self.pattern = make_pattern(pattern)
+        self.vocabulary = {token: id for id, token in enumerate(self.tokens)}
+        if len(self.vocabulary) < len(self.tokens) or not self.vocabulary.keys() >= {*self.specials}:
+            raise DataError("this vocabulary names a token twice, or lacks a special token")
+        if pattern in SPLITS and not self.vocabulary.keys() >= BYTE_OF.keys():
+            raise DataError("this vocabulary is not byte-level: it lacks some of the 256 bytes")
+        self.pieces = self._bytes_of_tokens()
+        self.end_id = self.vocabulary[END_OF_TEXT] if END_OF_TEXT in self.specials else None
+        self.unknown_id = None if unknown is None else self.vocabulary[unknown]
+        self.merges = self._ranked()
+        self._cache = _Cache(self._encode_piece)
+
+    def encode_array(self, text: str) -> NDArray[np.uint32]:
+        """Return the ids of a text, an array (tokens,) uint32. Raises `DataError` at a lone surrogate."""
+        packed = bytearray()
+        for chunk in chunks(text):
+            packed += b"".join(map(self._cache.__getitem__, self.pattern.split(chunk)))
+        return np.frombuffer(packed, dtype=np.uint32)
+
+    def decode(self, ids: Any) -> str:
+        """Return the text of some ids: exactly what was encoded, except for GPT-1, which keeps no case and no white space."""
+        text = super().decode(ids)
+        return text.removesuffix(" ") if self.pattern.name == "gpt1" else text
+
+    def _encode_piece(self, piece: str) -> list[int]:
+        """Return the ids of one piece."""
+        ids = [self.vocabulary.get(symbol, self.unknown_id) for symbol in self.pattern.symbols(piece)]
+        known = [id for id in ids if id is not None]  # byte-level: all are known; GPT-1 has <unk>
+        return merge(known, self.merges) if len(known) < LONG else merge_long(known, self.merges)
+
+    def _bytes_of_tokens(self) -> list[bytes]:
+        """Return the bytes of each token."""
+        specials = set(self.specials)
+        try:
+            return [
+                token.encode("utf-8") if token in specials else self.pattern.to_bytes(token) for token in self.tokens
+            ]
+        except KeyError as error:
+            raise DataError(f"this vocabulary is not byte-level: a token holds the character {error}") from None
+
+    def _ranked(self) -> dict[Pair, tuple[int, int]]:
+        """Return for each pair its rank and what it joins to; of a pair named twice the last counts, as in `tokenizers`."""
+        try:
+            return {
+                (left, right): (rank, self.vocabulary[self.tokens[left] + self.tokens[right]])
+                for rank, (left, right) in enumerate(self.merge_list)
+            }
+        except (KeyError, IndexError) as error:
+            raise DataError(
+                f"these merges and this vocabulary do not belong together: there is no token {error}"
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of tokenizer.json."""
+        suffix = "</w>" if self.pattern.name == "gpt1" else None
+        model = {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": self.unknown,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": suffix,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": self.vocabulary,
+            "merges": [f"{self.tokens[left]} {self.tokens[right]}" for left, right in self.merge_list],
+        }
+        added = [added_token(token, self.vocabulary[token]) for token in self.specials]
+        return tokenizer_json(model, added, **self.pattern.parts)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self | None:
+        """Return the tokenizer of a parsed tokenizer.json, or None when its settings are not among heed's own."""
+        for pattern in (*SPLITS, "gpt1"):
+            try:
+                vocab, merges = data["model"]["vocab"], data["model"]["merges"]
+                specials = {entry["content"]: entry["id"] for entry in data["added_tokens"]}
+                vocab = {**vocab, **specials}
+                tokens = sorted(vocab, key=vocab.__getitem__)
+                pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+                ids = [(vocab[left], vocab[right]) for left, right in pairs]
+                tokenizer = cls(tokens, ids, pattern, tuple(specials), data["model"].get("unk_token"))
+            except (DataError, LookupError, TypeError, ValueError, AttributeError):
+                continue
+            if [*map(vocab.__getitem__, tokens)] == [*range(len(tokens))] and _plain(data) == _plain(
+                tokenizer.to_json()
+            ):
+                return tokenizer
+        return None
+
+    @classmethod
+    def from_gpt2_files(cls, vocab: str | Path, merges: str | Path) -> Self:
+        """Read GPT-2's own files: vocab.json (or encoder.json) and merges.txt (or vocab.bpe). Raises `DataError`."""
+        tokens, pairs = _read_files(vocab, merges)
+        return cls(tokens, pairs, "gpt2", [END_OF_TEXT] if END_OF_TEXT in tokens else [])
+
+    @classmethod
+    def from_gpt1_files(cls, vocab: str | Path, merges: str | Path) -> Self:
+        """Read GPT-1's own files; ids as of `OpenAIGPTTokenizer` in transformers. Raises `DataError`."""
+        tokens, pairs = _read_files(vocab, merges)
+        return cls(tokens, pairs, "gpt1", ["<unk>"], "<unk>")
+
+
+def merge(symbols: list[int], merges: Merges) -> list[int]:
+    """Join neighbours, the lowest rank first and the leftmost first among equals, until none is left.
+
+    >>> merge([0, 0, 0, 1], {(0, 0): (0, 2), (2, 0): (1, 3)})
+    [3, 1]
+    """
+    symbols, get = list(symbols), merges.get
+    ranks = [get(pair, NEVER) for pair in zip(symbols, symbols[1:], strict=False)]
+    while ranks:
+        best = min(ranks)
+        if best is NEVER:
+            break
+        at = ranks.index(best)
+        symbols[at : at + 2] = [best[1]]
+        del ranks[at]
+        if at:
+            ranks[at - 1] = get((symbols[at - 1], symbols[at]), NEVER)
+        if at < len(ranks):
+            ranks[at] = get((symbols[at], symbols[at + 1]), NEVER)
+    return symbols
+
+
+def merge_long(symbols: list[int], merges: Merges) -> list[int]:
+    """Return the same as `merge`, in n log n steps for n symbols: a heap of pairs over a linked list of symbols.
+
+    >>> merge_long([0, 0, 0, 1], {(0, 0): (0, 2), (2, 0): (1, 3)})
+    [3, 1]
+    """
+    symbols, end = list(symbols), len(symbols)
+    after, before = list(range(1, end + 1)), list(range(-1, end - 1))
+    heap: list[tuple[int, int]] = []  # (rank, place of the left symbol)
+
+    def rank(left: int) -> tuple[int, int]:
+        right = after[left]
+        return merges.get((symbols[left], symbols[right]), NEVER) if left >= 0 and right < end else NEVER
+
+    for place in range(end - 1):
+        if (found := rank(place)) is not NEVER:
+            heap.append((found[0], place))
+    heapify(heap)
+    while heap:
+        expected, left = heappop(heap)
+        found = rank(left)
+        if found[0] != expected:  # one of the two has been merged since
+            continue
+        gone = after[left]
+        symbols[left], symbols[gone] = found[1], -1
+        after[left] = after[gone]
+        if after[gone] < end:
+            before[after[gone]] = left
+        for place in (before[left], left):
+            if (changed := rank(place)) is not NEVER:
+                heappush(heap, (changed[0], place))
+    return [symbol for symbol in symbols if symbol >= 0]
+
+
+class _Cache(dict[str, bytes]):
+    """The ids of pieces met before, packed as uint32: encoding in bulk is then a look-up and a join."""
+
+    MOST = 1 << 17  # pieces: about 25 MB; then it starts anew
+    LONGEST = 64  # characters: longer pieces hardly come again
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        super().__init__()
+        self.encode = encode
+
+    def __missing__(self, piece: str) -> bytes:
+        packed = array("I", self.encode(piece)).tobytes()
+        if len(piece) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[piece] = packed
+        return packed
+
+
+def _plain(data: dict[str, Any]) -> list[Any]:
+    """Return what of a tokenizer.json decides ids and text, without vocabulary and merges, for comparison."""
+    model = {key: value or None for key, value in data["model"].items() if key not in ("vocab", "merges")}
+    after = data.get("post_processor") or {}
+    if after.get("type") == "ByteLevel" or (after.get("type") == "TemplateProcessing" and not after["special_tokens"]):
+        after = {}  # these two add no token
+    decoder = data.get("decoder") or {}
+    if decoder.get("type") == "ByteLevel":
+        decoder = {"type": "ByteLevel"}  # its other keys say nothing for decoding
+    before = json.loads(json.dumps(data.get("pre_tokenizer")).replace('"trim_offsets": false', '"trim_offsets": true'))
+    added = sorted(data["added_tokens"], key=lambda entry: entry["id"])
+    return [model, data.get("normalizer"), before, after, decoder, added]
+
+
+def _read_files(vocab: str | Path, merges: str | Path) -> tuple[list[str], list[Pair]]:
+    """Return the tokens by id and the merges of two files as OpenAI published them."""
+    try:
+        ids: dict[str, int] = json.loads(Path(vocab).read_text(encoding="utf-8"))
+        lines = Path(merges).read_text(encoding="utf-8").split("\n")
+        pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+        merged = [(ids[left], ids[right]) for left, right in pairs]
+        tokens = sorted(ids, key=ids.__getitem__)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(f"{vocab} and {merges} are not the two files of a BPE vocabulary: {error}") from error
+    if [ids[token] for token in tokens] != list(range(len(tokens))):
+        raise DataError(f"{vocab}: the ids do not go from 0 to {len(tokens) - 1} without a gap")
+    return tokens, merged

@@ -1,0 +1,130 @@
+"""Byte-pair encoding: learning the merges (Sennrich et al. 2016), with counts that are kept up to date, not made anew.
+
+The most frequent pair of neighbours is joined, again and again. Ties go to the pair with the smallest ids (left id first),
+as in the `BpeTrainer` of `tokenizers`, whose merges and ids these equal: special tokens first, then the 256 bytes in the
+order of their printable characters, then the joined tokens as they are learned. A merge whose joined token is already there (from another pair) takes
+that token's id, so there can be more merges than new tokens.
+
+    words          distinct pieces of the text, as lists of ids, and how often each occurs
+    counts         pair -> occurrences in the whole text
+    heap           (-count, pair, words that may hold it); a count may be out of date, and is checked when it comes up
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+from heed.errors import ConfigError, DataError
+from heed.text.bpe import Bpe, Pair
+from heed.text.patterns import BYTE_OF, SPLITS, Pattern, chunks, make_pattern
+from heed.text.tokenizer import END_OF_TEXT
+
+
+def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> Bpe:
+    """Learn a byte-level vocabulary of `vocab_size` tokens: the end-of-text token, 256 bytes, and what merging adds.
+
+    Where the text has fewer pairs than that, the vocabulary is smaller and `note` says so.
+    Raises `DataError` when the vocabulary is too small, or the text is empty or has nothing to merge.
+
+    In "aaabdaaabac" the pair aa is the most frequent. Then (ab) and (aa)a occur twice each: the ids of ab are smaller.
+
+    >>> bpe = train_bpe(["aaabdaaabac"], vocab_size=260)
+    >>> [bpe.tokens[left] + "+" + bpe.tokens[right] for left, right in bpe.merge_list]
+    ['a+a', 'a+b', 'aa+ab']
+    """
+    if pattern not in SPLITS:
+        raise ConfigError(f"tokenizer.pattern: {pattern!r} cannot be trained, choose one of 'gpt2', 'gpt4'")
+    tokens = [END_OF_TEXT, *BYTE_OF]
+    if vocab_size < len(tokens):
+        raise DataError(f"a vocabulary of {vocab_size} is too small: byte-level BPE needs at least {len(tokens)}")
+    rule = make_pattern(pattern)
+    pieces = count_pieces(documents, rule)
+    if not pieces:
+        raise DataError("there is no text to train a tokenizer on: the documents are empty")
+    ids = {token: id for id, token in enumerate(tokens)}
+    words = [[ids[symbol] for symbol in rule.symbols(piece)] for piece in pieces]
+    merges = learn_merges(words, list(pieces.values()), tokens, vocab_size)
+    if not merges and vocab_size > len(tokens):
+        raise DataError(
+            f"this text has no two symbols side by side, so the largest vocabulary is {len(tokens)}: give more text"
+        )
+    bpe = Bpe(tokens, merges, pattern)
+    if bpe.vocab_size < vocab_size:
+        bpe.note = f"the text gives only {bpe.vocab_size} tokens, {vocab_size} were asked for: everything is merged"
+    return bpe
+
+
+def count_pieces(documents: Iterable[str], pattern: Pattern) -> Counter[str]:
+    """Return how often each distinct piece occurs; of the text itself only one chunk is in memory.
+
+    >>> count_pieces(["a b", "a c"], make_pattern("gpt2"))
+    Counter({'a': 2, ' b': 1, ' c': 1})
+    """
+    pieces: Counter[str] = Counter()
+    for document in documents:
+        for chunk in chunks(document):
+            pieces.update(pattern.split(chunk))
+    return pieces
+
+
+def learn_merges(words: list[list[int]], occurrences: list[int], tokens: list[str], vocab_size: int) -> list[Pair]:
+    """Return the merges that bring `tokens` to `vocab_size`; `tokens` grows, and `words` end up merged.
+
+    Work is proportional to the words that hold the pair being merged, not to the text.
+    """
+    counts: defaultdict[Pair, int] = defaultdict(int)
+    holders: defaultdict[Pair, set[int]] = defaultdict(set)
+    for index, word in enumerate(words):
+        for pair in zip(word, word[1:], strict=False):
+            counts[pair] += occurrences[index]
+            holders[pair].add(index)
+    heap = [(-counts[pair], pair, indices) for pair, indices in holders.items()]
+    heapify(heap)
+    ids = {token: id for id, token in enumerate(tokens)}
+    merges: list[Pair] = []
+    while heap and len(tokens) < vocab_size:
+        negative, pair, indices = heappop(heap)
+        if counts[pair] != -negative:  # out of date: back with the count of now
+            if counts[pair] > 0:
+                heappush(heap, (-counts[pair], pair, indices))
+            continue
+        name = tokens[pair[0]] + tokens[pair[1]]
+        new = ids.setdefault(name, len(tokens))
+        if new == len(tokens):
+            tokens.append(name)
+        merges.append(pair)
+        holders = defaultdict(set)
+        for index in indices:
+            _join(words[index], pair, new, occurrences[index], index, counts, holders)
+        for born, places in holders.items():
+            if counts[born] > 0:
+                heappush(heap, (-counts[born], born, places))
+    return merges
+
+
+def _join(
+    word: list[int],
+    pair: Pair,
+    new: int,
+    times: int,
+    index: int,
+    counts: defaultdict[Pair, int],
+    holders: defaultdict[Pair, set[int]],
+) -> None:
+    """Replace `pair` by `new` in a word that occurs `times` times; change counts, and note the word under its new pairs."""
+    left, right = pair
+    at = 0
+    while at < len(word) - 1:
+        if word[at] == left and word[at + 1] == right:
+            word[at : at + 2] = [new]
+            if at > 0:
+                counts[word[at - 1], left] -= times
+                counts[word[at - 1], new] += times
+                holders[word[at - 1], new].add(index)
+            if at + 1 < len(word):
+                counts[right, word[at + 1]] -= times
+                counts[new, word[at + 1]] += times
+                holders[new, word[at + 1]].add(index)
+        at += 1

@@ -1,0 +1,253 @@
+"""Token files: a split of a corpus as token ids, written once and then mapped into memory.
+
+    bytes 0..7      b"HEEDTOK1"
+    bytes 8..4095   header, JSON in UTF-8, filled up with spaces
+    from 4096       ids, uint16 (vocabularies up to 65,536) or uint32, little-endian, filled up to 8 bytes
+    then            one uint64 a document: the index one past its last token
+
+A file is written beside its place, synced and renamed, so that a file under its own name is always whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from heed.errors import DataError
+from heed.text.corpus import Corpus
+from heed.text.encoding import Encoder, encoded
+from heed.text.sources import digest
+
+MAGIC = b"HEEDTOK1"
+HEADER_BYTES = 4096
+VERSION = 1
+
+Progress = Callable[[int, int | None], object]
+"""Is told the bytes of text that are done, and all there are where that is known."""
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """Token ids and where documents end.
+
+    `ids` (N,) uint16 or uint32; `ends` (documents,) uint64, each the index one past the end of a document.
+    """
+
+    ids: np.ndarray
+    ends: np.ndarray
+    header: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path, *, tokenizer_hash: str | None = None) -> TokenFile:
+        """Map a token file into memory.
+
+        Raises `DataError` when it is missing, is no token file, has lost its end, or was made with a tokenizer
+        other than the one with `tokenizer_hash`.
+        """
+        path = Path(path)
+        header = _read_header(path)
+        ids = np.dtype(header["dtype"]).newbyteorder("<")
+        start = HEADER_BYTES + _padded(header["tokens"] * ids.itemsize)
+        expected = start + 8 * header["documents"]
+        actual = path.stat().st_size
+        if actual != expected:
+            raise DataError(f"{path} has {actual:,} bytes and should have {expected:,}: delete it, it is made anew")
+        if tokenizer_hash is not None and header["tokenizer_hash"] != tokenizer_hash:
+            raise DataError(f"{path} was made with another tokenizer: delete it, or use the tokenizer of its run")
+        return cls(
+            # As plain arrays: indexing a memmap object costs several times more.
+            np.memmap(path, ids, "r", HEADER_BYTES, header["tokens"]).view(np.ndarray),
+            np.memmap(path, "<u8", "r", start, header["documents"]).view(np.ndarray),
+            header,
+        )
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """Return the header. Raises `DataError` when the file does not begin as a token file does."""
+    try:
+        with path.open("rb") as stream:
+            block = stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        header = json.loads(block[len(MAGIC) :])
+    except ValueError:
+        header = None
+    keys = {"version", "dtype", "tokens", "documents", "tokenizer_hash"}
+    if not block.startswith(MAGIC) or not isinstance(header, dict) or not keys <= header.keys():
+        raise DataError(f"{path} is no token file of heed, or is damaged: delete it, it is made anew")
+    if header["version"] != VERSION:
+        raise DataError(f"{path} is a token file of version {header['version']}, heed reads {VERSION}: delete it")
+    return header
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8
+
+
+def write_token_file(
+    path: str | Path,
+    documents: Iterable[str],
+    tokenizer: Encoder,
+    *,
+    header: dict[str, Any],
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> TokenFile:
+    """Encode documents to a token file, in the order given, and open it.
+
+    `tokenizer.end_id` is written after each document, unless the document ends in it already (word tokenizers end
+    each line so). `header` may add `word_rule` ("words" if absent), `corpus_fingerprint` and `split`. `workers`
+    processes encode, 0 for one a core; small input is encoded here. They are spawned: a script that calls this on
+    much text needs the usual `if __name__ == "__main__":`.
+
+    Raises `DataError` when there are no tokens, when the disk is full (the unfinished file is removed), and whatever
+    the documents or the tokenizer raise.
+    """
+    path = Path(path)
+    dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    totals = {"tokens": 0, "documents": 0, "bytes": 0, "words": 0}
+    rule = header.get("word_rule", "words")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    ends_aside = unfinished.with_suffix(".ends")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as stream, ends_aside.open("w+b") as ends:
+            stream.write(b" " * HEADER_BYTES)
+            for part in encoded(documents, tokenizer, rule, dtype, workers):
+                stream.write(part.ids.data)
+                ends.write((part.ends + np.uint64(totals["tokens"])).data)
+                totals["tokens"] += len(part.ids)
+                totals["documents"] += len(part.ends)
+                totals["bytes"] += part.bytes
+                totals["words"] += part.words
+                if progress is not None:
+                    progress(totals["bytes"], None)
+            if totals["tokens"] == 0:
+                raise DataError(f"there is no text for {path.name}: not a single token came out of it")
+            size = totals["tokens"] * np.dtype(dtype).itemsize
+            stream.write(bytes(_padded(size) - size))
+            ends.seek(0)
+            shutil.copyfileobj(ends, stream)
+            own = {"version": VERSION, "dtype": dtype, **totals, "tokenizer_hash": tokenizer.hash}
+            _finish(stream, {**header, "word_rule": rule, **own})
+        os.replace(unfinished, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"the disk is full: {path} needs more room, free some or set data.cache") from None
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; choose a folder with data.cache"
+        ) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+        ends_aside.unlink(missing_ok=True)
+    return TokenFile.open(path)
+
+
+def _finish(stream: BinaryIO, header: dict[str, Any]) -> None:
+    """Write the header in its place and everything to the disk."""
+    block = MAGIC + json.dumps(header).encode()
+    if len(block) > HEADER_BYTES:
+        raise DataError(f"the header of a token file holds {HEADER_BYTES} bytes, not {len(block)}: shorten its entries")
+    stream.seek(0)
+    stream.write(block.ljust(HEADER_BYTES))
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last through a power cut, where the system can (Windows cannot)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def token_files(
+    corpus: Corpus,
+    tokenizer: Encoder,
+    folder: str | Path,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, TokenFile]:
+    """Return a token file for each split, out of `folder` where nothing has changed, else encoded and kept there.
+
+    A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew.
+    Raises what `write_token_file` raises.
+    """
+    files: dict[str, TokenFile] = {}
+    for split in corpus.splits:
+        key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
+        path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
+        header = {
+            "corpus": corpus.name,
+            "corpus_fingerprint": corpus.fingerprint,
+            "split": split,
+            "split_rule": corpus.split_rule,
+            "word_rule": corpus.word_rule,
+        }
+        with suppress(DataError):
+            kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
+            if kept.header.get("corpus_fingerprint") == corpus.fingerprint and kept.header.get("split") == split:
+                files[split] = kept
+                continue
+        report = _with_total(progress, corpus.expected_bytes(split))
+        texts = corpus.documents(split)
+        files[split] = write_token_file(path, texts, tokenizer, header=header, workers=workers, progress=report)
+    return files
+
+
+def _with_total(progress: Progress | None, total: int | None) -> Progress | None:
+    return None if progress is None else lambda done, _: progress(done, total)
+
+
+def _safe(name: str) -> str:
+    """Return a name that every file system takes.
+
+    >>> _safe("Salesforce/wikitext")
+    'Salesforce-wikitext'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
+
+
+def load_npz(path: str | Path) -> TokenFile:
+    """Read an `npz` of `tokens` (all ids in a row) and `sizes` (tokens of each document), as IFT6135 gives them.
+
+    Raises `DataError` when it is no such file. Nothing in it is ever executed.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            tokens, sizes = np.asarray(arrays["tokens"]), np.asarray(arrays["sizes"])
+    except KeyError as error:
+        raise DataError(f"{path} has no array {error}: it must hold 'tokens' and 'sizes'") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise DataError(f"{path} cannot be read as npz: {error}") from None
+    for name, array in (("tokens", tokens), ("sizes", sizes)):
+        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0 or array.min() < 0:
+            raise DataError(f"{path}: {name!r} must be a row of integers from 0, not {array.dtype} {array.shape}")
+    if sizes.sum() != len(tokens):
+        raise DataError(f"{path}: the sizes add up to {sizes.sum():,}, but there are {len(tokens):,} tokens")
+    ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)
+    header = {"tokens": len(ids), "documents": len(sizes), "split": path.stem}
+    return TokenFile(ids, np.cumsum(sizes, dtype=np.uint64), header)
+
+
+def save_npz(path: str | Path, tokens: TokenFile) -> None:
+    """Write `tokens` and `sizes` as `load_npz` reads them."""
+    sizes = np.diff(tokens.ends.astype(np.int64), prepend=0)
+    with Path(path).open("wb") as stream:
+        np.savez(stream, tokens=tokens.ids, sizes=sizes)

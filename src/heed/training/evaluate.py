@@ -1,0 +1,173 @@
+"""How well a model predicts a whole split: deterministic, every token counted once, each figure with its passport.
+
+    loss              total nats / predicted tokens
+    token perplexity  exp(total nats / predicted tokens)        never a mean of means
+    word perplexity   exp(total nats / words of the text)       comparable between tokenizers
+    bits per byte     total nats / (ln 2 * bytes of the text)   comparable between tokenizers and languages
+
+The first token of the split (of each document, when documents are separate) has no context and is not predicted; words
+and bytes are those of the whole text.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from heed.errors import ConfigError
+from heed.report.passport import Passport
+from heed.text.batches import evaluation_windows
+from heed.text.tokenfile import TokenFile
+
+LARGEST_EXPONENT = 700.0
+"""exp of more does not fit into a float64."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one evaluation. A figure that the data cannot give is None and is left out of `as_dict`."""
+
+    loss: float
+    """Nats per predicted token."""
+    token_perplexity: float | None
+    word_perplexity: float | None
+    """None when only a part was evaluated, or the words of the text were not counted."""
+    bits_per_byte: float | None
+    """None as above."""
+    nats: float
+    """Total over all predicted tokens."""
+    evaluation_seconds: float
+    passport: Passport
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for metrics.jsonl and evaluation.json, the passport as a dictionary in it."""
+        figures = {
+            "loss": self.loss,
+            "token_perplexity": self.token_perplexity,
+            "word_perplexity": self.word_perplexity,
+            "bits_per_byte": self.bits_per_byte,
+            "nats": self.nats,
+            "evaluation_seconds": round(self.evaluation_seconds, 3),
+        }
+        known = {name: figure for name, figure in figures.items() if figure is not None}
+        return known | {"passport": self.passport.as_dict()}
+
+
+def evaluate(
+    model: nn.Module,
+    tokens: TokenFile,
+    *,
+    tokenizer_name: str,
+    context: int,
+    stride: int | None = None,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    cross_documents: bool = True,
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Measure `model` on a token file; `model.loss(source, target, mask, reduction="none")` gives nats (B, T).
+
+    `stride` (default: `context`) is how far the window moves on: a smaller one gives each token at least
+    `context - stride` tokens of context, and costs context / stride times as much. `max_tokens` evaluates the first
+    that many predicted tokens only; the passport then says partial. The model is left in the mode that it was in.
+
+    Raises `ConfigError` when the context is longer than the model's, `DataError` when the stride does not fit or
+    there is nothing to predict.
+    """
+    longest = getattr(model, "context", context)
+    if context > longest:
+        raise ConfigError(f"the evaluation's context {context} is longer than the model's {longest}: take at most that")
+    stride = context if stride is None else stride
+    part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
+    partial = len(part.ids) < len(tokens.ids)
+    begin = time.perf_counter()
+    nats, counted = total_nats(model, part, context, stride, batch_size, device, cross_documents)
+    header = tokens.header
+    words, text_bytes = (0, 0) if partial else (header.get("words", 0), header.get("bytes", 0))
+    passport = Passport(
+        unit="token",
+        tokenizer=tokenizer_name,
+        context=context,
+        stride=stride,
+        documents="joined" if cross_documents else "separate",
+        split=header.get("split", "given"),
+        tokens=counted,
+        words=words,
+        bytes=text_bytes,
+        word_rule=header.get("word_rule", "words"),
+        partial=partial,
+        corpus=f"{header.get('corpus', 'unnamed')} {header.get('corpus_fingerprint', '')[:8]}".strip(),
+    )
+    return Evaluation(
+        loss=nats / counted,
+        token_perplexity=perplexity(nats, counted),
+        word_perplexity=perplexity(nats, words),
+        bits_per_byte=nats / (math.log(2) * text_bytes) if text_bytes else None,
+        nats=nats,
+        evaluation_seconds=time.perf_counter() - begin,
+        passport=passport,
+    )
+
+
+def total_nats(
+    model: nn.Module,
+    tokens: TokenFile,
+    context: int,
+    stride: int,
+    batch_size: int,
+    device: torch.device | str | None,
+    cross_documents: bool,
+) -> tuple[float, int]:
+    """Return (nats added up in float64, tokens that were predicted)."""
+    where = torch.device(device) if device is not None else next(model.parameters()).device
+    # MPS has no float64: there the numbers come to the CPU before they are added.
+    adds_on = torch.device("cpu") if where.type == "mps" else where
+    total = torch.zeros((), dtype=torch.float64, device=adds_on)
+    counted = 0
+    with evaluating(model):
+        for batch in evaluation_windows(tokens, context, stride, batch_size, cross_documents):
+            mask = np.ones(batch.target.shape, bool) if batch.mask is None else batch.mask
+            counted += int(mask.sum())
+            source, target, counts = (torch.from_numpy(array).to(where) for array in (batch.source, batch.target, mask))
+            losses = model.loss(source, target, counts, reduction="none")  # pyright: ignore[reportCallIssue]
+            total += losses.to(adds_on).double().sum()
+    return total.item(), counted
+
+
+def perplexity(nats: float, count: int) -> float | None:
+    """Return exp(nats / count), or None when nothing was counted or the number is larger than any float.
+
+    >>> perplexity(2 * math.log(50), 2), perplexity(1.0, 0)
+    (49.99999999999999, None)
+    """
+    if count == 0 or nats / count > LARGEST_EXPONENT:
+        return None
+    return math.exp(nats / count)
+
+
+def first_tokens(tokens: TokenFile, count: int) -> TokenFile:
+    """Return the first `count` tokens as a token file of their own; the last document may be cut."""
+    if count >= len(tokens.ids):
+        return tokens
+    whole = tokens.ends[tokens.ends < count]
+    return TokenFile(tokens.ids[:count], np.append(whole, np.uint64(count)), tokens.header)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the model is in the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,307 @@
+"""The one training loop: everything in heed that learns goes through `fit`.
+
+    next batches ─> loss ─> gradients ─> norm, clip ─> finite? ─> update ─> [log] ─> [evaluate, sample] ─> [checkpoint]
+                                                          └─ no: stop, this update is not applied
+
+A step is one update of the optimizer. A checkpoint holds all that a later step depends on: parameters, optimizer, every
+random stream, the place in the data, the counters. So a run that is killed at any moment and resumed computes, on a CPU
+with the same number of threads, bit for bit what the unbroken run computes. (On a GPU some of torch's kernels add in
+varying order; nothing else differs there.)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from heed.config import TrainConfig
+from heed.errors import CheckpointError, HeedError
+from heed.training import checkpoint as files
+from heed.training.devices import peak_memory
+from heed.training.interrupts import Interrupts
+from heed.training.progress import Figures, Progress, Silent
+from heed.training.run import Run, load_weights
+from heed.training.schedules import learning_rate_share
+from heed.training.step import LossOf, Updater, default_loss
+from heed.training.streams import Streams
+
+Reason = Literal["finished", "patience", "interrupted"]
+
+
+class Batches(Protocol):
+    """An endless source of batches that knows its place: `heed.text.batches.Packed`, `Padded`, or your own."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches hold all the data once."""
+        ...
+
+    def __next__(self) -> Any:
+        """Return the next batch: `source` (B, T), `target` (B, T), `mask` (B, T) bool or None, numpy or torch."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return the place as plain values."""
+        ...
+
+    def load_state(self, state: dict[str, Any], /) -> None:
+        """Go on with exactly the batch that followed `state`."""
+        ...
+
+
+class Measured(Protocol):
+    """What a validation returns: `heed.training.evaluate.Evaluation`, or your own."""
+
+    @property
+    def loss(self) -> float:
+        """The figure that chooses the best checkpoint; lower is better."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything that metrics.jsonl shall hold of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended."""
+
+    step: int
+    reason: Reason
+    best_loss: float | None
+    """Lowest validation loss; None without a validation."""
+    best_step: int | None
+    tokens: int
+    """Training targets seen."""
+    seconds: float
+    """Wall clock of the training steps, added up over resumptions."""
+
+
+@dataclass
+class Counters:
+    """The plain values that a checkpoint holds beside the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+    stale: int = 0
+    """Evaluations since the best one."""
+    losses: list[float | Tensor] = field(default_factory=list)
+    """Losses since the last train event: numbers, or scalars on the device that nobody has waited for."""
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    plan: TrainConfig,
+    run: Run,
+    *,
+    validation: Callable[[], Measured] | None = None,
+    sample: Callable[[], list[dict[str, Any]]] | None = None,
+    device: torch.device | str = "cpu",
+    streams: Streams | None = None,
+    progress: Progress | None = None,
+    loss_of: LossOf = default_loss,
+    resume: bool = False,
+    log_every: int = 10,
+) -> FitResult:
+    """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
+
+    `validation` is called every `plan.eval_every` steps and at the end, `sample` after it; both may draw random numbers
+    without any effect on the training. `streams` default to those of the run's seed. With `resume` it goes on from the
+    last checkpoint of `run`, or from the start where there is none: give the same model, batches and plan then.
+    A `train` event every `log_every` steps holds the mean loss since the last one.
+
+    The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
+    Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
+    checkpoint cannot be read or written, `DataError` when a whole step has no target that counts.
+    """
+    model.to(device)
+    progress = progress or Silent()
+    streams = streams or Streams(run.config.run.seed)
+    updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of)
+    loop = _Loop(model, batches, plan, run, validation, sample, streams, progress, updater, log_every)
+    with progress:
+        loop.begin(resume)
+        return loop.go()
+
+
+@dataclass
+class _Loop:
+    """The state of one call of `fit`."""
+
+    model: nn.Module
+    batches: Batches
+    plan: TrainConfig
+    run: Run
+    validation: Callable[[], Measured] | None
+    sample: Callable[[], list[dict[str, Any]]] | None
+    streams: Streams
+    progress: Progress
+    updater: Updater
+    log_every: int
+    now: Counters = field(default_factory=Counters)
+    clock: float = 0.0
+    """When the training clock was last started."""
+    mark: tuple[int, float] = (0, 0.0)
+    """Tokens and seconds at the last train event."""
+
+    def go(self) -> FitResult:
+        """Run until there is a reason to stop."""
+        plan, now = self.plan, self.now
+        self.model.train()
+        with Interrupts() as interrupts:
+            self.clock = time.perf_counter()
+            reason = self.reason_to_stop()
+            while reason is None:
+                now.step += 1
+                batches = [next(self.batches) for _ in range(plan.accumulation)]
+                loss, counted = self.updater.update(now.step, batches)
+                now.losses.append(loss)
+                now.tokens += counted
+                if self.updater.looks_at_once:
+                    self.stop_if_bad()
+                if now.step % self.log_every == 0 or now.step in (1, plan.steps):
+                    self.log_training()
+                improved = False
+                if self.validation is not None and (now.step % plan.eval_every == 0 or now.step == plan.steps):
+                    improved = self.evaluate(self.validation)
+                reason = self.reason_to_stop() or ("interrupted" if interrupts.asked else None)
+                if improved or reason is not None or now.step % plan.checkpoint_every == 0:
+                    self.save()
+        self.run.log({"event": "end", "step": now.step, "reason": reason})
+        if reason == "interrupted":
+            self.progress.say(f"stopped after step {now.step}; go on with: heed train --resume {self.run.folder}")
+        return FitResult(now.step, reason, now.best_loss, now.best_step, now.tokens, now.seconds)
+
+    def reason_to_stop(self) -> Reason | None:
+        """Why no further step is made, or None."""
+        if self.now.step >= self.plan.steps:
+            return "finished"
+        if self.plan.patience is not None and self.now.stale >= self.plan.patience:
+            return "patience"
+        return None
+
+    def stop_if_bad(self) -> None:
+        """Raise `HeedError` when a step was not finite; on a GPU this waits for the device."""
+        step = self.updater.bad_step()
+        if step is None:
+            return
+        self.run.log({"event": "end", "step": step, "reason": "not finite"})
+        last = files.latest_step(self.run.checkpoints)
+        kept = "there is no checkpoint yet" if last is None else f"the last good checkpoint is {files.step_name(last)}"
+        raise HeedError(
+            f"loss or gradient is NaN or infinite at step {step}, which was not applied; {kept}; "
+            "take a lower train.learning_rate, a longer train.warmup_steps or a smaller train.clip"
+        )
+
+    def log_training(self) -> None:
+        """Write a `train` event, and show it."""
+        self.stop_if_bad()
+        now, plan = self.now, self.plan
+        loss = sum(float(loss) for loss in now.losses) / len(now.losses)
+        now.losses = []
+        seconds = now.seconds + time.perf_counter() - self.clock
+        tokens_before, seconds_before = self.mark
+        speed = (now.tokens - tokens_before) / max(seconds - seconds_before, 1e-9)
+        self.mark = (now.tokens, seconds)
+        memory = peak_memory(self.updater.device)
+        self.run.log(
+            {
+                "event": "train",
+                "step": now.step,
+                "loss": loss,
+                "learning_rate": plan.learning_rate * learning_rate_share(now.step, plan),
+                "gradient_norm": self.updater.norm.item(),
+                "tokens": now.tokens,
+                "seconds": round(seconds, 4),
+                "tokens_per_second": round(speed, 1),
+                "memory_bytes": memory,
+                "epoch": round(now.step * plan.accumulation / self.batches.batches_per_epoch, 4),
+            }
+        )
+        self.progress.update(now.step, Figures(loss, speed, memory, (plan.steps - now.step) * seconds / now.step))
+
+    def evaluate(self, validation: Callable[[], Measured]) -> bool:
+        """Measure on the validation split, let the model write, and return whether it is the best so far."""
+        now = self.now
+        self.stop_if_bad()
+        with self.aside("evaluating"):
+            with self.streams.undisturbed(except_for=("evaluation",)):
+                measured = validation()
+            place = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)}
+            self.run.log({"event": "evaluation", **place, **measured.as_dict()})
+            self.progress.say(f"step {now.step}: validation loss {measured.loss:.4f}")
+            if self.sample is not None:
+                with self.streams.undisturbed(except_for=("sampling",)):
+                    texts = self.sample()
+                self.run.log({"event": "sample", "step": now.step, "texts": texts})
+        improved = math.isfinite(measured.loss) and (now.best_loss is None or measured.loss < now.best_loss)
+        now.stale = 0 if improved else now.stale + 1
+        if improved:
+            now.best_loss, now.best_step = measured.loss, now.step
+        return improved
+
+    @contextmanager
+    def aside(self, phase: str) -> Iterator[None]:
+        """Stop the training clock for what is no training, and go back to training mode after it."""
+        if self.updater.device.type == "cuda":
+            torch.cuda.synchronize(self.updater.device)
+        self.now.seconds += time.perf_counter() - self.clock
+        self.progress.phase(phase)
+        try:
+            yield
+        finally:
+            self.model.train()
+            self.progress.phase("training")
+            self.clock = time.perf_counter()
+
+    def begin(self, resume: bool) -> None:
+        """Start from nothing, or from the last checkpoint."""
+        folder = self.run.checkpoints
+        last = files.latest_step(folder)
+        if last is not None and not resume:
+            raise CheckpointError(f"{self.run.folder} has checkpoints already: go on with --resume, or --overwrite it")
+        if last is not None:
+            saved = files.load_checkpoint(folder / files.step_name(last))
+            tensors = {"optimizer": {}, "streams": {}}
+            for name, tensor in saved.tensors.items():
+                group, _, rest = name.partition("/")
+                tensors[group][rest] = tensor
+            load_weights(self.model, saved.model)
+            self.updater.optimizer.load_state(tensors["optimizer"], saved.state["optimizer"])
+            self.streams.load_state(tensors["streams"])
+            self.batches.load_state(saved.state["batches"])
+            self.now = Counters(**saved.state["counters"])
+            self.mark = (self.now.tokens, self.now.seconds)
+            # A process killed between a checkpoint and its mark left an older mark.
+            best, loss = self.now.best_step, self.now.best_loss
+            files.mark_best(folder, best if best in files.saved_steps(folder) else None, loss)
+        if resume:
+            self.run.log_resume(self.now.step)
+            self.progress.say(f"going on from step {self.now.step}")
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
+        self.stop_if_bad()
+        now, folder = self.now, self.run.checkpoints
+        with self.aside("saving"):
+            now.losses = [float(loss) for loss in now.losses]
+            optimizer, scalars = self.updater.optimizer.state()
+            tensors = {f"optimizer/{name}": tensor for name, tensor in optimizer.items()}
+            tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
+            state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": scalars}
+            path = files.save_checkpoint(folder, now.step, self.model, tensors, state)
+            if now.best_step == now.step:
+                files.mark_best(folder, now.best_step, now.best_loss)
+            files.prune(folder, self.plan.keep_last)
+            self.run.log({"event": "checkpoint", "step": now.step, "path": f"{folder.name}/{path.name}"})

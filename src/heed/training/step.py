@@ -1,0 +1,147 @@
+"""One update: gradients of one or several batches, their norm, and the optimizer, unless something is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heed.config import TrainConfig
+from heed.errors import DataError, HeedError
+from heed.training.devices import choose_precision
+from heed.training.optim import make_optimizer
+from heed.training.schedules import learning_rate_share
+from heed.training.streams import Streams
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """One batch on the device: source (B, T), target (B, T), mask (B, T) bool, True = counts, or None: all count."""
+
+    source: Tensor
+    target: Tensor
+    mask: Tensor | None
+    counted: int
+    """Targets that count."""
+
+
+LossOf = Callable[[Any, TensorBatch], Tensor]
+"""(model, batch) -> the mean loss over the targets that count, a scalar."""
+
+
+def default_loss(model: Any, batch: TensorBatch) -> Tensor:
+    """Return `model.loss(source, target, mask)`."""
+    return model.loss(batch.source, batch.target, batch.mask)
+
+
+class Updater:
+    """Makes the updates of one training: `update` returns the loss, `bad_step` the first step that was refused."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: TrainConfig,
+        device: torch.device,
+        streams: Streams,
+        say: Callable[[str], None],
+        loss_of: LossOf = default_loss,
+    ) -> None:
+        self.plan, self.device, self.streams, self.say = plan, device, streams, say
+        self.optimizer = make_optimizer(model, plan)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.precision, warning = choose_precision(plan.precision, device)
+        if warning:
+            say(warning)
+        self.plain_loss = lambda batch: loss_of(model, batch)
+        self.loss = torch.compile(self.plain_loss) if plan.compile else self.plain_loss
+        self.on_trial = plan.compile  # the first step compiles; where it fails, the plain loss takes over
+        # A CPU has nothing to wait for, and a step that is not fused cannot be skipped on the device: look at once.
+        self.looks_at_once = device.type == "cpu" or not self.optimizer.skips_on_device
+        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
+        self.norm = torch.zeros((), device=device)
+        """Norm of the whole gradient at the last step, before clipping."""
+
+    def update(self, step: int, batches: list[Any]) -> tuple[float | Tensor, int]:
+        """Make update number `step` from `batches`, as if they were one; return (loss, targets that count).
+
+        The loss is a number on a CPU, elsewhere a scalar that nobody has waited for. Where loss or gradient is not
+        finite nothing is applied, now or later; `bad_step` knows it. Raises `DataError` when no target counts.
+        """
+        self.optimizer.set_share(learning_rate_share(step, self.plan))
+        parts = [to_device(batch, self.device) for batch in batches]
+        counted = sum(part.counted for part in parts)
+        if counted == 0:
+            raise DataError(f"step {step}: no token of the batch counts; are all documents shorter than 2 tokens?")
+        loss = self._gradients(parts, counted)
+        self.norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self._refuses(step, loss):
+            return loss, counted
+        if self.plan.clip is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.plan.clip, self.norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return (loss.item() if self.looks_at_once else loss), counted
+
+    def bad_step(self) -> int | None:
+        """Return the first step whose loss or gradient was not finite, or None; this waits for the device."""
+        return int(self.first_bad.item()) or None
+
+    def _gradients(self, parts: list[TensorBatch], counted: int) -> Tensor:
+        """Add up the gradients and return the loss; where torch.compile fails in its first step, do without."""
+        if not self.on_trial:
+            return self._accumulate(parts, counted)
+        self.on_trial = False
+        before = self.streams.state()
+        try:
+            return self._accumulate(parts, counted)
+        except (HeedError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the compiler chain throws many kinds; a true error comes again below
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.say(f"torch.compile failed, going on without it: {first_line}")
+        self.loss = self.plain_loss
+        self.streams.load_state(before)
+        self.optimizer.zero_grad()
+        return self._accumulate(parts, counted)
+
+    def _accumulate(self, parts: list[TensorBatch], counted: int) -> Tensor:
+        """Backward through each part, weighted by its share of the targets that count."""
+        total = torch.zeros((), device=self.device)
+        for part in parts:
+            if part.counted == 0:  # its mean is 0/0
+                continue
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                loss = self.loss(part)
+            if part.counted != counted:
+                loss = loss * (part.counted / counted)
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def _refuses(self, step: int, loss: Tensor) -> bool:
+        """See to it that a NaN or an infinity is never applied; True where that is known at once."""
+        if self.looks_at_once:
+            if math.isfinite(loss.item()) and math.isfinite(self.norm.item()):
+                return False
+            self.first_bad.fill_(step)
+            return True
+        bad = ~torch.isfinite(loss + self.norm) & (self.first_bad == 0)
+        self.first_bad = torch.where(bad, step, self.first_bad)
+        self.optimizer.skip_if((self.first_bad > 0).float())
+        return False
+
+
+def to_device(batch: Any, device: torch.device) -> TensorBatch:
+    """Move a batch of numpy arrays or tensors to the device and count its targets."""
+    source, target = torch.as_tensor(batch.source), torch.as_tensor(batch.target)
+    mask = None if batch.mask is None else torch.as_tensor(batch.mask)
+    counted = target.numel() if mask is None else int(mask.sum())
+    if device.type == "cuda":  # pinned memory is copied while the device works
+        source, target = source.pin_memory(), target.pin_memory()
+        mask = None if mask is None else mask.pin_memory()
+    source, target = source.to(device, non_blocking=True), target.to(device, non_blocking=True)
+    return TensorBatch(source, target, None if mask is None else mask.to(device, non_blocking=True), counted)
