@@ -50,7 +50,7 @@ class DataConfig(Section):
     cross_documents: bool = True
     """Whether a packed window may run over the end of a document into the next one."""
     cache: str | None = None
-    """Folder for token files; default: .heed/ beside the runs."""
+    """Folder for token files; default: .tokens/ beside the runs."""
     workers: int = Field(default=0, ge=0)
     """Processes that tokenise; 0 takes one for each core."""
 
@@ -64,6 +64,8 @@ class TokenizerConfig(Section):
     """Number of tokens, special ones included; for char and word the largest number that is kept."""
     pattern: Literal["gpt2", "gpt4"] = "gpt2"
     """How BPE splits text into pieces before it merges."""
+    train_bytes: int = Field(default=100_000_000, ge=1)
+    """The tokenizer is trained on the first documents of the training split, up to about this many bytes."""
     file: str | None = None
     """Use this tokenizer.json (or the tokenizer of this run folder) and train none."""
 
@@ -259,6 +261,19 @@ def make_config(values: Mapping[str, Any]) -> Config:
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries with the values of `top` over those of `base`.
+
+    >>> overlay({"train": {"steps": 1, "clip": 2}}, {"train": {"steps": 3}})
+    {'train': {'steps': 3, 'clip': 2}}
+    """
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = overlay(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
 
 
 def contradictions(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import tyro
 from pydantic import BaseModel, ValidationError
 
-from heed.config import Config, make_config
+from heed.config import Config, make_config, overlay
 from heed.errors import ConfigError, did_you_mean
 
 Flags = TypeVar("Flags", bound=BaseModel)
@@ -87,35 +87,9 @@ def place(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     values[keys[-1]] = value
 
 
-def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries with the values of `top` over those of `base`.
-
-    >>> overlay({"train": {"steps": 1, "clip": 2}}, {"train": {"steps": 3}})
-    {'train': {'steps': 3, 'clip': 2}}
-    """
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = overlay(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
-    return merged
-
-
 def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
     """Return the configuration of defaults < preset < file < flags."""
     return make_config(overlay(file, flags))
-
-
-def changes(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the settings in which two configurations differ, as `{"train.steps": (400, 800)}`."""
-    old, new = _flat(before.model_dump()), _flat(after.model_dump())
-    return {key: (old.get(key), value) for key, value in new.items() if old.get(key) != value}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def _one_line(box: str) -> str:

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +34,7 @@ LONG = 256
 class Bpe(Tokenizer):
     """Byte-pair encoding.
 
-    `tokens` are the tokens by id, in the alphabet of the pattern; `merges` are pairs of ids, the first to be merged first;
+    `tokens` are the tokens by id, in the alphabet of the pattern; `merges` are pairs of ids, in the order of merging;
     `specials` are those of `tokens` that no text is ever encoded to; `unknown` stands for a symbol that is no token.
     Raises `DataError` when a merge does not join to a token, or a byte has none.
     """
@@ -69,7 +70,7 @@ class Bpe(Tokenizer):
         return np.frombuffer(packed, dtype=np.uint32)
 
     def decode(self, ids: Any) -> str:
-        """Return the text of some ids: exactly what was encoded, except for GPT-1, which keeps no case and no white space."""
+        """Return the text of some ids: exactly what was encoded (GPT-1: lower case, single spaces)."""
         text = super().decode(ids)
         return text.removesuffix(" ") if self.pattern.name == "gpt1" else text
 
@@ -90,7 +91,7 @@ class Bpe(Tokenizer):
             raise DataError(f"this vocabulary is not byte-level: a token holds the character {error}") from None
 
     def _ranked(self) -> dict[Pair, tuple[int, int]]:
-        """Return for each pair its rank and what it joins to; of a pair named twice the last counts, as in `tokenizers`."""
+        """Return for each pair its rank and what it joins to; of a pair named twice the last rank counts."""
         try:
             return {
                 (left, right): (rank, self.vocabulary[self.tokens[left] + self.tokens[right]])
@@ -159,7 +160,7 @@ def merge(symbols: list[int], merges: Merges) -> list[int]:
     [3, 1]
     """
     symbols, get = list(symbols), merges.get
-    ranks = [get(pair, NEVER) for pair in zip(symbols, symbols[1:], strict=False)]
+    ranks = [get(pair, NEVER) for pair in pairwise(symbols)]
     while ranks:
         best = min(ranks)
         if best is NEVER:

@@ -1,6 +1,7 @@
-"""One token a character: the alphabet is every character of the training text, sorted by code point, so tiny Shakespeare has 65.
+"""One token a character: the alphabet is every character of the training text, in the order of code points.
 
-Encoding and decoding are look-ups in a table of code points. A character outside the alphabet is an error, not a gap.
+Tiny Shakespeare has 65. Encoding looks each code point up in a table. A character outside the alphabet is an error, not
+a gap.
 """
 
 from __future__ import annotations
@@ -52,18 +53,18 @@ class Characters(Tokenizer):
         return table
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
-        """Return the ids of a text, an array (characters,) uint32. Raises `DataError` that names a character never seen."""
+        """Return the ids of a text, an array (characters,) uint32. Raises `DataError` at a character never seen."""
         ids = self._table.take(code_points(text), mode="clip")
         if ids.size and ids.max() == _MISSING:
             at = int(ids.argmax())
             raise DataError(
                 f"character {text[at]!r} (U+{ord(text[at]):04X}, at {at}) is not in this tokenizer's alphabet of "
-                f"{len(self.alphabet)}: take it out of the text, or train a tokenizer on text that has it (bpe takes any text)"
+                f"{len(self.alphabet)}: take it out of the text, or train on text that has it (bpe takes any text)"
             )
         return ids
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of tokenizer.json; `tokenizers` refuses unknown characters too, for lack of an unknown token."""
+        """Return the content of tokenizer.json; without an unknown token `tokenizers` refuses new characters."""
         vocabulary = {character: id for id, character in enumerate(self.alphabet)}
         model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}
         added = [] if self.end_id is None else [added_token(END_OF_TEXT, self.end_id)]
@@ -99,7 +100,7 @@ def train_characters(documents: Iterable[str], vocab_size: int, end_of_text: boo
     tokenizer = Characters(sorted(alphabet), count > 1 if end_of_text is None else end_of_text)
     if tokenizer.vocab_size > vocab_size:
         raise DataError(
-            f"the text needs {tokenizer.vocab_size} tokens, one a character, and the vocabulary has room for {vocab_size}: "
+            f"the text needs {tokenizer.vocab_size} tokens, one a character, more than the {vocab_size} asked for: "
             "raise tokenizer.vocab_size, or take bpe"
         )
     return tokenizer

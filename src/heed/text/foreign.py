@@ -44,7 +44,7 @@ class Foreign(Tokenizer):
         self.pieces = self._bytes_of_tokens(set(added.values()))
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
-        """Return the ids of a text, an array (tokens,) uint32. Raises `DataError` when this vocabulary cannot write it."""
+        """Return the ids of a text, an array (tokens,) uint32. Raises `DataError` when it cannot be written."""
         code_points(text)
         try:
             return np.array(self.rust.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
@@ -63,7 +63,7 @@ class Foreign(Tokenizer):
         return json.loads(self.rust.to_str())
 
     def _bytes_of_tokens(self, specials: set[int]) -> list[bytes]:
-        """Return the bytes of each token: exact for byte-level vocabularies, else what it adds to a text inside a line."""
+        """Return the bytes of each token: exact for byte-level vocabularies, else what it adds within a text."""
         names = {id: token for token, id in self.rust.get_vocab(with_added_tokens=True).items()}
         decoder = json.dumps(self.to_json()["decoder"])
         byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder

@@ -70,7 +70,7 @@ class Tokenizer(ABC):
         return self.encode_array(text).tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of some ids; bytes that are no UTF-8 become U+FFFD. Raises `DataError` for an id out of range."""
+        """Return the text of some ids; what is no UTF-8 becomes U+FFFD. Raises `DataError` for an id out of range."""
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def token_bytes(self, id: int) -> bytes:
@@ -91,7 +91,7 @@ class Tokenizer(ABC):
 
 
 def from_json(data: dict[str, Any]) -> Tokenizer:
-    """Return the tokenizer of a parsed tokenizer.json: one of heed's kinds where one gives the same ids, else a foreign one.
+    """Return the tokenizer of a parsed tokenizer.json: heed's own if that gives the same ids, else foreign.
 
     Raises `DataError` when it is no tokenizer at all.
     """
@@ -111,7 +111,7 @@ def from_json(data: dict[str, Any]) -> Tokenizer:
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Read a tokenizer: a tokenizer.json, a folder that holds one, or a run folder.
 
-    The end-of-text token of a foreign tokenizer is the `eos_token` of a tokenizer_config.json beside it, where there is one.
+    The end-of-text token of a foreign one is the `eos_token` in a tokenizer_config.json beside it, where there is one.
     Raises `DataError` when there is none or it cannot be read, `CheckpointError` when a run folder has lost its own.
     """
     place = Path(path)
@@ -146,9 +146,9 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Train a tokenizer on documents, which are streamed: only counts of distinct words are kept.
 
-    `vocab_size` counts special tokens too. BPE always has the end-of-text token; char and word have it when `end_of_text`
-    says so, and by default when there is more than one document. `note` of the result says where less was possible than
-    was asked. Raises `ConfigError` for an unknown kind or pattern, `DataError` for text that cannot be used.
+    `vocab_size` counts special tokens too. BPE always has the end-of-text token; char and word have it as `end_of_text`
+    says, and by default when there is more than one document. `note` of the result says where less was possible than
+    asked for. Raises `ConfigError` for an unknown kind or pattern, `DataError` for text that cannot be used.
 
     >>> train_tokenizer("char", ["to be or not to be"], vocab_size=100).encode("rot")
     [5, 4, 6]
@@ -188,7 +188,7 @@ def added_token(content: str, id: int) -> dict[str, Any]:
 
 
 def tokenizer_json(model: dict[str, Any], added: list[dict[str, Any]], **parts: Any) -> dict[str, Any]:
-    """Return a tokenizer.json of a model, its special tokens, and whichever of normalizer, pre_tokenizer and decoder are given."""
+    """Return a tokenizer.json; `parts` are those of normalizer, pre_tokenizer and decoder that there are."""
     keys = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
     frame = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
     return frame | {key: parts.get(key) for key in keys} | {"model": model}

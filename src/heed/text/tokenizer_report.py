@@ -1,4 +1,4 @@
-"""What a tokenizer makes of a text: how short it writes it, which tokens it never uses, and whether the text comes back."""
+"""What a tokenizer makes of a text: how short it writes it, what it never uses, and whether the text comes back."""
 
 from __future__ import annotations
 
@@ -88,6 +88,8 @@ def report_tokenizer(tokenizer: Tokenizer, documents: Iterable[str]) -> Tokenize
     if not tokens:
         raise DataError("there is no text to report on: the documents are empty")
     unused = int((used == 0).sum())
+    running = max(words.total(), 1)
+    single = sum(times for word, times in words.items() if _is_one_token(tokenizer, word))
     longest = sorted(tokenizer.pieces, key=len, reverse=True)[:LISTED]
     frequent = [int(id) for id in np.argsort(-used, kind="stable")[:LISTED] if used[id]]
     return TokenizerReport(
@@ -97,9 +99,8 @@ def report_tokenizer(tokenizer: Tokenizer, documents: Iterable[str]) -> Tokenize
         tokens=tokens,
         bytes_per_token=size / tokens,
         characters_per_token=characters / tokens,
-        tokens_per_word=tokens / max(words.total(), 1),
-        one_token_words=sum(times for word, times in words.items() if _is_one_token(tokenizer, word))
-        / max(words.total(), 1),
+        tokens_per_word=tokens / running,
+        one_token_words=single / running,
         unused_ids=unused,
         unused_share=unused / tokenizer.vocab_size,
         unknown_tokens=0 if tokenizer.unknown_id is None else int(used[tokenizer.unknown_id]),
@@ -110,7 +111,7 @@ def report_tokenizer(tokenizer: Tokenizer, documents: Iterable[str]) -> Tokenize
 
 
 def _is_one_token(tokenizer: Tokenizer, word: str) -> bool:
-    """Return whether a word is one token, and not the unknown one; a space before it is tried where the alphabet has one."""
+    """Return whether a word, or a word with a space before it, is one token and not the unknown one."""
     for text in (word, f" {word}"):
         try:
             ids = tokenizer.encode(text)

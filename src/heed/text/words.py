@@ -1,11 +1,11 @@
-"""One token a word, by the conventions of WikiText (Merity et al. 2016): words stand between white space, `<eos>` ends each line.
+"""One token a word, by the conventions of WikiText (Merity et al. 2016): white space separates, `<eos>` ends each line.
 
 A word that the vocabulary lacks becomes `<unk>`. A text that holds `<unk>` or `<eos>` as a word means these tokens: the
-published files do. Ids: `<unk>`, `<eos>`, the words from the most to the least frequent (ties: which came first), then the
-end-of-text token where one is wanted.
+published files do. Ids: `<unk>`, `<eos>`, the words from the most to the least frequent (ties: which came first), then
+the end-of-text token where one is wanted.
 
-Decoding puts a space before every word and every line end. That is the layout of the WikiText files, which come back byte for byte;
-other text comes back up to its white space.
+Decoding puts a space before every word and every line end. That is the layout of the WikiText files, which come back byte
+for byte; other text comes back up to its white space.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PARTS = {
 
 
 class Words(Tokenizer):
-    """One token a word. `words` are the tokens by id and begin with `<unk>` and `<eos>`; end-of-text, when wanted, is the last.
+    """One token a word. `words` begin with `<unk>` and `<eos>`; the end-of-text token, when wanted, has the last id.
 
     >>> words = Words(["<unk>", "<eos>", "to", "be"])
     >>> words.encode("to be or not\\n")
@@ -101,8 +101,8 @@ def split_words(text: str) -> list[str]:
 def train_words(documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None) -> Words:
     """Collect the words of some documents and keep the `vocab_size` most frequent, special tokens included.
 
-    Without `end_of_text` given, there is an end-of-text token when there is more than one document. `note` says how many
-    words were left out. Raises `DataError` when there is no text, or no room for a single word.
+    Without `end_of_text` given, there is an end-of-text token when there is more than one document. `note` says how
+    many words were left out. Raises `DataError` when there is no text, or no room for a single word.
     """
     counts: Counter[str] = Counter()
     number = 0

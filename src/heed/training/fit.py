@@ -273,12 +273,17 @@ class _Loop:
             raise CheckpointError(f"{self.run.folder} has checkpoints already: go on with --resume, or --overwrite it")
         if last is not None:
             saved = files.load_checkpoint(folder / files.step_name(last))
+            trained_with = saved.state["optimizer"]
+            if trained_with != self.plan.optimizer:
+                raise CheckpointError(
+                    f"{saved.path.name} was trained with {trained_with}: go on with train.optimizer {trained_with}"
+                )
             tensors = {"optimizer": {}, "streams": {}}
             for name, tensor in saved.tensors.items():
                 group, _, rest = name.partition("/")
                 tensors[group][rest] = tensor
             load_weights(self.model, saved.model)
-            self.updater.optimizer.load_state(tensors["optimizer"], saved.state["optimizer"])
+            self.updater.optimizer.load_state(tensors["optimizer"], saved.state["scalars"])
             self.streams.load_state(tensors["streams"])
             self.batches.load_state(saved.state["batches"])
             self.now = Counters(**saved.state["counters"])
@@ -299,7 +304,12 @@ class _Loop:
             optimizer, scalars = self.updater.optimizer.state()
             tensors = {f"optimizer/{name}": tensor for name, tensor in optimizer.items()}
             tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
-            state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": scalars}
+            state = {
+                "counters": asdict(now),
+                "batches": self.batches.state(),
+                "optimizer": self.plan.optimizer,
+                "scalars": scalars,
+            }
             path = files.save_checkpoint(folder, now.step, self.model, tensors, state)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)

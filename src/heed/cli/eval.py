@@ -1,0 +1,105 @@
+"""`heed eval`: how well a model predicts a whole split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import Field
+
+from heed.cli.settings import parse
+from heed.config import Section, make_config, overlay
+from heed.errors import ConfigError
+
+
+class EvalFlags(Section):
+    """Measure a model on a whole split: loss, token and word perplexity, bits per byte, each with its passport.
+
+    With several runs the figures are set side by side; where their passports differ, that is an error which names
+    the difference (exit code 2), unless it is allowed.
+
+    examples:
+      heed eval runs/quickstart
+      heed eval runs/quickstart --stride 32 --json
+      heed eval runs/a runs/b --figure bits_per_byte
+      heed eval runs/a --corpus other.txt --split train
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """One run folder or several."""
+    split: Literal["train", "validation", "test"] = "validation"
+    """The split."""
+    corpus: str | None = None
+    """Measure on this text (its `split`) and not on the run's own."""
+    context: int | None = Field(default=None, ge=1)
+    """Tokens that the model may look back; default: the model's context."""
+    stride: int | None = Field(default=None, ge=1)
+    """How far the window moves on. Smaller: more context for each token, and more time. Default: the context."""
+    checkpoint: str = "best"
+    """best, last, or a step."""
+    figure: Literal["loss", "token_perplexity", "word_perplexity", "bits_per_byte"] | None = None
+    """With several runs: the figure to compare them by. Default: bits_per_byte."""
+    allow: tuple[str, ...] = ()
+    """Fields of the passport whose difference is meant, such as context or stride."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes cuda, then mps, then cpu."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on standard output."""
+
+
+def main(argv: list[str]) -> int:
+    """Measure each run, refuse to compare what differs, print; 0 when done."""
+    flags = parse(EvalFlags, argv, "eval")
+    if not flags.runs:
+        raise ConfigError("name at least one run folder: heed eval runs/quickstart")
+    if flags.figure is not None and len(flags.runs) == 1:
+        raise ConfigError("--figure chooses what to compare: give two runs or more")
+    from heed.cli.train import tell
+    from heed.experiment import measure, open_text
+    from heed.report.numbers import format_loss, format_perplexity
+    from heed.report.passport import check_comparable
+    from heed.training.devices import choose_device
+    from heed.training.run import load_run
+
+    device = choose_device(flags.device)
+    which = int(flags.checkpoint) if flags.checkpoint.isdigit() else flags.checkpoint
+    measured = []
+    for folder in flags.runs:
+        model, tokenizer, config = load_run(folder, which, device)
+        if flags.corpus is not None:
+            # another text keeps its own splits; its validation is what it says or holds out
+            changed = {"source": flags.corpus, "validation": None, "test": None}
+            config = make_config(overlay(config.model_dump(), {"data": changed}))
+        files = open_text(config, tokenizer, say=tell)
+        if flags.split not in files:
+            raise ConfigError(f"{folder}: the text has no {flags.split} split, only {', '.join(files)}; choose by --split")
+        tell(f"measuring {folder}")
+        tokens = files[flags.split]
+        measured.append(
+            measure(model, tokenizer, tokens, config, context=flags.context, stride=flags.stride, device=device)
+        )
+    figure = flags.figure or "bits_per_byte"
+    for other in measured[1:]:
+        check_comparable(measured[0].passport, other.passport, figure, allow=flags.allow)
+    if flags.json_:
+        results: list[dict[str, Any]] = [
+            {"run": str(folder), **result.as_dict()} for folder, result in zip(flags.runs, measured, strict=True)
+        ]
+        print(json.dumps({"split": flags.split, "results": results}, indent=2))
+        return 0
+    for folder, result in zip(flags.runs, measured, strict=True):
+        print(folder)
+        print(f"  loss              {format_loss(result.loss)} nats a token")
+        for name in ("token_perplexity", "word_perplexity"):
+            value = getattr(result, name)
+            if value is not None:
+                print(f"  {name.replace('_', ' '):<18}{format_perplexity(value)}")
+        if result.bits_per_byte is not None:
+            print(f"  bits per byte     {result.bits_per_byte:.4f}")
+        print(f"  {result.passport.sentence()}")
+    if len(measured) > 1:
+        best = min(range(len(measured)), key=lambda i: getattr(measured[i], figure))
+        print(f"lowest {figure.replace('_', ' ')}: {flags.runs[best]}")
+    return 0

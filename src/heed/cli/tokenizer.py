@@ -1,0 +1,101 @@
+"""`heed tokenizer`: train one by itself, or report how well one fits a text."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from heed.cli.settings import parse
+from heed.config import Section
+from heed.errors import ConfigError, did_you_mean
+
+
+class ReportFlags(Section):
+    """Report how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip.
+
+    examples:
+      heed tokenizer report runs/quickstart my-texts/
+      heed tokenizer report tokenizer.json wikitext-2 --split test --json
+    """
+
+    tokenizer: Annotated[Path, tyro.conf.Positional]
+    """A tokenizer.json, a folder that holds one, or a run folder."""
+    corpus: Annotated[str, tyro.conf.Positional]
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus."""
+    split: Literal["train", "validation", "test"] = "train"
+    """The split of the text."""
+    documents: int | None = Field(default=None, ge=1)
+    """Look at this many documents only."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on standard output."""
+
+
+class TrainFlags(Section):
+    """Train a tokenizer on a text and write tokenizer.json, which the `tokenizers` library reads too.
+
+    examples:
+      heed tokenizer train my-texts/ --vocab-size 8192
+      heed tokenizer train wikitext-2 --kind word --vocab-size 33278 --out words.json
+    """
+
+    corpus: Annotated[str, tyro.conf.Positional]
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus; its training split is used."""
+    kind: Literal["bpe", "char", "word"] = "bpe"
+    """bpe: byte-level byte-pair encoding. char: a token a character. word: a token a whitespace-separated word."""
+    vocab_size: int = Field(default=4096, ge=2)
+    """Number of tokens, special ones included."""
+    pattern: Literal["gpt2", "gpt4"] = "gpt2"
+    """How BPE splits text into pieces before it merges."""
+    out: Path = Path("tokenizer.json")
+    """The file to write."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+
+def main(argv: list[str]) -> int:
+    """Report on or train a tokenizer; 0 when done."""
+    actions = {"report": _report, "train": _train}
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: heed tokenizer {report,train} ...\n")
+        print("  report   how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip")
+        print("  train    a tokenizer by itself, written as tokenizer.json\n")
+        print("heed tokenizer report --help and heed tokenizer train --help show examples")
+        return 0
+    if argv[0] not in actions:
+        raise ConfigError(f"unknown action {argv[0]!r}, {did_you_mean(argv[0], actions)}")
+    return actions[argv[0]](argv[1:])
+
+
+def _report(argv: list[str]) -> int:
+    flags = parse(ReportFlags, argv, "tokenizer report")
+    from heed.text.corpus import open_corpus
+    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizer_report import report_tokenizer
+
+    tokenizer = load_tokenizer(flags.tokenizer)
+    documents = itertools.islice(open_corpus(flags.corpus).documents(flags.split), flags.documents)
+    report = report_tokenizer(tokenizer, documents)
+    print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if flags.json_ else report.as_text())
+    return 0
+
+
+def _train(argv: list[str]) -> int:
+    flags = parse(TrainFlags, argv, "tokenizer train")
+    if flags.out.exists() and not flags.overwrite:
+        raise ConfigError(f"{flags.out} exists: give another --out, or --overwrite")
+    from heed.cli.train import tell
+    from heed.text.corpus import open_corpus
+    from heed.text.tokenizer import train_tokenizer
+
+    corpus = open_corpus(flags.corpus)
+    tokenizer = train_tokenizer(flags.kind, corpus.documents("train"), flags.vocab_size, flags.pattern)
+    tokenizer.save(flags.out)
+    for note in filter(None, [*corpus.notes, tokenizer.note]):
+        tell(f"note: {note}")
+    print(f"{flags.out}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
+    return 0

@@ -1,0 +1,94 @@
+"""`heed train`: a language model from your text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from heed.cli.settings import layered, parse, place, split_settings
+from heed.config import Config, read_yaml
+from heed.errors import ConfigError
+
+
+class TrainFlags(Config):
+    """Train a language model on your text: tokenizer, token file, training, final figures, samples, report page.
+
+    Any setting is a flag. Values are layered, later ones win: defaults, --model.preset, --config, flags.
+    Ctrl-C saves a checkpoint and says how to go on.
+
+    examples:
+      heed train my-texts/
+      heed train book.txt --model.preset small --train.steps 2000
+      heed train wikitext-2 --tokenizer.kind word --tokenizer.vocab-size 33278
+      heed train --config configs/quickstart.yaml --run.name second-try --run.seed 2
+      heed train my-texts/ --train.batch-size auto --train.optimizer muon --train.schedule wsd
+      heed train --resume runs/my-texts-gpt-1
+      heed train --resume runs/my-texts-gpt-1 --train.steps 4000
+    """
+
+    corpus: Annotated[str | None, tyro.conf.Positional] = None
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus; the same as --data.source."""
+    config: Path | None = None
+    """A YAML file of settings."""
+    resume: Path | None = None
+    """Go on with the run in this folder, from its last checkpoint."""
+    overwrite: bool = False
+    """Delete an earlier run of the same name."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object with the final figures on standard output."""
+
+
+def main(argv: list[str]) -> int:
+    """Train or go on; 0 when done, 130 when interrupted."""
+    settings, rest = split_settings(argv)
+    flags = parse(TrainFlags, rest, "train")
+    if flags.corpus is not None:
+        place(settings, ["data", "source"], flags.corpus)
+    if flags.resume is not None and (flags.config is not None or flags.overwrite):
+        raise ConfigError("--resume goes on with the settings of the run itself: leave out --config and --overwrite")
+    config = None
+    if flags.resume is None:  # checked before torch is loaded, so that a mistake is told at once
+        config = layered(read_yaml(flags.config) if flags.config else {}, settings)
+
+    from heed import experiment
+    from heed.report.numbers import format_loss, format_perplexity
+    from heed.training.progress import make_progress
+
+    if config is None:
+        assert flags.resume is not None
+        outcome = experiment.resume(flags.resume, settings, say=tell, progress=make_progress)
+    else:
+        outcome = experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress)
+    figures = {split: figure.as_dict() for split, figure in outcome.figures.items()}
+    if flags.json_:
+        answer: dict[str, Any] = {
+            "run": str(outcome.folder),
+            "reason": outcome.fit.reason,
+            "steps": outcome.fit.step,
+            "tokens": outcome.fit.tokens,
+            "seconds": outcome.fit.seconds,
+            "figures": figures,
+            "report": str(outcome.report),
+        }
+        print(json.dumps(answer, indent=2))
+    else:
+        for split, figure in outcome.figures.items():
+            perplexities = [
+                f"{name.replace('_', ' ')} {format_perplexity(value)}"
+                for name in ("token_perplexity", "word_perplexity")
+                if (value := getattr(figure, name)) is not None
+            ]
+            bits = f", {figure.bits_per_byte:.4f} bits per byte" if figure.bits_per_byte is not None else ""
+            print(f"{split}: loss {format_loss(figure.loss)} nats a token, {', '.join(perplexities)}{bits}")
+            print(f"  {figure.passport.sentence()}")
+        print(f"report: {outcome.report}")
+    return 130 if outcome.fit.reason == "interrupted" else 0
+
+
+def tell(line: str) -> None:
+    """Write a line for people to standard error, where it does not mix with results."""
+    print(line, file=sys.stderr, flush=True)

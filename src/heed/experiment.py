@@ -1,0 +1,366 @@
+"""One run from configuration to report: what `heed train` does, and what many runs are made of.
+
+    config -> corpus -> tokenizer -> token files -> batches -> fit -> final figures -> samples -> report
+
+Everything is kept in the run folder, which is enough by itself: `resume` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heed.build import build_model
+from heed.config import Config, write_yaml
+from heed.errors import ConfigError, DataError
+from heed.generation.generate import generate
+from heed.generation.logprobs import score
+from heed.generation.sampling import Sampling
+from heed.models import LanguageModel
+from heed.report.numbers import human_bytes, human_count
+from heed.report.page import write_report
+from heed.text.batches import Packed, Padded
+from heed.text.corpus import Corpus, open_corpus
+from heed.text.tokenfile import TokenFile, token_files
+from heed.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
+from heed.training.devices import choose_device, describe_device
+from heed.training.evaluate import Evaluation, evaluate
+from heed.training.fit import FitResult, fit
+from heed.training.progress import Progress
+from heed.training.run import Run, load_run, next_name, refuse_if_taken, write_json
+from heed.training.streams import Streams, stream_seed
+
+SAMPLES, SAMPLE_TOKENS = 3, 160
+"""Texts at the end of a run, and tokens in each; half as many while it trains."""
+
+Say = Callable[[str], object]
+"""Is told a line for people."""
+MakeProgress = Callable[[int], Progress]
+"""From the number of steps to what shows them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has come to."""
+
+    folder: Path
+    fit: FitResult
+    figures: dict[str, Evaluation]
+    """Final figures of the best checkpoint by split; empty when the run was interrupted."""
+    report: Path
+    model: LanguageModel
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class _Text:
+    """The text of a run, ready for a model."""
+
+    tokenizer: Tokenizer
+    files: dict[str, TokenFile]
+
+
+def train(
+    config: Config, *, overwrite: bool = False, say: Say = lambda line: None, progress: MakeProgress | None = None
+) -> Outcome:
+    """Train what `config` describes into a new run folder.
+
+    Raises `HeedError` for whatever the user can mend: `ConfigError`, `DataError`, `CheckpointError`.
+    """
+    if config.run.name is not None:
+        refuse_if_taken(Path(config.run.folder) / config.run.name, overwrite=overwrite)
+    device = _prepare(config, say)
+    text = _prepare_text(config, say)
+    name = config.run.name
+    folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
+    vocabulary = text.tokenizer.vocab_size
+    config = _replace(config, "tokenizer", vocab_size=vocabulary)
+    streams = Streams(config.run.seed)
+    model = build_model(config.model, vocabulary, streams["initialisation"])
+    say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
+    if config.train.batch_size == "auto":
+        config = _replace(config, "train", batch_size=_largest(config, text, model, streams, device, say))
+    batches = _batches(config, text, say)  # may refuse the text, so before there is a folder
+    run = Run.create(folder, _replace(config, "run", name=folder.name), overwrite=overwrite)
+    text.tokenizer.save(run.folder / "tokenizer.json")
+    say(f"run: {run.folder}")
+    return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)
+
+
+def resume(
+    folder: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    say: Say = lambda line: None,
+    progress: MakeProgress | None = None,
+) -> Outcome:
+    """Go on with a run from its last checkpoint, as if it had never been cut off.
+
+    `settings` may change `train.steps` and other settings of training, `run.device` and `run.threads` (nested
+    dictionaries, as in a YAML file); the run is then no longer the one that was begun, and says so.
+    Raises `ConfigError` for a change of data, tokenizer or model, and whatever `train` raises.
+    """
+    run = Run.open(folder)
+    config = _changed(run.config, settings or {}, say)
+    device = _prepare(config, say)
+    text = _prepare_text(config, say, load_tokenizer(run.folder))
+    streams = Streams(config.run.seed)
+    model = build_model(config.model, text.tokenizer.vocab_size, streams["initialisation"])
+    write_yaml(config, run.folder / "config.yaml")
+    run = Run.open(folder)
+    batches = _batches(config, text, say)
+    return _fit(run, model, text, batches, streams, device, resume=True, say=say, progress=progress)
+
+
+def open_text(config: Config, tokenizer: Tokenizer, *, say: Say = lambda line: None) -> dict[str, TokenFile]:
+    """Return the token files of a configuration's corpus under a tokenizer, by split."""
+    return _prepare_text(config, say, tokenizer).files
+
+
+def measure(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    tokens: TokenFile,
+    config: Config,
+    *,
+    context: int | None = None,
+    stride: int | None = None,
+    device: torch.device | str | None = None,
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Evaluate a model on a split, in the way that its configuration treats documents."""
+    context = context or config.model.context
+    return evaluate(
+        model,
+        tokens,
+        tokenizer_name=f"{tokenizer.kind} {tokenizer.vocab_size} {tokenizer.hash[:8]}",
+        context=context,
+        stride=stride,
+        batch_size=max(1, 4096 // context),  # about 4,096 tokens at a time: enough work, little memory
+        device=device,
+        cross_documents=config.data.layout == "packed" and config.data.cross_documents,
+        max_tokens=max_tokens,
+    )
+
+
+def _prepare(config: Config, say: Say) -> torch.device:
+    """Set the threads, choose the device and say it."""
+    if config.run.threads is not None:
+        torch.set_num_threads(config.run.threads)
+    device = choose_device(config.run.device)
+    say(f"device: {describe_device(device)}")
+    return device
+
+
+def _prepare_text(config: Config, say: Say, tokenizer: Tokenizer | None = None) -> _Text:
+    """Open the corpus, train or load the tokenizer, and encode every split."""
+    data = config.data
+    corpus = open_corpus(
+        data.source,
+        validation=data.validation,
+        test=data.test,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        column=data.column,
+        encoding=data.encoding,
+        separator=data.separator,
+    )
+    if tokenizer is None:
+        tokenizer = _tokenizer(config, corpus, say)
+    folder = Path(data.cache) if data.cache else Path(config.run.folder) / ".tokens"
+    files = token_files(corpus, tokenizer, folder, data.workers, _every_fifth(say))
+    for note in corpus.notes:
+        say(f"note: {note}")
+    sizes = ", ".join(f"{split} {human_count(len(file.ids))}" for split, file in files.items())
+    say(f"text: {corpus.name}, tokens: {sizes}; split {corpus.split_rule}")
+    return _Text(tokenizer, files)
+
+
+def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
+    """Load the tokenizer that is asked for, or train one on the beginning of the training split."""
+    asked = config.tokenizer
+    if asked.file is not None:
+        return load_tokenizer(asked.file)
+    say(f"tokenizer: training {asked.kind} on {corpus.name}")
+    beginning = _Beginning(corpus.documents("train"), asked.train_bytes)
+    tokenizer = train_tokenizer(asked.kind, beginning, asked.vocab_size, asked.pattern)
+    if beginning.cut:
+        say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
+    if tokenizer.note:
+        say(f"note: {tokenizer.note}")
+    return tokenizer
+
+
+class _Beginning:
+    """The first documents, until they have `limit` bytes; `cut` tells whether there were more."""
+
+    def __init__(self, documents: Iterator[str], limit: int) -> None:
+        self.documents, self.left, self.cut = documents, limit, False
+
+    def __iter__(self) -> Iterator[str]:
+        for document in self.documents:
+            if self.left <= 0:
+                self.cut = True
+                return
+            self.left -= len(document.encode())
+            yield document
+
+
+def _every_fifth(say: Say) -> Callable[[int, int | None], None]:
+    """Return a progress for token files that speaks after each further fifth of a long text."""
+    said = itertools.count(1)
+    due = [next(said)]
+
+    def progress(done: int, total: int | None) -> None:
+        if total and total > 32 << 20 and done * 5 >= due[0] * total:
+            due[0] = next(said)
+            say(f"tokenising: {human_bytes(done)} of {human_bytes(total)}")
+
+    return progress
+
+
+def _batches(config: Config, text: _Text, say: Say) -> Packed:
+    """Return the endless training batches. Raises `DataError` when the text is shorter than a window."""
+    data, size = config.data, config.train.batch_size
+    assert size != "auto"
+    seed = stream_seed(config.run.seed, "data")
+    if data.layout == "padded":
+        batches = Padded(text.files["train"], size, config.model.context, seed)
+    else:
+        batches = Packed(
+            text.files["train"], size, config.model.context, seed, cross_documents=data.cross_documents
+        )
+    for note in batches.notes:
+        say(f"note: {note}")
+    if "validation" in text.files and len(text.files["validation"].ids) < 2:
+        raise DataError("the validation split has fewer than two tokens: give more text or set data.validation")
+    return batches
+
+
+def _largest(config: Config, text: _Text, model: LanguageModel, streams: Streams, device: torch.device, say: Say) -> int:
+    """Find the largest batch that fits, and say it."""
+    model.to(device)
+
+    def batch(size: int) -> Any:
+        return next(_batches(_replace(config, "train", batch_size=size), text, lambda line: None))
+
+    step = training_step(model, batch, streams, device)
+    found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
+    say(found.reason)
+    return found.size
+
+
+def _fit(
+    run: Run,
+    model: LanguageModel,
+    text: _Text,
+    batches: Packed,
+    streams: Streams,
+    device: torch.device,
+    *,
+    resume: bool,
+    say: Say,
+    progress: MakeProgress | None,
+) -> Outcome:
+    """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
+    config, tokenizer = run.config, text.tokenizer
+    held_out = {split: file for split, file in text.files.items() if split != "train"}
+
+    def validation() -> Evaluation:
+        tokens = held_out["validation"]
+        return measure(model, tokenizer, tokens, config, device=device, max_tokens=config.train.eval_tokens)
+
+    def sample() -> list[dict[str, Any]]:
+        return samples(model, tokenizer, config.run.seed, count=1, max_tokens=SAMPLE_TOKENS // 2)
+
+    result = fit(
+        model,
+        batches,
+        config.train,
+        run,
+        validation=validation if "validation" in held_out else None,
+        sample=sample,
+        device=device,
+        streams=streams,
+        progress=progress(config.train.steps) if progress else None,
+        resume=resume,
+    )
+    figures: dict[str, Evaluation] = {}
+    if result.reason != "interrupted":
+        model, tokenizer, _ = load_run(run.folder, "best", device)
+        for split, tokens in held_out.items():
+            say(f"measuring the whole {split} split")
+            figures[split] = measure(model, tokenizer, tokens, config, device=device)
+        write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
+        step = result.best_step or result.step
+        records = [{"step": step, **record} for record in samples(model, tokenizer, config.run.seed)]
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        (run.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+    return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def samples(
+    model: LanguageModel, tokenizer: Tokenizer, seed: int, *, count: int = SAMPLES, max_tokens: int = SAMPLE_TOKENS
+) -> list[dict[str, Any]]:
+    """Return texts that the model writes from nothing, each token with its log-probability (nats) and rank."""
+    sampling = Sampling(temperature=0.8, top_p=0.95)
+    # A tokenizer without an end-of-text token has no neutral beginning: take its line end, else its first token.
+    start = [tokenizer.end_id] if tokenizer.end_id is not None else (_line_end(tokenizer) or [0])
+    answers = generate(
+        model, tokenizer, [start], sampling, max_tokens=max_tokens, n=count, seed=stream_seed(seed, "sampling")
+    )
+    records = []
+    for completion in answers[0]:
+        scores = score(model, tokenizer, [[*start, *completion.ids]])[0][1:]
+        records.append(
+            {
+                "prompt": "",
+                "prompt_tokens": 0,
+                "sampling": {"temperature": 0.8, "top_p": 0.95},
+                "text": completion.text,
+                "finish_reason": completion.finish_reason,
+                "tokens": [{"text": token.text, "logprob": token.logprob, "rank": token.rank} for token in scores],
+            }
+        )
+    return records
+
+
+def _line_end(tokenizer: Tokenizer) -> list[int] | None:
+    try:
+        return tokenizer.encode("\n") or None
+    except DataError:
+        return None
+
+
+def _stem(config: Config) -> str:
+    """Return a name for a run: the corpus and the model, as in `wikitext-2-gpt`."""
+    source = config.data.source.removeprefix("hf:").rstrip("/")
+    corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(source).stem).strip("-")
+    return f"{corpus or 'text'}-{config.model.preset or config.model.kind}"
+
+
+def _replace(config: Config, section: str, **values: Any) -> Config:
+    """Return the configuration with some values of one section changed."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def _changed(config: Config, settings: Mapping[str, Any], say: Say) -> Config:
+    """Return the configuration of a run with new settings, where they may change."""
+    from heed.config import make_config, overlay
+
+    after = make_config(overlay(config.model_dump(), settings))
+    for section in ("data", "tokenizer", "model"):
+        if getattr(config, section) != getattr(after, section):
+            raise ConfigError(f"{section}: a run that goes on keeps its {section}; begin another with --run.name")
+    if config.run.model_copy(update={"device": after.run.device, "threads": after.run.threads}) != after.run:
+        raise ConfigError("run: a run that goes on keeps its name, folder and seed; only device and threads may change")
+    if config != after:
+        say("note: settings were changed, so this is no longer the run that was begun")
+    return after

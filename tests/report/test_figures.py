@@ -1,0 +1,136 @@
+import re
+import subprocess
+import sys
+
+import pytest
+from runs import metrics, write_run
+
+from heed.report.figures import loss_sentence, perplexity_sentence, run_figures, stretches
+from heed.report.record import gather
+from heed.report.svg import COLOURS, Axes2D, Line, draw
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    return gather(write_run(tmp_path_factory.mktemp("runs") / "run"))
+
+
+@pytest.fixture(scope="module")
+def drawn(record):
+    return run_figures(record)
+
+
+def told(tmp_path, losses, trained=(), **changes):
+    """A record of evaluations every 100 steps and training losses every 10."""
+    events = [{"event": "train", "step": 10 * (i + 1), "loss": loss} for i, loss in enumerate(trained)]
+    events += [{"event": "evaluation", "step": 100 * (i + 1), "loss": loss} for i, loss in enumerate(losses)]
+    return gather(write_run(tmp_path / "run", events=events, evaluation={}, **changes))
+
+
+@pytest.mark.parametrize(
+    ("losses", "sentence"),
+    [
+        ([3.0, 2.0, 1.52], "Validation loss falls to 1.52 and is still falling at step 300"),
+        ([3.0, 1.52, 1.521], "Validation loss falls to 1.52; best at step 200"),
+        ([2.0], "Validation loss is 2.00 at step 100"),
+        ([3.0, 1.5, 1.8], "Best at step 200: after it validation rises from 1.50 to 1.80"),
+        ([], "No loss has been logged yet"),
+    ],
+)
+def test_the_title_states_what_the_curve_shows(tmp_path, losses, sentence):
+    assert loss_sentence(told(tmp_path, losses)) == sentence
+
+
+def test_overfitting_is_said(tmp_path):
+    falling = [3.0 - 0.05 * i for i in range(30)]
+    assert loss_sentence(told(tmp_path, [3.0, 1.52, 1.61], falling)) == (
+        "Overfits after step 200: training loss keeps falling, validation rises from 1.52 to 1.61"
+    )
+
+
+def test_training_alone_and_a_breakdown_are_said(tmp_path):
+    assert loss_sentence(told(tmp_path / "a", [], [3.0, 2.0])) == (
+        "Training loss goes from 3.00 to 2.00; there is no validation yet"
+    )
+    broken = told(tmp_path / "b", [], [3.0, float("nan")], end="the loss is NaN")
+    assert loss_sentence(broken) == "Training broke down after step 20: the loss was no longer a number"
+
+
+def test_perplexity_is_said_in_tokens(tmp_path):
+    # exp(ln 16) = 16, shown with four digits
+    assert (
+        perplexity_sentence(told(tmp_path, [2.772588722])) == "At best, as unsure as among 16.00 equally likely tokens"
+    )
+
+
+def test_every_figure_is_drawn_in_both_sizes(drawn):
+    names = {f"{what}-{axis}" for what in ("loss", "perplexity") for axis in ("steps", "tokens", "time")}
+    assert set(drawn) == names | {"speed", "memory", "learning-rate", "gradient-norm"}
+    assert all(figure.wide != figure.narrow for figure in drawn.values())
+    assert drawn["gradient-norm"].title.startswith("The gradient is clipped in ")
+
+
+def test_the_same_data_give_the_same_bytes(record, drawn):
+    assert run_figures(record) == drawn
+
+
+def test_colours_belong_to_the_page_and_text_stays_text(drawn):
+    for figure in drawn.values():
+        for image in (figure.wide, figure.narrow):
+            assert not re.findall(r"(?:fill|stroke): #[0-9a-f]{3,6}", image)
+            assert set(re.findall(r"var\(--([\w-]+)\)", image)) <= set(COLOURS)
+            assert "font-family" not in image
+            assert ">step</text>" in image or "wall clock" in image or "tokens" in image
+            assert "<style" not in image
+            assert "<?xml" not in image
+            assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", image)
+
+
+def test_ids_are_unique_in_a_page_and_references_are_met(drawn):
+    page = "".join(figure.wide + figure.narrow for figure in drawn.values())
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert {*re.findall(r'(?:url\(|href=")#([^")]*)', page)} == set(ids)
+
+
+def test_names_at_the_ends_do_not_touch():
+    lines = [Line(f"line {n}", [0, 1], [1.0, 2.0 + n / 1000], series=n) for n in (1, 2, 3)]
+    image = draw("ends", lines, Axes2D("x", "y"), (400, 200), "three lines that end together")
+    heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>line', image))
+    assert len(heights) == 3
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 14  # a 12 px line of text needs about 14
+
+
+def test_a_label_is_escaped():
+    image = draw("x", [Line("a", [0, 1], [1, 2], 1)], Axes2D("x", "y"), (300, 200), 'a "quote" & <b>')
+    assert 'aria-label="a &#34;quote&#34; &amp; &lt;b&gt;"' in image
+
+
+@pytest.mark.parametrize("values", [[2.0], [2.0, 2.0], [0.0, 0.0]])
+def test_flat_and_single_points_are_drawn(values):
+    lines = [Line("a", list(range(len(values))), values, 1)]
+    assert "<svg" in draw("flat", lines, Axes2D("x", "y", zero=True), (300, 200), "flat")
+
+
+def test_a_long_log_is_thinned_and_keeps_its_extremes():
+    y = [float(n % 7) for n in range(10_001)]
+    x, mean, low, high = stretches(list(range(10_001)), y)
+    assert len(x) == len(mean) <= 120
+    assert (x[0], x[-1]) == (0.0, 10_000.0)
+    assert (min(low), max(high)) == (0.0, 6.0)
+
+
+def test_a_long_run_makes_no_large_page(tmp_path):
+    record = gather(write_run(tmp_path / "long", events=metrics(steps=40_000, every=10)))
+    assert sum(len(figure.wide) + len(figure.narrow) for figure in run_figures(record).values()) < 400_000
+
+
+def test_nothing_global_is_touched_and_imports_are_lazy():
+    # In a process of its own: matplotlib and Jinja2 take half a second, torch is not of this room.
+    code = (
+        "import sys, heed.report.page; heavy = {'matplotlib', 'jinja2', 'torch'} & set(sys.modules); assert not heavy, heavy\n"
+        "import matplotlib; before = dict(matplotlib.rcParams)\n"
+        "from heed.report.svg import *; draw('a', [Line('a', [0, 1], [1, 2], 1)], Axes2D('x', 'y'), (300, 200), 'a')\n"
+        "assert dict(matplotlib.rcParams) == before; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,110 @@
+"""The page in a real browser: no errors, no requests, nothing to scroll sideways, text that can be read."""
+
+import shutil
+
+import pytest
+from runs import metrics, write_run
+
+from heed.report.page import write_report
+
+pytestmark = pytest.mark.slow  # a browser takes seconds to start
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+CONTRAST = """() => {
+  const channels = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b]
+    .map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const colour = channels(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    throw Error('no background');
+  };
+  const found = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    if (!own || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(channels(ink)), light(behind(element))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    found.push([ratio, element.tagName + '.' + (element.getAttribute('class') || ''), element.textContent.slice(0, 30)]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    finished = write_run(folder / "a-name-that-is-long-and-has-no-space-to-break-it-at-0123456789")
+    killed = write_run(folder / "killed", events=metrics()[:90], end=None, evaluation={"LEAKS": "position 3 sees 5"})
+    return [write_report(run).as_uri() for run in (finished, killed)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1440])
+def test_the_page_is_quiet_fits_and_can_be_read(browser, addresses, scheme, width):
+    for address in addresses:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        complaints, requests = [], []
+        page.on("console", lambda message, seen=complaints: seen.append(message.text))
+        page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+        page.on("request", lambda request, seen=requests: seen.append(request.url))
+        page.goto(address)
+        for details in page.query_selector_all("details"):
+            details.evaluate("element => { element.open = true }")
+        assert complaints == []
+        assert requests == [address]
+        across = page.evaluate("() => document.documentElement.scrollWidth")
+        assert across <= width
+        measured = page.evaluate(CONTRAST)
+        assert len(measured) > 60
+        # 4.5 is what WCAG 2 asks of body text (AA)
+        assert [entry for entry in measured if entry[0] < 4.5] == []
+        page.close()
+
+
+def test_the_axis_is_chosen_by_keyboard_and_without_script(browser, addresses):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(addresses[0])
+    assert page.locator("#panel-steps").is_visible()
+    page.locator("#axis-steps").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#panel-tokens").is_visible()
+    assert not page.locator("#panel-steps").is_visible()
+    page.get_by_text("wall clock", exact=True).click()
+    assert page.locator("#panel-time").is_visible()
+    context.close()
+
+
+def test_every_text_of_a_figure_is_inside_it(browser, addresses):
+    for width in (380, 1440):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(addresses[0])
+        outside = page.evaluate(
+            """() => [...document.querySelectorAll('svg text')].filter(text => {
+              const a = text.getBoundingClientRect(), b = text.closest('svg').getBoundingClientRect();
+              return a.width && (a.left < b.left - 1 || a.right > b.right + 14 || a.top < b.top - 1 || a.bottom > b.bottom + 1);
+            }).map(text => text.textContent)"""
+        )
+        assert outside == []
+        page.close()

@@ -1,0 +1,141 @@
+import json
+
+import pytest
+from runs import figures, metrics, samples, write_run
+
+from heed.errors import CheckpointError, ConfigError
+from heed.report.record import gather, hold
+from heed.report.samples import by_step, describe, read_sample
+
+
+def train(step, loss=1.0):
+    return {"event": "train", "step": step, "loss": loss}
+
+
+def test_a_whole_run_is_read(tmp_path):
+    record = gather(write_run(tmp_path / "run"))
+    assert record.name == "run"
+    assert len(record.train) == 200
+    assert len(record.evaluations) == 8
+    assert (record.steps, record.planned_steps, record.state) == (1000, 1000, "finished")
+    assert set(record.evaluation) == {"validation", "test"}
+    assert record.fact("cores") == 2
+    assert record.notes == ()
+
+
+def test_resume_voids_what_was_done_again():
+    lines = [train(1), train(2), train(3, 9.0), {"event": "resume", "step": 2}, train(3, 3.0), train(4)]
+    events, resumed = hold(lines)
+    assert [(event["step"], event["loss"]) for event in events] == [(1, 1.0), (2, 1.0), (3, 3.0), (4, 1.0)]
+    assert resumed == [2]
+
+
+def test_resume_voids_an_earlier_end_and_later_resumptions():
+    lines = [
+        train(1), train(2), {"event": "resume", "step": 2}, train(3), {"event": "end", "reason": "interrupted"},
+        {"event": "resume", "step": 1}, train(2),
+    ]  # fmt: skip
+    events, resumed = hold(lines)
+    assert [event["step"] for event in events] == [1, 2]
+    assert resumed == [1]
+
+
+def test_a_killed_run_loses_its_cut_line_alone(tmp_path):
+    folder = write_run(tmp_path / "run", end=None)
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text()[:-25], encoding="utf-8")
+    record = gather(folder)
+    assert len(record.train) + len(record.evaluations) == 207  # the checkpoint event was the one cut off
+    assert record.state == "unfinished"
+    assert record.notes == ("The last line of metrics.jsonl is cut off: the run was killed while it wrote.",)
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path):
+    folder = write_run(tmp_path / "run")
+    lines = (folder / "metrics.jsonl").read_text().split("\n")
+    lines[3] = "{broken"
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    assert gather(folder).notes == ("Line 4 of metrics.jsonl is no JSON object and was left out.",)
+
+
+def test_line_separators_inside_a_text_do_not_cut_it(tmp_path):
+    folder = write_run(tmp_path / "run")
+    line = json.dumps({**samples(), "text": "a\u2028b"}, ensure_ascii=False)
+    (folder / "samples.jsonl").write_text(line + "\n", encoding="utf-8")
+    assert gather(folder).samples[0]["text"] == "a\u2028b"
+
+
+def test_missing_files_are_named(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for name in ("environment.json", "evaluation.json", "samples.jsonl", "metrics.jsonl"):
+        (folder / name).unlink()
+    record = gather(folder)
+    assert record.steps == 0
+    assert [note.split()[0] for note in record.notes] == ["environment.json", "evaluation.json", "metrics.jsonl"]
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is no run folder"):
+        gather(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        gather(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        ("finished", "finished"), ("patience", "early"), ("loss is NaN at step 7", "nan"),
+        ("loss is not finite", "nan"), ("interrupted", "interrupted"),
+    ],
+)  # fmt: skip
+def test_the_state_follows_the_reason(tmp_path, reason, state):
+    assert gather(write_run(tmp_path / "run", end=reason)).state == state
+
+
+@pytest.mark.parametrize("place", ["evaluation", "split", "metrics"])
+def test_a_leak_is_found_wherever_it_is_flagged(tmp_path, place):
+    evaluation, events = {"validation": figures(2.0)}, metrics(steps=8)
+    if place == "evaluation":
+        evaluation["LEAKS"] = "position 3 sees position 5"
+    elif place == "split":
+        evaluation["validation"]["leaks"] = "position 3 sees position 5"
+    else:
+        events.append({"event": "evaluation", "step": 8, "loss": 1.0, "LEAKS": "position 3 sees position 5"})
+    assert (
+        gather(write_run(tmp_path / "run", events=events, evaluation=evaluation)).leaks == "position 3 sees position 5"
+    )
+
+
+def test_an_event_without_a_leak_is_none(tmp_path):
+    evaluation = {"validation": {**figures(2.0), "leaks": False}}
+    assert gather(write_run(tmp_path / "run", evaluation=evaluation)).leaks is None
+
+
+def test_prompt_tokens_are_told_from_drawn_ones():
+    tokens = [{"text": "de", "logprob": -1.0, "rank": 2}, {"text": "f", "logprob": -9.0, "rank": 90}]
+    drawn = {"text": " x", "logprob": -0.1, "rank": 1}
+    line = {"step": 5, "prompt": "def", "prompt_tokens": 2, "text": "def x", "sampling": {"temperature": 1.0}}
+    with_prompt = read_sample({**line, "tokens": [*tokens, drawn]})
+    without = read_sample({**line, "tokens": [drawn]})
+    assert with_prompt == without
+    assert [token.text for token in without.tokens] == [" x"]
+    assert without.text == " x"
+    assert without.tokens[0].title == "“ x” · probability 90 % · rank 1"
+
+
+def test_surprises_come_first_by_probability():
+    line = {"tokens": [{"text": str(n), "logprob": -n, "rank": n} for n in (1, 3, 2)], "prompt": "", "prompt_tokens": 0}
+    assert [token.text for token in read_sample(line, most_surprises=2).surprises] == ["3", "2"]
+
+
+def test_samples_of_the_last_step_come_first():
+    assert [(step, len(texts)) for step, texts in by_step([samples(500), samples(1000), samples(500)])] == [
+        (1000, 1),
+        (500, 2),
+    ]
+
+
+def test_a_damaged_sample_is_still_shown():
+    assert read_sample({"text": "only text", "tokens": None}).text == "only text"
+    assert describe("greedy") == ""
