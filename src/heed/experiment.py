@@ -184,13 +184,18 @@ def _prepare_text(config: Config, say: Say, tokenizer: Tokenizer | None = None) 
 
 
 def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
-    """Load the tokenizer that is asked for, or train one on the beginning of the training split."""
+    """Load the tokenizer that is asked for, or train one on the beginning of the training split.
+
+    The alphabet of a character tokenizer is that of all splits, as is usual: it has no token for the unknown.
+    """
     asked = config.tokenizer
     if asked.file is not None:
         return load_tokenizer(asked.file)
     say(f"tokenizer: training {asked.kind} on {corpus.name}")
-    beginning = _Beginning(corpus.documents("train"), asked.train_bytes)
-    tokenizer = train_tokenizer(asked.kind, beginning, asked.vocab_size, asked.pattern)
+    splits = corpus.splits if asked.kind == "char" else ("train",)
+    beginning = _Beginning(itertools.chain.from_iterable(map(corpus.documents, splits)), asked.train_bytes)
+    several = len(list(itertools.islice(corpus.documents("train"), 2))) > 1
+    tokenizer = train_tokenizer(asked.kind, beginning, asked.vocab_size, asked.pattern, end_of_text=several)
     if beginning.cut:
         say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
     if tokenizer.note:

@@ -1,9 +1,10 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
-from runs import metrics, write_run
+from fake_runs import metrics, write_run
 
 from heed.report.figures import loss_sentence, perplexity_sentence, run_figures, stretches
 from heed.report.record import gather
@@ -98,7 +99,7 @@ def test_names_at_the_ends_do_not_touch():
     image = draw("ends", lines, Axes2D("x", "y"), (400, 200), "three lines that end together")
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>line', image))
     assert len(heights) == 3
-    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 14  # a 12 px line of text needs about 14
+    assert min(b - a for a, b in pairwise(heights)) > 14  # a 12 px line of text needs about 14
 
 
 def test_a_label_is_escaped():
@@ -127,10 +128,15 @@ def test_a_long_run_makes_no_large_page(tmp_path):
 
 def test_nothing_global_is_touched_and_imports_are_lazy():
     # In a process of its own: matplotlib and Jinja2 take half a second, torch is not of this room.
-    code = (
-        "import sys, heed.report.page; heavy = {'matplotlib', 'jinja2', 'torch'} & set(sys.modules); assert not heavy, heavy\n"
-        "import matplotlib; before = dict(matplotlib.rcParams)\n"
-        "from heed.report.svg import *; draw('a', [Line('a', [0, 1], [1, 2], 1)], Axes2D('x', 'y'), (300, 200), 'a')\n"
-        "assert dict(matplotlib.rcParams) == before; assert 'matplotlib.pyplot' not in sys.modules"
-    )
+    code = """
+import sys, heed.report.page
+heavy = {"matplotlib", "jinja2", "torch"} & set(sys.modules)
+assert not heavy, heavy
+import matplotlib
+before = matplotlib.rcParams.copy()
+from heed.report.svg import Axes2D, Line, draw
+draw("a", [Line("a", [0, 1], [1, 2], 1)], Axes2D("x", "y"), (300, 200), "a")
+assert matplotlib.rcParams.copy() == before
+assert "matplotlib.pyplot" not in sys.modules
+"""
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

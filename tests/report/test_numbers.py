@@ -54,7 +54,9 @@ def test_counts_keep_three_digits_at_the_edges(count, text):
 
 
 def test_bytes_are_binary():
-    assert human_bytes(1023) == "1.00 KiB"
+    assert human_bytes(1013) == "1013 B"
+    assert human_bytes(1013 * 2**20) == "1013 MiB"
+    assert human_bytes(1023.7) == "1.00 KiB"
     assert human_bytes(2**30) == "1.00 GiB"
 
 

@@ -1,9 +1,10 @@
+import json
 import re
 import shutil
 
 import pytest
 import yaml
-from runs import figures, metrics, samples, write_run
+from fake_runs import figures, metrics, samples, write_run
 
 from heed.errors import CheckpointError
 from heed.report.page import banners, changed_settings, command, gather, headline, lead, render, write_report
@@ -47,7 +48,9 @@ def test_whatever_comes_from_a_run_is_escaped(tmp_path):
         tmp_path / "x<img src=a onerror=alert(1)>", texts=[sample], evaluation=evaluation, end=ATTACK,
         config={"data": {"source": ATTACK}},
     )  # fmt: skip
-    (folder / "environment.json").write_text('{"commit": "%s", "%s": 1}' % (ATTACK, ATTACK), encoding="utf-8")
+    (folder / "environment.json").write_text(
+        json.dumps({"git_commit": ATTACK, "command": [ATTACK], ATTACK: 1}), encoding="utf-8"
+    )
     page = render(gather(folder))
     assert "<script" not in page
     assert "<img" not in page

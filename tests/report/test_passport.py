@@ -1,9 +1,9 @@
 import dataclasses
 
 import pytest
+from fake_runs import PASSPORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import PASSPORT
 
 from heed.errors import ConfigError, DataError
 from heed.report.passport import FIGURES, Passport, check_comparable, differences, group_comparable
@@ -105,5 +105,6 @@ def test_groups_hold_every_passport_once_and_only_comparable_ones(cases):
 
 def test_the_sentence_says_when_only_a_part_was_read():
     assert "the beginning of the validation split" in other(partial=True).sentence()
+    assert "17,920 tokens (bpe 4096 1f3a9c20), with up to" in other(partial=True, words=0, bytes=0).sentence()
     assert "windows that do not overlap" in BASE.sentence()
     assert "words (counted as words + line ends)" in other(word_rule="words + line ends").sentence()

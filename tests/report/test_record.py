@@ -1,11 +1,12 @@
 import json
+from typing import Any
 
 import pytest
-from runs import figures, metrics, samples, write_run
+from fake_runs import figures, metrics, samples, write_run
 
 from heed.errors import CheckpointError, ConfigError
 from heed.report.record import gather, hold
-from heed.report.samples import by_step, describe, read_sample
+from heed.report.samples import describe, read_sample, texts_to_show
 
 
 def train(step, loss=1.0):
@@ -45,7 +46,7 @@ def test_a_killed_run_loses_its_cut_line_alone(tmp_path):
     path = folder / "metrics.jsonl"
     path.write_text(path.read_text()[:-25], encoding="utf-8")
     record = gather(folder)
-    assert len(record.train) + len(record.evaluations) == 207  # the checkpoint event was the one cut off
+    assert len(record.train) + len(record.evaluations) == 208  # all: the line cut off was that of a checkpoint
     assert record.state == "unfinished"
     assert record.notes == ("The last line of metrics.jsonl is cut off: the run was killed while it wrote.",)
 
@@ -95,7 +96,8 @@ def test_the_state_follows_the_reason(tmp_path, reason, state):
 
 @pytest.mark.parametrize("place", ["evaluation", "split", "metrics"])
 def test_a_leak_is_found_wherever_it_is_flagged(tmp_path, place):
-    evaluation, events = {"validation": figures(2.0)}, metrics(steps=8)
+    evaluation: dict[str, Any] = {"validation": figures(2.0)}
+    events = metrics(steps=8)
     if place == "evaluation":
         evaluation["LEAKS"] = "position 3 sees position 5"
     elif place == "split":
@@ -129,11 +131,26 @@ def test_surprises_come_first_by_probability():
     assert [token.text for token in read_sample(line, most_surprises=2).surprises] == ["3", "2"]
 
 
-def test_samples_of_the_last_step_come_first():
-    assert [(step, len(texts)) for step, texts in by_step([samples(500), samples(1000), samples(500)])] == [
-        (1000, 1),
-        (500, 2),
-    ]
+def test_texts_of_the_finished_model_come_first_and_drafts_by_step():
+    drafts = [samples(step) for step in range(100, 2100, 100)]
+    first, earlier = texts_to_show([samples(500), samples(500)], drafts)
+    assert [text.step for text in first] == [500, 500]
+    assert len(earlier) == 8
+    assert (earlier[0].step, earlier[-1].step) == (100, 2000)
+
+
+def test_the_latest_drafts_stand_in_for_a_finished_model():
+    first, earlier = texts_to_show([], [samples(100), samples(200), samples(200)])
+    assert [text.step for text in first] == [200, 200]
+    assert [text.step for text in earlier] == [100]
+    assert texts_to_show([], []) == ([], [])
+
+
+def test_drafts_are_read_from_the_metrics(tmp_path):
+    record = gather(write_run(tmp_path / "run", events=metrics(steps=80)))
+    assert [draft["step"] for draft in record.drafts] == [10, 20, 30, 40, 50, 60, 70, 80]
+    lines = [{"event": "sample", "step": 3, "texts": ["plain text"]}]
+    assert gather(write_run(tmp_path / "plain", events=lines)).drafts == ({"text": "plain text", "step": 3},)
 
 
 def test_a_damaged_sample_is_still_shown():

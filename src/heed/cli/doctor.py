@@ -55,7 +55,7 @@ def examine() -> dict[str, dict[str, Any]]:
     import psutil
     import torch
 
-    from heed.text.named import data_folder
+    from heed.text.named import data_folders
 
     memory = psutil.virtual_memory()
     machine = {
@@ -80,10 +80,10 @@ def examine() -> dict[str, dict[str, Any]]:
             packages[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             packages[name] = f"not installed: pip install 'heed-lm[{extra}]'"
-    folder = data_folder()
+    folders = ", ".join(map(str, data_folders()))
     data = {
         "HEED_DATA": os.environ.get("HEED_DATA", "not set"),
-        "data sets found in": str(folder) if folder else "nowhere: named corpora come from the hub",
+        "data sets found in": folders or "nowhere: named corpora come from the hub",
         "hub": "offline (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else "allowed",
     }
     return {"machine": machine, "devices": devices, "packages": packages, "data": data}

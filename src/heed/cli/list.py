@@ -93,9 +93,11 @@ def schedules() -> dict[str, Any]:
 
 def tokenizers() -> dict[str, Any]:
     """Kinds of tokenizers that tokenizer.kind takes."""
-    from heed.text.tokenizer import KINDS as TOKENIZERS
-
-    return _first_lines(TOKENIZERS)
+    return {
+        "bpe": "byte-level byte-pair encoding, trained from scratch; takes any text",
+        "char": "one token a character; a character never seen is an error",
+        "word": "one token a whitespace-separated word, <eos> at each line end, <unk> for the rest (WikiText)",
+    }
 
 
 def _first_lines(catalogue: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def parse(flags: type[Flags], argv: Sequence[str], verb: str, default: Flags | N
         if not stop.code:
             raise
         message = _one_line(output.getvalue())
-        unknown = re.match(r"Unrecognized options: (--[\w-]+)", message)
+        unknown = re.search(r"Unrecognized options: (--[\w-]+)", message)
         if unknown:
             names = ["--" + name.rstrip("_").replace("_", "-") for name in flags.model_fields]
             message = f"unknown option {unknown[1]}, {did_you_mean(unknown[1], names)}"
@@ -93,7 +93,7 @@ def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
 
 
 def _one_line(box: str) -> str:
-    """Return the message inside tyro's box as one line, without frame and footer."""
-    lines = [re.sub(r"[╭╮╰╯│─]", "", line).strip() for line in re.sub(r"\x1b\[[\d;]*m", "", box).splitlines()]
-    kept = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
+    """Return the message inside tyro's box (drawn with dashes where the terminal has no lines), without frame and footer."""
+    lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\|", "", line).strip() for line in re.sub(r"\x1b\[[\d;]*m", "", box).splitlines()]
+    kept = [line for line in lines if line and not line.startswith("For full helptext")]
     return " ".join(kept) or "the command line cannot be understood"

@@ -85,7 +85,7 @@ def format_rate(rate: float | None) -> str:
 
 
 def human_bytes(n: float) -> str:
-    """Return bytes with a binary unit and three digits.
+    """Return bytes with a binary unit and three digits (four from 1000 to 1023 of a unit).
 
     >>> human_bytes(512), human_bytes(1536), human_bytes(365 * 2**20)
     ('512 B', '1.50 KiB', '365 MiB')
@@ -148,8 +148,8 @@ def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:
     if n < 0:
         return "-" + _scaled(-n, base, units)
     power = 0
-    # 999.5 and more would be rounded to a fourth digit, so it takes the next unit.
-    while n >= 999.5 and power < len(units) - 1:
+    # What would be rounded up to a whole next unit takes that unit: 999.5 is 1.00 k.
+    while n >= base - 0.5 and power < len(units) - 1:
         n, power = n / base, power + 1
     number = f"{n:.0f}" if power == 0 and n == int(n) else _digits(n, 3)
     return f"{number} {units[power]}".rstrip()
@@ -159,11 +159,11 @@ def _digits(value: float, digits: int) -> str:
     """Round to so many significant digits, without an exponent; digits before the point are all kept."""
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     rounded = round(value, decimals)
     if rounded != 0:  # 9.996 becomes 10.0: the rounded number has one decimal less
-        decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.{max(0, decimals)}f}"
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{decimals}f}"
 
 
 def _fixed(value: float | None, decimals: int) -> str:

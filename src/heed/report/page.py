@@ -31,7 +31,7 @@ from heed.report.numbers import (
 )
 from heed.report.passport import Passport
 from heed.report.record import RunRecord, flatten, gather, number, passport_of
-from heed.report.samples import by_step
+from heed.report.samples import texts_to_show
 
 __all__ = ["RunRecord", "gather", "render", "write_report"]
 
@@ -75,6 +75,7 @@ def write_report(run_folder: str | Path) -> Path:
 def render(record: RunRecord) -> str:
     """Return the page of a run as HTML; equal records give equal bytes."""
     figures = run_figures(record)
+    texts, drafts = texts_to_show(record.samples, record.drafts)
     return _template("run.html").render(
         name=record.name,
         lead=lead(record),
@@ -86,20 +87,21 @@ def render(record: RunRecord) -> str:
         axes=[(axis, label) for axis, label in _AXIS_NAMES.items() if f"loss-{axis}" in figures],
         small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
         speed=speed_facts(record),
-        samples=by_step(record.samples),
+        texts=texts,
+        drafts=drafts,
         passports=passport_table(record),
         changed=changed_settings(record),
         settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
-        environment=_rows(record.environment),
+        environment=_facts(record.environment),
         command=command(record),
-        commit=record.fact("commit", "git_commit", "git"),
+        commit=record.fact("git_commit"),
     )
 
 
 def lead(record: RunRecord) -> str:
     """Say in a sentence what the run is, as far as the folder tells."""
     kind = str(record.setting("model.kind") or "model").upper().replace("MODEL", "language model")
-    parameters = number(record.fact("parameters", "parameter_count", "n_parameters"))
+    parameters = number(record.fact("parameters"))
     if parameters is not None:
         subject = f"A {kind} of {human_count(parameters)} parameters"
     elif record.setting("model.n_layers") is not None:
@@ -260,22 +262,31 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
 
 def _machine(record: RunRecord) -> str:
     """Name what the run ran on: the accelerator, or the cores."""
-    gpu = record.fact("gpu", "gpu_name", "device_name")
-    if gpu:
-        return f"{gpu}"
-    cores = record.fact("cores", "cpu_count", "cpus", "threads")
+    gpus = record.fact("gpus")
+    if isinstance(gpus, list) and gpus and record.setting("run.device") != "cpu":
+        return str(gpus[0])
+    cores = record.fact("cores")
     if isinstance(cores, int):
         return "1 core" if cores == 1 else f"{cores} cores"
-    return str(record.fact("device") or "")
+    return ""
 
 
-def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return nested facts as pairs of a dotted name and a value."""
-    return [
-        (name.removesuffix("_bytes"), human_bytes(value)) if name.endswith("_bytes") and number(value) is not None
-        else (name, _value(value))
-        for name, value in flatten(values)
-    ]  # fmt: skip
+def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return nested settings as pairs of a dotted name and a value."""
+    return [(name, _value(value)) for name, value in flatten(settings)]
+
+
+def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the environment as pairs; a command is a command line, bytes have a unit, seeds keep their digits."""
+    facts = []
+    for name, value in flatten(environment):
+        if name.endswith("_bytes") and number(value) is not None:
+            facts.append((name.removesuffix("_bytes"), human_bytes(value)))
+        elif name == "command" and isinstance(value, list):
+            facts.append((name, shlex.join(str(part) for part in value)))
+        else:
+            facts.append((name, str(value) if type(value) is int else _value(value)))
+    return facts
 
 
 def _value(value: Any) -> str:

@@ -51,9 +51,9 @@ class Passport:
     tokens: int
     """Predicted tokens that count."""
     words: int
-    """Words of the same text: the denominator of word perplexity."""
+    """Words of the same text: the denominator of word perplexity; 0 when they were not counted."""
     bytes: int
-    """UTF-8 bytes of the same text: the denominator of bits per byte."""
+    """UTF-8 bytes of the same text: the denominator of bits per byte; 0 when they were not counted."""
     word_rule: str
     """How words are counted, such as "words" or "words + line ends"."""
     partial: bool
@@ -103,9 +103,10 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
             "windows that do not overlap" if self.stride == self.context else f"windows that move on by {self.stride}"
         )
         rule = "words" if self.word_rule == "words" else f"words (counted as {self.word_rule})"
+        counts = f", {self.words:,} {rule} and {self.bytes:,} bytes" if self.words or self.bytes else ""
         return (
-            f"Measured on {part} {self.split} split of {self.corpus}: {self.tokens:,} {self.unit}s ({self.tokenizer}), "
-            f"{self.words:,} {rule} and {self.bytes:,} bytes, with up to {self.context:,} {self.unit}s of context in "
+            f"Measured on {part} {self.split} split of {self.corpus}: {self.tokens:,} {self.unit}s ({self.tokenizer})"
+            f"{counts}, with up to {self.context:,} {self.unit}s of context in "
             f"{windows}, documents {self.documents}."
         )
 

@@ -46,7 +46,9 @@ class RunRecord:
     evaluation: dict[str, dict[str, Any]]
     """Final figures by split."""
     samples: tuple[dict[str, Any], ...]
-    """Generated texts in the order of the file."""
+    """Texts that the finished model wrote, in the order of the file."""
+    drafts: tuple[dict[str, Any], ...]
+    """Texts written while it trained (events `sample`), each with its step."""
     leaks: str | None = None
     """What the audit for leaks found, when it found one."""
     notes: tuple[str, ...] = field(default=())
@@ -122,6 +124,7 @@ def gather(run_folder: str | Path) -> RunRecord:
         end=str(ends[-1].get("reason", "finished")) if ends else None,
         evaluation={split: figures for split, figures in evaluation.items() if isinstance(figures, dict)},
         samples=samples,
+        drafts=tuple(_drafts(events)),
         leaks=_find_leak([evaluation, *evaluation.values(), *events]),
         notes=tuple(notes),
     )
@@ -174,6 +177,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _drafts(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+    """Yield the texts of the events `sample`, each with the step of its event."""
+    for event in events:
+        texts = event.get("texts")
+        if event.get("event") == "sample" and isinstance(texts, list):
+            for text in texts:
+                entry = text if isinstance(text, dict) else {"text": str(text)}
+                yield {**entry, "step": event["step"]}
 
 
 def _read_object(path: Path, notes: list[str], consequence: str) -> dict[str, Any]:

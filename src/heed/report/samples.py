@@ -91,13 +91,24 @@ def read_sample(line: Mapping[str, Any], most_surprises: int = 8) -> Sample:
     )
 
 
-def by_step(lines: Sequence[Mapping[str, Any]]) -> list[tuple[int, list[Sample]]]:
-    """Return the samples grouped by training step, the latest step first."""
-    groups: dict[int, list[Sample]] = {}
-    for line in lines:
-        sample = read_sample(line)
-        groups.setdefault(sample.step, []).append(sample)
-    return sorted(groups.items(), reverse=True)
+def texts_to_show(
+    final: Sequence[Mapping[str, Any]], drafts: Sequence[Mapping[str, Any]], most: int = 8
+) -> tuple[list[Sample], list[Sample]]:
+    """Return the texts to show first, and earlier ones by step: at most `most` steps, evenly spread.
+
+    First come those of the finished model; where there are none, those of the latest step.
+    """
+    earlier = sorted((read_sample(line) for line in drafts), key=lambda sample: sample.step)
+    first = [read_sample(line) for line in final]
+    if not first and earlier:
+        last = earlier[-1].step
+        first = [sample for sample in earlier if sample.step == last]
+        earlier = [sample for sample in earlier if sample.step != last]
+    steps = sorted({sample.step for sample in earlier})
+    kept = (
+        {steps[round(index * (len(steps) - 1) / (most - 1))] for index in range(most)} if len(steps) > most else steps
+    )
+    return first, [sample for sample in earlier if sample.step in kept]
 
 
 def describe(sampling: Any) -> str:

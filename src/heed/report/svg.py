@@ -200,7 +200,7 @@ def _plot(canvas: Axes, line: Line) -> None:
     if line.ring:
         x, y, text = line.ring
         canvas.plot(
-            [x], [y], marker="o", markersize=9, markeredgewidth=2, clip_on=False,
+            [x], [y], linestyle="", color=colour, marker="o", markersize=9, markeredgewidth=2, clip_on=False,
             markerfacecolor=COLOURS["surface"], markeredgecolor=colour,
         )  # fmt: skip
         beyond = x > 0.75 * canvas.get_xlim()[1]

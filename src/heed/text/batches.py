@@ -204,7 +204,11 @@ class Packed:
         return Batch(windows[:, :-1].astype(np.int64), windows[:, 1:].astype(np.int64), None)
 
     def state(self) -> dict[str, int]:
-        """Return where the stream stands. It counts windows, so the batch size may change before `load_state`."""
+        """Return where the stream stands, and what it is a stream of.
+
+        Places are counted in windows, so the batch size may be another one at `load_state`. `windows` is the number
+        of windows that documents are cut to, 0 where they are joined.
+        """
         return {
             "epoch": self._epoch,
             "index": self._index,
@@ -212,7 +216,7 @@ class Packed:
             "context": self.context,
             "tokens": len(self.ids),
             "shuffle": int(self.shuffle),
-            "by_document": int(self._windows is not None),
+            "windows": 0 if self._windows is None else self._windows.count,
         }
 
     def load_state(self, state: dict[str, int]) -> None:
@@ -221,7 +225,7 @@ class Packed:
         Raises `CheckpointError` when the state is of another text or was cut otherwise.
         """
         own = self.state()
-        for key in ("tokens", "context", "seed", "shuffle", "by_document"):
+        for key in ("tokens", "context", "seed", "shuffle", "windows"):
             if state.get(key) != own[key]:
                 raise CheckpointError(
                     f"the checkpoint's batches have {key} {state.get(key)}, these have {own[key]}: "

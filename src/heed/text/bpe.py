@@ -123,22 +123,18 @@ class Bpe(Tokenizer):
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self | None:
         """Return the tokenizer of a parsed tokenizer.json, or None when its settings are not among heed's own."""
-        for pattern in (*SPLITS, "gpt1"):
-            try:
-                vocab, merges = data["model"]["vocab"], data["model"]["merges"]
-                specials = {entry["content"]: entry["id"] for entry in data["added_tokens"]}
-                vocab = {**vocab, **specials}
-                tokens = sorted(vocab, key=vocab.__getitem__)
-                pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
-                ids = [(vocab[left], vocab[right]) for left, right in pairs]
-                tokenizer = cls(tokens, ids, pattern, tuple(specials), data["model"].get("unk_token"))
-            except (DataError, LookupError, TypeError, ValueError, AttributeError):
-                continue
-            if [*map(vocab.__getitem__, tokens)] == [*range(len(tokens))] and _plain(data) == _plain(
-                tokenizer.to_json()
-            ):
-                return tokenizer
-        return None
+        try:
+            pattern = next(name for name in (*SPLITS, "gpt1") if _parts(data) == _parts(make_pattern(name).parts))
+            specials = {entry["content"]: entry["id"] for entry in data["added_tokens"]}
+            vocab = {**data["model"]["vocab"], **specials}
+            tokens = sorted(vocab, key=vocab.__getitem__)
+            pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in data["model"]["merges"]]
+            ids = [(vocab[left], vocab[right]) for left, right in pairs]
+            tokenizer = cls(tokens, ids, pattern, tuple(specials), data["model"].get("unk_token") or None)
+        except (DataError, LookupError, TypeError, ValueError, AttributeError, StopIteration):
+            return None
+        gapless = [vocab[token] for token in tokens] == list(range(len(tokens)))
+        return tokenizer if gapless and _settings(data) == _settings(tokenizer.to_json()) else None
 
     @classmethod
     def from_gpt2_files(cls, vocab: str | Path, merges: str | Path) -> Self:
@@ -228,18 +224,24 @@ class _Cache(dict[str, bytes]):
         return packed
 
 
-def _plain(data: dict[str, Any]) -> list[Any]:
-    """Return what of a tokenizer.json decides ids and text, without vocabulary and merges, for comparison."""
-    model = {key: value or None for key, value in data["model"].items() if key not in ("vocab", "merges")}
+def _parts(data: dict[str, Any]) -> list[Any]:
+    """Return the parts of a tokenizer.json that split and join text, without the keys that change nothing there."""
     after = data.get("post_processor") or {}
     if after.get("type") == "ByteLevel" or (after.get("type") == "TemplateProcessing" and not after["special_tokens"]):
         after = {}  # these two add no token
-    decoder = data.get("decoder") or {}
-    if decoder.get("type") == "ByteLevel":
-        decoder = {"type": "ByteLevel"}  # its other keys say nothing for decoding
-    before = json.loads(json.dumps(data.get("pre_tokenizer")).replace('"trim_offsets": false', '"trim_offsets": true'))
-    added = sorted(data["added_tokens"], key=lambda entry: entry["id"])
-    return [model, data.get("normalizer"), before, after, decoder, added]
+    before, decoder = data["pre_tokenizer"], data["decoder"]
+    steps = [
+        {"use_regex": True, **step, "trim_offsets": True} if step["type"] == "ByteLevel" else step
+        for step in before.get("pretokenizers", [before])
+    ]
+    return [data["normalizer"], steps, after, "ByteLevel" if decoder["type"] == "ByteLevel" else decoder]
+
+
+def _settings(data: dict[str, Any]) -> list[Any]:
+    """Return the switches of the model that are on, and the special tokens."""
+    model = {"type": "BPE", **data["model"]}
+    switches = {key: value for key, value in model.items() if value and key not in ("vocab", "merges")}
+    return [switches, sorted(data["added_tokens"], key=lambda entry: entry["id"])]
 
 
 def _read_files(vocab: str | Path, merges: str | Path) -> tuple[list[str], list[Pair]]:

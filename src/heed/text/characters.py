@@ -76,7 +76,7 @@ class Characters(Tokenizer):
         vocabulary = data["model"].get("vocab")
         if not isinstance(vocabulary, dict) or any(len(token) != 1 for token in vocabulary):
             return None
-        tokenizer = cls(sorted(vocabulary, key=vocabulary.__getitem__), end_of_text=bool(data.get("added_tokens")))
+        tokenizer = cls(list(vocabulary), end_of_text=bool(data.get("added_tokens")))
         return tokenizer if tokenizer.to_json() == data else None
 
 

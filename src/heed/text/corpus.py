@@ -72,7 +72,7 @@ class Corpus:
         counts: Counter[str] = Counter()
         for source in self._left_out.values():
             counts |= source  # a source that serves several splits is counted once
-        return self._notes + [f"{count:,} {what}" for what, count in sorted(counts.items()) if count]
+        return self._notes + [f"{what}: {count:,}" for what, count in sorted(counts.items()) if count]
 
     def documents(self, split: str) -> Iterator[str]:
         """Yield the documents of a split, one in memory at a time; always the same in the same order.

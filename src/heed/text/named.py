@@ -56,7 +56,7 @@ def open_named(name: str) -> dict[str, Source]:
     """Return the splits of a named corpus. Raises `DataError` that says where it looked when it is not to be had."""
     if name == "python-reference":
         return {"train": _python_reference()}
-    looked = _data_folders()
+    looked = data_folders()
     for folder in looked:
         paths = {split: folder / file for split, file in NAMED[name].files.items()}
         if all(path.is_file() for path in paths.values()):
@@ -71,7 +71,7 @@ def open_named(name: str) -> dict[str, Source]:
         ) from None
 
 
-def _data_folders() -> list[Path]:
+def data_folders() -> list[Path]:
     """Return the folders that may hold data sets, in the order in which they are tried."""
     here = Path.cwd()
     named = [Path(os.environ["HEED_DATA"]).expanduser()] if os.environ.get("HEED_DATA") else []
@@ -105,7 +105,7 @@ def _from_file(name: str, path: Path) -> Source:
             yield draw(story), story
             story = following
         # The file is the beginning of a larger one, so its last story stops in mid-sentence.
-        skipped["story at the end left out: it is cut off"] += 1
+        skipped["last stories left out, being cut off"] += 1
 
     return Source(name, digest(name, source.fingerprint), read, source.size, source.files)
 

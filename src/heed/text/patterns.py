@@ -10,8 +10,8 @@ gpt2 and gpt4 write a piece as bytes, and a byte as a printable character: `Ġ` 
 
 Letters and digits are those of Unicode 16, as in `tokenizers` 0.23 and tiktoken 0.14. Each text takes the fastest way
 that is exact: ASCII the standard `re`; other text the module `regex`, half as fast; text that holds letters newer than
-Unicode 16, which `regex` knows, the same with these taken out. (`re` with all of Unicode spelled out takes three times as
-long as `regex`.)
+Unicode 16, which `regex` knows, the same with these taken out. (`re` with all of Unicode spelled out takes three times
+as long as `regex`.)
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def file_source(found: Found, reading: Reading, name: str) -> Source:
                 if first or value is None:
                     value = draw(text)
                 else:
-                    skipped[f"cuts in documents of more than {PIECE:,} characters: each piece counts as one"] += 1
+                    skipped[f"cuts in documents of more than {PIECE:,} characters, each piece counts as one"] += 1
                 yield value, text
             if value is None:
                 skipped["files without any text left out"] += 1

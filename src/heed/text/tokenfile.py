@@ -150,8 +150,9 @@ def write_token_file(
             f"{path} cannot be written: {error.strerror or error}; choose a folder with data.cache"
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
-        ends_aside.unlink(missing_ok=True)
+        for rest in (unfinished, ends_aside):
+            with suppress(OSError):  # it may never have been made
+                rest.unlink()
     return TokenFile.open(path)
 
 

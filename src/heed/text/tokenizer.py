@@ -101,6 +101,8 @@ def from_json(data: dict[str, Any]) -> Tokenizer:
     from heed.text.foreign import Foreign
     from heed.text.words import Words
 
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
+        raise DataError("this is not a tokenizer.json: it has no 'model'")
     for kind in (Bpe, Characters, Words):
         tokenizer = kind.from_json(data)
         if tokenizer is not None:
@@ -129,9 +131,10 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{file} is not a tokenizer.json: {error}") from error
-    if not isinstance(data, dict) or "model" not in data:
-        raise DataError(f"{file} is not a tokenizer.json: it has no 'model'")
-    tokenizer = from_json(data)
+    try:
+        tokenizer = from_json(data)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
     if tokenizer.kind == "foreign":
         tokenizer.end_id = _configured_end(tokenizer, file.with_name("tokenizer_config.json"))
     return tokenizer
@@ -176,8 +179,8 @@ def code_points(text: str) -> NDArray[np.uint32]:
         return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"the text has no UTF-8 form: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}; "
-            "read the file with its right encoding"
+            f"the text has no UTF-8 form: there is a lone surrogate U+{ord(text[error.start]):04X} in "
+            f"{text[max(error.start - 10, 0) : error.start + 10]!r}; read the file with its right encoding"
         ) from None
 
 

@@ -4,8 +4,8 @@ A word that the vocabulary lacks becomes `<unk>`. A text that holds `<unk>` or `
 published files do. Ids: `<unk>`, `<eos>`, the words from the most to the least frequent (ties: which came first), then
 the end-of-text token where one is wanted.
 
-Decoding puts a space before every word and every line end. That is the layout of the WikiText files, which come back byte
-for byte; other text comes back up to its white space.
+Decoding puts a space before every word and every line end. That is the layout of the WikiText files, which come back
+byte for byte; other text comes back up to its white space.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from heed.errors import DataError
 from heed.text.patterns import chunks
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, tokenizer_json
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, code_points, tokenizer_json
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
 
@@ -60,7 +60,7 @@ class Words(Tokenizer):
         self._ids = _Ids((word, id) for id, word in enumerate(self.words))
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
-        """Return the ids of a text, an array (words and line ends,) uint32."""
+        """Return the ids of a text, an array (words and line ends,) uint32. Raises `DataError` at a lone surrogate."""
         ids = array("I")
         for chunk in chunks(text, _CHUNK):
             ids.extend(map(self._ids.__getitem__, split_words(chunk)))
@@ -78,7 +78,7 @@ class Words(Tokenizer):
         vocabulary = data["model"].get("vocab")
         if not isinstance(vocabulary, dict) or vocabulary.get(UNKNOWN) != 0 or vocabulary.get(END_OF_LINE) != 1:
             return None
-        tokenizer = cls(sorted(vocabulary, key=vocabulary.__getitem__), end_of_text=bool(data.get("added_tokens")))
+        tokenizer = cls(list(vocabulary), end_of_text=bool(data.get("added_tokens")))
         return tokenizer if tokenizer.to_json() == data else None
 
 
@@ -90,11 +90,13 @@ class _Ids(dict[str, int]):
 
 
 def split_words(text: str) -> list[str]:
-    r"""Return the words of a text, with `<eos>` for each line end.
+    r"""Return the words of a text, with `<eos>` for each line end. Raises `DataError` at a lone surrogate.
 
     >>> split_words(" = Title = \n \n")
     ['=', 'Title', '=', '<eos>', '<eos>']
     """
+    if not text.isascii():
+        code_points(text)  # refuses what has no UTF-8 form
     return text.replace("\n", f" {END_OF_LINE} ").split()
 
 

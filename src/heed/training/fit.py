@@ -283,7 +283,7 @@ class _Loop:
                 group, _, rest = name.partition("/")
                 tensors[group][rest] = tensor
             load_weights(self.model, saved.model)
-            self.updater.optimizer.load_state(tensors["optimizer"], saved.state["scalars"])
+            self.updater.optimizer.load_state(tensors["optimizer"])
             self.streams.load_state(tensors["streams"])
             self.batches.load_state(saved.state["batches"])
             self.now = Counters(**saved.state["counters"])
@@ -301,15 +301,9 @@ class _Loop:
         now, folder = self.now, self.run.checkpoints
         with self.aside("saving"):
             now.losses = [float(loss) for loss in now.losses]
-            optimizer, scalars = self.updater.optimizer.state()
-            tensors = {f"optimizer/{name}": tensor for name, tensor in optimizer.items()}
+            tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
             tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
-            state = {
-                "counters": asdict(now),
-                "batches": self.batches.state(),
-                "optimizer": self.plan.optimizer,
-                "scalars": scalars,
-            }
+            state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             path = files.save_checkpoint(folder, now.step, self.model, tensors, state)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)

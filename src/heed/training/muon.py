@@ -1,7 +1,7 @@
 """Muon: momentum whose update is brought near to an orthogonal matrix.
 
-Jordan et al. 2024, kellerjordan.github.io/posts/muon.
-For a matrix W with gradient G, momentum μ and learning rate η:
+Jordan et al. 2024, kellerjordan.github.io/posts/muon. For a matrix W with gradient G, momentum μ, learning rate η and
+decay λ:
 
     B <- μ B + (1 - μ) G
     U  = (1 - μ) G + μ B                          Nesterov's look ahead
@@ -17,7 +17,6 @@ they do not), so here the steps are float32 on a CPU and bfloat16 on a GPU. Matr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -26,6 +25,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: s -> a s + b s^3 + c s^5."""
 STEPS = 5
 """Newton-Schulz steps; with these coefficients five are enough for singular values above about 1/500."""
+MOMENTUM = 0.95
+"""Jordan's choice."""
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -58,42 +59,19 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
-    """Muon for matrices (R, C); `lr`, `momentum` and `weight_decay` (decoupled) as in the equations above."""
-
-    def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Apply one update to every matrix that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            by_shape: dict[tuple[torch.Size, torch.device], list[Tensor]] = {}
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    by_shape.setdefault((weight.shape, weight.device), []).append(weight)
-            for weights in by_shape.values():
-                self._update(weights, group["lr"], group["momentum"], group["weight_decay"])
-        return loss
-
-    def _update(self, weights: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
-        """Update matrices of one shape (R, C) together."""
-        ahead = []
-        for weight in weights:
-            gradient, state = weight.grad, self.state[weight]
-            assert gradient is not None  # `step` chose the weights by that
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(gradient)
-            buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            ahead.append(gradient.lerp(buffer, momentum))
-        dtype = torch.bfloat16 if weights[0].device.type == "cuda" else torch.float32
-        rows, columns = weights[0].shape
+def update_matrices(
+    weights: list[Tensor], gradients: list[Tensor], buffers: list[Tensor], lr: float, weight_decay: float
+) -> None:
+    """Apply one update to matrices of any shapes, in place; those of one shape go through together."""
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, weight in enumerate(weights):
+        by_shape.setdefault(weight.shape, []).append(index)
+    dtype = torch.bfloat16 if weights[0].device.type == "cuda" else torch.float32
+    for (rows, columns), places in by_shape.items():
+        ahead = [
+            gradients[place].lerp(buffers[place].lerp_(gradients[place], 1 - MOMENTUM), MOMENTUM) for place in places
+        ]
         rate = lr * math.sqrt(max(1, rows / columns))
-        for weight, update in zip(weights, orthogonalise(torch.stack(ahead), dtype), strict=True):
+        for place, update in zip(places, orthogonalise(torch.stack(ahead), dtype), strict=True):
+            weight = weights[place]
             weight.mul_(1 - lr * weight_decay).add_(update.to(weight.dtype), alpha=-rate)

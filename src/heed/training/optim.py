@@ -9,174 +9,234 @@
 
 Weight decay falls on matrices; vectors (biases, gains of norms) are never decayed. For sgd, decoupled decay and decay
 added to the gradient are the same thing; for adam, momentum and adagrad it is added, as in their papers.
+
+The updates are torch's fused kernels, one call for all parameters, and give the bits of `torch.optim`. The classes of
+`torch.optim` themselves import the compiler (torch._dynamo, sympy) when the first one is made: 3.3 CPU seconds and 80 MB
+of memory before the first step, which a training that compiles nothing need not pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from heed.config import TrainConfig
 from heed.errors import CheckpointError, ConfigError
-from heed.training.muon import Muon
+from heed.training.muon import update_matrices
 
-Groups = list[dict[str, Any]]
-
-
-def _adamw(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.beta1, plan.beta2), fused=fused)
-
-
-def _adam(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=plan.learning_rate, betas=(plan.beta1, plan.beta2), fused=fused)
+EPSILON = 1e-8
+"""Added to Adam's root of the mean square."""
+ADAGRAD_EPSILON = 1e-10
+"""Added to Adagrad's root of the sum of squares."""
+aten = torch.ops.aten
 
 
-def _sgd(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=plan.learning_rate, fused=fused)
+@dataclass
+class Update:
+    """What a rule is given: parameters that have a gradient, and what it keeps for each of them."""
+
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    kept: dict[str, list[Tensor]]
+    plan: TrainConfig
+    lr: float
+    weight_decay: float
+    skip: Tensor | None
+    """A float32 scalar on the device: where it is 1, a fused kernel changes nothing."""
 
 
-def _momentum(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.beta1, fused=fused)
+def adam(update: Update, kernel: Callable[..., None] = aten._fused_adam_) -> None:
+    """m <- β1 m + (1-β1) g;  v <- β2 v + (1-β2) g²;  w <- w - η m̂ / (sqrt(v̂) + ε), with m̂, v̂ free of their bias."""
+    _count(update)
+    kernel(
+        update.weights,
+        update.gradients,
+        update.kept["mean"],
+        update.kept["square"],
+        [],
+        update.kept["updates"],
+        lr=update.lr,
+        beta1=update.plan.beta1,
+        beta2=update.plan.beta2,
+        weight_decay=update.weight_decay,
+        eps=EPSILON,
+        amsgrad=False,
+        maximize=False,
+        found_inf=update.skip,
+    )
 
 
-def _adagrad(groups: Groups, plan: TrainConfig, fused: bool) -> torch.optim.Optimizer:
-    # torch has a fused Adagrad for the CPU only
-    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
-    return torch.optim.Adagrad(groups, lr=plan.learning_rate, fused=fused and on_cpu)
+def adamw(update: Update) -> None:
+    """Do as adam, and w <- w - η λ w first."""
+    adam(update, aten._fused_adamw_)
 
 
-OPTIMIZERS: dict[str, Callable[[Groups, TrainConfig, bool], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "adam": _adam,
-    "sgd": _sgd,
-    "momentum": _momentum,
-    "adagrad": _adagrad,
-    "muon": _adamw,  # for what Muon is not for; `make_optimizer` puts Muon itself beside it
+def sgd(update: Update) -> None:
+    """w <- w - η (g + λ w); with a kept velocity, u <- β1 u + g + λ w and w <- w - η u."""
+    velocity = update.kept.get("velocity", [])
+    aten._fused_sgd_(
+        update.weights,
+        update.gradients,
+        velocity,
+        lr=update.lr,
+        momentum=update.plan.beta1 if velocity else 0.0,
+        weight_decay=update.weight_decay,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+        found_inf=update.skip,
+    )
+
+
+def adagrad(update: Update) -> None:
+    """s <- s + g²;  w <- w - η g / (sqrt(s) + ε)."""
+    for weight, gradient, squares in zip(update.weights, update.gradients, update.kept["squares"], strict=True):
+        g = gradient.add(weight, alpha=update.weight_decay) if update.weight_decay else gradient
+        squares.addcmul_(g, g)
+        weight.addcdiv_(g, squares.sqrt().add_(ADAGRAD_EPSILON), value=-update.lr)
+
+
+def muon(update: Update) -> None:
+    """Do as the equations in muon.py."""
+    update_matrices(update.weights, update.gradients, update.kept["momentum"], update.lr, update.weight_decay)
+
+
+def _count(update: Update) -> None:
+    """Count the update for each parameter, unless it is skipped."""
+    aten._foreach_add_(update.kept["updates"], 1)
+    if update.skip is not None:
+        aten._foreach_sub_(update.kept["updates"], [update.skip] * len(update.weights))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an optimizer changes the parameters."""
+
+    apply: Callable[[Update], None]
+    keeps: tuple[str, ...] = ()
+    """Names of the tensors kept for each parameter; `updates` is a scalar, the others have its shape."""
+    fused: bool = True
+    """Whether a step can be skipped on the device."""
+
+
+OPTIMIZERS: dict[str, Rule] = {
+    "adamw": Rule(adamw, ("mean", "square", "updates")),
+    "adam": Rule(adam, ("mean", "square", "updates")),
+    "sgd": Rule(sgd),
+    "momentum": Rule(sgd, ("velocity",)),
+    "adagrad": Rule(adagrad, ("squares",), fused=False),
+    "muon": Rule(muon, ("momentum",), fused=False),
 }
-"""What `train.optimizer` can be: how the torch optimizer is made from groups with their weight decay."""
+"""What `train.optimizer` can be. muon takes the matrices of the blocks only; the rest goes with adamw."""
+
+
+@dataclass
+class Group:
+    """Parameters that share a rule, a peak learning rate and a weight decay."""
+
+    rule: Rule
+    parameters: dict[str, Tensor]
+    learning_rate: float
+    weight_decay: float
+    kept: dict[str, list[Tensor]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def fresh(name: str, like: Tensor) -> Tensor:
+            if name == "updates":
+                return torch.zeros((), dtype=torch.float32, device=like.device)
+            return torch.zeros_like(like, requires_grad=False)
+
+        self.kept = {name: [fresh(name, p) for p in self.parameters.values()] for name in self.rule.keeps}
 
 
 class Optimizer:
-    """One or two torch optimizers under one schedule; their state goes by parameter name."""
+    """Groups of parameters under one schedule; what is kept for them goes by parameter name."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> None:
-        self.parts = parts
-        self._names = dict(names)
-        self._peaks = [[group["lr"] for group in part.param_groups] for part in parts]
+    def __init__(self, groups: list[Group], plan: TrainConfig) -> None:
+        self.groups, self.plan = groups, plan
+        self._skip: Tensor | None = None
 
-    def set_share(self, share: float) -> None:
-        """Set every learning rate to `share` of its peak."""
-        for part, peaks in zip(self.parts, self._peaks, strict=True):
-            for group, peak in zip(part.param_groups, peaks, strict=True):
-                group["lr"] = peak * share
-
-    def step(self) -> None:
-        """Apply the gradients."""
-        for part in self.parts:
-            part.step()
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """Apply the gradients, every learning rate at `share` of its peak; parameters without a gradient stay."""
+        for group in self.groups:
+            weights = list(group.parameters.values())
+            ready = [index for index, weight in enumerate(weights) if weight.grad is not None]
+            if not ready:
+                continue
+            kept = {name: [tensors[index] for index in ready] for name, tensors in group.kept.items()}
+            gradients = [gradient for weight in weights if (gradient := weight.grad) is not None]
+            lr = group.learning_rate * share
+            weights = [weights[index] for index in ready]
+            group.rule.apply(Update(weights, gradients, kept, self.plan, lr, group.weight_decay, self._skip))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for part in self.parts:
-            part.zero_grad(set_to_none=True)
+        for group in self.groups:
+            for parameter in group.parameters.values():
+                parameter.grad = None
 
     @property
     def skips_on_device(self) -> bool:
-        """Whether `skip_if` works: every part has a fused step."""
-        return all(group.get("fused") for part in self.parts for group in part.param_groups)
+        """Whether `skip_if` works: every rule is fused."""
+        return all(group.rule.fused for group in self.groups)
 
     def skip_if(self, flag: Tensor) -> None:
-        """Make the next steps do nothing while `flag` (a float32 scalar on the device) is 1, without waiting for it.
+        """Make the next steps do nothing while `flag` (a float32 scalar on the device) is 1, without waiting for it."""
+        self._skip = flag
 
-        This is the mark that torch's GradScaler sets; fused steps read it on the device.
-        """
-        for part in self.parts:
-            part.grad_scale, part.found_inf = None, flag  # pyright: ignore[reportAttributeAccessIssue]
+    def state(self) -> dict[str, Tensor]:
+        """Return what is kept by `parameter name/key`, for a checkpoint. Tensors are not copied."""
+        return {
+            f"{name}/{key}": tensor
+            for group in self.groups
+            for key, tensors in group.kept.items()
+            for name, tensor in zip(group.parameters, tensors, strict=True)
+        }
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return (tensors, scalars) by `parameter name/key`, for a checkpoint. Tensors are not copied."""
-        tensors: dict[str, Tensor] = {}
-        scalars: dict[str, Any] = {}
-        for part in self.parts:
-            for parameter, state in part.state.items():
-                for key, value in state.items():
-                    place = tensors if isinstance(value, Tensor) else scalars
-                    place[f"{self._names[parameter]}/{key}"] = value
-        return tensors, scalars
-
-    def load_state(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore exactly what `state` returned. Raises `CheckpointError` when it is of other parameters."""
-        by_name: dict[str, dict[str, Any]] = {}
-        for place, value in (*tensors.items(), *scalars.items()):
-            name, _, key = place.rpartition("/")
-            by_name.setdefault(name, {})[key] = value.clone() if isinstance(value, Tensor) else value
-        known = set(self._names.values())
-        strange = sorted(set(by_name) - known)
-        if strange:
-            raise CheckpointError(
-                f"the optimizer state is of another model: it has {strange[0]!r}, which this one lacks"
-            )
-        for part in self.parts:
-            names = [self._names[parameter] for group in part.param_groups for parameter in group["params"]]
-            fresh = part.state_dict()
-            fresh["state"] = {index: by_name[name] for index, name in enumerate(names) if name in by_name}
-            for name, state in ((names[index], state) for index, state in fresh["state"].items()):
-                self._check_shapes(name, state)
-            part.load_state_dict(fresh)
-
-    def _check_shapes(self, name: str, state: Mapping[str, Any]) -> None:
-        shape = next(parameter.shape for parameter, other in self._names.items() if other == name)
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.ndim and value.shape != shape:
-                raise CheckpointError(
-                    f"the optimizer state {name}/{key} is {tuple(value.shape)}, the parameter {tuple(shape)}: "
-                    "the checkpoint is of another model"
-                )
+        own = self.state()
+        odd = sorted(own.keys() ^ state.keys())
+        odd += [name for name in own if name in state and own[name].shape != state[name].shape]
+        if odd:
+            raise CheckpointError(f"the optimizer state does not fit: {odd[0]} differs; is config.yaml the run's own?")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
 
 
 def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
-    """Make the optimizer of `plan` for the trainable parameters of `model`, fused where torch can.
+    """Make the optimizer of `plan` for the trainable parameters of `model`.
 
     A tied weight counts once. Raises `ConfigError` when there is nothing to train, or no matrix for Muon.
     """
-    # named_parameters gives a tied weight once, by its first name
-    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    names = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
     if not names:
         raise ConfigError("the model has no parameter that can be trained: unfreeze one")
-    for_muon = [p for p in block_matrices(model) if p in names] if plan.optimizer == "muon" else []
-    if plan.optimizer == "muon" and not for_muon:
-        raise ConfigError("train.optimizer: muon needs matrices inside blocks, and this model has none; take adamw")
-    chosen = set(for_muon)
-    parts = []
-    rest = decay_groups([p for p in names if p not in chosen], plan.weight_decay)
-    if rest:
-        parts.append(OPTIMIZERS[plan.optimizer](rest, plan, _can_fuse(names)))
-    if for_muon:
-        parts.append(Muon(for_muon, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay))
-    return Optimizer(parts, names)
+    groups: list[Group] = []
+    rule = OPTIMIZERS[plan.optimizer]
+    if plan.optimizer == "muon":
+        matrices = {name: names.pop(name) for name in block_matrices(model) if name in names}
+        if not matrices:
+            raise ConfigError("train.optimizer: muon needs matrices inside blocks, and this model has none; take adamw")
+        groups.append(Group(rule, matrices, plan.muon_learning_rate, plan.weight_decay))
+        rule = OPTIMIZERS["adamw"]
+    matrices = {name: p for name, p in names.items() if p.ndim >= 2}
+    vectors = {name: p for name, p in names.items() if p.ndim < 2}
+    groups.append(Group(rule, matrices, plan.learning_rate, plan.weight_decay))
+    groups.append(Group(rule, vectors, plan.learning_rate, 0.0))
+    return Optimizer([group for group in groups if group.parameters], plan)
 
 
-def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> Groups:
-    """Split parameters into matrices (2 axes or more), which decay, and vectors, which do not; no group is empty."""
-    every = list(parameters)
-    matrices, vectors = [p for p in every if p.ndim >= 2], [p for p in every if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def block_matrices(model: nn.Module) -> list[Tensor]:
-    """Return the matrices inside numbered blocks (a name such as `blocks.0.mlp.up.weight`), embeddings excepted."""
-    embeddings = {p for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+def block_matrices(model: nn.Module) -> Iterable[str]:
+    """Return the names of the matrices inside numbered blocks (`blocks.0.mlp.up.weight`), embeddings excepted."""
+    embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     return [
-        parameter
+        name
         for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and parameter not in embeddings and any(part.isdigit() for part in name.split("."))
+        if parameter.ndim == 2 and id(parameter) not in embeddings and any(part.isdigit() for part in name.split("."))
     ]
-
-
-def _can_fuse(parameters: Iterable[Tensor]) -> bool:
-    """Whether torch has one kernel for a whole step: floating parameters on a CPU or an accelerator."""
-    return all(p.is_floating_point() and p.device.type in ("cpu", "cuda", "mps", "xpu") for p in parameters)

@@ -62,12 +62,8 @@ class Run:
         """
         path = Path(folder)
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                if not is_run(path):
-                    raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
-                if not overwrite:
-                    raise CheckpointError(f"{path} holds a run already: go on with --resume, or --overwrite it")
-                _delete_run(path)
+            refuse_if_taken(path, overwrite=overwrite)
+            _delete_run(path)
             path.mkdir(parents=True, exist_ok=True)
             write_yaml(config, path / CONFIG)
             write_json(path / ENVIRONMENT, environment(config.run.seed))
@@ -178,6 +174,15 @@ def next_name(folder: str | Path, stem: str) -> Path:
     while (Path(folder) / f"{stem}-{number}").exists():
         number += 1
     return Path(folder) / f"{stem}-{number}"
+
+
+def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `CheckpointError` when a new run cannot go into this folder: it is no run's, or a run's that is to stay."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not is_run(path):
+            raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
+        if not overwrite:
+            raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
 
 
 def is_run(path: Path) -> bool:

@@ -71,7 +71,6 @@ class Updater:
         The loss is a number on a CPU, elsewhere a scalar that nobody has waited for. Where loss or gradient is not
         finite nothing is applied, now or later; `bad_step` knows it. Raises `DataError` when no target counts.
         """
-        self.optimizer.set_share(learning_rate_share(step, self.plan))
         parts = [to_device(batch, self.device) for batch in batches]
         counted = sum(part.counted for part in parts)
         if counted == 0:
@@ -82,7 +81,7 @@ class Updater:
             return loss, counted
         if self.plan.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.plan.clip, self.norm)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate_share(step, self.plan))
         self.optimizer.zero_grad()
         return (loss.item() if self.looks_at_once else loss), counted
 

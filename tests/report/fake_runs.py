@@ -72,13 +72,14 @@ def metrics(steps: int = 1000, every: int = 5, overfit: bool = False, clip: floa
             held_out = loss + 0.12 + 0.25 * part + worse
             events.append(
                 {
+                    **figures(held_out),
                     "event": "evaluation",
                     "step": step,
                     "tokens": step * 2048,
                     "seconds": 0.118 * step,
-                    **figures(held_out),
                 }
             )
+            events.append({"event": "sample", "step": step, "texts": [samples(step, "", step)]})
             events.append({"event": "checkpoint", "step": step, "path": f"checkpoints/step-{step:08d}"})
     return events
 
@@ -115,16 +116,17 @@ def write_run(
         loss = last[-1]["loss"] if last else 3.0
         evaluation = {"validation": figures(loss), "test": figures(loss + 0.03, "test")}
     (folder / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
-    texts = [samples(1000), samples(1000, "class", 5), samples(500, "def", 7)] if texts is None else texts
+    texts = [samples(1000), samples(1000, "class", 5)] if texts is None else texts
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in texts), encoding="utf-8")
     environment = {
+        "command": ["heed", "train", "python-reference"],
         "python": "3.11.7",
         "torch": "2.13.0",
-        "commit": "3f2c9aa1",
-        "machine": {"system": "Linux x86_64", "processor": "AVX2", "cores": 2, "memory_bytes": 8 * 2**30},
-        "device": "cpu",
+        "git_commit": "3f2c9aa1",
+        "machine": {"system": "Linux", "processor": "AVX2", "cores": 2, "memory_bytes": 8 * 2**30, "gpus": []},
         "parameters": 841_600,
-        "seeds": {"initialisation": 1, "data": 2},
+        "seed": 1,
+        "streams": {"initialisation": 7_262_816_405_413_013_157, "data": 2},
     }
     (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     return folder
