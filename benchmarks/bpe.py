@@ -43,9 +43,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(*arguments.one)))
         return
-    print(
-        f"WikiText-2, {FILE.stat().st_size / 1e6:.1f} MB; medians of {arguments.rounds}; x: how many times heed's figure"
-    )
+    print(f"WikiText-2, {FILE.stat().st_size / 1e6:.1f} MB, medians of {arguments.rounds} (x: heed is 1)")
     for task, sides in TASKS.items():
         rows: dict[str, list[Row]] = {side: [] for side in sides}
         for _ in range(arguments.rounds):

@@ -1,7 +1,7 @@
 """How fast heed decodes against transformers' `generate`, both greedy, with a cache, on the same random weights' shape.
 
     python benchmarks/generation_speed.py                      # three shapes, two threads
-    python benchmarks/generation_speed.py --threads 1          # with CPU seconds as the figure to trust on a busy machine
+    python benchmarks/generation_speed.py --threads 1          # CPU seconds: the figure to trust on a busy machine
 
 Each side runs in a process of its own, and the two take turns, so that a disturbance of the machine meets both.
 Tokens/s is the median over the turns of (tokens generated / wall-clock seconds), after one warm-up; CPU seconds a
@@ -104,7 +104,8 @@ def start(side: str, name: str, threads: int) -> subprocess.Popen[str]:
 
 
 def turn(worker: subprocess.Popen[str]) -> list[float]:
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
+    assert worker.stdout is not None
     worker.stdin.write("go\n")
     worker.stdin.flush()
     return json.loads(worker.stdout.readline())

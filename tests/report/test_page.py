@@ -144,7 +144,7 @@ def test_the_spaces_of_a_sample_are_kept(tmp_path):
     line = samples(prompt="a")
     line["tokens"] = [{"text": "  b", "logprob": -0.1, "rank": 1}, {"text": "\n", "logprob": -6.0, "rank": 50}]
     page = render(gather(write_run(tmp_path / "run", texts=[line])))
-    text = page[page.index('<p class="text">') :]
+    text = page[page.index('<p class="text"') :]
     assert re.sub(r"<[^>]*>", "", text[: text.index("</p>")]) == "a  b\n"
     assert 'title="“\\n” · probability 0.25 % · rank 50"' in text
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import heed.text.batches as batches
@@ -85,6 +85,8 @@ def test_packed_in_order_by_hand():
     batch_size=st.integers(2, 7),
     seed=st.integers(0, 5),
 )
+@example(length=25, context=20, batch_size=2, seed=0)
+@example(length=22, context=20, batch_size=2, seed=1)
 @settings(max_examples=60, deadline=None)
 def test_packed_epoch_holds_each_window_once(length, context, batch_size, seed):
     length = max(length, context + 1)

@@ -147,7 +147,7 @@ def test_pieces_of_a_long_document_stay_in_one_split_and_are_told(tmp_path, monk
     owners = {split: {text[:2] for text in corpus.documents(split)} for split in corpus.splits}
     assert owners["train"].isdisjoint(owners["validation"])
     assert len(owners["train"] | owners["validation"]) == 20
-    assert corpus.notes == ["cuts in documents of more than 16,777,216 characters, each piece counts as one: 60"]
+    assert corpus.notes == ["cuts in documents of more than 16,777,216 characters, each piece counts as one: 20"]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
@@ -225,6 +225,11 @@ def test_given_splits_win_and_their_files_leave_training(tmp_path):
     assert list(corpus.documents("validation")) == ["text held"]
     assert corpus.split_rule == "as given"
     assert any("1 files" in note and "held out" in note for note in corpus.notes)
+    for name in ("a", "held"):
+        (tmp_path / f"{name}.txt").write_text("one<x>\n<x>two")
+    corpus = open_corpus(tmp_path, validation=tmp_path / "held.txt", separator="<x>")
+    assert everything(corpus) == ["one", "two", "text b", "one", "two"]
+    assert "empty documents left out: 2" in corpus.notes
     with pytest.raises(DataError, match="nothing is left to train on"):
         open_corpus(tmp_path / "held.txt", validation=tmp_path)
 
@@ -283,10 +288,11 @@ def test_folder_without_text(tmp_path):
 
 
 @pytest.mark.parametrize("packing", ["", ".gz"])
-@pytest.mark.parametrize("offset", [0, 70_000])
+@pytest.mark.parametrize("offset", [0, 70_000, 70_001])
 def test_not_utf8_names_the_byte(tmp_path, packing, offset):
     path = tmp_path / f"a.txt{packing}"
-    content = b"a\xc3\xa9" * (offset // 3) + b"a" * (offset % 3) + "caf\xe9 au lait".encode("latin-1")
+    # Read in blocks of 64 KiB, of which the first ends between two characters or (70,001) within one.
+    content = b"a" * (offset % 3) + b"a\xc3\xa9" * (offset // 3) + "caf\xe9 au lait".encode("latin-1")
     path.write_bytes(gzip.compress(content) if packing else content)
     text = message(open_corpus, path)
     assert f"{path} is not utf-8 at byte {offset + 3:,}" in text

@@ -155,6 +155,9 @@ def test_damaged_files_are_refused(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"no token file|bytes and should have"):
             TokenFile.open(path)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(DataError, match="bytes and should have"):
+        TokenFile.open(path)
     path.write_bytes(b"X" + whole[1:])
     with pytest.raises(DataError, match="no token file of heed"):
         TokenFile.open(path)

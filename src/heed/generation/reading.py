@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from heed.attention import Cache
+from heed.generation.stepping import lean_step
 from heed.models.base import LanguageModel
 
 
@@ -35,6 +36,7 @@ class Reader:
         """How many times each row dropped the older half of its window."""
         self._length = min(length, model.context)
         self._cache: Cache | None = None
+        self._step = lean_step(model)
 
     def read(self) -> Tensor:
         """Read every window and return the logits (B, V) that follow."""
@@ -59,8 +61,10 @@ class Reader:
             self._reread(self._cache, full)
         if self._cache.used == self._cache.length:
             self._move_left(self._cache)
-        hidden = self.model.hidden(self._tensor(tokens)[:, None], self._cache)
-        return self.model.logits(hidden[:, -1])
+        ids = self._tensor(tokens)
+        if self._step is not None and self._cache.start is None:
+            return self.model.logits(self._step(ids, self._cache))
+        return self.model.logits(self.model.hidden(ids[:, None], self._cache)[:, -1])
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only, in this order; a row may be named several times."""

@@ -137,10 +137,11 @@ def gradient_figure(record: RunRecord) -> Figure | None:
     if clip:
         title = f"The gradient is clipped in {format_percent(sum(v > clip for v in y) / len(y))} of the logged steps"
     mx, my, low, high = stretches(x, y)
+    caption = "L2 norm of the whole gradient before clipping" + (", with its range in each stretch." if low else ".")
     return _figure(
         "gradient-norm", [Line("", mx, my, 2, low, high)],
         Axes2D("step", "gradient norm (log)", log_y=True, rule=(clip, f"clip {format_rate(clip)}") if clip else None),
-        title, "L2 norm of the whole gradient, before clipping; the band is the range within a stretch of steps.",
+        title, caption,
         (SMALL_WIDE, SMALL_NARROW),
     )  # fmt: skip
 

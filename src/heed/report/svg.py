@@ -96,10 +96,14 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
         names = [f"{line.label} {short(line.y[-1])}" if values and line.label else line.label for line in lines]
         longest = max(len(text) for text in [*names, axes.rule[1] if axes.rule else ""])
         right = 14 + 7.2 * longest  # DejaVu Sans is the widest of system fonts
-        left, top, bottom = 46, 30, 44
-        area = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
-        canvas = figure.add_axes(area)
+        canvas = figure.add_axes((0, 0, 1, 1))
         _frame(canvas, axes, lines)
+        left, top, bottom = _tick_width(canvas), 30, 44
+        canvas.set_position(
+            (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+        )
+        # The unit stands above the axis, where it can be read without turning the head.
+        _write(canvas, axes.y_label, (0, 1), (-left, 14), xycoords="axes fraction")
         for line in lines:
             _plot(canvas, line)
         _name_ends(canvas, lines, names)
@@ -159,7 +163,7 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
 
     ticks = log_ticks(low, high) if axes.log_y else []
     canvas.yaxis.set_major_locator(
-        FixedLocator(ticks) if len(ticks) >= 3 else MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+        FixedLocator(ticks) if len(ticks) >= 3 else MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
     )
     canvas.yaxis.set_minor_locator(NullLocator())
     canvas.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
@@ -173,18 +177,25 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
     canvas.tick_params(axis="y", length=0, pad=6, labelcolor=COLOURS["muted"], labelsize=11)
     canvas.tick_params(axis="x", length=4, pad=4, color=COLOURS["muted"], labelcolor=COLOURS["muted"], labelsize=11)
     canvas.set_xlabel(axes.x_label, color=COLOURS["muted"], labelpad=5, fontsize=11)
-    # The unit stands above the axis, where it can be read without turning the head.
-    canvas.annotate(
-        axes.y_label, (0, 1), (-46, 14), xycoords="axes fraction", textcoords="offset points",
-        color=COLOURS["muted"], fontsize=11,
-    )  # fmt: skip
     if axes.rule:
         canvas.axhline(axes.rule[0], color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
-        canvas.annotate(
-            axes.rule[1], (1, axes.rule[0]), (9, 0), va="center", annotation_clip=False,
-            xycoords=("axes fraction", "data"), textcoords="offset points",
-            color=COLOURS["muted"], fontsize=11,
-        )  # fmt: skip
+        place = (1, axes.rule[0])
+        _write(canvas, axes.rule[1], place, (9, 0), xycoords=("axes fraction", "data"), va="center")
+
+
+def _tick_width(canvas: Axes) -> float:
+    """Return the room that the numbers of the vertical axis need, in pixels."""
+    low, high = canvas.get_ylim()
+    longest = max((len(short(tick)) for tick in canvas.get_yticks() if low <= tick <= high), default=0)
+    return max(46.0, 10 + 7 * longest)  # a digit of DejaVu Sans at 11 px is 7 px wide
+
+
+def _write(canvas: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **how: Any) -> None:
+    """Write small muted text, `offset` pixels from a place."""
+    canvas.annotate(
+        text, place, offset, textcoords="offset points", annotation_clip=False,
+        color=COLOURS["muted"], fontsize=11, **how,
+    )  # fmt: skip
 
 
 def _plot(canvas: Axes, line: Line) -> None:

@@ -114,7 +114,7 @@ class Bpe(Tokenizer):
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": self.vocabulary,
+            "vocab": dict(self.vocabulary),
             "merges": [f"{self.tokens[left]} {self.tokens[right]}" for left, right in self.merge_list],
         }
         added = [added_token(token, self.vocabulary[token]) for token in self.specials]

@@ -70,8 +70,8 @@ class Corpus:
     def notes(self) -> list[str]:
         """What is to be told: files passed over, and what was left out of the splits that have been read to the end."""
         counts: Counter[str] = Counter()
-        for source in self._left_out.values():
-            counts |= source  # a source that serves several splits is counted once
+        for left_out in self._left_out.values():  # one a source, however many splits it serves
+            counts += left_out
         return self._notes + [f"{what}: {count:,}" for what, count in sorted(counts.items()) if count]
 
     def documents(self, split: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ Every kind is saved as a `tokenizer.json` that the Rust library `tokenizers` rea
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -80,14 +81,18 @@ class Tokenizer(ABC):
         return self.pieces[id]
 
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json: `path` is the file, or a folder that gets a file of this name."""
+        """Write tokenizer.json: `path` is the file, or a folder that gets a file of this name. Raises `DataError`."""
         file = Path(path)
         if file.is_dir():
             file = file / "tokenizer.json"
-        file.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{file} cannot be written: {error.strerror or error}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return from_json, (self.to_json(),), {"note": self.note}
+        return from_json, (self.to_json(),), {"note": self.note, "end_id": self.end_id}
 
 
 def from_json(data: dict[str, Any]) -> Tokenizer:
@@ -194,7 +199,7 @@ def tokenizer_json(model: dict[str, Any], added: list[dict[str, Any]], **parts: 
     """Return a tokenizer.json; `parts` are those of normalizer, pre_tokenizer and decoder that there are."""
     keys = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
     frame = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
-    return frame | {key: parts.get(key) for key in keys} | {"model": model}
+    return frame | {key: copy.deepcopy(parts.get(key)) for key in keys} | {"model": model}
 
 
 def _configured_end(tokenizer: Tokenizer, config: Path) -> int | None:

@@ -1,24 +1,19 @@
 """Optimizers by name, with decay groups, and their state by the name of each parameter.
 
-    adamw      Loshchilov & Hutter 2019: Adam, the decay taken from the weight itself (decoupled)
-    adam       Kingma & Ba 2015, the decay added to the gradient
-    sgd        plain stochastic gradient descent
-    momentum   Polyak's heavy ball, momentum beta1, not Nesterov's
-    adagrad    Duchi et al. 2011
-    muon       Jordan et al. 2024 on the matrices of the blocks, adamw on embeddings, head and vectors
-
 Weight decay falls on matrices; vectors (biases, gains of norms) are never decayed. For sgd, decoupled decay and decay
 added to the gradient are the same thing; for adam, momentum and adagrad it is added, as in their papers.
 
 The updates are torch's fused kernels, one call for all parameters, and give the bits of `torch.optim`. The classes of
-`torch.optim` themselves import the compiler (torch._dynamo, sympy) when the first one is made: 3.3 CPU seconds and 80 MB
-of memory before the first step, which a training that compiles nothing need not pay.
+`torch.optim` themselves import the compiler (torch._dynamo, sympy) when the first one is made: 3.3 CPU seconds and
+80 MB of memory before the first step, which a training that compiles nothing need not pay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,88 +43,116 @@ class Update:
     """A float32 scalar on the device: where it is 1, a fused kernel changes nothing."""
 
 
-def adam(update: Update, kernel: Callable[..., None] = aten._fused_adam_) -> None:
-    """m <- β1 m + (1-β1) g;  v <- β2 v + (1-β2) g²;  w <- w - η m̂ / (sqrt(v̂) + ε), with m̂, v̂ free of their bias."""
-    _count(update)
-    kernel(
-        update.weights,
-        update.gradients,
-        update.kept["mean"],
-        update.kept["square"],
-        [],
-        update.kept["updates"],
-        lr=update.lr,
-        beta1=update.plan.beta1,
-        beta2=update.plan.beta2,
-        weight_decay=update.weight_decay,
-        eps=EPSILON,
-        amsgrad=False,
-        maximize=False,
-        found_inf=update.skip,
-    )
+class Rule(ABC):
+    """How an optimizer changes parameters."""
 
-
-def adamw(update: Update) -> None:
-    """Do as adam, and w <- w - η λ w first."""
-    adam(update, aten._fused_adamw_)
-
-
-def sgd(update: Update) -> None:
-    """w <- w - η (g + λ w); with a kept velocity, u <- β1 u + g + λ w and w <- w - η u."""
-    velocity = update.kept.get("velocity", [])
-    aten._fused_sgd_(
-        update.weights,
-        update.gradients,
-        velocity,
-        lr=update.lr,
-        momentum=update.plan.beta1 if velocity else 0.0,
-        weight_decay=update.weight_decay,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-        is_first_step=False,
-        found_inf=update.skip,
-    )
-
-
-def adagrad(update: Update) -> None:
-    """s <- s + g²;  w <- w - η g / (sqrt(s) + ε)."""
-    for weight, gradient, squares in zip(update.weights, update.gradients, update.kept["squares"], strict=True):
-        g = gradient.add(weight, alpha=update.weight_decay) if update.weight_decay else gradient
-        squares.addcmul_(g, g)
-        weight.addcdiv_(g, squares.sqrt().add_(ADAGRAD_EPSILON), value=-update.lr)
-
-
-def muon(update: Update) -> None:
-    """Do as the equations in muon.py."""
-    update_matrices(update.weights, update.gradients, update.kept["momentum"], update.lr, update.weight_decay)
-
-
-def _count(update: Update) -> None:
-    """Count the update for each parameter, unless it is skipped."""
-    aten._foreach_add_(update.kept["updates"], 1)
-    if update.skip is not None:
-        aten._foreach_sub_(update.kept["updates"], [update.skip] * len(update.weights))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How an optimizer changes the parameters."""
-
-    apply: Callable[[Update], None]
     keeps: tuple[str, ...] = ()
     """Names of the tensors kept for each parameter; `updates` is a scalar, the others have its shape."""
     fused: bool = True
     """Whether a step can be skipped on the device."""
 
+    @abstractmethod
+    def apply(self, update: Update) -> None:
+        """Change the weights and what is kept for them, in place."""
+
+
+class Adam(Rule):
+    """Adam (Kingma & Ba 2015); weight decay is added to the gradient.
+
+    m <- β1 m + (1-β1) g;  v <- β2 v + (1-β2) g²;  w <- w - η m̂ / (sqrt(v̂) + ε), with m̂ and v̂ free of their bias.
+    """
+
+    keeps = ("mean", "square", "updates")
+    kernel: Any = aten._fused_adam_
+
+    def apply(self, update: Update) -> None:
+        """One fused kernel; a skipped update is not counted."""
+        aten._foreach_add_(update.kept["updates"], 1)
+        if update.skip is not None:
+            aten._foreach_sub_(update.kept["updates"], [update.skip] * len(update.weights))
+        self.kernel(
+            update.weights,
+            update.gradients,
+            update.kept["mean"],
+            update.kept["square"],
+            [],
+            update.kept["updates"],
+            lr=update.lr,
+            beta1=update.plan.beta1,
+            beta2=update.plan.beta2,
+            weight_decay=update.weight_decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+            found_inf=update.skip,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w <- w - η λ w first (Loshchilov & Hutter 2019)."""
+
+    kernel = aten._fused_adamw_
+
+
+class SGD(Rule):
+    """Stochastic gradient descent: w <- w - η (g + λ w)."""
+
+    def apply(self, update: Update) -> None:
+        """One fused kernel."""
+        velocity = update.kept.get("velocity", [])
+        aten._fused_sgd_(
+            update.weights,
+            update.gradients,
+            velocity,
+            lr=update.lr,
+            momentum=update.plan.beta1 if velocity else 0.0,
+            weight_decay=update.weight_decay,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            found_inf=update.skip,
+        )
+
+
+class Momentum(SGD):
+    """Gradient descent with momentum beta1 (Polyak 1964): u <- β1 u + g + λ w, w <- w - η u."""
+
+    keeps = ("velocity",)
+
+
+class Adagrad(Rule):
+    """Adagrad (Duchi et al. 2011): s <- s + g², w <- w - η g / (sqrt(s) + ε); weight decay is added to the gradient."""
+
+    keeps = ("squares",)
+    fused = False
+
+    def apply(self, update: Update) -> None:
+        """Parameter by parameter: torch's fused kernel is for the CPU only."""
+        for weight, gradient, squares in zip(update.weights, update.gradients, update.kept["squares"], strict=True):
+            g = gradient.add(weight, alpha=update.weight_decay) if update.weight_decay else gradient
+            squares.addcmul_(g, g)
+            weight.addcdiv_(g, squares.sqrt().add_(ADAGRAD_EPSILON), value=-update.lr)
+
+
+class Muon(Rule):
+    """Muon on the matrices of the blocks (Jordan et al. 2024), adamw on embeddings, head and vectors."""
+
+    keeps = ("momentum",)
+    fused = False
+
+    def apply(self, update: Update) -> None:
+        """Do as the equations in muon.py."""
+        update_matrices(update.weights, update.gradients, update.kept["momentum"], update.lr, update.weight_decay)
+
 
 OPTIMIZERS: dict[str, Rule] = {
-    "adamw": Rule(adamw, ("mean", "square", "updates")),
-    "adam": Rule(adam, ("mean", "square", "updates")),
-    "sgd": Rule(sgd),
-    "momentum": Rule(sgd, ("velocity",)),
-    "adagrad": Rule(adagrad, ("squares",), fused=False),
-    "muon": Rule(muon, ("momentum",), fused=False),
+    "adamw": AdamW(),
+    "adam": Adam(),
+    "sgd": SGD(),
+    "momentum": Momentum(),
+    "adagrad": Adagrad(),
+    "muon": Muon(),
 }
 """What `train.optimizer` can be. muon takes the matrices of the blocks only; the rest goes with adamw."""
 
@@ -139,7 +162,7 @@ class Group:
     """Parameters that share a rule, a peak learning rate and a weight decay."""
 
     rule: Rule
-    parameters: dict[str, Tensor]
+    parameters: Mapping[str, Tensor]
     learning_rate: float
     weight_decay: float
     kept: dict[str, list[Tensor]] = field(init=False)

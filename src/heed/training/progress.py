@@ -34,7 +34,7 @@ class Figures:
 def describe(figures: Figures) -> str:
     """Return the figures as one short text.
 
-    >>> describe(Figures(1.90421, 23_400, 365 * 2**20, 118)).replace("\\u202f", " ")
+    >>> describe(Figures(1.90421, 23_400, 365 * 2**20, 118))
     'loss 1.9042  23.4 k tokens/s  365 MiB  1 min 58 s left'
     """
     return (

@@ -178,6 +178,8 @@ def next_name(folder: str | Path, stem: str) -> Path:
 
 def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
     """Raise `CheckpointError` when a new run cannot go into this folder: it is no run's, or a run's that is to stay."""
+    if path.is_dir() and {entry.name for entry in path.iterdir()} in ({CONFIG}, {ENVIRONMENT}):
+        return  # a process died while it made the folder: nobody can miss what it left
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         if not is_run(path):
             raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")

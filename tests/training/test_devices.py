@@ -1,0 +1,70 @@
+"""Devices: chosen, refused, described; precision; memory."""
+
+import json
+
+import pytest
+import torch
+
+from heed.errors import ConfigError
+from heed.training import devices
+from heed.training.devices import (
+    available_memory,
+    choose_device,
+    choose_precision,
+    describe_device,
+    machine_facts,
+    peak_memory,
+)
+
+CPU = torch.device("cpu")
+
+
+def pretend(monkeypatch, cuda, mps):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_fastest(monkeypatch, cuda, mps, expected):
+    pretend(monkeypatch, cuda, mps)
+    assert choose_device("auto").type == expected
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    pretend(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(ConfigError, match="torch finds no cuda on this machine, only cpu"):
+        choose_device("cuda")
+    with pytest.raises(ConfigError, match="unknown value 'tpu'"):
+        choose_device("tpu")
+
+
+def test_precision(monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(devices, "fast_bf16", lambda device: device.type == "cuda")
+    assert choose_precision("auto", cuda) == ("bf16", None)
+    assert choose_precision("auto", CPU) == ("fp32", None)
+    assert choose_precision("fp32", cuda) == ("fp32", None)
+    precision, warning = choose_precision("bf16", CPU)
+    assert precision == "bf16"  # asked for is honoured, and said to be slow
+    assert "slow" in (warning or "")
+
+
+def test_memory_is_in_bytes():
+    assert 50 * 2**20 < peak_memory(CPU) < 2**40  # torch alone takes more than 50 MB
+    before = peak_memory(CPU)
+    block = torch.ones(64 * 2**20, dtype=torch.uint8)
+    assert peak_memory(CPU) >= before
+    assert 0 < available_memory(CPU) < 2**50
+    del block
+
+
+def test_facts_are_plain_and_the_device_is_described():
+    facts = json.loads(json.dumps(machine_facts()))
+    assert facts["cores"] >= 1
+    assert facts["memory_bytes"] > 2**28
+    assert facts["processor"]
+    assert describe_device(CPU).startswith("cpu (")
+    assert "thread" in describe_device(CPU)

@@ -1,0 +1,165 @@
+"""The run folder: what is written, what is refused, what is void after a resumption."""
+
+import json
+
+import pytest
+import torch
+from doubles import TinyModel, Windows, new_run, plan
+
+from heed.config import Config, RunConfig, make_config, read_yaml
+from heed.errors import CheckpointError
+from heed.training import run as module
+from heed.training.fit import fit
+from heed.training.run import Run, load_run, load_weights, next_name, read_metrics
+
+
+def test_a_new_run_holds_its_config_and_its_environment(tmp_path):
+    config = Config(run=RunConfig(seed=5))
+    run = Run.create(tmp_path / "a" / "b", config)
+    assert make_config(read_yaml(run.folder / "config.yaml")) == config
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["seed"] == 5
+    assert set(environment["streams"]) == {"initialisation", "data", "dropout", "sampling", "evaluation"}
+    assert {"python", "numpy", "heed", "git_commit", "machine", "command", "time"} <= environment.keys()
+    assert {"processor", "cores", "memory_bytes", "gpus", "threads"} <= environment["machine"].keys()
+    assert Run.open(run.folder).config == config
+
+
+def test_an_existing_run_is_refused_or_overwritten_without_touching_strange_files(tmp_path):
+    run = new_run(tmp_path / "run")
+    fit(TinyModel(), Windows(), plan(), run)
+    (run.folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds a run already: go on with --resume.*, or --overwrite it"):
+        Run.create(run.folder, Config())
+    fresh = Run.create(run.folder, Config(), overwrite=True)
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "environment.json", "notes.txt"]
+    assert fresh.read_metrics() == []
+
+
+def test_a_folder_that_is_no_run_is_never_overwritten(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "file").write_text("")
+    for name in ("thesis", "file"):
+        with pytest.raises(CheckpointError, match="is no run folder: choose another name"):
+            Run.create(tmp_path / name, Config(), overwrite=True)
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+@pytest.mark.parametrize("left", [[], ["config.yaml"], ["environment.json"]])
+def test_an_empty_folder_or_what_a_killed_creation_left_is_no_obstacle(tmp_path, left):
+    for name in left:
+        (tmp_path / name).write_text("{")
+    assert Run.open(Run.create(tmp_path, Config()).folder).config == Config()
+
+
+def test_opening_what_is_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no run"):
+        Run.open(tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist: give a folder that `heed train` wrote"):
+        Run.open(tmp_path / "none")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"cannot be written.*choose another --run.folder"):
+        Run.create(tmp_path / "file" / "run", Config())
+
+
+# ---------------------------------------------------------------------- metrics
+
+
+def steps(events):
+    return [(event["event"], event.get("step")) for event in events]
+
+
+def test_a_resumption_voids_what_lies_beyond_it(tmp_path):
+    run = new_run(tmp_path / "run")
+    for step in (1, 2, 3, 4):
+        run.log({"event": "train", "step": step})
+    run.log({"event": "end", "step": 3, "reason": "interrupted"})
+    run.log_resume(3)
+    run.log({"event": "train", "step": 4, "again": True})
+    assert steps(run.read_metrics()) == [("train", 1), ("train", 2), ("train", 3), ("resume", 3), ("train", 4)]
+    assert run.read_metrics()[-1]["again"]
+    assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 7  # append only: nothing is lost
+
+
+def test_a_cut_last_line_is_forgiven_and_does_not_spoil_the_next_one(tmp_path):
+    run = new_run(tmp_path / "run")
+    run.log({"event": "train", "step": 1})
+    path = run.folder / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"event": "tra')
+    assert steps(run.read_metrics()) == [("train", 1)]
+    run.log_resume(1)
+    assert steps(run.read_metrics()) == [("train", 1), ("resume", 1)]
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == []
+    path.write_text('{"event": "train", "step": 1}\nrubbish\n{"event": "train", "step": 2}\n')
+    with pytest.raises(CheckpointError, match="line 2 is damaged"):
+        read_metrics(path)
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    run = new_run(tmp_path / "run")
+    (run.folder / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"No space left on device; make room and go on with --resume"):
+        run.log({"event": "train", "step": 1})
+
+
+def test_numbers_that_are_no_json_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        new_run(tmp_path / "run").log({"event": "train", "loss": float("nan")})
+
+
+# ---------------------------------------------------------------------- loading
+
+
+def test_load_run_gives_the_model_of_the_checkpoint(tmp_path, monkeypatch):
+    import heed.build
+    import heed.text.tokenizer
+
+    run = new_run(tmp_path / "run")
+    model = TinyModel()
+    fit(model, Windows(), plan(), run)
+
+    class Tokenizer:
+        vocab_size = 11
+
+    monkeypatch.setattr(
+        heed.build, "build_model", lambda config, vocabulary: TinyModel(torch.Generator().manual_seed(7))
+    )
+    monkeypatch.setattr(heed.text.tokenizer, "load_tokenizer", lambda folder: Tokenizer())
+    loaded, tokenizer, config = load_run(run.folder, "last")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+    assert loaded.head.weight is loaded.embedding.weight
+    assert not loaded.training
+    assert tokenizer.vocab_size == 11
+    assert config == run.config
+    earlier, _, _ = load_run(run.folder, 8)
+    assert not torch.equal(earlier.embedding.weight, model.embedding.weight)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    weights = TinyModel(width=4).state_dict()
+    with pytest.raises(CheckpointError, match=r"does not fit the model: embedding.weight differs"):
+        load_weights(TinyModel(), weights)
+
+
+def test_next_name(tmp_path):
+    assert next_name(tmp_path, "text").name == "text-1"
+    (tmp_path / "text-1").mkdir()
+    assert next_name(tmp_path, "text").name == "text-2"
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    def no_git(*arguments, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(module.subprocess, "run", no_git)
+    assert module._git_commit() is None
