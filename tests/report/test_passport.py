@@ -21,7 +21,7 @@ def test_a_passport_survives_a_file():
 
 
 def test_a_damaged_passport_names_every_field():
-    values = {**PASSPORT, "context": "128", "partial": 0, "strides": 3}
+    values = {**PASSPORT, "context": "128", "partial": 0, "tokens": True, "strides": 3}
     del values["stride"]
     with pytest.raises(DataError) as caught:
         Passport.from_dict(values)
@@ -30,6 +30,7 @@ def test_a_damaged_passport_names_every_field():
     assert "strides is unknown, did you mean 'stride'" in message
     assert "context must be int, not '128'" in message
     assert "partial must be bool, not 0" in message
+    assert "tokens must be int, not True" in message
 
 
 @pytest.mark.parametrize("changes", [{"documents": "both"}, {"stride": 0}, {"stride": 129}, {"tokens": -1}])

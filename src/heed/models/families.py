@@ -5,16 +5,17 @@
     LlamaForCausalLM           rms, pre       rotary            swiglu
     OpenAIGPTLMHeadModel       layer, post    learned, none     gelu-tanh, relu
 
-Only what both compute exactly alike is let through. Where heed has no biases or no positions, GPT-2 and GPT-1 get zeros.
+Only what both compute exactly alike is let through. GPT-2 and GPT-1 get zeros for biases or
+positions that heed is without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from heed.config import ModelConfig
+from heed.config import ModelConfig, make_config
 from heed.errors import ConfigError
 from heed.models.feedforward import default_width
 
@@ -237,8 +238,8 @@ def _refuse_raw(
 
 
 def _make(raw: Mapping[str, Any], settings: Mapping[str, Any], **fixed: Any) -> ModelConfig:
-    """Return the settings as a `ModelConfig`."""
-    return ModelConfig(**cast(Any, {**settings, **fixed, "init_std": raw.get("initializer_range", 0.02)}))
+    """Return the settings as a `ModelConfig`, checked."""
+    return make_config({"model": {**settings, **fixed, "init_std": raw.get("initializer_range", 0.02)}}).model
 
 
 def _unless(config: ModelConfig, **wanted: Any) -> list[str]:

@@ -36,8 +36,8 @@ def linear_cross_entropy(
     """Return cross_entropy(hidden weight^T + bias, target) in nats: a scalar, or the shape of `target` for "none".
 
     `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts.
-    "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits exist at a time,
-    except for "none" with gradients, where the weight of a row is unknown until the backward pass.
+    "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits
+    exist at a time, except for "none" with gradients, where a row's weight is unknown until the backward pass.
     """
     V, D = weight.shape
     rows, targets = hidden.reshape(-1, D), target.reshape(-1)
@@ -119,6 +119,6 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, /, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        d_rows, d_weight, d_bias = (None if g is None else g * grads[0] for g in ctx.saved_tensors)
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        d_rows, d_weight, d_bias = (None if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
         return d_rows, d_weight, d_bias, None, None, None

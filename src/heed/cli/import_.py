@@ -1,0 +1,70 @@
+"""`heed import`: a model of Hugging Face becomes a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from heed.cli.settings import parse
+from heed.config import Config, RunConfig, Section, TokenizerConfig, make_config
+from heed.errors import CheckpointError
+
+
+class ImportFlags(Section):
+    """Bring a GPT-2, Llama or GPT-1 model from Hugging Face into a run folder, to sample from, evaluate or export.
+
+    Weights are read from safetensors only. Whatever heed cannot compute exactly as transformers does is refused.
+
+    examples:
+      heed import hf:gpt2
+      heed import path/to/folder --out runs/mine
+    """
+
+    source: Annotated[str, tyro.conf.Positional]
+    """hf:NAME on the hub, or a folder with config.json, model.safetensors and tokenizer.json."""
+    out: Path | None = None
+    """The run folder; default: runs/ and the name of the source."""
+    overwrite: bool = False
+    """Replace an earlier run of this name."""
+
+
+def main(argv: list[str]) -> int:
+    """Read, convert, write the run folder and print its path; 0 when done."""
+    flags = parse(ImportFlags, argv, "import")
+    from heed.models.hub import hub_folder, load_hub
+    from heed.text.bpe import Bpe
+    from heed.text.tokenizer import load_tokenizer
+    from heed.training.checkpoint import save_checkpoint
+    from heed.training.run import Run, refuse_if_taken
+
+    name = flags.source.removeprefix("hf:").rstrip("/").split("/")[-1]
+    out = flags.out or Path("runs") / name
+    refuse_if_taken(out, overwrite=flags.overwrite)
+    inner = flags.source.removeprefix("hf:")
+    folder = Path(inner) if Path(inner).is_dir() else hub_folder(flags.source)
+    model, settings = load_hub(folder)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = load_tokenizer(folder)
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = Bpe.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
+    else:
+        raise CheckpointError(f"{folder} has no tokenizer.json: save it there with transformers (save_pretrained)")
+    if tokenizer.vocab_size > model.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model {model.vocab_size}: "
+            "take both from one checkpoint"
+        )
+    config = make_config(
+        Config(
+            model=settings,
+            tokenizer=TokenizerConfig(vocab_size=model.vocab_size),
+            run=RunConfig(name=out.name, folder=str(out.parent)),
+        ).model_dump()
+    )
+    run = Run.create(out, config, overwrite=flags.overwrite)
+    tokenizer.save(run.folder / "tokenizer.json")
+    save_checkpoint(run.checkpoints, 0, model, {}, {"imported": flags.source})
+    print(run.folder)
+    return 0
