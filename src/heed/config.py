@@ -61,7 +61,7 @@ class TokenizerConfig(Section):
     kind: Literal["bpe", "char", "word"] = "bpe"
     """bpe: byte-level byte-pair encoding. char: one token a character. word: one token a whitespace-separated word."""
     vocab_size: int = Field(default=4096, ge=2)
-    """Number of tokens, special ones included; for char and word the largest number that is kept."""
+    """Number of tokens, special ones included; word keeps the most frequent ones, char must have room for all."""
     pattern: Literal["gpt2", "gpt4"] = "gpt2"
     """How BPE splits text into pieces before it merges."""
     train_bytes: int = Field(default=100_000_000, ge=1)

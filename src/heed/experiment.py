@@ -88,7 +88,8 @@ def train(
     if config.train.batch_size == "auto":
         config = _replace(config, "train", batch_size=_largest(config, text, model, streams, device, say))
     batches = _batches(config, text, say)  # may refuse the text, so before there is a folder
-    run = Run.create(folder, _replace(config, "run", name=folder.name), overwrite=overwrite)
+    facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    run = Run.create(folder, _replace(config, "run", name=folder.name), overwrite=overwrite, facts=facts)
     text.tokenizer.save(run.folder / "tokenizer.json")
     say(f"run: {run.folder}")
     return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)

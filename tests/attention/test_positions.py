@@ -1,16 +1,10 @@
 """Positions against the equation of the paper, and against what they promise."""
 
-import importlib.util
-from pathlib import Path
-
 import torch
 
 from heed.attention import LearnedPositions, NoPositions, RotaryPositions
 from heed.attention.positions import rotate
-
-_spec = importlib.util.spec_from_file_location("reference_rotary", Path(__file__).parents[1] / "reference/attention.py")
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+from reference import attention as reference
 
 
 def test_rotary_equals_the_loop_at_every_position():

@@ -1,19 +1,11 @@
 """The equations against torch's own multi-head attention, against loops, and against numbers on paper."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from heed.attention import steps
-
-_spec = importlib.util.spec_from_file_location(
-    "reference_attention", Path(__file__).parents[1] / "reference/attention.py"
-)
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+from reference import attention as reference
 
 
 def by_torch(x, weights, n_heads, allowed):

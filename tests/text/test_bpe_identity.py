@@ -133,9 +133,10 @@ def test_gpt1_ids_equal_those_of_transformers(
 
     folder = shared_data / "gpt1-bpe"
     lines = (folder / "vocab_40000.bpe").read_text(encoding="utf-8").split("\n")[1:]
+    merges: Any = [tuple(line.split()) for line in lines if line]  # declared as strings there, used as pairs
     theirs = OpenAIGPTTokenizer(
         vocab=json.loads((folder / "encoder_bpe_40000.json").read_text(encoding="utf-8")),
-        merges=[tuple(line.split()) for line in lines if line],
+        merges=merges,
     )
     theirs.save_pretrained(tmp_path)
     theirs.backend_tokenizer.encode_special_tokens = True

@@ -147,6 +147,17 @@ def test_saved_loaded_and_pickled_they_are_the_same(tmp_path: Path, kind: str, d
         assert back.encode("to be") == tokenizer.encode("to be")
 
 
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_a_post_processor_that_adds_nothing_changes_nothing(kind: str) -> None:
+    tokenizer = train_tokenizer(kind, ["no", "yes"], vocab_size=50)
+    data = tokenizer.to_json()
+    single, pair = [{"Sequence": {"id": "A", "type_id": 0}}], [{"Sequence": {"id": "B", "type_id": 0}}]
+    data["post_processor"] = {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {}}
+    assert from_json(data).hash == tokenizer.hash  # as transformers saves it
+    data["decoder"] = {"type": "Metaspace", "replacement": "_", "prepend_scheme": "never", "split": True}
+    assert from_json(data).kind == "foreign"  # and it holds no letter a
+
+
 @pytest.fixture
 def wordpiece() -> Rust:
     names = ["[UNK]", "[CLS]", "[SEP]", "play", "##ing", "games"]

@@ -118,7 +118,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    @once_differentiable  # its type makes ctx positional
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_rows, d_weight, d_bias = (None if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
         return d_rows, d_weight, d_bias, None, None, None

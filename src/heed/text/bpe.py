@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from heed.errors import DataError
 from heed.text.patterns import BYTE_OF, SPLITS, chunks, make_pattern
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, tokenizer_json
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, tokenizer_json
 
 Pair = tuple[int, int]
 Merges = Mapping[Pair, tuple[int, int]]
@@ -226,15 +226,13 @@ class _Cache(dict[str, bytes]):
 
 def _parts(data: dict[str, Any]) -> list[Any]:
     """Return the parts of a tokenizer.json that split and join text, without the keys that change nothing there."""
-    after = data.get("post_processor") or {}
-    if after.get("type") == "ByteLevel" or (after.get("type") == "TemplateProcessing" and not after["special_tokens"]):
-        after = {}  # these two add no token
     before, decoder = data["pre_tokenizer"], data["decoder"]
     steps = [
         {"use_regex": True, **step, "trim_offsets": True} if step["type"] == "ByteLevel" else step
         for step in before.get("pretokenizers", [before])
     ]
-    return [data["normalizer"], steps, after, "ByteLevel" if decoder["type"] == "ByteLevel" else decoder]
+    last = "ByteLevel" if decoder["type"] == "ByteLevel" else decoder
+    return [data["normalizer"], steps, adds_nothing(data.get("post_processor")), last]
 
 
 def _settings(data: dict[str, Any]) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heed.errors import DataError
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, code_points, tokenizer_json
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, code_points, tokenizer_json
 
 _MISSING = np.uint32(0xFFFFFFFF)
 _PARTS = {
@@ -77,7 +77,8 @@ class Characters(Tokenizer):
         if not isinstance(vocabulary, dict) or any(len(token) != 1 for token in vocabulary):
             return None
         tokenizer = cls(list(vocabulary), end_of_text=bool(data.get("added_tokens")))
-        return tokenizer if tokenizer.to_json() == data else None
+        same = adds_nothing(data.get("post_processor")) and {**data, "post_processor": None} == tokenizer.to_json()
+        return tokenizer if same else None
 
 
 def train_characters(documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None) -> Characters:

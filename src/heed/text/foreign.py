@@ -67,7 +67,10 @@ class Foreign(Tokenizer):
         names = {id: token for token, id in self.rust.get_vocab(with_added_tokens=True).items()}
         decoder = json.dumps(self.to_json()["decoder"])
         byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
-        before = self.rust.encode(_INSIDE_WORD, add_special_tokens=False).ids
+        try:
+            before = self.encode(_INSIDE_WORD)
+        except DataError:  # a vocabulary without this letter
+            before = []
         start = len(self.rust.decode(before, skip_special_tokens=False))
         pieces = []
         for id in range(max(names, default=-1) + 1):

@@ -202,6 +202,12 @@ def tokenizer_json(model: dict[str, Any], added: list[dict[str, Any]], **parts: 
     return frame | {key: copy.deepcopy(parts.get(key)) for key in keys} | {"model": model}
 
 
+def adds_nothing(post_processor: dict[str, Any] | None) -> bool:
+    """Return whether a post-processor leaves the ids as they are; transformers writes one like that into every file."""
+    kind = post_processor["type"] if post_processor else "ByteLevel"  # which moves offsets only
+    return kind == "ByteLevel" or (kind == "TemplateProcessing" and not (post_processor or {})["special_tokens"])
+
+
 def _configured_end(tokenizer: Tokenizer, config: Path) -> int | None:
     """Return the id of the `eos_token` in a tokenizer_config.json, else the tokenizer's own guess."""
     try:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from heed.errors import DataError
 from heed.text.patterns import chunks
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, code_points, tokenizer_json
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, code_points, tokenizer_json
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
 
@@ -79,7 +79,8 @@ class Words(Tokenizer):
         if not isinstance(vocabulary, dict) or vocabulary.get(UNKNOWN) != 0 or vocabulary.get(END_OF_LINE) != 1:
             return None
         tokenizer = cls(list(vocabulary), end_of_text=bool(data.get("added_tokens")))
-        return tokenizer if tokenizer.to_json() == data else None
+        same = adds_nothing(data.get("post_processor")) and {**data, "post_processor": None} == tokenizer.to_json()
+        return tokenizer if same else None
 
 
 class _Ids(dict[str, int]):

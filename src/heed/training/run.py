@@ -54,8 +54,10 @@ class Run:
         self.config = config
 
     @classmethod
-    def create(cls, folder: str | Path, config: Config, *, overwrite: bool = False) -> Run:
-        """Make a new run folder with config.yaml and environment.json.
+    def create(
+        cls, folder: str | Path, config: Config, *, overwrite: bool = False, facts: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Make a new run folder with config.yaml and environment.json, which also holds `facts`.
 
         With `overwrite` what an earlier run left there is deleted; files that are not heed's stay.
         Raises `CheckpointError` when the folder is in use and `overwrite` is not given, or is no run folder.
@@ -66,7 +68,7 @@ class Run:
             _delete_run(path)
             path.mkdir(parents=True, exist_ok=True)
             write_yaml(config, path / CONFIG)
-            write_json(path / ENVIRONMENT, environment(config.run.seed))
+            write_json(path / ENVIRONMENT, environment(config.run.seed) | dict(facts or {}))
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror}; choose another --run.folder") from error
         return cls(path, config)
@@ -153,7 +155,7 @@ def load_run(
     run = Run.open(folder)
     saved = load_checkpoint(find_checkpoint(run.checkpoints, checkpoint))
     tokenizer = load_tokenizer(run.folder)
-    model = build_model(run.config.model, tokenizer.vocab_size)
+    model = build_model(run.config.model, run.config.tokenizer.vocab_size)  # may exceed the tokenizer's (padding)
     load_weights(model, saved.model)
     return model.to(device).eval(), tokenizer, run.config
 
@@ -196,7 +198,7 @@ def environment(seed: int) -> dict[str, Any]:
     """Return what a result depends on beside the config: versions, commit, machine, seeds, command line."""
     return {
         "time": _now(),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "heed": heed.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
