@@ -21,8 +21,8 @@ def settings_page() -> str:
     lines = [
         "# Every setting",
         "",
-        "Each is a key of the YAML file and a flag: `train.steps` is `--train.steps 400`. Values are layered, later ones",
-        "win: defaults, then the preset (`model.preset`), then the file, then flags. Unknown keys are refused.",
+        "Each is a key of the YAML file and a flag: `train.steps` is `--train.steps 400`. Values are layered, later",
+        "ones win: defaults, then the preset (`model.preset`), then the file, then flags. Unknown keys are refused.",
         "",
         "For completion in an editor, begin the file with",
         "`# yaml-language-server: $schema=heed.schema.json` and write that schema with `heed check --schema`.",

@@ -45,7 +45,7 @@ def test_arrows_go_down(file):
         if parts[0] != "heed" or len(parts) == 1:
             continue
         target = SHARED.get(parts[1], parts[1] if parts[1] in RANKS else "ground")
-        assert target == room or RANKS[target] < RANKS[room], f"{file.relative_to(SOURCE)} imports {name}: not downwards"
+        assert target == room or RANKS[target] < RANKS[room], f"{file.name} imports {name}: not downwards"
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if room_of(f) in NO_TORCH], ids=lambda f: str(f.relative_to(SOURCE)))

@@ -76,7 +76,7 @@ class AttentionConfig(Section):
     mechanism: str = "softmax"
     """A name out of `heed list attention`."""
     path: Literal["auto", "fused", "reference"] = "auto"
-    """auto and fused: torch's scaled_dot_product_attention. reference: the equations in attention/steps.py, step by step."""
+    """auto and fused: torch's scaled_dot_product_attention. reference: the equations of attention/steps.py."""
 
 
 class ModelConfig(Section):
@@ -202,15 +202,17 @@ class Config(Section):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": dict(n_layers=4, n_heads=4, d_model=128, context=128),
-    "small": dict(n_layers=6, n_heads=6, d_model=384, context=256),
-    "gpt1": dict(n_layers=12, n_heads=12, d_model=768, context=512, norm_order="post", activation="gelu-tanh"),
-    "gpt2": dict(n_layers=12, n_heads=12, d_model=768, context=1024, activation="gelu-tanh"),
-    "gpt2-medium": dict(n_layers=24, n_heads=16, d_model=1024, context=1024, activation="gelu-tanh"),
-    "llama-style": dict(
-        n_layers=6, n_heads=6, d_model=384, context=512,
-        norm="rms", positions="rotary", activation="swiglu", bias=False, tied=False,
-    ),
+    "tiny": {"n_layers": 4, "n_heads": 4, "d_model": 128, "context": 128},
+    "small": {"n_layers": 6, "n_heads": 6, "d_model": 384, "context": 256},
+    "gpt1": {
+        "n_layers": 12, "n_heads": 12, "d_model": 768, "context": 512, "norm_order": "post", "activation": "gelu-tanh",
+    },
+    "gpt2": {"n_layers": 12, "n_heads": 12, "d_model": 768, "context": 1024, "activation": "gelu-tanh"},
+    "gpt2-medium": {"n_layers": 24, "n_heads": 16, "d_model": 1024, "context": 1024, "activation": "gelu-tanh"},
+    "llama-style": {
+        "n_layers": 6, "n_heads": 6, "d_model": 384, "context": 512,
+        "norm": "rms", "positions": "rotary", "activation": "swiglu", "bias": False, "tied": False,
+    },
 }  # fmt: skip
 """Named shapes for `model.preset`; each lists what differs from the defaults."""
 
@@ -234,7 +236,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold sections (data, tokenizer, model, train, run), not a {type(content).__name__}")
+        kind = type(content).__name__
+        raise ConfigError(f"{file} must hold sections (data, tokenizer, model, train, run), not a {kind}")
     return content
 
 

@@ -6,7 +6,7 @@
     ├── CheckpointError  a run folder or checkpoint is missing, altered or does not fit
     ├── ApiError         a language-model server did not answer as it should
     ├── ClusterError     a scheduler or a group of processes failed
-    └── MissingPackage   an optional package is needed: the message holds the install line
+    └── MissingPackageError   an optional package is needed: the message holds the install line
 
 Every message is one line: what is wrong, then what to do next. The command line prints it and exits with 2.
 A traceback is therefore always a bug in heed.
@@ -48,7 +48,7 @@ class ClusterError(HeedError):
     """A scheduler or a group of processes failed."""
 
 
-class MissingPackage(HeedError):
+class MissingPackageError(HeedError):
     """An optional package is not installed; the message holds the line that installs it."""
 
 
@@ -68,13 +68,13 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import an optional package, or raise `MissingPackage` with the line that installs it.
+    """Import an optional package, or raise `MissingPackageError` with the line that installs it.
 
     `extra` is the name of heed's extra that carries the package, for example `"hf"`.
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingPackage(
+        raise MissingPackageError(
             f"this needs the package {package!r}, which is not installed: pip install 'heed-lm[{extra}]'"
         ) from error

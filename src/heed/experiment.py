@@ -240,9 +240,7 @@ def _batches(config: Config, text: _Text, say: Say) -> Packed:
     if data.layout == "padded":
         batches = Padded(text.files["train"], size, config.model.context, seed)
     else:
-        batches = Packed(
-            text.files["train"], size, config.model.context, seed, cross_documents=data.cross_documents
-        )
+        batches = Packed(text.files["train"], size, config.model.context, seed, cross_documents=data.cross_documents)
     for note in batches.notes:
         say(f"note: {note}")
     if "validation" in text.files and len(text.files["validation"].ids) < 2:
@@ -250,7 +248,9 @@ def _batches(config: Config, text: _Text, say: Say) -> Packed:
     return batches
 
 
-def _largest(config: Config, text: _Text, model: LanguageModel, streams: Streams, device: torch.device, say: Say) -> int:
+def _largest(
+    config: Config, text: _Text, model: LanguageModel, streams: Streams, device: torch.device, say: Say
+) -> int:
     """Find the largest batch that fits, and say it."""
     model.to(device)
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from cli.conftest import TINY, write_text
 
 
@@ -73,9 +74,7 @@ def test_unknown_setting_as_flag_and_in_a_file(heed, tmp_path, text):
 def test_unknown_values_options_and_verbs(heed, tmp_path, text):
     assert "did you mean 'layer'?" in complaint(train(heed, tmp_path, text, "--model.norm", "lyer"))
     assert "did you mean 'small'?" in complaint(train(heed, tmp_path, text, "--model.preset", "smal"))
-    assert "did you mean 'softmax'?" in complaint(
-        train(heed, tmp_path, text, "--model.attention.mechanism", "sofmax")
-    )
+    assert "did you mean 'softmax'?" in complaint(train(heed, tmp_path, text, "--model.attention.mechanism", "sofmax"))
     assert "did you mean '--overwrite'?" in complaint(train(heed, tmp_path, text, "--overwrit"))
     assert "did you mean 'train'?" in complaint(heed("trian"))
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from cli.conftest import TINY
 
+from cli.conftest import TINY
 from heed.cli import VERBS
+from heed.cli.list import KINDS
 
 
 def test_help_is_instant_because_nothing_heavy_is_imported():
@@ -104,7 +105,7 @@ def test_tokenizer_verbs(heed, tmp_path, text):
     assert json.loads(answer.out)["round_trip"]
 
 
-@pytest.mark.parametrize("kind", ["corpora", "presets", "attention", "positions", "optimizers", "schedules", "tokenizers"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_list(heed, kind):
     assert heed("list", kind).out
     assert isinstance(json.loads(heed("list", kind, "--json").out), dict)

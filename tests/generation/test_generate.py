@@ -134,6 +134,17 @@ class TestChance:
         other = generate(model, Bytes(), PROMPTS[:1], Sampling(top_p=0.9), max_tokens=30, seed=8)
         assert other[0][0].text != first[0][0].text
 
+    def test_rows_that_end_leave_the_chance_of_the_others_alone(self):
+        model, tokenizer = Table(torch.zeros(6, 6)), Pieces(b"a", b"b", b"c", b"d", b"e", b"$", end_id=5)
+        together = generate(model, tokenizer, ["a", "a"], n=6, max_tokens=20, logprobs=1)
+        apart = generate(model, tokenizer, ["a", "a"], n=6, max_tokens=20, logprobs=1, batch_size=1)
+        assert together == apart
+        assert len({len(answer.ids) for answers in together for answer in answers}) > 4  # they end at various moments
+
+    def test_the_same_prompt_twice_gives_two_texts(self):
+        [[first], [second]] = generate(small_gpt(), Bytes(), ["abc", "abc"], max_tokens=20)
+        assert first.text != second.text
+
     def test_torch_and_numpy_seeds_are_neither_used_nor_moved(self):
         model = small_gpt()
         torch.manual_seed(1)
@@ -170,6 +181,17 @@ class TestChance:
         tokenizer = Pieces(b"a", b"b", b"c", b"$", end_id=3)
         best = generate(Table(table), tokenizer, ["a"], n=1, best_of=20, max_tokens=2)
         assert (best[0][0].text, best[0][0].finish_reason) == ("b", "end")
+
+    def test_best_of_leaves_out_what_an_ended_row_reads_while_it_idles(self):
+        # "b" and the end have a mean of ln 0.1 / 2 = -1.15, any text of c and d one of -0.66; after the end
+        # comes another with certainty, which would lift the first to ln 0.1 / 20 = -0.12
+        half = [0, 0, 0.5, 0.5, 0]
+        table = torch.tensor([[0, 0.1, 0.9, 0, 0], [0, 0, 0, 0, 1], half, half, [0, 0, 0, 0, 1]]).log()
+        ask = {"max_tokens": 20, "seed": 1, "batch_size": 20}
+        tokenizer = Pieces(b"a", b"b", b"c", b"d", b"$", end_id=4)
+        drawn = generate(Table(table), tokenizer, ["a"], n=20, **ask)[0]
+        assert 0 < sum(answer.text == "b" for answer in drawn) < 5  # some, and too few to be left out at once
+        assert generate(Table(table), tokenizer, ["a"], best_of=20, **ask)[0][0].text[0] == "c"
 
 
 class TestPenalties:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heed.text.formats as formats
-from heed.errors import DataError, MissingPackage
+from heed.errors import DataError, MissingPackageError
 from heed.text.corpus import count_words, open_corpus
 from heed.text.named import NAMED
 
@@ -357,7 +357,7 @@ def test_a_separator_that_never_occurs_is_told(tmp_path):
 def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
     path = write(tmp_path / "a.txt.zst")
     monkeypatch.setitem(formats.require.__globals__["importlib"].sys.modules, "zstandard", None)
-    with pytest.raises(MissingPackage, match=r"heed-lm\[data\]"):
+    with pytest.raises(MissingPackageError, match=r"heed-lm\[data\]"):
         open_corpus(path)
 
 

@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
             config = make_config(overlay(config.model_dump(), {"data": changed}))
         files = open_text(config, tokenizer, say=tell)
         if flags.split not in files:
-            raise ConfigError(f"{folder}: the text has no {flags.split} split, only {', '.join(files)}; choose by --split")
+            raise ConfigError(f"{folder}: no {flags.split} split, only {', '.join(files)}; choose with --split")
         tell(f"measuring {folder}")
         tokens = files[flags.split]
         measured.append(

@@ -18,11 +18,11 @@ from heed.errors import ConfigError
 class SampleFlags(Section):
     """Write text with a trained model.
 
-    One prompt is answered as a stream; several prompts, or --n, are decoded together. The same seed gives the same text.
+    One prompt is answered as a stream; several, or --n, are decoded together. The same seed gives the same text.
 
     examples:
       heed sample runs/quickstart --prompt "The import statement"
-      heed sample runs/quickstart --prompt "A list" "A tuple" --n 2 --temperature 0.8 --top-p 0.95
+      heed sample runs/quickstart --prompt "A list" --prompt "A tuple" --n 2 --temperature 0.8 --top-p 0.95
       heed sample runs/quickstart --prompt "def f(" --temperature 0 --max-tokens 40 --stop "."
       heed sample runs/quickstart --prompt "The" --logprobs 3 --json
     """

@@ -23,7 +23,7 @@ Flags = TypeVar("Flags", bound=BaseModel)
 SECTIONS = tuple(Config.model_fields)
 
 
-def parse(flags: type[Flags], argv: Sequence[str], verb: str, default: Flags | None = None) -> Flags:
+def parse(flags: type[Flags], argv: Sequence[str], verb: str) -> Flags:
     """Parse a verb's own flags; `--help` prints them with the docstring of `flags` and exits.
 
     Raises `ConfigError` with one line where tyro would print a box.
@@ -31,7 +31,7 @@ def parse(flags: type[Flags], argv: Sequence[str], verb: str, default: Flags | N
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
-            return tyro.cli(flags, args=list(argv), prog=f"heed {verb}", description=flags.__doc__, default=default)
+            return tyro.cli(flags, args=list(argv), prog=f"heed {verb}", description=flags.__doc__)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -93,7 +93,8 @@ def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
 
 
 def _one_line(box: str) -> str:
-    """Return the message inside tyro's box (drawn with dashes where the terminal has no lines), without frame and footer."""
-    lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\|", "", line).strip() for line in re.sub(r"\x1b\[[\d;]*m", "", box).splitlines()]
+    """Return the message inside tyro's box without frame and footer; some terminals get dashes for lines."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", box)
+    lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\|", "", line).strip() for line in plain.splitlines()]
     kept = [line for line in lines if line and not line.startswith("For full helptext")]
     return " ".join(kept) or "the command line cannot be understood"

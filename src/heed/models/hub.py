@@ -126,8 +126,8 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    kept = {key: value for key, value in content.items() if value is not None}
-    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # null is written: without bos_token_id a GPT-2 config means 50256
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:

@@ -10,41 +10,18 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Protocol
 
 import numpy as np
 
 from heed.errors import DataError
 from heed.text.corpus import count_words
+from heed.text.tokenizer import Tokenizer
 
 CHUNK = 1 << 20
 """Characters that a process encodes at a time; one document is never divided."""
 
 WORTHWHILE = 8 << 20
 """Characters below which starting processes (half a second each) costs more than it saves."""
-
-
-class Encoder(Protocol):
-    """What a token file needs of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens; every id is less."""
-        ...
-
-    @property
-    def end_id(self) -> int | None:
-        """The token written after each document, if any."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """Changes when the ids of a text do."""
-        ...
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """Return the ids of a text as uint32."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +38,7 @@ class Encoded:
 class _Work:
     """The work of one process: encode documents and count."""
 
-    tokenizer: Encoder
+    tokenizer: Tokenizer
     word_rule: str
     dtype: str
 
@@ -103,7 +80,7 @@ def _chunks(documents: Iterable[str]) -> Iterator[list[str]]:
 
 
 def encoded(
-    documents: Iterable[str], tokenizer: Encoder, word_rule: str, dtype: str, workers: int = 0
+    documents: Iterable[str], tokenizer: Tokenizer, word_rule: str, dtype: str, workers: int = 0
 ) -> Iterator[Encoded]:
     """Encode documents chunk by chunk, in order, here or (when there is enough to do) in several processes.
 

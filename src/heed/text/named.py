@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed.errors import DataError, MissingPackage
+from heed.errors import DataError, MissingPackageError
 from heed.text.formats import Reading, read_file
 from heed.text.sources import Documents, Found, Source, digest, draw, file_source, hub_rows, hub_sources, hub_tables
 
@@ -63,7 +63,7 @@ def open_named(name: str) -> dict[str, Source]:
             return {split: _from_file(name, path) for split, path in paths.items()}
     try:
         return _from_hub(name)
-    except (DataError, MissingPackage) as error:
+    except (DataError, MissingPackageError) as error:
         places = ", ".join(str(folder) for folder in looked) or "$HEED_DATA (not set) and shared/data (not there)"
         wanted = ", ".join(NAMED[name].files.values())
         raise DataError(

@@ -25,8 +25,9 @@ import numpy as np
 
 from heed.errors import DataError
 from heed.text.corpus import Corpus
-from heed.text.encoding import Encoder, encoded
+from heed.text.encoding import encoded
 from heed.text.sources import digest
+from heed.text.tokenizer import Tokenizer
 
 MAGIC = b"HEEDTOK1"
 HEADER_BYTES = 4096
@@ -98,7 +99,7 @@ def _padded(size: int) -> int:
 def write_token_file(
     path: str | Path,
     documents: Iterable[str],
-    tokenizer: Encoder,
+    tokenizer: Tokenizer,
     *,
     header: dict[str, Any],
     workers: int = 0,
@@ -179,7 +180,7 @@ def _sync_folder(folder: Path) -> None:
 
 def token_files(
     corpus: Corpus,
-    tokenizer: Encoder,
+    tokenizer: Tokenizer,
     folder: str | Path,
     workers: int = 0,
     progress: Progress | None = None,

@@ -36,6 +36,7 @@ from heed.training.streams import NAMES, stream_seed
 if TYPE_CHECKING:
     from torch import nn
 
+    from heed.models import LanguageModel
     from heed.text.tokenizer import Tokenizer
 
 CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
@@ -144,7 +145,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def load_run(
     folder: str | Path, checkpoint: str | int = "best", device: str | torch.device = "cpu"
-) -> tuple[nn.Module, Tokenizer, Config]:
+) -> tuple[LanguageModel, Tokenizer, Config]:
     """Return (model in evaluation mode, tokenizer, config) of a run; `checkpoint` is "best", "last" or a step.
 
     Raises `CheckpointError` when the run or the checkpoint is missing, altered, or does not fit its config.
