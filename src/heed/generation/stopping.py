@@ -68,7 +68,7 @@ def token_texts(pieces: Iterable[bytes]) -> list[str]:
 
     A character whose bytes lie in several tokens belongs to the one that completes it.
 
-    >>> token_texts([b"na", b"\xc3", b"\xafve"])
+    >>> token_texts([b"na", b"\\xc3", b"\\xafve"])
     ['na', '', 'ïve']
     """
     feed = TextFeed()
