@@ -71,6 +71,23 @@ def fit_losses(folder, **options):
     return [event["loss"] for event in events(run, "train")]
 
 
+def test_three_steps_by_hand(tmp_path):
+    """Plain descent under a linear schedule, each gradient on its own: w <- w - 0.02 * share * gradient."""
+    ours, by_hand = TinyModel(), TinyModel()
+    settings = plan(steps=3, optimizer="sgd", schedule="linear", final_fraction=0.5, warmup_steps=1, clip=None)
+    fit(ours, Windows(), settings.model_copy(update={"weight_decay": 0.0}), new_run(tmp_path / "run"))
+    source = Windows()
+    for share in (1.0, 0.75, 0.5):
+        batch = next(source)
+        loss = by_hand.loss(torch.as_tensor(batch.source), torch.as_tensor(batch.target))
+        gradients = torch.autograd.grad(loss, list(by_hand.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(by_hand.parameters(), gradients, strict=True):
+                parameter -= 0.02 * share * gradient
+    for a, b in zip(ours.parameters(), by_hand.parameters(), strict=True):
+        assert (a - b).abs().max() < 1e-7  # one rounding of float32
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_accumulation_equals_one_big_batch(masked):
     # float64: what is left of a difference is rounding. Masks differ between parts, so a mean of means would be off.
@@ -146,6 +163,10 @@ def test_interrupted_and_resumed_equals_unbroken(tmp_path, optimizer):
     assert result.reason == "finished"
     assert same(weights(unbroken), weights(resumed))
     assert [e["loss"] for e in events(whole, "train")] == [e["loss"] for e in events(broken, "train")]
+    at_7 = load_checkpoint(broken.checkpoints / "step-00000007").state["counters"]
+    first = next(event for event in events(broken, "train") if event["step"] == 10)
+    speed = (first["tokens"] - at_7["tokens"]) / (first["seconds"] - at_7["seconds"])
+    assert first["tokens_per_second"] == pytest.approx(speed, rel=0.1)  # since the resumption; seconds are rounded
 
 
 def test_sigterm_is_as_good_as_ctrl_c_and_handlers_come_back(tmp_path):
