@@ -144,7 +144,7 @@ class TrainConfig(Section):
     beta2: float = Field(default=0.99, ge=0, lt=1)
     """Adam's decay of the mean of squared gradients."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Decay of matrices, never of vectors (biases, norms): decoupled for adamw and muon, added to the gradient for others."""
+    """Decay of matrices, never of vectors: decoupled for adamw and muon, added to the gradient for the others."""
     schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
     """How the learning rate goes after the warm-up; wsd: warm-up, stable, then linear decay."""
     warmup_steps: int = Field(default=100, ge=0)

@@ -183,6 +183,7 @@ def test_the_loss_is_that_of_the_logits(reduction):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns about torch
 def test_the_compiled_model_gives_the_same_loss_and_gradients():
     model, source, target = build("grouped"), ids_of(2, 12), ids_of(2, 12, seed=1)
     losses = [model.loss(source, target), torch.compile(model.loss, fullgraph=True)(source, target)]
