@@ -310,3 +310,12 @@ def test_a_damaged_model_is_named():
         model.head_weight[0, 0] = math.nan
     with pytest.raises(CheckpointError, match="NaN"):
         generate(model, Bytes(), ["abc"], max_tokens=1)
+
+
+def test_ids_that_only_the_model_has_are_never_drawn():
+    # the head is padded to 4 (as imported models are), the padding is by far the likeliest, and the tokenizer knows 2
+    table = torch.tensor([[0.0, 1.0, 9.0, 9.0]] * 4)
+    tokenizer = Pieces(b"a", b"b")
+    tokenizer.vocab_size = 2
+    (answer,) = generate(Table(table), tokenizer, [[0]], Sampling(temperature=0), max_tokens=3)[0]
+    assert answer.text == "bbb"

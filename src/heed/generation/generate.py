@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -87,10 +87,11 @@ def generate(
     if device is not None:
         model.to(device)
     encoded = [prompt_ids(tokenizer, prompt, model.vocab_size) for prompt in prompts]
+    sampling = _within(sampling, model, tokenizer)
     rows = [_row(model, ids, plan, i, c) for i, ids in enumerate(encoded) for c in range(best_of)]
     with reading_only(model):
         for begin in range(0, len(rows), batch_size):
-            for _ in decode(model, tokenizer, rows[begin : begin + batch_size], sampling or Sampling(), plan):
+            for _ in decode(model, tokenizer, rows[begin : begin + batch_size], sampling, plan):
                 pass  # the rows are the result; only a stream looks in between
     scored = score(model, tokenizer, encoded, alternatives=logprobs or 0) if echo else [None] * len(encoded)
     answers = []
@@ -124,7 +125,7 @@ def stream(
     """
     plan = _plan(tokenizer, max_tokens, stop, seed, ignore_end, on_overflow, cache, logprobs)
     row = _row(model, prompt_ids(tokenizer, prompt, model.vocab_size), plan, 0, 0)
-    return _pieces(model, tokenizer, row, sampling or Sampling(), plan)
+    return _pieces(model, tokenizer, row, _within(sampling, model, tokenizer), plan)
 
 
 def _pieces(
@@ -166,6 +167,15 @@ def _plan(
         raise ConfigError(*problems)
     end_id = None if ignore_end else tokenizer.end_id
     return Plan(max_tokens, tuple(stop), end_id, logprobs, seed, on_overflow, cache)
+
+
+def _within(sampling: Sampling | None, model: LanguageModel, tokenizer: Tokens) -> Sampling:
+    """Return how to sample, without ids that only the model has: imported ones may be padded to a round number."""
+    sampling = sampling or Sampling()
+    known = getattr(tokenizer, "vocab_size", model.vocab_size)
+    if known >= model.vocab_size:
+        return sampling
+    return replace(sampling, banned=(*sampling.banned, *range(known, model.vocab_size)))
 
 
 def _check(prompts: Sequence[Prompt], n: int, best_of: int, batch_size: int) -> None:

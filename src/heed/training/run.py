@@ -29,6 +29,7 @@ import torch
 import heed
 from heed.config import Config, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError
+from heed.report.record import hold
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
 from heed.training.streams import NAMES, stream_seed
@@ -119,28 +120,22 @@ class Run:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read a metrics.jsonl: voided lines are left out, `resume` lines kept, a cut last line forgiven.
+    """Return the events of a metrics.jsonl that hold (see `heed.report.record.hold`); a cut last line is forgiven.
 
     No file is no events. Raises `CheckpointError` that names the line when another one is damaged.
     """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
     events: list[dict[str, Any]] = []
-    if not path.exists():
-        return events
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
-        if not line:
-            continue
         try:
-            event = json.loads(line)
-            kind = event["event"]
-        except (ValueError, TypeError, KeyError):
+            event = json.loads(line) if line else None
+        except ValueError:
             if number == len(lines):  # no line end: the process died while it wrote
                 break
             raise CheckpointError(f"{path}, line {number} is damaged: delete this line to read the rest") from None
-        if kind == "resume":
-            events = [old for old in events if old["event"] != "end" and old.get("step", 0) <= event["step"]]
-        events.append(event)
-    return events
+        if event is not None:
+            events.append(event)
+    return hold(events)[0]
 
 
 def load_run(
