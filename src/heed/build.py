@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import torch
 
-from heed.config import ModelConfig
+from heed.config import Config, DataConfig, ModelConfig
+from heed.errors import DataError
 from heed.models import MODELS, LanguageModel
+from heed.report.numbers import human_bytes, human_count
+from heed.text.batches import Packed, Padded
+from heed.text.corpus import Corpus, open_corpus
+from heed.text.tokenfile import TokenFile, token_files
+from heed.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+Say = Callable[[str], object]
+"""Is told a line for people."""
+
+LONG_TEXT = 32 << 20
+"""Bytes of text from which on tokenising says how far it is."""
 
 
 def build_model(config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> LanguageModel:
@@ -14,3 +30,92 @@ def build_model(config: ModelConfig, vocab_size: int, generator: torch.Generator
     Raises `ConfigError` that names every part which does not go with the others.
     """
     return MODELS[config.kind](config, vocab_size, generator)
+
+
+def build_corpus(data: DataConfig) -> Corpus:
+    """Open the corpus. Raises what `heed.text.corpus.open_corpus` raises."""
+    return open_corpus(
+        data.source,
+        validation=data.validation,
+        test=data.test,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        column=data.column,
+        encoding=data.encoding,
+        separator=data.separator,
+    )
+
+
+def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
+    """Load the tokenizer that is asked for, or train one on the beginning of the training split.
+
+    The alphabet of a character tokenizer is that of all splits, as is usual: it has no token for the unknown.
+    """
+    asked = config.tokenizer
+    if asked.file is not None:
+        return load_tokenizer(asked.file)
+    say(f"tokenizer: training {asked.kind} on {corpus.name}")
+    splits = corpus.splits if asked.kind == "char" else ("train",)
+    beginning = _Beginning(itertools.chain.from_iterable(map(corpus.documents, splits)), asked.train_bytes)
+    several = len(list(itertools.islice(corpus.documents("train"), 2))) > 1
+    tokenizer = train_tokenizer(asked.kind, beginning, asked.vocab_size, asked.pattern, end_of_text=several)
+    if beginning.cut:
+        say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
+    if tokenizer.note:
+        say(f"note: {tokenizer.note}")
+    return tokenizer
+
+
+def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say) -> dict[str, TokenFile]:
+    """Return the token file of each split, and say what was left out of the text and how it was split."""
+    folder = Path(config.data.cache) if config.data.cache else Path(config.run.folder) / ".tokens"
+    files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say))
+    for note in corpus.notes:
+        say(f"note: {note}")
+    sizes = ", ".join(f"{split} {human_count(len(file.ids))}" for split, file in files.items())
+    say(f"text: {corpus.name}, tokens: {sizes}; split {corpus.split_rule}")
+    return files
+
+
+def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: Say) -> Packed:
+    """Return the endless training batches. Raises `DataError` when the text is shorter than a window."""
+    data, size = config.data, config.train.batch_size
+    assert size != "auto"
+    if data.layout == "padded":
+        batches = Padded(files["train"], size, config.model.context, seed)
+    else:
+        batches = Packed(files["train"], size, config.model.context, seed, cross_documents=data.cross_documents)
+    for note in batches.notes:
+        say(f"note: {note}")
+    if "validation" in files and len(files["validation"].ids) < 2:
+        raise DataError("the validation split has fewer than two tokens: give more text or set data.validation")
+    return batches
+
+
+class _Beginning:
+    """The first documents, until they have `limit` bytes; `cut` tells whether there were more."""
+
+    def __init__(self, documents: Iterator[str], limit: int) -> None:
+        self.documents, self.left, self.cut = documents, limit, False
+
+    def __iter__(self) -> Iterator[str]:
+        for document in self.documents:
+            if self.left <= 0:
+                self.cut = True
+                return
+            self.left -= len(document.encode())
+            yield document
+
+
+def _every_fifth(say: Say) -> Callable[[int, int | None], None]:
+    """Return a progress for token files that speaks after each further fifth of a long text."""
+    said = 0
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal said
+        fifths = 5 * done // total if total and total > LONG_TEXT else 0
+        if total and fifths > said:
+            said = fifths
+            say(f"tokenising: {human_bytes(done)} of {human_bytes(total)}")
+
+    return progress

@@ -7,28 +7,26 @@ Everything is kept in the run folder, which is enough by itself: `resume` needs 
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from heed.build import build_model
-from heed.config import Config, write_yaml
+from heed.build import Say, build_batches, build_corpus, build_model, build_tokenizer, build_tokens
+from heed.config import Config, make_config, overlay, write_yaml
 from heed.errors import ConfigError, DataError
 from heed.generation.generate import generate
 from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
 from heed.models import LanguageModel
-from heed.report.numbers import human_bytes, human_count
+from heed.report.numbers import human_count
 from heed.report.page import write_report
-from heed.text.batches import Packed, Padded
-from heed.text.corpus import Corpus, open_corpus
-from heed.text.tokenfile import TokenFile, token_files
-from heed.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from heed.text.batches import Packed
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
 from heed.training.devices import choose_device, describe_device
 from heed.training.evaluate import Evaluation, evaluate
@@ -40,8 +38,6 @@ from heed.training.streams import Streams, stream_seed
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""
 
-Say = Callable[[str], object]
-"""Is told a line for people."""
 MakeProgress = Callable[[int], Progress]
 """From the number of steps to what shows them."""
 
@@ -61,7 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Text:
-    """The text of a run, ready for a model."""
+    """The text of a run, ready for a model: the tokenizer, and the token file of each split."""
 
     tokenizer: Tokenizer
     files: dict[str, TokenFile]
@@ -77,7 +73,7 @@ def train(
     if config.run.name is not None:
         refuse_if_taken(Path(config.run.folder) / config.run.name, overwrite=overwrite)
     device = _prepare(config, say)
-    text = _prepare_text(config, say)
+    text = _open(config, say)
     name = config.run.name
     folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
     vocabulary = text.tokenizer.vocab_size
@@ -87,7 +83,8 @@ def train(
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     if config.train.batch_size == "auto":
         config = _replace(config, "train", batch_size=_largest(config, text, model, streams, device, say))
-    batches = _batches(config, text, say)  # may refuse the text, so before there is a folder
+    # This may refuse the text, so it comes before there is a folder.
+    batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
     facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
     run = Run.create(folder, _replace(config, "run", name=folder.name), overwrite=overwrite, facts=facts)
     text.tokenizer.save(run.folder / "tokenizer.json")
@@ -111,18 +108,18 @@ def resume(
     run = Run.open(folder)
     config = _changed(run.config, settings or {}, say)
     device = _prepare(config, say)
-    text = _prepare_text(config, say, load_tokenizer(run.folder))
+    text = _open(config, say, load_tokenizer(run.folder))
     streams = Streams(config.run.seed)
     model = build_model(config.model, text.tokenizer.vocab_size, streams["initialisation"])
     write_yaml(config, run.folder / "config.yaml")
     run = Run.open(folder)
-    batches = _batches(config, text, say)
+    batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
     return _fit(run, model, text, batches, streams, device, resume=True, say=say, progress=progress)
 
 
 def open_text(config: Config, tokenizer: Tokenizer, *, say: Say = lambda line: None) -> dict[str, TokenFile]:
     """Return the token files of a configuration's corpus under a tokenizer, by split."""
-    return _prepare_text(config, say, tokenizer).files
+    return _open(config, say, tokenizer).files
 
 
 def measure(
@@ -160,92 +157,11 @@ def _prepare(config: Config, say: Say) -> torch.device:
     return device
 
 
-def _prepare_text(config: Config, say: Say, tokenizer: Tokenizer | None = None) -> _Text:
-    """Open the corpus, train or load the tokenizer, and encode every split."""
-    data = config.data
-    corpus = open_corpus(
-        data.source,
-        validation=data.validation,
-        test=data.test,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        column=data.column,
-        encoding=data.encoding,
-        separator=data.separator,
-    )
-    if tokenizer is None:
-        tokenizer = _tokenizer(config, corpus, say)
-    folder = Path(data.cache) if data.cache else Path(config.run.folder) / ".tokens"
-    files = token_files(corpus, tokenizer, folder, data.workers, _every_fifth(say))
-    for note in corpus.notes:
-        say(f"note: {note}")
-    sizes = ", ".join(f"{split} {human_count(len(file.ids))}" for split, file in files.items())
-    say(f"text: {corpus.name}, tokens: {sizes}; split {corpus.split_rule}")
-    return _Text(tokenizer, files)
-
-
-def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
-    """Load the tokenizer that is asked for, or train one on the beginning of the training split.
-
-    The alphabet of a character tokenizer is that of all splits, as is usual: it has no token for the unknown.
-    """
-    asked = config.tokenizer
-    if asked.file is not None:
-        return load_tokenizer(asked.file)
-    say(f"tokenizer: training {asked.kind} on {corpus.name}")
-    splits = corpus.splits if asked.kind == "char" else ("train",)
-    beginning = _Beginning(itertools.chain.from_iterable(map(corpus.documents, splits)), asked.train_bytes)
-    several = len(list(itertools.islice(corpus.documents("train"), 2))) > 1
-    tokenizer = train_tokenizer(asked.kind, beginning, asked.vocab_size, asked.pattern, end_of_text=several)
-    if beginning.cut:
-        say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
-    if tokenizer.note:
-        say(f"note: {tokenizer.note}")
-    return tokenizer
-
-
-class _Beginning:
-    """The first documents, until they have `limit` bytes; `cut` tells whether there were more."""
-
-    def __init__(self, documents: Iterator[str], limit: int) -> None:
-        self.documents, self.left, self.cut = documents, limit, False
-
-    def __iter__(self) -> Iterator[str]:
-        for document in self.documents:
-            if self.left <= 0:
-                self.cut = True
-                return
-            self.left -= len(document.encode())
-            yield document
-
-
-def _every_fifth(say: Say) -> Callable[[int, int | None], None]:
-    """Return a progress for token files that speaks after each further fifth of a long text."""
-    said = itertools.count(1)
-    due = [next(said)]
-
-    def progress(done: int, total: int | None) -> None:
-        if total and total > 32 << 20 and done * 5 >= due[0] * total:
-            due[0] = next(said)
-            say(f"tokenising: {human_bytes(done)} of {human_bytes(total)}")
-
-    return progress
-
-
-def _batches(config: Config, text: _Text, say: Say) -> Packed:
-    """Return the endless training batches. Raises `DataError` when the text is shorter than a window."""
-    data, size = config.data, config.train.batch_size
-    assert size != "auto"
-    seed = stream_seed(config.run.seed, "data")
-    if data.layout == "padded":
-        batches = Padded(text.files["train"], size, config.model.context, seed)
-    else:
-        batches = Packed(text.files["train"], size, config.model.context, seed, cross_documents=data.cross_documents)
-    for note in batches.notes:
-        say(f"note: {note}")
-    if "validation" in text.files and len(text.files["validation"].ids) < 2:
-        raise DataError("the validation split has fewer than two tokens: give more text or set data.validation")
-    return batches
+def _open(config: Config, say: Say, tokenizer: Tokenizer | None = None) -> _Text:
+    """Open the corpus, train or load the tokenizer (unless there is one), and encode every split."""
+    corpus = build_corpus(config.data)
+    tokenizer = tokenizer or build_tokenizer(config, corpus, say)
+    return _Text(tokenizer, build_tokens(config, corpus, tokenizer, say))
 
 
 def _largest(
@@ -255,7 +171,7 @@ def _largest(
     model.to(device)
 
     def batch(size: int) -> Any:
-        return next(_batches(_replace(config, "train", batch_size=size), text, lambda line: None))
+        return next(build_batches(_replace(config, "train", batch_size=size), text.files, 0, lambda line: None))
 
     step = training_step(model, batch, streams, device)
     found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
@@ -359,8 +275,6 @@ def _replace(config: Config, section: str, **values: Any) -> Config:
 
 def _changed(config: Config, settings: Mapping[str, Any], say: Say) -> Config:
     """Return the configuration of a run with new settings, where they may change."""
-    from heed.config import make_config, overlay
-
     after = make_config(overlay(config.model_dump(), settings))
     for section in ("data", "tokenizer", "model"):
         if getattr(config, section) != getattr(after, section):
