@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -194,13 +194,16 @@ class _Loop:
     def stop_if_bad(self) -> None:
         """Raise `HeedError` when a step was not finite; on a GPU this waits for the device."""
         step = self.updater.bad_step()
-        if step is None:
-            return
+        if step is not None:
+            self.refuse_step(step, "loss or gradient is NaN or infinite", "which was not applied")
+
+    def refuse_step(self, step: int, what: str, then: str) -> NoReturn:
+        """End the run with an error that says what is not finite, and name the last good checkpoint."""
         self.run.log({"event": "end", "step": step, "reason": "not finite"})
         last = files.latest_step(self.run.checkpoints)
         kept = "there is no checkpoint yet" if last is None else f"the last good checkpoint is {files.step_name(last)}"
         raise HeedError(
-            f"loss or gradient is NaN or infinite at step {step}, which was not applied; {kept}; "
+            f"{what} at step {step}, {then}; {kept}; "
             "take a lower train.learning_rate, a longer train.warmup_steps or a smaller train.clip"
         )
 
@@ -238,6 +241,8 @@ class _Loop:
         with self.aside("evaluating"):
             with self.streams.undisturbed(except_for=("evaluation",)):
                 measured = validation()
+            if not math.isfinite(measured.loss):
+                self.refuse_step(now.step, "the validation loss is NaN or infinite", "so this state is not kept")
             place = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)}
             self.run.log({"event": "evaluation", **place, **measured.as_dict()})
             self.progress.say(f"step {now.step}: validation loss {measured.loss:.4f}")
@@ -245,7 +250,7 @@ class _Loop:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()
                 self.run.log({"event": "sample", "step": now.step, "texts": texts})
-        improved = math.isfinite(measured.loss) and (now.best_loss is None or measured.loss < now.best_loss)
+        improved = now.best_loss is None or measured.loss < now.best_loss
         now.stale = 0 if improved else now.stale + 1
         if improved:
             now.best_loss, now.best_step = measured.loss, now.step
@@ -273,7 +278,11 @@ class _Loop:
             raise CheckpointError(f"{self.run.folder} has checkpoints already: go on with --resume, or --overwrite it")
         if last is not None:
             saved = files.load_checkpoint(folder / files.step_name(last))
-            trained_with = saved.state["optimizer"]
+            trained_with = saved.state.get("optimizer")
+            if trained_with is None:
+                raise CheckpointError(
+                    f"{self.run.folder} was imported, it has no training to go on with: sample, evaluate or export it"
+                )
             if trained_with != self.plan.optimizer:
                 raise CheckpointError(
                     f"{saved.path.name} was trained with {trained_with}: go on with train.optimizer {trained_with}"
@@ -299,6 +308,8 @@ class _Loop:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
         self.stop_if_bad()
         now, folder = self.now, self.run.checkpoints
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
         with self.aside("saving"):
             now.losses = [float(loss) for loss in now.losses]
             tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
