@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from heed.config import Config, DataConfig, ModelConfig
-from heed.errors import DataError
+from heed.errors import ConfigError, DataError
 from heed.models import MODELS, LanguageModel
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
@@ -50,10 +50,21 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     """Load the tokenizer that is asked for, or train one on the beginning of the training split.
 
     The alphabet of a character tokenizer is that of all splits, as is usual: it has no token for the unknown.
+    Raises `ConfigError` when a file holds another kind or size of tokenizer than was asked for beside it.
     """
     asked = config.tokenizer
     if asked.file is not None:
-        return load_tokenizer(asked.file)
+        tokenizer = load_tokenizer(asked.file)
+        facts = {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
+        problems = [
+            f"tokenizer.{name}: {getattr(asked, name)} is asked for, but {asked.file} has {fact}: leave one of them out"
+            for name, fact in facts.items()
+            if name in asked.model_fields_set and getattr(asked, name) != fact
+        ]
+        if problems:
+            raise ConfigError(*problems)
+        say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, from {asked.file}")
+        return tokenizer
     say(f"tokenizer: training {asked.kind} on {corpus.name}")
     splits = corpus.splits if asked.kind == "char" else ("train",)
     beginning = _Beginning(itertools.chain.from_iterable(map(corpus.documents, splits)), asked.train_bytes)
@@ -72,8 +83,12 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
     files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say))
     for note in corpus.notes:
         say(f"note: {note}")
-    sizes = ", ".join(f"{split} {human_count(len(file.ids))}" for split, file in files.items())
-    say(f"text: {corpus.name}, tokens: {sizes}; split {corpus.split_rule}")
+    sizes = {split: len(file.ids) for split, file in files.items()}
+    if len(sizes) == 1:
+        say(f"text: {corpus.name}, tokens: {human_count(sum(sizes.values()))}; nothing is held out")
+        return files
+    shares = (f"{split} {human_count(n)} ({100 * n / sum(sizes.values()):.3g} %)" for split, n in sizes.items())
+    say(f"text: {corpus.name}, tokens: {', '.join(shares)}; split {corpus.split_rule}")
     return files
 
 

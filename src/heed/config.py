@@ -10,12 +10,12 @@ Unknown keys are refused, and every problem of a file is reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heed.errors import ConfigError, did_you_mean
 
@@ -148,7 +148,7 @@ class TrainConfig(Section):
     schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
     """How the learning rate goes after the warm-up; wsd: warm-up, stable, then linear decay."""
     warmup_steps: int = Field(default=100, ge=0)
-    """Steps over which the learning rate rises linearly from 0."""
+    """Steps over which the learning rate rises linearly from 0; when not given, at most a tenth of all steps."""
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     """wsd only: the share of all steps in which the learning rate decays."""
     final_fraction: float = Field(default=0.1, ge=0, le=1)
@@ -169,6 +169,13 @@ class TrainConfig(Section):
     """Recent checkpoints to keep; the best one is kept besides."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better validation loss; None: never."""
+
+    @model_validator(mode="after")
+    def _fit_warmup(self) -> Self:
+        """Shorten a warm-up that nobody asked for in a short run, so that `train.steps` can be given alone."""
+        if "warmup_steps" not in self.model_fields_set:
+            object.__setattr__(self, "warmup_steps", min(self.warmup_steps, self.steps // 10))
+        return self
 
 
 class RunConfig(Section):
@@ -247,23 +254,29 @@ def make_config(values: Mapping[str, Any]) -> Config:
     Raises `ConfigError` that holds every problem at once, each a line such as
     `model.n_layer: unknown setting, did you mean 'n_layers'?`.
     """
-    values = dict(values)
-    problems: list[str] = []
-    model = values.get("model")
-    if isinstance(model, Mapping) and model.get("preset") is not None:
-        preset = model["preset"]
-        if preset in PRESETS:
-            values["model"] = {**PRESETS[preset], **model}
-        else:
-            problems.append(f"model.preset: unknown value {preset!r}, {did_you_mean(str(preset), PRESETS)}")
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(*problems, *(_explain(item) for item in error.errors())) from None
-    problems += contradictions(config)
+    config, problems = inspect_config(values)
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def inspect_config(values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Return the configuration without the settings that are no good, and every problem, one line each."""
+    model = values.get("model")
+    if isinstance(model, Mapping) and isinstance(preset := model.get("preset"), str):
+        values = {**values, "model": {**PRESETS.get(preset, {}), **model}}
+    try:
+        config = Config.model_validate(values)
+        return config, contradictions(config)
+    except ValidationError as error:
+        bad: dict[tuple[str, ...], list[Any]] = {}
+        for item in error.errors():
+            bad.setdefault(_setting(item["loc"]), []).append(item)
+    problems = [_explain(where, items) for where, items in bad.items()]
+    config = Config.model_validate(_without(values, bad))
+    names = [".".join(where) for where, items in bad.items() if items[0]["type"] != "extra_forbidden"]
+    # A default stands where a value was bad, and what goes against that default was not asked for.
+    return config, problems + [line for line in contradictions(config) if not any(name in line for name in names)]
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,22 +296,26 @@ def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each valid alone, one line a problem."""
     data, tokenizer, model, train = config.data, config.tokenizer, config.model, config.train
     problems: list[str] = []
+    if data.validation_fraction + data.test_fraction >= 1:
+        problems.append("data.validation_fraction: with data.test_fraction it leaves nothing to train on")
+    if tokenizer.kind == "bpe" and tokenizer.file is None and tokenizer.vocab_size < 257:
+        problems.append(
+            "tokenizer.vocab_size: tokenizer.kind bpe needs at least 257 (256 bytes and the end-of-text token)"
+        )
+    if train.warmup_steps > train.steps:
+        problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
+    if train.batch_size != "auto" and train.batch_size < 1:
+        problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
     if model.preset is not None and model.preset not in PRESETS:
         problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
+        return problems  # the shape is not known
     if model.d_model % model.n_heads:
         problems.append(f"model.n_heads: {model.n_heads} heads do not divide model.d_model {model.d_model}")
     if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
         problems.append(f"model.n_kv_heads: {model.n_kv_heads} does not divide model.n_heads {model.n_heads}")
-    if model.positions == "rotary" and (model.d_model // model.n_heads) % 2:
-        problems.append(f"model.positions: rotary needs an even width per head, not {model.d_model // model.n_heads}")
-    if tokenizer.kind == "bpe" and tokenizer.file is None and tokenizer.vocab_size < 257:
-        problems.append("tokenizer.vocab_size: byte-level BPE needs at least 257 (256 bytes and the end-of-text token)")
-    if train.warmup_steps > train.steps:
-        problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
-    if data.validation_fraction + data.test_fraction >= 1:
-        problems.append("data.validation_fraction: with data.test_fraction it leaves nothing to train on")
-    if train.batch_size != "auto" and train.batch_size < 1:
-        problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
+    width = model.d_model // model.n_heads
+    if model.positions == "rotary" and width % 2:
+        problems.append(f"model.positions: rotary needs model.d_model / model.n_heads to be even, not {width}")
     return problems
 
 
@@ -307,10 +324,12 @@ def write_yaml(config: Config, path: str | Path) -> None:
     Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _explain(item: Any) -> str:
-    """Turn one pydantic error into a line that names the setting and the remedy."""
-    keys = [str(part) for part in item["loc"]]
-    where = ".".join(keys)
+def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:
+    """Turn what pydantic says of one setting into a line that names it and the remedy."""
+    where, item = ".".join(keys), items[0]
+    if len(items) > 1:  # one a branch of the type, as in `int | Literal["auto"]`
+        branches = (i["ctx"]["expected"] if i["type"] == "literal_error" else "a whole number" for i in items)
+        return f"{where}: {item['input']!r} is neither {' nor '.join(branches)}"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown setting, {did_you_mean(keys[-1], _siblings(keys[:-1]))}"
     if item["type"] == "literal_error":
@@ -319,7 +338,27 @@ def _explain(item: Any) -> str:
     return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 
-def _siblings(keys: list[str]) -> list[str]:
+def _setting(location: Sequence[int | str]) -> tuple[str, ...]:
+    """Return the setting at pydantic's location, which may go on into the branches of a type."""
+    keys = tuple(map(str, location))
+    for depth in range(1, len(keys)):
+        if not _siblings(keys[:depth]):
+            return keys[:depth]
+    return keys
+
+
+def _without(values: Mapping[Any, Any], bad: Collection[tuple[str, ...]]) -> dict[str, Any]:
+    """Return nested dictionaries without these settings.
+
+    >>> _without({"train": {"steps": "x", "clip": 1}, "run": 3}, {("train", "steps"), ("run",)})
+    {'train': {'clip': 1}}
+    """
+    kept = {str(key): value for key, value in values.items() if (str(key),) not in bad}
+    below = {key: {where[1:] for where in bad if where[0] == key} for key in kept}
+    return {key: _without(value, below[key]) if below[key] else value for key, value in kept.items()}
+
+
+def _siblings(keys: Sequence[str]) -> list[str]:
     """Return the names of the settings in the section that `keys` lead to."""
     section: Any = Config
     for key in keys:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from heed.build import Say, build_batches, build_corpus, build_model, build_tokenizer, build_tokens
-from heed.config import Config, make_config, overlay, write_yaml
-from heed.errors import ConfigError, DataError
+from heed.config import Config, make_config, overlay
+from heed.errors import ConfigError
+from heed.generation.decoding import beginning
 from heed.generation.generate import generate
 from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
@@ -77,6 +78,8 @@ def train(
     name = config.run.name
     folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
     vocabulary = text.tokenizer.vocab_size
+    if text.tokenizer.kind in ("bpe", "char", "word"):  # as it came out, or out of its file
+        config = _replace(config, "tokenizer", kind=text.tokenizer.kind)
     config = _replace(config, "tokenizer", vocab_size=vocabulary)
     streams = Streams(config.run.seed)
     model = build_model(config.model, vocabulary, streams["initialisation"])
@@ -86,8 +89,8 @@ def train(
     # This may refuse the text, so it comes before there is a folder.
     batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
     facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
-    run = Run.create(folder, _replace(config, "run", name=folder.name), overwrite=overwrite, facts=facts)
-    text.tokenizer.save(run.folder / "tokenizer.json")
+    config = _replace(config, "run", name=folder.name)
+    run = Run.create(folder, config, tokenizer=text.tokenizer, overwrite=overwrite, facts=facts)
     say(f"run: {run.folder}")
     return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)
 
@@ -110,9 +113,8 @@ def resume(
     device = _prepare(config, say)
     text = _open(config, say, load_tokenizer(run.folder))
     streams = Streams(config.run.seed)
-    model = build_model(config.model, text.tokenizer.vocab_size, streams["initialisation"])
-    write_yaml(config, run.folder / "config.yaml")
-    run = Run.open(folder)
+    model = build_model(config.model, config.tokenizer.vocab_size, streams["initialisation"])
+    run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
     return _fit(run, model, text, batches, streams, device, resume=True, say=say, progress=progress)
 
@@ -233,8 +235,7 @@ def samples(
 ) -> list[dict[str, Any]]:
     """Return texts that the model writes from nothing, each token with its log-probability (nats) and rank."""
     sampling = Sampling(temperature=0.8, top_p=0.95)
-    # A tokenizer without an end-of-text token has no neutral beginning: take its line end, else its first token.
-    start = [tokenizer.end_id] if tokenizer.end_id is not None else (_line_end(tokenizer) or [0])
+    start = beginning(tokenizer)
     answers = generate(
         model, tokenizer, [start], sampling, max_tokens=max_tokens, n=count, seed=stream_seed(seed, "sampling")
     )
@@ -254,17 +255,11 @@ def samples(
     return records
 
 
-def _line_end(tokenizer: Tokenizer) -> list[int] | None:
-    try:
-        return tokenizer.encode("\n") or None
-    except DataError:
-        return None
-
-
 def _stem(config: Config) -> str:
     """Return a name for a run: the corpus and the model, as in `wikitext-2-gpt`."""
-    source = config.data.source.removeprefix("hf:").rstrip("/")
-    corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(source).stem).strip("-")
+    source = config.data.source.removeprefix("hf:")
+    stem = Path(source).expanduser().resolve().stem if Path(source).expanduser().exists() else Path(source).stem
+    corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-")
     return f"{corpus or 'text'}-{config.model.preset or config.model.kind}"
 
 
@@ -279,6 +274,10 @@ def _changed(config: Config, settings: Mapping[str, Any], say: Say) -> Config:
     for section in ("data", "tokenizer", "model"):
         if getattr(config, section) != getattr(after, section):
             raise ConfigError(f"{section}: a run that goes on keeps its {section}; begin another with --run.name")
+    if after.train.batch_size == "auto":
+        raise ConfigError("train.batch_size: auto is for a new run; give a number to go on with")
+    if after.train.optimizer != config.train.optimizer:
+        raise ConfigError(f"train.optimizer: a run that goes on keeps its {config.train.optimizer}")
     if config.run.model_copy(update={"device": after.run.device, "threads": after.run.threads}) != after.run:
         raise ConfigError("run: a run that goes on keeps its name, folder and seed; only device and threads may change")
     if config != after:

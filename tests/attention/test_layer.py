@@ -155,3 +155,16 @@ def test_impossible_wishes_are_refused_all_at_once():
         refuse_impossible("mixer", mixer, causal=True, masks={"causal"}, positions="rotary", grouped=True)
     assert len(raised.value.problems) == 4
     refuse_impossible("mixer", mixer, causal=False, masks=set(), positions="learned", grouped=False)
+
+
+def test_query_and_key_norms_stay_in_bfloat16_under_autocast():
+    """A float32 scale for bfloat16 queries warns (warnings are errors here) and leaves the fused kernel."""
+    made = layer(qk_norm=True).float()
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
+    exact = made(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = made(x)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded - exact).abs().max() < 0.03 * exact.abs().max()  # bfloat16 has 8 bits: 0.4% a rounding
+    rounded.float().sum().backward()
+    assert made.q_norm.grad.dtype == torch.float32

@@ -180,3 +180,114 @@ def test_figures_with_different_passports_are_not_compared(heed, tmp_path, text,
     assert "context (16 and 8)" in line
     allowed = heed("eval", trained, tmp_path / "runs" / "other", "--allow", "context", "stride", "tokens")
     assert allowed.code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["--train.optimizer", "sgd"], "keeps its adamw"),
+        (["--train.batch-size", "auto"], "auto is for a new run"),
+        (["--train.steps", 2], "beyond train.steps"),
+    ],
+)
+def test_a_refused_resumption_leaves_the_run_as_it_was(heed, tmp_path, trained, settings, says):
+    run = shutil.copytree(trained, tmp_path / "copy")
+    before = (run / "config.yaml").read_text()
+    assert says in complaint(heed("train", "--resume", run, *settings))
+    assert (run / "config.yaml").read_text() == before
+    assert heed("train", "--resume", run).code == 0
+
+
+def test_resuming_on_another_text_is_refused(heed, tmp_path):
+    text = write_text(tmp_path / "text.txt")
+    assert train(heed, tmp_path, text, "--tokenizer.kind", "char", "--run.name", "one").code == 0
+    text.write_text(text.read_text().replace("d", "g"))
+    assert "not what the run began with" in complaint(heed("train", "--resume", tmp_path / "runs" / "one"))
+
+
+def test_a_state_that_is_not_finite_is_never_kept(heed, tmp_path, text):
+    argv = ["--tokenizer.kind", "char", "--run.name", "burst", "--train.optimizer", "sgd", "--train.clip", "None"]
+    argv += ["--train.learning-rate", 1e38, "--train.eval-every", 1, "--train.checkpoint-every", 1]
+    line = complaint(train(heed, tmp_path, text, *argv))
+    assert "infinite" in line
+    assert "there is no checkpoint yet" in line
+
+
+def test_check_reports_what_the_model_and_the_data_refuse(heed, tmp_path):
+    answer = heed("check", "--data.source", tmp_path / "none.txt", "--model.attention.mechanism", "sofmax",
+                  "--train.batch-size", "foo", "--json")  # fmt: skip
+    told = json.loads(answer.out)["problems"]
+    assert answer.code == 2
+    assert len(told) == 3
+    assert "train.batch_size: 'foo' is neither a whole number nor 'auto'" in told
+    assert any(line.startswith("data.source: no such file or folder") for line in told)
+    assert any("did you mean 'softmax'?" in line for line in told)
+
+
+def test_check_tells_of_parts_that_do_not_go_together(heed, monkeypatch):
+    from heed import build
+    from heed.errors import ConfigError
+
+    def refuse(*_):
+        raise ConfigError("one part", "another part")
+
+    monkeypatch.setattr(build, "build_model", refuse)
+    assert json.loads(heed("check", "--json").out)["problems"] == ["one part", "another part"]
+
+
+def test_advice_on_options_offers_settings_and_no_positionals(heed, tmp_path, trained):
+    assert "did you mean '--train.steps'?" in complaint(heed("train", "--steps", 3))
+    assert "did you mean '--model.n-layers'?" in complaint(heed("check", "--n-layer", 3))
+    assert "did you mean '--tokenizer.kind'" in complaint(heed("train", "--kind", "char"))
+    assert "--file" not in complaint(heed("check", "--zzz"))
+    assert "--run'" not in complaint(heed("sample", trained, "--rum"))
+    assert complaint(heed("train", "a.txt", "b.txt")) == "heed: unexpected: b.txt (heed train --help shows all)"
+
+
+def test_a_digit_that_is_no_number_is_no_step(heed, trained):
+    for verb in ("sample", "eval", "export"):
+        assert "²" in complaint(heed(verb, trained, "--checkpoint", "²"))
+
+
+def test_allow_needs_something_to_compare(heed, trained):
+    assert "--allow" in complaint(heed("eval", trained, "--allow", "context"))
+
+
+def test_a_loss_that_is_not_finite_is_an_error(heed, trained, monkeypatch):
+    import dataclasses
+
+    from heed import experiment
+
+    real = experiment.measure
+
+    def broken(*args, **options):
+        return dataclasses.replace(real(*args, **options), loss=float("nan"))
+
+    monkeypatch.setattr(experiment, "measure", broken)
+    for more in ([], ["--json"]):
+        answer = heed("eval", trained, *more)
+        assert "loss is not finite: nan" in complaint(answer)
+        assert answer.out == ""
+
+
+def test_a_tokenizer_file_that_is_not_what_was_asked_for(heed, tmp_path, text, trained):
+    argv = [text, "--tokenizer.file", trained]
+    assert "tokenizer.kind" in complaint(train(heed, tmp_path, *argv, "--tokenizer.kind", "bpe"))
+    assert "tokenizer.vocab_size" in complaint(train(heed, tmp_path, *argv, "--tokenizer.vocab-size", 300))
+    answer = train(heed, tmp_path, *argv, "--tokenizer.kind", "char")
+    assert answer.code == 0
+    assert "tokenizer: char, " in answer.err
+
+
+def test_verbs_that_read_a_text_take_data_settings_and_no_others(heed, tmp_path, text, trained):
+    tokenizer = ["tokenizer", "train", text, "--out", tmp_path / "t.json"]
+    assert "--model.n-layers" in complaint(heed(*tokenizer, "--model.n-layers", 2))
+    assert "data.encodin: unknown setting" in complaint(heed(*tokenizer, "--data.encodin", "latin-1"))
+    assert "twice" in complaint(heed(*tokenizer, "--data.source", text))
+    assert "--corpus" in complaint(heed("eval", trained, "--data.encoding", "latin-1"))
+
+
+def test_a_prompt_that_cannot_be_encoded_is_not_printed(heed, trained):
+    answer = heed("sample", trained, "--prompt", "the cat §")
+    complaint(answer)
+    assert answer.out == ""

@@ -9,6 +9,8 @@ import pytest
 from cli.conftest import TINY
 from heed.cli import VERBS
 from heed.cli.list import KINDS
+from heed.config import ModelConfig
+from heed.models.gpt import count_parameters
 
 
 def test_help_is_instant_because_nothing_heavy_is_imported():
@@ -146,3 +148,83 @@ def test_export_loads_in_transformers_and_comes_back(heed, tmp_path, text):
     one = heed("sample", runs / "one", "--prompt", "the", "--temperature", 0, "--max-tokens", 8).out
     back = heed("sample", runs / "back", "--prompt", "the", "--temperature", 0, "--max-tokens", 8).out
     assert one == back
+
+
+def test_check_assumes_the_vocabulary_and_builds_nothing(heed):
+    # 1.2e12 parameters: no machine that runs this test could hold them
+    shape = ["--model.n-layers", 10, "--model.d-model", 100_000, "--model.n-heads", 10]
+    answer = heed("check", *shape, "--tokenizer.kind", "char")
+    assert answer.code == 0
+    assert f"{count_parameters(ModelConfig(n_layers=10, d_model=100_000, n_heads=10), 4096):,}" in answer.out
+    assert "vocabulary (at most)" in answer.out
+    assert "vocabulary (at most)" not in heed("check").out
+
+
+def test_check_takes_the_vocabulary_of_a_tokenizer_file(heed, trained):
+    from heed.text.tokenizer import load_tokenizer
+
+    content = json.loads(heed("check", "--tokenizer.file", trained, "--json").out)
+    assert content["vocabulary"] == load_tokenizer(trained).vocab_size
+
+
+def test_eval_measures_the_whole_of_another_text(heed, tmp_path, text, trained):
+    def passport(*argv):
+        return json.loads(heed("eval", trained, "--corpus", text, *argv, "--json").out)["results"][0]["passport"]
+
+    whole, held_out = passport(), passport("--split", "validation")
+    size = len(text.read_text())
+    assert (whole["split"], whole["bytes"]) == ("train", size)
+    assert held_out["split"] == "validation"
+    assert held_out["bytes"] < size / 5
+    assert passport("--data.validation-fraction", 0.5)["split"] == "validation"
+
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes(b"id,body\n1,the cat sees a dog.\n2,one fox hears my heron.\n")
+    content = json.loads(heed("eval", trained, "--corpus", latin, "--data.column", "body", "--json").out)
+    assert content["results"][0]["passport"]["bytes"] == len("the cat sees a dog.one fox hears my heron.")
+
+
+def test_tokenizer_verbs_take_data_settings(heed, tmp_path):
+    file, table = tmp_path / "tokenizer.json", tmp_path / "table.csv"
+    table.write_bytes("id,body\n1,das Käuzchen\n2,der Föhn\n".encode("latin-1"))
+    data = ["--data.column", "body", "--data.encoding", "latin-1"]
+    answer = heed("tokenizer", "train", table, "--kind", "char", "--out", file, *data)
+    assert answer.code == 0, answer.err
+    answer = heed("tokenizer", "report", file, table, *data, "--data.validation-fraction", 0, "--json")
+    assert json.loads(answer.out)["round_trip"], "the alphabet is that of all splits"
+
+
+def test_training_says_the_measured_shares(heed, tmp_path, text):
+    argv = ["train", text, *TINY, "--tokenizer.kind", "char", "--run.folder", tmp_path]
+    said = next(line for line in heed(*argv).err.splitlines() if line.startswith("text:"))
+    assert "(90 %), validation" in said
+    assert "(10 %); split by position" in said
+    said = heed(*argv, "--data.validation-fraction", 0).err
+    assert "nothing is held out" in said
+    assert "%" not in next(line for line in said.splitlines() if line.startswith("text:"))
+
+
+def test_sample_without_a_prompt_begins_at_a_line_end(heed, tmp_path, trained):
+    from heed.generation import beginning
+    from heed.text.tokenizer import load_tokenizer, train_tokenizer
+
+    tokenizer = load_tokenizer(trained)
+    assert tokenizer.end_id is None
+    assert tokenizer.decode(beginning(tokenizer)) == "\n"
+    assert beginning(train_tokenizer("char", ["ab"], 10)) == [0]
+    ended = train_tokenizer("char", ["ab"], 10, end_of_text=True)
+    assert beginning(ended) == [ended.end_id]
+    answer = heed("sample", trained, "--max-tokens", 5)
+    assert answer.code == 0, answer.err
+    content = json.loads(heed("sample", trained, "--max-tokens", 5, "--json").out)
+    assert content["completions"][0]["prompt"] == ""
+
+
+def test_training_on_the_folder_that_holds_the_runs_works_twice(heed, tmp_path, monkeypatch, text):
+    (tmp_path / "animals.txt").write_text(text.read_text())
+    monkeypatch.chdir(tmp_path)
+    argv = ["train", ".", *TINY, "--tokenizer.kind", "char"]
+    first, second = heed(*argv), heed(*argv)
+    assert (first.code, second.code) == (0, 0)
+    assert "1 run folder" in second.err
+    assert "run folder" not in first.err

@@ -12,10 +12,10 @@ from heed.models import GPT, LanguageModel
 
 
 class Bytes:
-    """One token a byte; optionally one of them ends the text."""
+    """One token a byte; optionally one of them ends the text, and some stand before every text."""
 
-    def __init__(self, end_id: int | None = None) -> None:
-        self.end_id = end_id
+    def __init__(self, end_id: int | None = None, start_ids: tuple[int, ...] = ()) -> None:
+        self.end_id, self.start_ids = end_id, start_ids
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

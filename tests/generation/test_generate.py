@@ -7,7 +7,7 @@ import torch
 from generation_doubles import Bytes, Pieces, Table, chain, small_gpt
 
 from heed.errors import CheckpointError, ConfigError
-from heed.generation import Sampling, generate, score, stream
+from heed.generation import Sampling, decoding, generate, score, stream
 
 GREEDY = Sampling(temperature=0)
 PROMPTS = ["a", "hello", "the quick brown f", "0123456789abcdefghij"]  # 1 to 20 tokens, of a context of 24
@@ -319,3 +319,35 @@ def test_ids_that_only_the_model_has_are_never_drawn():
     tokenizer.vocab_size = 2
     (answer,) = generate(Table(table), tokenizer, [[0]], Sampling(temperature=0), max_tokens=3)[0]
     assert answer.text == "bbb"
+
+
+def test_a_text_is_read_after_what_the_tokenizer_begins_every_text_with():
+    """Llama's <s>: without it an imported model reads what it never saw in training."""
+    model, begins = small_gpt(), Bytes(end_id=9, start_ids=(7, 8))
+    ask = {"sampling": GREEDY, "max_tokens": 5}
+    expected = [only(generate(model, Bytes(end_id=9), [ids], **ask)).ids for ids in ([7, 8, *b"hello"], [7, 8])]
+    assert expected[0] != only(generate(model, Bytes(end_id=9), ["hello"], **ask)).ids  # it makes a difference
+    assert [answer.ids for (answer,) in generate(model, begins, ["hello", ""], **ask)] == expected
+    assert only(generate(model, begins, [list(b"hello")], **ask)).ids != expected[0]  # ids are taken as they are
+    assert "".join(stream(model, begins, "hello", GREEDY, max_tokens=5)) == Bytes().decode(expected[0])
+    [scored], [whole] = score(model, begins, ["hello"]), score(model, Bytes(), [[7, 8, *b"hello"]])
+    assert scored == whole[2:]
+    assert scored[0].logprob is not None
+
+
+def test_random_numbers_stay_where_float64_is(monkeypatch):
+    """MPS has no float64: the numbers in [0, 1) must not be sent there, whatever the logits are on."""
+
+    class OnMps(torch.Tensor):
+        device = property(lambda self: torch.device("mps"))
+
+    class Drawn:
+        def to(self, device):
+            return torch.zeros(1, dtype=torch.int64)
+
+    seen = []
+    monkeypatch.setattr(decoding, "draw", lambda logits, uniform: seen.append(uniform) or Drawn())
+    row = decoding.Row(0, 0, [1], decoding.TextFeed())
+    chooser = decoding._Chooser([row], Sampling(), decoding.Plan(max_tokens=3), 4, torch.device("cpu"))
+    assert chooser.choose(torch.zeros(1, 4).as_subclass(OnMps)) == [0]
+    assert (seen[0].device.type, seen[0].dtype) == ("cpu", torch.float64)

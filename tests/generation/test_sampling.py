@@ -167,19 +167,31 @@ def test_draw_of_the_largest_number_below_one_stays_in_the_vocabulary():
     [
         ({"temperature": -0.1}, "temperature must be 0"),
         ({"temperature": math.nan}, "temperature must be 0"),
+        ({"temperature": 1e-7}, "temperature must be 0 .*, or 1e-06 or above, not 1e-07"),
         ({"top_k": 0}, "top_k must be a whole number"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1, not 1.1"),
         ({"min_p": 1.5}, "min_p must be between 0 and 1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
-        ({"frequency_penalty": math.inf}, "frequency_penalty must be finite"),
-        ({"presence_penalty": math.nan}, "presence_penalty must be finite"),
+        ({"frequency_penalty": math.inf}, "frequency_penalty must be from -1e.06 to 1e.06, not inf"),
+        ({"frequency_penalty": -2e6}, "frequency_penalty must be from"),
+        ({"presence_penalty": math.nan}, "presence_penalty must be from"),
+        ({"presence_penalty": 1e39}, "presence_penalty must be from"),
         ({"logit_bias": {3: math.nan}}, "logit_bias of token 3"),
+        ({"logit_bias": {3: math.inf}}, "logit_bias of token 3"),
+        ({"logit_bias": {3: -1e39}}, "logit_bias of token 3 must be -inf, or from"),
     ],
 )
 def test_impossible_settings_are_refused(setting, says):
     with pytest.raises(ConfigError, match=says):
         Sampling(**setting)
+
+
+def test_the_largest_settings_still_give_a_number():
+    sampling = Sampling(1e-6, frequency_penalty=1e6, presence_penalty=-1e6, logit_bias={0: 1e6, 1: -math.inf, 2: -1e6})
+    counts = torch.tensor([[1e5, 0.0, 3.0, 1.0]])
+    out = adjust(torch.zeros(1, 4), sampling, counts=counts, offset=offsets(sampling, 4))
+    assert out.isfinite().tolist() == [[True, False, True, True]]
 
 
 def test_every_problem_is_said_at_once():

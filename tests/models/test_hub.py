@@ -233,3 +233,79 @@ def test_the_exported_folder_loads_with_its_tokenizer_and_generates(kind, tmp_pa
         expected = torch.cat([expected, model(expected)[:, -1:].argmax(-1)], 1)
     assert torch.equal(made, expected)
     assert load_tokenizer(folder).hash == tokenizer.hash
+
+
+def llama_tokenizer(file, template="<s> $A"):
+    """A tokenizer.json as Llama's: byte-level, and a post-processor that puts <s> before a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    names = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    rust = Tokenizer(models.BPE({name: id for id, name in enumerate(names)}, []))
+    rust.pre_tokenizer, rust.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    rust.add_special_tokens(names[:3])
+    rust.post_processor = processors.TemplateProcessing(template, special_tokens=[("<s>", 1), ("</s>", 2)])
+    rust.save(str(file))
+
+
+LLAMA = {"norm": "rms", "positions": "rotary", "activation": "swiglu", "bias": False}
+
+
+@pytest.mark.parametrize(
+    ("template", "start"), [("<s> $A", (1,)), ("<s> $A </s>", (1,)), ("$A </s>", ()), ("</s> $A", (2,))]
+)
+def test_the_tokens_before_a_text_are_those_of_the_post_processor(template, start, tmp_path):
+    from heed.text.tokenizer import load_tokenizer
+
+    llama_tokenizer(tmp_path / "tokenizer.json", template)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.kind, tokenizer.start_ids, tokenizer.end_id) == ("foreign", start, 2)
+    assert len(tokenizer.encode("the")) == 3
+
+
+def test_a_llama_keeps_its_first_token_in_generation_and_export(tmp_path):
+    from heed.generation import Sampling, generate
+    from heed.text.tokenizer import load_tokenizer
+
+    llama_tokenizer(tmp_path / "tokenizer.json")
+    tokenizer = load_tokenizer(tmp_path)
+    config = ModelConfig(n_layers=1, n_heads=2, d_model=8, context=32, **LLAMA)
+    torch.manual_seed(0)
+    model = randomise(build_model(config, tokenizer.vocab_size))
+    folder = export_hub(model, config, tmp_path, tmp_path / "out")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    pieces = transformers.AutoTokenizer.from_pretrained(folder)
+    assert (pieces.bos_token_id, theirs.config.bos_token_id, theirs.generation_config.bos_token_id) == (1, 1, 1)
+    assert (pieces.eos_token_id, theirs.config.eos_token_id) == (2, 2)
+    made = theirs.generate(**pieces("the", return_tensors="pt"), max_new_tokens=6, do_sample=False)[0].tolist()
+    [[answer]] = generate(model, tokenizer, ["the"], Sampling(temperature=0), max_tokens=6)
+    assert made == [1, *tokenizer.encode("the"), *answer.ids] + [2] * (answer.finish_reason == "end")
+
+
+@pytest.mark.parametrize(("settings", "bos"), [({}, 0), (LLAMA, None)])
+def test_without_a_first_token_of_its_own_a_gpt_begins_with_the_end_token_and_a_llama_with_nothing(
+    settings, bos, tmp_path
+):
+    from heed.text.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer("bpe", ["the cat sat on the mat"], 260)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    config = ModelConfig(n_layers=1, n_heads=2, d_model=8, context=32, **settings)
+    folder = export_hub(build_model(config, tokenizer.vocab_size), config, tmp_path, tmp_path / "out")
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((folder / name).read_text())["bos_token_id"] == bos
+    assert transformers.AutoConfig.from_pretrained(folder).bos_token_id == bos
+    assert transformers.AutoTokenizer.from_pretrained(folder).bos_token_id == bos
+
+
+def test_the_merges_come_along_from_the_hub(monkeypatch, tmp_path):
+    """A tokenizer of two files, vocab.json and merges.txt, is whole only with both."""
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(name, allow_patterns):
+            assert (name, "merges.txt" in allow_patterns) == ("openai/gpt2", True)
+            assert not any(pattern.endswith((".bin", "*")) for pattern in allow_patterns)
+            return tmp_path
+
+    monkeypatch.setattr("heed.models.hub.require", lambda package, extra: Hub)
+    assert hub_folder("hf:openai/gpt2") == tmp_path

@@ -16,6 +16,13 @@ def tokens(*sizes, dtype=np.uint16):
     return TokenFile(np.arange(1, sum(sizes) + 1, dtype=dtype), np.cumsum(sizes, dtype=np.uint64), {"split": "train"})
 
 
+def ended(*documents, end_id=99):
+    """Documents as they are written: each ends in the end token, and the header names it."""
+    ids = [id for document in documents for id in (*document, end_id)]
+    ends = np.cumsum([len(document) + 1 for document in documents], dtype=np.uint64)
+    return TokenFile(np.array(ids, np.uint16), ends, {"split": "train", "end_id": end_id})
+
+
 def take(stream, count):
     return [next(stream) for _ in range(count)]
 
@@ -170,6 +177,45 @@ def test_documents_are_covered_once_an_epoch(sizes, context, batch):
     assert sorted(seen[: len(expected)]) == sorted(seen[len(expected) : 2 * len(expected)]) == expected
 
 
+def test_documents_are_read_after_the_end_token_before_them_by_hand():
+    file = ended([1, 2], [], [4, 5, 6])
+    stream = Packed(file, 4, 3, 1, shuffle=False, cross_documents=False)
+    batch = next(stream)
+    # The first document has no token before it; the empty one is an end after an end; the last has four targets.
+    assert batch.source.tolist() == [[1, 2, 0], [99, 0, 0], [99, 4, 5], [6, 0, 0]]
+    assert batch.target.tolist() == [[2, 99, 0], [99, 0, 0], [4, 5, 6], [99, 0, 0]]
+    assert batch.mask is not None
+    assert batch.mask.tolist() == [[True, True, False], [True, False, False], [True] * 3, [True, False, False]]
+    padded = Padded(file, 3, 3, 1, shuffle=False)
+    assert next(padded).source.tolist() == [[1, 2, 0], [99, 0, 0], [99, 4, 5]]
+    assert padded.notes == [
+        "1 of 3 documents have more than 3 tokens to predict: 12.5% of all tokens are cut off and never seen"
+    ]
+
+
+def test_a_document_that_was_cut_off_is_no_end_token():
+    """What stands before a document is taken in only where it is the end token: never another document's text."""
+    file = TokenFile(np.array([1, 2, 3, 99, 5], np.uint16), np.array([2, 4, 5], np.uint64), {"end_id": 99})
+    batch = next(Packed(file, 3, 2, 1, shuffle=False, cross_documents=False))
+    assert batch.source.tolist() == [[1, 0], [3, 0], [99, 0]]
+    assert batch.target.tolist() == [[2, 0], [99, 0], [5, 0]]
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8), context=st.integers(1, 6), stride=st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_after_end_tokens_every_token_but_the_first_is_a_target_once(sizes, context, stride):
+    firsts = np.cumsum([1, *sizes[:-1]])
+    file = ended(*(range(first, first + size) for first, size in zip(firsts, sizes, strict=True)))
+    if len(file.ids) < 2:
+        return
+    counted = [
+        target
+        for batch in evaluation_windows(file, context, min(stride, context), 3, cross_documents=False)
+        for target in batch.target[batch.mask].tolist()
+    ]
+    assert counted == file.ids[1:].tolist()
+
+
 # Going on -----------------------------------------------------------------------------------------------------------
 
 STREAMS = {
@@ -188,7 +234,8 @@ def test_a_stream_goes_on_exactly(make, done, block, monkeypatch):
     whole = make(5)
     take(whole, done)
     state = whole.state()
-    assert all(type(value) is int for value in state.values())
+    assert all(type(value) is int for key, value in state.items() if key != "text")
+    assert type(state["text"]) is str
     resumed = make(5)
     resumed.load_state(state)
     assert same(take(whole, 40), take(resumed, 40))
@@ -225,6 +272,21 @@ def test_the_state_of_other_data_is_refused():
         Packed(tokens(300, 200), 5, 7, 1, cross_documents=False).load_state(state)
 
 
+def test_another_text_of_the_same_size_is_refused():
+    """As many tokens, other ones: the corpus was edited, or the tokenizer trained anew."""
+
+    def made(**header):
+        file = tokens(50)
+        return Packed(TokenFile(file.ids, file.ends, header), 2, 7, 1)
+
+    state = made(corpus_fingerprint="one", tokenizer_hash="bpe").state()
+    assert state["text"] == "one/bpe"
+    made(corpus_fingerprint="one", tokenizer_hash="bpe").load_state(state)
+    for header in ({"corpus_fingerprint": "two", "tokenizer_hash": "bpe"}, {"corpus_fingerprint": "one"}, {}):
+        with pytest.raises(CheckpointError, match="the text or its tokenizer is not what the run began with"):
+            made(**header).load_state(state)
+
+
 # Padded -------------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +299,7 @@ def test_padded_by_hand():
     assert batch.mask.tolist() == [[True, True, False, False], [True] * 4, [True] * 4]
     assert stream.batches_per_epoch == 1
     assert stream.notes == [
-        "1 of 4 documents are longer than 5 tokens: 12.5% of all tokens are cut off and never seen",
+        "1 of 4 documents have more than 4 tokens to predict: 12.5% of all tokens are cut off and never seen",
         "1 documents of a single token have nothing to predict and are left out",
     ]
 

@@ -277,6 +277,18 @@ def test_empty_file(tmp_path, content):
     assert "holds no text" in message(open_corpus, tmp_path / "a.txt")
 
 
+def test_run_folders_are_no_text(tmp_path):
+    (tmp_path / "a.txt").write_text("a text")
+    for name in ("runs/one", "runs/two"):
+        (tmp_path / name).mkdir(parents=True)
+        for file in ("config.yaml", "environment.json", "samples.jsonl", "notes.txt"):
+            (tmp_path / name / file).write_text('{"text": "not a document"}\n')
+    corpus = open_corpus(tmp_path, validation_fraction=0)
+    assert everything(corpus) == ["a text"]
+    assert any("2 run folders" in note for note in corpus.notes)
+    assert everything(open_corpus(tmp_path / "runs" / "one" / "samples.jsonl", validation_fraction=0))
+
+
 def test_folder_without_text(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"x")
     text = message(open_corpus, tmp_path)

@@ -53,6 +53,7 @@ def test_file_holds_the_tokens_ends_and_counts(tmp_path, vocab_size, dtype):
         assert not file.ids.flags.writeable
     counted = {"tokens": 22, "documents": 4, "bytes": 18, "words": 6, "split": "train", "word_rule": "words"}
     assert counted.items() <= opened.header.items()
+    assert opened.header["end_id"] == 256
     assert os.listdir(tmp_path / "new") == ["a.tokens"]
 
 
@@ -74,7 +75,7 @@ def test_any_documents_come_back(tmp_path_factory, texts, end, chunk):
 
 
 def test_a_document_that_ends_in_the_end_token_gets_no_second_one(tmp_path):
-    """Word tokenizers end each line in <eos>: WikiText-2 must keep its 2,088,628 tokens."""
+    """Where the end token is also a token of the text."""
     file = write_token_file(tmp_path / "a", ["one\n", "two"], ByteTokenizer(end_id=10), header={})
     assert file.ids.tolist() == [*b"one\n", *b"two\n"]
     assert file.ends.tolist() == [4, 8]
@@ -161,9 +162,17 @@ def test_damaged_files_are_refused(tmp_path):
     path.write_bytes(b"X" + whole[1:])
     with pytest.raises(DataError, match="no token file of heed"):
         TokenFile.open(path)
-    path.write_bytes(whole.replace(b'"version": 1', b'"version": 9'))
+    path.write_bytes(whole.replace(b'"version": 2', b'"version": 9'))
     with pytest.raises(DataError, match="version 9"):
         TokenFile.open(path)
+    header = json.loads(whole[8:HEADER_BYTES])
+    changes = [{"dtype": dtype} for dtype in ("float16", "object", "uint64", None, [])]
+    changes += [{key: value} for key in ("tokens", "documents") for value in (0, -1, 1.5, True, "9", None)]
+    for change in changes:
+        block = whole[:8] + json.dumps(header | change).encode()
+        path.write_bytes(block.ljust(HEADER_BYTES) + whole[HEADER_BYTES:])
+        with pytest.raises(DataError, match="no token file of heed, or is damaged"):
+            TokenFile.open(path)
     with pytest.raises(DataError, match="cannot be read"):
         TokenFile.open(tmp_path / "absent")
 
@@ -219,6 +228,9 @@ def test_token_files_are_reused_until_something_changes(tmp_path, corpus_file):
     kept = files(again)
     assert again.calls == []
     assert all(np.array_equal(kept[split].ids, made[split].ids) for split in made)
+    for change in (ByteTokenizer(end_id=255), ByteTokenizer(end_id=None)):  # named beside the file: the same hash
+        files(change)
+        assert len(change.calls) == 50
     for change in (ByteTokenizer(hash="other"), ByteTokenizer()):
         files(change, validation_fraction=0.2)
         assert len(change.calls) == 50

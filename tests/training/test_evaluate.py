@@ -83,10 +83,25 @@ def test_a_stride_gives_context():
     assert counted == [[1, 2, 3, 4], [5], [6], [7]]
 
 
-def test_separate_documents_start_without_context():
+def test_separate_documents_without_end_tokens_have_no_figures_by_words_or_bytes():
     result = measure(Known(), tokens([1, 1, 1, 2, 2], sizes=[3, 2]), cross_documents=False)
     assert result.nats == pytest.approx((2 + 2 + 3) * math.log(2))  # neither first token is predicted
     assert result.passport.documents == "separate"
+    # the second document's first token would be free of charge, its bytes would count
+    assert (result.word_perplexity, result.bits_per_byte) == (None, None)
+    assert (result.passport.words, result.passport.bytes, result.passport.partial) == (0, 0, False)
+
+
+def test_separate_documents_are_read_after_the_end_token_before_them():
+    model = Known()
+    file = tokens([1, 1, 0, 2, 2, 0], sizes=[3, 3], end_id=0)
+    result = measure(model, file, cross_documents=False)
+    assert result.nats == pytest.approx((2 + 1 + 3 + 3 + 1) * math.log(2))  # all but the first of all
+    assert result.bits_per_byte == pytest.approx(10 / 20)
+    assert result.word_perplexity == pytest.approx(2 ** (10 / 3))
+    assert (result.passport.tokens, result.passport.words, result.passport.bytes) == (5, 3, 20)
+    ((source, _, _),) = model.seen
+    assert source == [[1, 1, 0, 0], [0, 2, 2, 0]]
 
 
 def test_a_part_is_marked_and_has_no_figures_of_the_whole():

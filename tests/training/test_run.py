@@ -47,7 +47,7 @@ def test_a_folder_that_is_no_run_is_never_overwritten(tmp_path):
     assert (tmp_path / "thesis" / "chapter.txt").exists()
 
 
-@pytest.mark.parametrize("left", [[], ["config.yaml"], ["environment.json"]])
+@pytest.mark.parametrize("left", [[], ["environment.json"], ["environment.json", "tokenizer.json"]])
 def test_an_empty_folder_or_what_a_killed_creation_left_is_no_obstacle(tmp_path, left):
     for name in left:
         (tmp_path / name).write_text("{")
@@ -104,6 +104,21 @@ def test_a_damaged_line_is_named(tmp_path):
     path.write_text('{"event": "train", "step": 1}\nrubbish\n{"event": "train", "step": 2}\n')
     with pytest.raises(CheckpointError, match="line 2 is damaged"):
         read_metrics(path)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run = new_run(tmp_path / "run")
+    with run.locked(), pytest.raises(CheckpointError, match="another process"), run.locked():
+        pass
+    with run.locked():
+        pass  # free again
+
+
+def test_final_figures_are_void_once_a_run_goes_on(tmp_path):
+    run = new_run(tmp_path / "run")
+    (run.folder / "evaluation.json").write_text("{}")
+    run.log_resume(1)
+    assert not (run.folder / "evaluation.json").exists()
 
 
 def test_a_full_disk_is_one_line(tmp_path):

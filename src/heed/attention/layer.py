@@ -73,8 +73,9 @@ class Attention(nn.Module):
         k = k.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
         v = v.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
         if self.q_norm is not None and self.k_norm is not None:
-            q = F.rms_norm(q, (self.width,), self.q_norm, self.epsilon)
-            k = F.rms_norm(k, (self.width,), self.k_norm, self.epsilon)
+            # in the type of q and k: under autocast these are bfloat16, and a float32 scale has no fused kernel
+            q = F.rms_norm(q, (self.width,), self.q_norm.to(q.dtype), self.epsilon)
+            k = F.rms_norm(k, (self.width,), self.k_norm.to(k.dtype), self.epsilon)
         if place is not None:
             q, k = place(q, k)
         if cache is not None:

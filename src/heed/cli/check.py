@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from heed.cli.settings import layered, parse, split_settings
-from heed.config import Config, Section, read_yaml
-from heed.errors import ConfigError
+from heed.cli.settings import SECTIONS, parse, split_settings
+from heed.config import Config, Section, inspect_config, overlay, read_yaml
+from heed.errors import ConfigError, HeedError
 
 
 class CheckFlags(Section):
@@ -36,38 +38,79 @@ class CheckFlags(Section):
 def main(argv: list[str]) -> int:
     """Check, print what is wrong or what the run would cost; 0 when all is well, else 2."""
     settings, rest = split_settings(argv)
-    flags = parse(CheckFlags, rest, "check")
+    flags = parse(CheckFlags, rest, "check", SECTIONS)
     if flags.schema_:
         print(json.dumps(Config.model_json_schema(), indent=2))
         return 0
-    try:
-        config = layered(read_yaml(flags.file) if flags.file else {}, settings)
-    except ConfigError as error:
-        if flags.json_:
-            print(json.dumps({"ok": False, "problems": list(error.problems)}, indent=2))
-        else:
-            for problem in error.problems:
-                print(f"heed: {problem}", file=sys.stderr)
-        return 2
-    facts = cost(config)
+    facts: dict[str, Any] = {}
+    problems: list[str] = []
+    with _noted(problems):
+        facts = examine(overlay(read_yaml(flags.file) if flags.file else {}, settings), problems)
     if flags.json_:
-        print(json.dumps({"ok": True, "problems": [], **facts}, indent=2))
-    else:
-        print("\n".join(f"{key.replace('_', ' '):<24}{value:,}" for key, value in facts.items()))
-    return 0
+        print(json.dumps({"ok": not problems, "problems": problems, **facts}, indent=2))
+    for problem in [] if flags.json_ else problems:
+        print(f"heed: {problem}", file=sys.stderr)
+    if not problems and not flags.json_:
+        labels = {key: key.replace("_at_most", " (at most)").replace("_", " ") for key in facts}
+        print("\n".join(f"{labels[key]:<32}{value:,}" for key, value in facts.items()))
+    return 2 if problems else 0
 
 
-def cost(config: Config) -> dict[str, Any]:
-    """Return what the run of `config` would cost: parameters, tokens, floating-point operations, bytes of state."""
+def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Add every problem of a configuration to `problems`; return what its run would cost if there is none."""
+    from heed.attention import MECHANISMS, find
+    from heed.text.named import NAMED
+    from heed.text.sources import find_files
+    from heed.text.tokenizer import load_tokenizer
+
+    config, found = inspect_config(values)
+    problems += found
+    for name in ("source", "validation", "test"):
+        source = getattr(config.data, name)
+        if source is not None and source not in NAMED and not source.startswith("hf:"):
+            with _noted(problems, f"data.{name}: "):
+                find_files(source, NAMED)
+    with _noted(problems):
+        find(MECHANISMS, config.model.attention.mechanism, "model.attention.mechanism")
+    facts: dict[str, Any] = {}
+    asked = config.tokenizer
+    with _noted(problems, "tokenizer.file: "):
+        if asked.file is not None:
+            facts["vocabulary"] = load_tokenizer(asked.file).vocab_size
+        else:  # characters and words may well be fewer; only the text can tell
+            facts["vocabulary" if asked.kind == "bpe" else "vocabulary_at_most"] = asked.vocab_size
+    if not problems:
+        with _noted(problems):
+            facts |= cost(config, *facts.values())
+    return {} if problems else facts
+
+
+def cost(config: Config, vocabulary: int) -> dict[str, Any]:
+    """Return what the run of `config` would cost: parameters, tokens, floating-point operations, bytes of state.
+
+    Raises `ConfigError` for parts of the model that do not go together.
+    """
+    import torch
+
     from heed.build import build_model
 
-    vocabulary = config.tokenizer.vocab_size
-    model = build_model(config.model, vocabulary)
+    with torch.device("meta"):  # shapes without memory
+        model = build_model(config.model, vocabulary)
     size = config.train.batch_size
-    facts: dict[str, Any] = {"vocabulary": vocabulary, "parameters": model.parameter_count()}
     # fp32 weights and gradients, and Adam's two moments; activations come on top
-    facts["bytes_of_weights_and_optimizer"] = 16 * model.parameter_count()
+    facts = {"parameters": model.parameter_count(), "bytes_of_weights_and_optimizer": 16 * model.parameter_count()}
     if size != "auto":
         tokens = size * config.train.accumulation * config.train.steps * config.model.context
         facts |= {"training_tokens": tokens, "training_flops": tokens * model.flops_per_token()}
     return facts
+
+
+@contextmanager
+def _noted(problems: list[str], setting: str = "") -> Iterator[None]:
+    """Add to `problems` what is refused inside, and go on."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
+    except HeedError as error:
+        problems.append(f"{setting}{error}")

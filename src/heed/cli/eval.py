@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import data_settings, parse, split_settings
 from heed.config import Section, make_config, overlay
-from heed.errors import ConfigError
+from heed.errors import CheckpointError, ConfigError
 
 
 class EvalFlags(Section):
@@ -20,19 +21,22 @@ class EvalFlags(Section):
     With several runs the figures are set side by side; where their passports differ, that is an error which names
     the difference (exit code 2), unless it is allowed.
 
+    How another text (--corpus) is read can be set as in `heed train`: --data.encoding, --data.column ...
+
     examples:
       heed eval runs/quickstart
       heed eval runs/quickstart --stride 32 --json
       heed eval runs/a runs/b --figure bits_per_byte
-      heed eval runs/a --corpus other.txt --split train
+      heed eval runs/a --corpus other.txt
+      heed eval runs/a --corpus table.csv --data.column body
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """One run folder or several."""
-    split: Literal["train", "validation", "test"] = "validation"
-    """The split."""
+    split: Literal["train", "validation", "test"] | None = None
+    """The split. Default: validation; the whole of another text that has no validation split of its own."""
     corpus: str | None = None
-    """Measure on this text (its `split`) and not on the run's own."""
+    """Measure on this text and not on the run's own: on the whole of it, or on its `split`."""
     context: int | None = Field(default=None, ge=1)
     """Tokens that the model may look back; default: the model's context."""
     stride: int | None = Field(default=None, ge=1)
@@ -51,11 +55,22 @@ class EvalFlags(Section):
 
 def main(argv: list[str]) -> int:
     """Measure each run, refuse to compare what differs, print; 0 when done."""
-    flags = parse(EvalFlags, argv, "eval")
+    settings, rest = split_settings(argv)
+    flags = parse(EvalFlags, rest, "eval", ["data"])
     if not flags.runs:
         raise ConfigError("name at least one run folder: heed eval runs/quickstart")
     if flags.figure is not None and len(flags.runs) == 1:
         raise ConfigError("--figure chooses what to compare: give two runs or more")
+    if flags.allow and len(flags.runs) == 1:
+        raise ConfigError("--allow is for a comparison: give two runs or more")
+    if settings and flags.corpus is None:
+        raise ConfigError("a run keeps the settings of its own text: --data settings are for --corpus")
+    other: dict[str, Any] = {}
+    if flags.corpus is not None:
+        # another text keeps its own splits; nothing of it is held out, unless a split of it is asked for
+        whole = {} if flags.split else {"validation_fraction": 0.0, "test_fraction": 0.0}
+        given = data_settings(settings, flags.corpus, "eval")
+        other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli.train import tell
     from heed.experiment import measure, open_text
     from heed.report.numbers import format_loss, format_perplexity
@@ -64,30 +79,32 @@ def main(argv: list[str]) -> int:
     from heed.training.run import load_run
 
     device = choose_device(flags.device)
-    which = int(flags.checkpoint) if flags.checkpoint.isdigit() else flags.checkpoint
+    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     measured = []
     for folder in flags.runs:
         model, tokenizer, config = load_run(folder, which, device)
-        if flags.corpus is not None:
-            # another text keeps its own splits; its validation is what it says or holds out
-            changed = {"source": flags.corpus, "validation": None, "test": None}
-            config = make_config(overlay(config.model_dump(), {"data": changed}))
+        if other:
+            config = make_config(overlay(config.model_dump(), other))
         files = open_text(config, tokenizer, say=tell)
-        if flags.split not in files:
-            raise ConfigError(f"{folder}: no {flags.split} split, only {', '.join(files)}; choose with --split")
+        split = flags.split or ("train" if other and "validation" not in files else "validation")
+        if split not in files:
+            raise ConfigError(f"{folder}: no {split} split, only {', '.join(files)}; choose with --split")
         tell(f"measuring {folder}")
-        tokens = files[flags.split]
-        measured.append(
-            measure(model, tokenizer, tokens, config, context=flags.context, stride=flags.stride, device=device)
-        )
+        tokens = files[split]
+        result = measure(model, tokenizer, tokens, config, context=flags.context, stride=flags.stride, device=device)
+        if not math.isfinite(result.loss):
+            raise CheckpointError(
+                f"{folder}: the model's loss is not finite: {result.loss}; choose an earlier --checkpoint"
+            )
+        measured.append(result)
     figure = flags.figure or "bits_per_byte"
-    for other in measured[1:]:
-        check_comparable(measured[0].passport, other.passport, figure, allow=flags.allow)
+    for result in measured[1:]:
+        check_comparable(measured[0].passport, result.passport, figure, allow=flags.allow)
     if flags.json_:
         results: list[dict[str, Any]] = [
             {"run": str(folder), **result.as_dict()} for folder, result in zip(flags.runs, measured, strict=True)
         ]
-        print(json.dumps({"split": flags.split, "results": results}, indent=2))
+        print(json.dumps({"split": measured[0].passport.split, "results": results}, indent=2, allow_nan=False))
         return 0
     for folder, result in zip(flags.runs, measured, strict=True):
         print(folder)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from heed.cli.settings import parse
-from heed.config import Config, RunConfig, Section, TokenizerConfig, make_config
+from heed.config import Section, make_config
 from heed.errors import CheckpointError
 
 
@@ -56,15 +56,14 @@ def main(argv: list[str]) -> int:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model {model.vocab_size}: "
             "take both from one checkpoint"
         )
-    config = make_config(
-        Config(
-            model=settings,
-            tokenizer=TokenizerConfig(vocab_size=model.vocab_size),
-            run=RunConfig(name=out.name, folder=str(out.parent)),
-        ).model_dump()
-    )
-    run = Run.create(out, config, overwrite=flags.overwrite)
-    tokenizer.save(run.folder / "tokenizer.json")
+    kind = {"kind": tokenizer.kind} if tokenizer.kind in ("bpe", "char", "word") else {}
+    values = {
+        "model": settings.model_dump(),
+        # the model's own number, which may exceed the tokenizer's: some heads are padded to a round size
+        "tokenizer": {**kind, "vocab_size": model.vocab_size, "file": str(out / "tokenizer.json")},
+        "run": {"name": out.name, "folder": str(out.parent)},
+    }
+    run = Run.create(out, make_config(values), tokenizer=tokenizer, overwrite=flags.overwrite)
     save_checkpoint(run.checkpoints, 0, model, {}, {"imported": flags.source})
     print(run.folder)
     return 0

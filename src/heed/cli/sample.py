@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from pydantic import Field
@@ -13,6 +13,9 @@ from pydantic import Field
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
 
 
 class SampleFlags(Section):
@@ -30,7 +33,7 @@ class SampleFlags(Section):
     run: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """What the text begins with; give several as --prompt A --prompt B. None: begin after an end-of-text token."""
+    """What the text begins with; give several as --prompt A --prompt B. None: begin after an end of text or line."""
     max_tokens: int = Field(default=200, ge=0)
     """Tokens to write at most."""
     n: int = Field(default=1, ge=1)
@@ -78,6 +81,7 @@ def main(argv: list[str]) -> int:
     flags = parse(SampleFlags, argv, "sample")
     if flags.logprobs is not None and not flags.json_:
         raise ConfigError("--logprobs are shown with --json only: add it")
+    from heed.generation.decoding import beginning
     from heed.generation.generate import generate, stream
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
@@ -93,9 +97,10 @@ def main(argv: list[str]) -> int:
         presence_penalty=flags.presence_penalty,
         logit_bias=flags.logit_bias,
     )
-    which = int(flags.checkpoint) if flags.checkpoint.isdigit() else flags.checkpoint
+    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
     prompts = flags.prompt or ("",)
+    starts = [prompt or beginning(tokenizer) for prompt in prompts]
     common = {
         "max_tokens": flags.max_tokens,
         "stop": flags.stop,
@@ -106,12 +111,14 @@ def main(argv: list[str]) -> int:
         "logprobs": flags.logprobs,
     }
     if len(prompts) == 1 and flags.n == 1 and flags.best_of in (None, 1) and not flags.json_:
-        print(prompts[0], end="", flush=True)
-        for piece in stream(model, tokenizer, prompts[0], sampling, **common):
+        pieces = stream(model, tokenizer, starts[0], sampling, **common)
+        first = next(pieces, "")  # nothing is printed before it is known that the prompt can be answered
+        print(prompts[0] + first, end="", flush=True)
+        for piece in pieces:
             print(piece, end="", flush=True)
         print()
         return 0
-    answers = generate(model, tokenizer, prompts, sampling, n=flags.n, best_of=flags.best_of, **common)
+    answers = generate(model, tokenizer, starts, sampling, n=flags.n, best_of=flags.best_of, **common)
     if flags.json_:
         results = [
             {

@@ -8,6 +8,7 @@ YAML file goes, through `make_config`, so a mistake reads the same in both and a
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,10 @@ Flags = TypeVar("Flags", bound=BaseModel)
 SECTIONS = tuple(Config.model_fields)
 
 
-def parse(flags: type[Flags], argv: Sequence[str], verb: str) -> Flags:
+def parse(flags: type[Flags], argv: Sequence[str], verb: str, sections: Sequence[str] = ()) -> Flags:
     """Parse a verb's own flags; `--help` prints them with the docstring of `flags` and exits.
 
+    `sections` are those whose settings the verb takes besides; they are offered where an option is not known.
     Raises `ConfigError` with one line where tyro would print a box.
     """
     output = io.StringIO()
@@ -36,10 +38,12 @@ def parse(flags: type[Flags], argv: Sequence[str], verb: str) -> Flags:
         if not stop.code:
             raise
         message = _one_line(output.getvalue())
-        unknown = re.search(r"Unrecognized options: (--[\w-]+)", message)
-        if unknown:
-            names = ["--" + name.rstrip("_").replace("_", "-") for name in flags.model_fields]
-            message = f"unknown option {unknown[1]}, {did_you_mean(unknown[1], names)}"
+        unknown = re.search(r"Unrecognized options: (.*)", message)
+        option = re.match(r"--[\w.-]+", unknown[1]) if unknown else None
+        if option:
+            message = f"unknown option {option[0]}, {_advice(option[0], flags, sections)}"
+        elif unknown:
+            message = f"unexpected: {unknown[1]}"
         raise ConfigError(f"{message} (heed {verb} --help shows all)") from None
     except ValidationError as error:
         details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -77,6 +81,35 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return values, rest
 
 
+def _advice(option: str, flags: type[BaseModel], sections: Sequence[str]) -> str:
+    """Return a hint that names the flags and settings nearest to `option`; positionals are none."""
+    own: dict[str, Any] = {}
+    for name, field in flags.model_fields.items():
+        if name in SECTIONS and field.annotation is Config.model_fields[name].annotation:
+            sections = [*sections, name]  # the verb is a configuration itself
+        elif tyro.conf.Positional not in field.metadata:
+            own["--" + name.rstrip("_").replace("_", "-")] = field
+    meant: dict[str, list[str]] = {name: [name] for name in own}
+    for section in sections:
+        for setting in _settings(section, Config.model_fields[section].annotation):
+            full = f"--{setting}"
+            meant.setdefault(full, []).append(full)
+            meant.setdefault(f"--{setting.split('.')[-1]}", []).append(full)
+    near = difflib.get_close_matches(option.replace("_", "-"), meant, 1)
+    if not near:
+        return did_you_mean(option, own)
+    return f"did you mean {' or '.join(map(repr, meant[near[0]]))}?"
+
+
+def _settings(name: str, kind: Any) -> list[str]:
+    """Return the dotted names of a section's settings, as flags write them."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return [name.replace("_", "-")]
+    return [
+        dotted for key, field in kind.model_fields.items() for dotted in _settings(f"{name}.{key}", field.annotation)
+    ]
+
+
 def place(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Set `values[k0][k1]... = value`, making the dictionaries on the way."""
     for key in keys[:-1]:
@@ -87,6 +120,21 @@ def place(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     values[keys[-1]] = value
 
 
+def data_settings(settings: Mapping[str, Any], source: str, verb: str) -> dict[str, Any]:
+    """Return the `--data` settings of a verb that takes no others, with the source that it names by itself.
+
+    Raises `ConfigError` for a setting of another section, and for a second source.
+    """
+    for section, values in settings.items():
+        if section != "data":
+            setting = f"{section}.{next(iter(values))}".replace("_", "-") if isinstance(values, Mapping) else section
+            raise ConfigError(f"heed {verb} takes no --{setting}, only --data settings (heed {verb} --help)")
+    data = dict(settings.get("data", {}))
+    if "source" in data:
+        raise ConfigError(f"the text is named twice, as {source} and by --data.source: leave out the latter")
+    return {**data, "source": source}
+
+
 def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
     """Return the configuration of defaults < preset < file < flags."""
     return make_config(overlay(file, flags))
@@ -95,6 +143,6 @@ def layered(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Config:
 def _one_line(box: str) -> str:
     """Return the message inside tyro's box without frame and footer; some terminals get dashes for lines."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", box)
-    lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\|", "", line).strip() for line in plain.splitlines()]
+    lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\||(?<!\S)-{2,}(?!\S)", "", line).strip() for line in plain.splitlines()]
     kept = [line for line in lines if line and not line.startswith("For full helptext")]
     return " ".join(kept) or "the command line cannot be understood"

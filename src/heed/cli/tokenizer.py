@@ -10,16 +10,19 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
-from heed.config import Section
+from heed.cli.settings import data_settings, parse, split_settings
+from heed.config import Section, make_config
 from heed.errors import ConfigError, did_you_mean
 
 
 class ReportFlags(Section):
     """Report how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip.
 
+    How the text is read can be set as in `heed train`: --data.encoding, --data.column, --data.separator ...
+
     examples:
       heed tokenizer report runs/quickstart my-texts/
+      heed tokenizer report runs/quickstart table.csv --data.column body
       heed tokenizer report tokenizer.json wikitext-2 --split test --json
     """
 
@@ -38,13 +41,15 @@ class ReportFlags(Section):
 class TrainFlags(Section):
     """Train a tokenizer on a text and write tokenizer.json, which the `tokenizers` library reads too.
 
+    How the text is read and split can be set as in `heed train`: --data.encoding, --data.validation-fraction ...
+
     examples:
       heed tokenizer train my-texts/ --vocab-size 8192
       heed tokenizer train wikitext-2 --kind word --vocab-size 33278 --out words.json
     """
 
     corpus: Annotated[str, tyro.conf.Positional]
-    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus; its training split is used."""
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus; its training split is used (char: all splits)."""
     kind: Literal["bpe", "char", "word"] = "bpe"
     """bpe: byte-level byte-pair encoding. char: a token a character. word: a token a whitespace-separated word."""
     vocab_size: int = Field(default=4096, ge=2)
@@ -72,30 +77,38 @@ def main(argv: list[str]) -> int:
 
 
 def _report(argv: list[str]) -> int:
-    flags = parse(ReportFlags, argv, "tokenizer report")
-    from heed.text.corpus import open_corpus
+    settings, rest = split_settings(argv)
+    flags = parse(ReportFlags, rest, "tokenizer report", ["data"])
+    config = make_config({"data": data_settings(settings, flags.corpus, "tokenizer report")})
+    from heed.build import build_corpus
     from heed.text.tokenizer import load_tokenizer
     from heed.text.tokenizer_report import report_tokenizer
 
     tokenizer = load_tokenizer(flags.tokenizer)
-    documents = itertools.islice(open_corpus(flags.corpus).documents(flags.split), flags.documents)
+    documents = itertools.islice(build_corpus(config.data).documents(flags.split), flags.documents)
     report = report_tokenizer(tokenizer, documents)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if flags.json_ else report.as_text())
     return 0
 
 
 def _train(argv: list[str]) -> int:
-    flags = parse(TrainFlags, argv, "tokenizer train")
+    settings, rest = split_settings(argv)
+    flags = parse(TrainFlags, rest, "tokenizer train", ["data"])
+    config = make_config(
+        {
+            "data": data_settings(settings, flags.corpus, "tokenizer train"),
+            "tokenizer": {"kind": flags.kind, "vocab_size": flags.vocab_size, "pattern": flags.pattern},
+        }
+    )
     if flags.out.exists() and not flags.overwrite:
         raise ConfigError(f"{flags.out} exists: give another --out, or --overwrite")
+    from heed.build import build_corpus, build_tokenizer
     from heed.cli.train import tell
-    from heed.text.corpus import open_corpus
-    from heed.text.tokenizer import train_tokenizer
 
-    corpus = open_corpus(flags.corpus)
-    tokenizer = train_tokenizer(flags.kind, corpus.documents("train"), flags.vocab_size, flags.pattern)
+    corpus = build_corpus(config.data)
+    tokenizer = build_tokenizer(config, corpus, tell)
     tokenizer.save(flags.out)
-    for note in filter(None, [*corpus.notes, tokenizer.note]):
+    for note in corpus.notes:
         tell(f"note: {note}")
     print(f"{flags.out}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens")
     return 0

@@ -5,9 +5,9 @@ stream     one completion, piece by piece
 score      the log-probability of each token of given texts
 """
 
-from heed.generation.decoding import Alternatives
+from heed.generation.decoding import Alternatives, beginning
 from heed.generation.generate import Completion, generate, stream
 from heed.generation.logprobs import TokenScore, score
 from heed.generation.sampling import Sampling
 
-__all__ = ["Alternatives", "Completion", "Sampling", "TokenScore", "generate", "score", "stream"]
+__all__ = ["Alternatives", "Completion", "Sampling", "TokenScore", "beginning", "generate", "score", "stream"]

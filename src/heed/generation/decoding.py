@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.errors import CheckpointError, ConfigError
+from heed.errors import CheckpointError, ConfigError, DataError
 from heed.generation.reading import Reader, device_of
 from heed.generation.sampling import Sampling, adjust, draw, offsets
 from heed.generation.stopping import TextFeed
@@ -27,6 +27,9 @@ Alternatives = list[tuple[int, float]]
 
 class Tokens(Protocol):
     """What decoding needs of a tokenizer; `heed.text.Tokenizer` has it."""
+
+    @property
+    def start_ids(self) -> tuple[int, ...]: ...  # noqa: D102 - as in heed.text
 
     @property
     def end_id(self) -> int | None: ...  # noqa: D102 - as in heed.text
@@ -170,7 +173,7 @@ class _Chooser:
         if self.uniform is None:
             ids = changed.argmax(dim=-1)
         else:
-            ids = draw(changed, self.uniform[:, self.step].to(changed.device)).to(logits.device)
+            ids = draw(changed, self.uniform[:, self.step]).to(logits.device)
         self.step += 1
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
@@ -206,12 +209,28 @@ def likeliest(logprobs: Tensor, k: int) -> list[Alternatives]:
     return [list(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
-def prompt_ids(tokenizer: Tokens, prompt: str | Sequence[int], vocab_size: int) -> list[int]:
-    """Return the token ids of a prompt; an empty one is the end-of-text token, after which a document begins.
+def beginning(tokenizer: Tokens) -> list[int]:
+    """Return the ids that a text from nothing begins after.
 
-    Raises `ConfigError` for an empty prompt where the tokenizer has no such token, and for ids outside the vocabulary.
+    They are what the tokenizer begins every text with, or the end-of-text token; where it has neither (characters of
+    a single document), a line end, and where even that is unknown, token 0.
     """
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    if tokenizer.start_ids or tokenizer.end_id is not None:
+        return prompt_ids(tokenizer, "", 1 << 62)
+    try:
+        return tokenizer.encode("\n") or [0]
+    except DataError:
+        return [0]
+
+
+def prompt_ids(tokenizer: Tokens, prompt: str | Sequence[int], vocab_size: int) -> list[int]:
+    """Return the token ids of a prompt. Before a text stands what the tokenizer begins every text with, if anything.
+
+    An empty prompt is that alone, or else the end-of-text token, after which a document begins. Raises `ConfigError`
+    for an empty prompt where the tokenizer has neither, and for ids outside the vocabulary.
+    """
+    ids = [*tokenizer.start_ids, *tokenizer.encode(prompt)] if isinstance(prompt, str) else list(prompt)
+    ids = ids or list(tokenizer.start_ids)
     if not ids:
         if tokenizer.end_id is None:
             raise ConfigError(

@@ -65,7 +65,8 @@ def generate(
     """Return `n` completions of each prompt, which may be a text or token ids.
 
     An answer ends after `max_tokens` tokens, at a string of `stop`, or at the end-of-text token (not with
-    `ignore_end`, which takes it as any other). An empty prompt begins after an end-of-text token.
+    `ignore_end`, which takes it as any other). A prompt that is a text is read after the tokens that the tokenizer
+    begins every text with (Llama's `<s>`); an empty one is these, or else an end-of-text token.
 
     `best_of` draws that many answers and returns the n with the highest mean log-probability a token, best first; the
     mean is over every token drawn, the end-of-text token included. `logprobs` 0 notes the log-probability of each

@@ -38,7 +38,8 @@ def score(
 ) -> list[list[TokenScore]]:
     """Return each token of each text (or list of token ids) with its log-probability, rank and `alternatives` others.
 
-    To score the first token too, put the end-of-text token before it and pass ids. An empty text has no tokens.
+    To score the first token too, put the end-of-text token before it and pass ids; a tokenizer that begins every text
+    with a token of its own has that read first, and it is not among the scores. An empty text has no tokens.
     Raises `ConfigError` for ids outside the vocabulary.
     """
     with reading_only(model):
@@ -79,4 +80,4 @@ def _score(model: LanguageModel, tokenizer: Tokens, text: str | Sequence[int], k
             target.tolist(), own[:, 0].tolist(), ranks.tolist(), likeliest(logprobs, k), strict=True
         ):
             scores.append(TokenScore(i, texts[len(scores)], p, r, top))
-    return scores
+    return scores[len(tokenizer.start_ids) :] if isinstance(text, str) else scores

@@ -25,6 +25,11 @@ from torch import Tensor
 
 from heed.errors import ConfigError
 
+COLDEST = 1e-6
+"""The lowest temperature but 0: a logit of 1e6 divided by it still fits into float32."""
+LARGEST = 1e6
+"""The most that a penalty or a bias may be: added up over a long answer, it stays finite in float32."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -65,16 +70,20 @@ class Sampling:
         """Return each rule as (broken?, what is wrong). `not a <= x` is also true for NaN."""
         t, k, p, m, r = self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
         frequency, presence = self.frequency_penalty, self.presence_penalty
+        bounds = f"from {-LARGEST:g} to {LARGEST:g}"
         return [
-            (not 0 <= t < math.inf, f"temperature must be 0 (greedy) or above, not {t}"),
+            (t != 0 and not COLDEST <= t < math.inf, f"temperature must be 0 (greedy), or {COLDEST} or above, not {t}"),
             (k is not None and (not isinstance(k, int) or k < 1), f"top_k must be a whole number, 1 or more, not {k}"),
             (p is not None and not 0 < p <= 1, f"top_p must be above 0 and at most 1, not {p}"),
             (m is not None and not 0 <= m <= 1, f"min_p must be between 0 and 1, not {m}"),
             (not 0 < r < math.inf, f"repetition_penalty must be above 0 (1 is none), not {r}"),
-            (not math.isfinite(frequency), f"frequency_penalty must be finite, not {frequency}"),
-            (not math.isfinite(presence), f"presence_penalty must be finite, not {presence}"),
+            (not abs(frequency) <= LARGEST, f"frequency_penalty must be {bounds}, not {frequency}"),
+            (not abs(presence) <= LARGEST, f"presence_penalty must be {bounds}, not {presence}"),
             *(
-                (not -math.inf <= bias < math.inf, f"logit_bias of token {token} must be finite or -inf, not {bias}")
+                (
+                    bias != -math.inf and not abs(bias) <= LARGEST,
+                    f"logit_bias of token {token} must be -inf, or {bounds}, not {bias}",
+                )
                 for token, bias in self.logit_bias.items()
             ),
         ]
@@ -198,7 +207,8 @@ def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     [0, 1, 3]
     """
     if logits.device.type == "mps":  # has no float64
-        logits, uniform = logits.cpu(), uniform.cpu()
+        logits = logits.cpu()
+    uniform = uniform.to(logits.device)
     cumulative = torch.softmax(logits, dim=-1, dtype=torch.float64).cumsum(dim=-1)
     total = cumulative[:, -1:]
     # rounding may make the product the total itself, which no token lies above

@@ -76,7 +76,9 @@ def export_hub(
         raise ConfigError(*(f"cannot export as {family.architecture}: {problem}" for problem in problems))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    end = _copy_tokenizer(Path(tokenizer_file), folder, config.context) if tokenizer_file is not None else None
+    start = end = None
+    if tokenizer_file is not None:
+        start, end = _copy_tokenizer(Path(tokenizer_file), folder, config.context, family)
     common = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -84,11 +86,11 @@ def export_hub(
         "initializer_range": config.init_std,
         "tie_word_embeddings": config.tied,
         "dtype": "float32",
-        "bos_token_id": end,
+        "bos_token_id": start,
         "eos_token_id": end,
     }
     _write_json(folder / "config.json", common | family.write(config))
-    _write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end})
+    _write_json(folder / "generation_config.json", {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end})
     save_file(_to_transformers(family, config, model.state_dict()), folder / "model.safetensors", {"format": "pt"})
     return folder
 
@@ -105,7 +107,7 @@ def hub_folder(source: str | Path) -> Path:
         return Path(name)
     hub = require("huggingface_hub", "hf")
     try:
-        return Path(hub.snapshot_download(name[3:], allow_patterns=["*.json", "*.safetensors"]))
+        return Path(hub.snapshot_download(name[3:], allow_patterns=["*.json", "*.safetensors", "merges.txt"]))
     except Exception as error:  # whatever the network, the hub or its client says
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -200,14 +202,19 @@ def _to_transformers(family: Family, config: ModelConfig, weights: Mapping[str, 
     return found
 
 
-def _copy_tokenizer(file: Path, folder: Path, context: int) -> int | None:
-    """Copy tokenizer.json, write the tokenizer_config.json that AutoTokenizer wants, and return the end token's id."""
+def _copy_tokenizer(file: Path, folder: Path, context: int, family: Family) -> tuple[int | None, int | None]:
+    """Copy tokenizer.json and write the tokenizer_config.json that AutoTokenizer wants.
+
+    Return the ids of the tokens before a text and after it. Where the tokenizer puts nothing before one, the GPTs
+    have the same token for both, and a Llama has none before.
+    """
     from heed.text.tokenizer import load_tokenizer
 
-    end = load_tokenizer(file).end_id
+    tokenizer = load_tokenizer(file)
+    end = tokenizer.end_id
+    start = tokenizer.start_ids[0] if tokenizer.start_ids else None if family.model_type == "llama" else end
     file = file / "tokenizer.json" if file.is_dir() else file
     added = {entry["id"]: entry["content"] for entry in _read_json(file).get("added_tokens", [])}
-    token = None if end is None else added.get(end)
     if file.resolve() != (folder / "tokenizer.json").resolve():
         shutil.copyfile(file, folder / "tokenizer.json")
     _write_json(
@@ -216,8 +223,8 @@ def _copy_tokenizer(file: Path, folder: Path, context: int) -> int | None:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": context,
             "clean_up_tokenization_spaces": False,
-            "bos_token": token,
-            "eos_token": token,
+            "bos_token": None if start is None else added.get(start),
+            "eos_token": None if end is None else added.get(end),
         },
     )
-    return end
+    return start, end

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,14 +76,22 @@ def _hash(values: np.ndarray, key: np.uint64) -> np.ndarray:
 class _Windows:
     """Windows of documents: every `stride` tokens one of `context` + 1 tokens, until the document ends.
 
-    A document of n tokens has n - 1 targets; windows that start at 0, stride, 2 stride, ... cover them all.
+    A document is read after the end token of the one before, where the file names that token (`end_id`): so its
+    first token is a target too, and a model learns how documents begin. Elsewhere, and at the very first document,
+    that token has nothing before it. Windows at 0, stride, 2 stride, ... cover all the targets.
     """
 
-    def __init__(self, ends: np.ndarray, context: int, stride: int, *, first_only: bool = False) -> None:
-        self.ends = ends.astype(np.int64)
+    def __init__(
+        self, tokens: TokenFile, context: int, stride: int, *, joined: bool = False, first_only: bool = False
+    ) -> None:
+        self.ends = np.array([len(tokens.ids)]) if joined else tokens.ends.astype(np.int64)
         self.starts = np.concatenate([[0], self.ends[:-1]])
+        end_id = tokens.header.get("end_id")
+        if end_id is not None:
+            later = self.starts > 0
+            self.starts[later] -= tokens.ids[self.starts[later] - 1] == end_id
         self.context, self.stride = context, stride
-        targets = self.ends - self.starts - 1
+        self.targets = targets = self.ends - self.starts - 1
         each = np.where(targets > 0, 1 + np.maximum(0, -(-(targets - context) // stride)), 0)
         self.last = np.cumsum(np.minimum(each, 1) if first_only else each)
         self.count = int(self.last[-1])
@@ -114,8 +123,8 @@ class Packed:
     a window; the tokens before the offset and after the last whole window wait for another epoch. `shuffle=False`
     cuts at 0 and goes from the beginning to the last whole window.
 
-    With `cross_documents=False` no window runs over the end of a document: windows begin at each document's first
-    token, and the last one is padded and masked.
+    With `cross_documents=False` no window runs over the end of a document: windows begin at the end token before each
+    document (see `_Windows`), and the last one is padded and masked.
 
     Raises `DataError` when the text is shorter than a window.
     """
@@ -131,8 +140,9 @@ class Packed:
     ) -> None:
         self.batch_size, self.context, self.seed, self.shuffle = batch_size, context, seed, shuffle
         self.ids = tokens.ids
+        self.text = f"{tokens.header.get('corpus_fingerprint', '')}/{tokens.header.get('tokenizer_hash', '')}"
         self.notes: list[str] = []
-        self._windows = None if cross_documents else _Windows(tokens.ends, context, context)
+        self._windows = None if cross_documents else _Windows(tokens, context, context)
         self._steps = np.arange(context + 1)
         split = tokens.header.get("split", "")
         if cross_documents and len(self.ids) <= context:
@@ -203,13 +213,15 @@ class Packed:
         windows = self.ids[at]
         return Batch(windows[:, :-1].astype(np.int64), windows[:, 1:].astype(np.int64), None)
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> dict[str, Any]:
         """Return where the stream stands, and what it is a stream of.
 
-        Places are counted in windows, so the batch size may be another one at `load_state`. `windows` is the number
-        of windows that documents are cut to, 0 where they are joined.
+        `text` is the corpus' fingerprint and the tokenizer's hash, where the token file has them. Places are counted in
+        windows, so the batch size may be another one at `load_state`. `windows` is the number of windows that documents
+        are cut to, 0 where they are joined.
         """
         return {
+            "text": self.text,
             "epoch": self._epoch,
             "index": self._index,
             "seed": self.seed,
@@ -219,12 +231,16 @@ class Packed:
             "windows": 0 if self._windows is None else self._windows.count,
         }
 
-    def load_state(self, state: dict[str, int]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Go on at the batch after the one that was last returned before `state()`.
 
         Raises `CheckpointError` when the state is of another text or was cut otherwise.
         """
         own = self.state()
+        if state.get("text") != own["text"]:
+            raise CheckpointError(
+                "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
+            )
         for key in ("tokens", "context", "seed", "shuffle", "windows"):
             if state.get(key) != own[key]:
                 raise CheckpointError(
@@ -237,23 +253,24 @@ class Packed:
 class Padded(Packed):
     """Endless batches of one sequence a document, cut and padded to `length` (IFT6135: 256).
 
-    A document of n tokens gives min(n - 1, length) targets; what is longer is cut off, and `notes` says how much.
+    A document gives `length` targets at most (its first token is one only after an end token, see `_Windows`); what
+    is longer is cut off, and `notes` says how much.
 
     Raises `DataError` when no document has two tokens.
     """
 
     def __init__(self, tokens: TokenFile, batch_size: int, length: int, seed: int, shuffle: bool = True) -> None:
         super().__init__(tokens, batch_size, length, seed, shuffle, cross_documents=False)
-        self._windows = _Windows(tokens.ends, length, length, first_only=True)
+        self._windows = _Windows(tokens, length, length, first_only=True)
         self._enter(0, 0)
-        sizes = np.diff(tokens.ends.astype(np.int64), prepend=0)
-        lost = np.maximum(0, sizes - 1 - length)
+        targets = self._windows.targets
+        lost = np.maximum(0, targets - length)
         if lost.any():
             self.notes.append(
-                f"{np.count_nonzero(lost):,} of {len(sizes):,} documents are longer than {length + 1:,} tokens: "
-                f"{lost.sum() / sizes.sum():.1%} of all tokens are cut off and never seen"
+                f"{np.count_nonzero(lost):,} of {len(targets):,} documents have more than {length:,} tokens to "
+                f"predict: {lost.sum() / len(tokens.ids):.1%} of all tokens are cut off and never seen"
             )
-        if short := np.count_nonzero(sizes < 2):
+        if short := np.count_nonzero(targets < 1):
             self.notes.append(f"{short:,} documents of a single token have nothing to predict and are left out")
 
 
@@ -275,13 +292,14 @@ def evaluation_windows(
     Windows begin every `stride` tokens (1 to `context`). A target that the window before has counted is context here
     and is masked, so each token but the first `context` is predicted from at least `context - stride` tokens. The
     last window is padded, the last batch may be smaller. With `cross_documents=False` the same holds for each
-    document by itself.
+    document by itself, after the end token before it (see `_Windows`; without such tokens no document's first token
+    is a target).
 
     Raises `DataError` when the stride does not fit or there is nothing to predict.
     """
     if not 1 <= stride <= context:
         raise DataError(f"the stride of evaluation must be from 1 to the context {context}, not {stride}")
-    windows = _Windows(tokens.ends if not cross_documents else np.array([len(tokens.ids)]), context, stride)
+    windows = _Windows(tokens, context, stride, joined=cross_documents)
     if windows.count == 0:
         split = tokens.header.get("split", "given")
         raise DataError(f"the {split} split has {len(tokens.ids)} tokens, evaluation needs two: give more text")

@@ -236,10 +236,14 @@ def _parts(data: dict[str, Any]) -> list[Any]:
 
 
 def _settings(data: dict[str, Any]) -> list[Any]:
-    """Return the switches of the model that are on, and the special tokens."""
+    """Return the switches of the model that are on, and the special tokens.
+
+    Their `normalized` (GPT-2's own file has it on) changes nothing where there is no normalizer.
+    """
     model = {"type": "BPE", **data["model"]}
     switches = {key: value for key, value in model.items() if value and key not in ("vocab", "merges")}
-    return [switches, sorted(data["added_tokens"], key=lambda entry: entry["id"])]
+    plain = {"normalized": False} if data["normalizer"] is None else {}
+    return [switches, sorted(({**entry, **plain} for entry in data["added_tokens"]), key=lambda entry: entry["id"])]
 
 
 def _read_files(vocab: str | Path, merges: str | Path) -> tuple[list[str], list[Pair]]:

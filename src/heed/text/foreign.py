@@ -41,6 +41,7 @@ class Foreign(Tokenizer):
         self.end_id = next((added[name] for name in END_NAMES if name in added), None)
         unknown = data["model"].get("unk_token")
         self.unknown_id = None if unknown is None else self.rust.token_to_id(unknown)
+        self.start_ids = self._before_text()
         self.pieces = self._bytes_of_tokens(set(added.values()))
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
@@ -61,6 +62,18 @@ class Foreign(Tokenizer):
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""
         return json.loads(self.rust.to_str())
+
+    def _before_text(self) -> tuple[int, ...]:
+        """Return the special tokens that the file's post-processor puts before a text.
+
+        Not all that it makes of an empty text: BERT's [SEP] and T5's </s> stand after it.
+        """
+        try:
+            encoded = self.rust.encode(_INSIDE_WORD, add_special_tokens=True)
+        except Exception:  # a vocabulary without this letter
+            return ()
+        mask = encoded.special_tokens_mask
+        return tuple(encoded.ids[: mask.index(0)]) if 0 in mask else ()
 
     def _bytes_of_tokens(self, specials: set[int]) -> list[bytes]:
         """Return the bytes of each token: exact for byte-level vocabularies, else what it adds within a text."""

@@ -68,7 +68,8 @@ class Found:
 def find_files(source: str, known: Iterable[str] = ()) -> Found:
     """Return the files of a path or glob, sorted by name; `known` are other names that a slip of the pen could mean.
 
-    Hidden files are passed over. Raises `DataError` when there is nothing, or nothing of a known type.
+    Hidden files are passed over, and so are heed's own run folders below a folder. Raises `DataError` when there is
+    nothing, or nothing of a known type.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -90,26 +91,36 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` in a fixed order, hidden ones left out."""
+    """Yield the files below `folder` in a fixed order, hidden ones left out; linked and run folders as themselves."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() and not entry.is_symlink():  # a linked folder could lead round in a circle
+        # a linked folder could lead round in a circle, and what a model wrote is no text of the user's
+        if entry.is_dir() and not entry.is_symlink() and not _is_run(entry):
             yield from _walk(entry)
         else:
             yield entry
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
 def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
     """Keep the files of a known type and note how many others there were."""
     unknown: Counter[str] = Counter()
+    runs = 0
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
+            runs += 1
+        elif path.is_dir():
             unknown["linked folder"] += 1
         elif kind_of(path) is None:
             unknown[path.suffix or "no suffix"] += 1
         else:
             found.files.append(path)
+    if runs:
+        found.notes.append(f"left out of {source}: {runs} run folder{'s' if runs > 1 else ''} of heed's own")
     if unknown:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unknown.items()))
         found.notes.append(f"left out of {source}: {unknown.total()} files that are not {_types()} ({kinds})")

@@ -31,7 +31,7 @@ from heed.text.tokenizer import Tokenizer
 
 MAGIC = b"HEEDTOK1"
 HEADER_BYTES = 4096
-VERSION = 1
+VERSION = 2
 
 Progress = Callable[[int, int | None], object]
 """Is told the bytes of text that are done, and all there are where that is known."""
@@ -85,10 +85,14 @@ def _read_header(path: Path) -> dict[str, Any]:
     except ValueError:
         header = None
     keys = {"version", "dtype", "tokens", "documents", "tokenizer_hash"}
+    damaged = DataError(f"{path} is no token file of heed, or is damaged: delete it, it is made anew")
     if not block.startswith(MAGIC) or not isinstance(header, dict) or not keys <= header.keys():
-        raise DataError(f"{path} is no token file of heed, or is damaged: delete it, it is made anew")
+        raise damaged
     if header["version"] != VERSION:
         raise DataError(f"{path} is a token file of version {header['version']}, heed reads {VERSION}: delete it")
+    counts = header["tokens"], header["documents"]
+    if header["dtype"] not in ("uint16", "uint32") or not all(type(count) is int and count >= 1 for count in counts):
+        raise damaged
     return header
 
 
@@ -107,10 +111,11 @@ def write_token_file(
 ) -> TokenFile:
     """Encode documents to a token file, in the order given, and open it.
 
-    `tokenizer.end_id` is written after each document, unless the document ends in it already (word tokenizers end
-    each line so). `header` may add `word_rule` ("words" if absent), `corpus_fingerprint` and `split`. `workers`
-    processes encode, 0 for one a core; small input is encoded here. They are spawned: a script that calls this on
-    much text needs the usual `if __name__ == "__main__":`.
+    `tokenizer.end_id` is written after each document, unless the document ends in it already, and into the header
+    (null: there is none). A word tokenizer's `<eos>` ends a line and is another id: a document may end in both.
+    `header` may add `word_rule` ("words" if absent), `corpus_fingerprint` and `split`. `workers` processes encode, 0
+    for one a core; small input is encoded here. They are spawned: a script that calls this on much text needs the
+    usual `if __name__ == "__main__":`.
 
     Raises `DataError` when there are no tokens, when the disk is full (the unfinished file is removed), and whatever
     the documents or the tokenizer raise.
@@ -140,7 +145,13 @@ def write_token_file(
             stream.write(bytes(_padded(size) - size))
             ends.seek(0)
             shutil.copyfileobj(ends, stream)
-            own = {"version": VERSION, "dtype": dtype, **totals, "tokenizer_hash": tokenizer.hash}
+            own = {
+                "version": VERSION,
+                "dtype": dtype,
+                **totals,
+                "tokenizer_hash": tokenizer.hash,
+                "end_id": tokenizer.end_id,
+            }
             _finish(stream, {**header, "word_rule": rule, **own})
         os.replace(unfinished, path)
         _sync_folder(path.parent)
@@ -203,7 +214,9 @@ def token_files(
         }
         with suppress(DataError):
             kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
-            if kept.header.get("corpus_fingerprint") == corpus.fingerprint and kept.header.get("split") == split:
+            # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
+            expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
+            if expected.items() <= kept.header.items():
                 files[split] = kept
                 continue
         report = _with_total(progress, corpus.expected_bytes(split))

@@ -37,6 +37,8 @@ class Tokenizer(ABC):
     kind: ClassVar[str]
     pieces: list[bytes]
     """The bytes of each token, by id; together they give the text."""
+    start_ids: tuple[int, ...] = ()
+    """What stands before every text that a model reads (Llama: `<s>`); `encode` leaves it out."""
     end_id: int | None = None
     """The end-of-text token, written between documents; None when there is none."""
     unknown_id: int | None = None

@@ -5,8 +5,9 @@
     word perplexity   exp(total nats / words of the text)       comparable between tokenizers
     bits per byte     total nats / (ln 2 * bytes of the text)   comparable between tokenizers and languages
 
-The first token of the split (of each document, when documents are separate) has no context and is not predicted; words
-and bytes are those of the whole text.
+The first token of the split has no context and is not predicted; words and bytes are those of the whole text. Separate
+documents are each read after the end token of the one before. In text without end tokens the first token of each
+document would be free of charge, so there the figures by words and bytes are left out.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Evaluation:
     """Nats per predicted token."""
     token_perplexity: float | None
     word_perplexity: float | None
-    """None when only a part was evaluated, or the words of the text were not counted."""
+    """None when more than the first token was not predicted, or the words of the text were not counted."""
     bits_per_byte: float | None
     """None as above."""
     nats: float
@@ -91,7 +92,8 @@ def evaluate(
     begin = time.perf_counter()
     nats, counted = total_nats(model, part, context, stride, batch_size, device, cross_documents)
     header = tokens.header
-    words, text_bytes = (0, 0) if partial else (header.get("words", 0), header.get("bytes", 0))
+    whole = counted == len(tokens.ids) - 1
+    words, text_bytes = (header.get("words", 0), header.get("bytes", 0)) if whole else (0, 0)
     passport = Passport(
         unit="token",
         tokenizer=tokenizer_name,

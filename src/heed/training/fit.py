@@ -130,7 +130,7 @@ def fit(
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of)
     loop = _Loop(model, batches, plan, run, validation, sample, streams, progress, updater, log_every)
-    with progress:
+    with run.locked(), progress:
         loop.begin(resume)
         return loop.go()
 
@@ -296,6 +296,8 @@ class _Loop:
             self.streams.load_state(tensors["streams"])
             self.batches.load_state(saved.state["batches"])
             self.now = Counters(**saved.state["counters"])
+            if self.plan.steps < self.now.step:
+                raise CheckpointError(f"{saved.path.name} is beyond train.steps {self.plan.steps}: ask for more")
             self.mark = (self.now.tokens, self.now.seconds)
             # A process killed between a checkpoint and its mark left an older mark.
             best, loss = self.now.best_step, self.now.best_loss

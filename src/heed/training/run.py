@@ -18,7 +18,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
 from heed.training.streams import NAMES, stream_seed
 
+try:
+    import fcntl
+except ImportError:  # Windows has none, and there nothing keeps two processes apart
+    fcntl = None
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
 OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS,
-    "tokenizer.json", "evaluation.json", "samples.jsonl", "report.html",
+    "tokenizer.json", "evaluation.json", "samples.jsonl", "report.html", "hf",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 
@@ -57,9 +63,15 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: str | Path, config: Config, *, overwrite: bool = False, facts: Mapping[str, Any] | None = None
+        cls,
+        folder: str | Path,
+        config: Config,
+        *,
+        tokenizer: Tokenizer | None = None,
+        overwrite: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Make a new run folder with config.yaml and environment.json, which also holds `facts`.
+        """Make a new run folder with config.yaml, tokenizer.json and environment.json, which also holds `facts`.
 
         With `overwrite` what an earlier run left there is deleted; files that are not heed's stay.
         Raises `CheckpointError` when the folder is in use and `overwrite` is not given, or is no run folder.
@@ -69,8 +81,10 @@ class Run:
             refuse_if_taken(path, overwrite=overwrite)
             _delete_run(path)
             path.mkdir(parents=True, exist_ok=True)
-            write_yaml(config, path / CONFIG)
             write_json(path / ENVIRONMENT, environment(config.run.seed) | dict(facts or {}))
+            if tokenizer is not None:
+                tokenizer.save(path / "tokenizer.json")
+            write_yaml(config, path / CONFIG)  # last: a folder with a config is a whole run
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror}; choose another --run.folder") from error
         return cls(path, config)
@@ -89,6 +103,19 @@ class Run:
         """The folder of the checkpoints."""
         return self.folder / CHECKPOINTS
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder. Raises `CheckpointError` when one is at it already."""
+        with (self.folder / METRICS).open("a") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise CheckpointError(
+                        f"another process is training in {self.folder}: wait for it, or end it"
+                    ) from None
+            yield
+
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event to metrics.jsonl; it reaches the operating system before this returns.
 
@@ -104,7 +131,13 @@ class Run:
             ) from error
 
     def log_resume(self, step: int) -> None:
-        """Say that the run goes on from `step`; a line that was cut off when the process died is taken away first."""
+        """Keep the configuration, and say that the run goes on from `step`: earlier final figures are void.
+
+        A line that was cut off when the process died is taken away first.
+        """
+        write_yaml(self.config, self.folder / CONFIG)
+        for name in ("evaluation.json", "samples.jsonl"):
+            (self.folder / name).unlink(missing_ok=True)
         path = self.folder / METRICS
         if path.exists():
             content = path.read_bytes()
@@ -176,13 +209,13 @@ def next_name(folder: str | Path, stem: str) -> Path:
 
 def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
     """Raise `CheckpointError` when a new run cannot go into this folder: it is no run's, or a run's that is to stay."""
-    if path.is_dir() and {entry.name for entry in path.iterdir()} in ({CONFIG}, {ENVIRONMENT}):
-        return  # a process died while it made the folder: nobody can miss what it left
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not is_run(path):
-            raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
-        if not overwrite:
-            raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
+    begun = {ENVIRONMENT, "tokenizer.json", f"{CONFIG}.writing"}
+    if path.is_dir() and {entry.name for entry in path.iterdir()} <= begun:
+        return  # empty, or a process died while it made the folder: nobody can miss what it left
+    if path.exists() and not is_run(path):
+        raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
 
 
 def is_run(path: Path) -> bool:

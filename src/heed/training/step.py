@@ -60,7 +60,7 @@ class Updater:
         self.loss = torch.compile(self.plain_loss) if plan.compile else self.plain_loss
         self.on_trial = plan.compile  # the first step compiles; where it fails, the plain loss takes over
         # A CPU has nothing to wait for, and a step that is not fused cannot be skipped on the device: look at once.
-        self.looks_at_once = device.type == "cpu" or not self.optimizer.skips_on_device
+        self.looks_at_once = device.type != "cuda" or not self.optimizer.skips_on_device
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
         self.norm = torch.zeros((), device=device)
         """Norm of the whole gradient at the last step, before clipping."""
@@ -75,7 +75,13 @@ class Updater:
         counted = sum(part.counted for part in parts)
         if counted == 0:
             raise DataError(f"step {step}: no token of the batch counts; are all documents shorter than 2 tokens?")
-        loss = self._gradients(parts, counted)
+        try:
+            loss = self._gradients(parts, counted)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise HeedError(
+                f"out of memory at step {step}: take a smaller train.batch_size (and train.accumulation to make up for "
+                "it), or train.batch_size auto"
+            ) from error
         self.norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self._refuses(step, loss):
             return loss, counted

@@ -1,0 +1,54 @@
+"""The configuration: every problem at once, each a line that names the setting."""
+
+import pytest
+from pydantic import ValidationError
+
+from heed.config import TrainConfig, make_config, overlay
+from heed.errors import ConfigError
+
+
+def problems(values) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as refusal:
+        make_config(values)
+    return refusal.value.problems
+
+
+def test_bad_values_do_not_hide_contradictions():
+    told = problems({"model": {"n_head": 3, "d_model": 130}, "train": {"steps": "many"}, "t": {}})
+    assert len(told) == 4
+    assert told[-1] == "model.n_heads: 4 heads do not divide model.d_model 130"
+
+
+def test_a_contradiction_with_a_bad_value_is_not_told():
+    # what n_heads is meant to be is not known; its default does not divide 130, but nobody asked for that
+    assert len(problems({"model": {"n_heads": "few", "d_model": 130}})) == 1
+    assert len(problems({"tokenizer": {"kind": "chr", "vocab_size": 60}})) == 1
+    assert len(problems({"model": {"preset": "smal", "n_heads": 6}})) == 1
+
+
+@pytest.mark.parametrize("value", ["foo", 2.5, {"int": 3}, [1]])
+def test_one_line_for_a_value_that_fits_no_branch_of_a_type(value):
+    assert problems({"train": {"batch_size": value}}) == (
+        f"train.batch_size: {value!r} is neither a whole number nor 'auto'",
+    )
+
+
+@pytest.mark.parametrize("values", [{"model": 3}, {"train": None}, {1: {}}, {"model": {"preset": ["tiny"]}}])
+def test_what_is_no_section_is_one_problem(values):
+    assert len(problems(values)) == 1
+
+
+def test_the_warm_up_is_at_most_a_tenth_of_the_steps_unless_it_is_given():
+    assert [TrainConfig(steps=steps).warmup_steps for steps in (9, 20, 1000, 5000)] == [0, 2, 100, 100]
+    assert TrainConfig(steps=20, warmup_steps=20).warmup_steps == 20
+    assert make_config({"train": {"steps": "20"}}).train.warmup_steps == 2
+    assert problems({"train": {"steps": 20, "warmup_steps": 21}}) == (
+        "train.warmup_steps: 21 is more than train.steps 20",
+    )
+    with pytest.raises(ValidationError):
+        TrainConfig(warmup_steps=-1)
+
+
+def test_the_warm_up_of_a_resolved_configuration_stays():
+    resolved = make_config({"train": {"steps": 20}}).model_dump()
+    assert make_config(overlay(resolved, {"train": {"steps": 4000}})).train.warmup_steps == 2
