@@ -107,7 +107,8 @@ def events(run: Run, kind: str) -> list[dict[str, Any]]:
 def whole_training(folder: str, steps: int, width: int = WIDTH) -> FitResult:
     """Everything at once that a resumed run has to get right; starts, or goes on where the folder already is a run."""
     path = Path(folder)
-    run = Run.open(path) if (path / "environment.json").exists() else new_run(path)
+    resume = (path / "config.yaml").exists()
+    run = Run.open(path) if resume else new_run(path)
     streams = Streams(1)
     model = TinyModel(streams["initialisation"], dropout=0.3, width=width)
 
@@ -126,7 +127,7 @@ def whole_training(folder: str, steps: int, width: int = WIDTH) -> FitResult:
     batches = Windows(masked=True)
     return fit(
         model, batches, settings, run, validation=validation, sample=sample, streams=streams,
-        resume=(path / "environment.json").exists(), log_every=4,
+        resume=resume, log_every=4,
     )  # fmt: skip
 
 
