@@ -82,7 +82,6 @@ def test_packed_in_order_by_hand():
     assert first.target.tolist() == [[2, 3, 4], [5, 6, 7]]
     assert first.mask is None
     assert second.source.tolist() == [[7, 8, 9], [1, 2, 3]]  # over the end of the epoch, nothing left out
-    assert stream.batches_per_epoch == 1
     assert stream.epoch == pytest.approx(1 + 1 / 3)
 
 
@@ -297,7 +296,6 @@ def test_padded_by_hand():
     assert batch.target.tolist() == [[2, 3, 0, 0], [6, 7, 8, 9], [13, 14, 15, 16]]
     assert batch.mask is not None
     assert batch.mask.tolist() == [[True, True, False, False], [True] * 4, [True] * 4]
-    assert stream.batches_per_epoch == 1
     assert stream.notes == [
         "1 of 4 documents have more than 4 tokens to predict: 12.5% of all tokens are cut off and never seen",
         "1 documents of a single token have nothing to predict and are left out",

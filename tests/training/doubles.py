@@ -61,7 +61,9 @@ class Example:
 class Windows:
     """Batch number i is a function of i alone; every second row is half masked when `masked`."""
 
-    batches_per_epoch = 8
+    @property
+    def epoch(self) -> float:
+        return self.index / 8
 
     def __init__(self, batch_size: int = 4, masked: bool = False, bad_at: int | None = None) -> None:
         self.index, self.batch_size, self.masked, self.bad_at = 0, batch_size, masked, bad_at

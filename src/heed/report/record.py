@@ -140,13 +140,13 @@ def hold(lines: Iterable[Event]) -> tuple[list[Event], list[int]]:
     events: list[Event] = []
     resumptions: list[int] = []
     for line in lines:
-        if line.get("event") == "resume":
-            step = int(line.get("step", 0))
+        step = line.get("step")
+        if line.get("event") == "resume" and isinstance(step, int):
             # An earlier end has no step and is void as well: the run went on.
             events = [event for event in events if event.get("event") != "end" and event.get("step", 0) <= step]
             resumptions = [earlier for earlier in resumptions if earlier <= step]
             resumptions.append(step)
-        elif line.get("event") == "end" or isinstance(line.get("step"), int):
+        elif line.get("event") == "end" or isinstance(step, int):
             events.append(line)
     return events, resumptions
 

@@ -155,12 +155,6 @@ class Packed:
         self._enter(0, 0)
 
     @property
-    def batches_per_epoch(self) -> int:
-        """Full batches in an epoch, at least 1 (an offset can cost an epoch one window)."""
-        windows = (len(self.ids) - 1) // self.context if self._windows is None else self._windows.count
-        return max(1, windows // self.batch_size)
-
-    @property
     def epoch(self) -> float:
         """Epochs behind us, with the fraction of the present one."""
         return self._epoch + self._index / self._count

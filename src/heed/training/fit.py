@@ -39,8 +39,8 @@ class Batches(Protocol):
     """An endless source of batches that knows its place: `heed.text.batches.Packed`, `Padded`, or your own."""
 
     @property
-    def batches_per_epoch(self) -> int:
-        """How many batches hold all the data once."""
+    def epoch(self) -> float:
+        """How often all the data has been through, with the fraction of the present time."""
         ...
 
     def __next__(self) -> Any:
@@ -229,7 +229,7 @@ class _Loop:
                 "seconds": round(seconds, 4),
                 "tokens_per_second": round(speed, 1),
                 "memory_bytes": memory,
-                "epoch": round(now.step * plan.accumulation / self.batches.batches_per_epoch, 4),
+                "epoch": round(self.batches.epoch, 4),
             }
         )
         self.progress.update(now.step, Figures(loss, speed, memory, (plan.steps - now.step) * seconds / now.step))
