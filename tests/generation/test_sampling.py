@@ -117,7 +117,8 @@ class TestOrder:
 
 
 def test_steps_equal_those_of_transformers():
-    generation = pytest.importorskip("transformers").generation
+    from transformers import generation
+
     make = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 50, (4, 9), generator=make)
     logits = torch.randn(4, 50, generator=make, dtype=torch.float64)
