@@ -74,16 +74,22 @@ class AttentionConfig(Section):
     """Which attention mechanism, and by which path it is computed."""
 
     mechanism: str = "softmax"
-    """A name out of `heed list attention`."""
+    """A name out of `heed list attention`, or your own: package.module:Class."""
+    score: str = "scaled-dot"
+    """How a query meets a key: a name out of `heed list scores`."""
+    projection: str = "separate"
+    """How queries, keys and values come from x: a name out of `heed list projections`."""
+    options: dict[str, Any] = {}
+    """Options of the mechanism itself, such as {features: 128} (see `heed list attention NAME`)."""
     path: Literal["auto", "fused", "reference"] = "auto"
-    """auto and fused: torch's scaled_dot_product_attention. reference: the equations of attention/steps.py."""
+    """auto and fused: the fast path of the mechanism. reference: its equation, step by step, with T x T weights."""
 
 
 class ModelConfig(Section):
     """The model: a family and its dimensions."""
 
-    kind: Literal["gpt"] = "gpt"
-    """The family of models."""
+    kind: Literal["gpt", "encoder"] = "gpt"
+    """gpt: causal, predicts the next token. encoder: sees both sides; learns hidden tokens, or labels (data.label)."""
     preset: str | None = None
     """Start from a named shape (see `heed list presets`); settings given beside it win."""
     n_layers: int = Field(default=4, ge=1)
@@ -104,7 +110,7 @@ class ModelConfig(Section):
     """pre: x + f(norm(x)). post: norm(x + f(x))."""
     norm_epsilon: float = Field(default=1e-5, gt=0)
     """Added to the variance before the square root."""
-    positions: Literal["learned", "rotary", "none"] = "learned"
+    positions: Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "none"] = "learned"
     """How the model knows the order of its tokens."""
     rotary_base: float = Field(default=10_000.0, gt=0)
     """Base of the rotary wavelengths."""
@@ -122,6 +128,8 @@ class ModelConfig(Section):
     """Standard deviation of the initial weights; residual projections are divided by sqrt(2 n_layers)."""
     attention: AttentionConfig = AttentionConfig()
     """The attention mechanism."""
+    allow_leak: bool = False
+    """Train a causal model although the audit finds that it sees the tokens it predicts; its run then says LEAKS."""
 
 
 class TrainConfig(Section):

@@ -12,7 +12,9 @@ from heed.attention import (
     Cache,
     Facts,
     RotaryPositions,
+    Shape,
     Softmax,
+    Wishes,
     find,
     make_mask,
     padding_mask,
@@ -42,11 +44,11 @@ def layer(d_model=12, n_heads=3, seed=0, **settings):
 def test_fused_equals_reference_in_outputs_and_gradients(T, kv, causal, qk_norm, start):
     padding = None if start is None else padding_mask(torch.tensor(start), T)
     mask = make_mask(T, causal=causal, padding=padding)
-    place = RotaryPositions(9, 16, 4).at(slice(0, T))
+    place = RotaryPositions(Shape(16, 4, 9)).at(slice(0, T))
     x = torch.randn(2, T, 16, dtype=torch.float64, requires_grad=True)
     results = []
     for path in ("fused", "reference"):
-        made = layer(16, 4, n_kv_heads=kv, qk_norm=qk_norm, mechanism=Softmax(path))
+        made = layer(16, 4, n_kv_heads=kv, qk_norm=qk_norm, mechanism=Softmax(Shape(16, 4, 9, kv), path=path))
         y = made(x, mask, place)
         results.append([y, *torch.autograd.grad(y.square().sum(), [x, *made.parameters()])])
     for fused, reference in zip(*results, strict=True):
@@ -92,7 +94,7 @@ def test_query_and_key_norms_make_the_scores_blind_to_scale():
 
 @pytest.mark.parametrize("path", ["fused", "reference"])
 def test_dropout_on_weights_is_honoured_while_training_and_keeps_the_mean(path):
-    mechanism = Softmax(path, dropout=0.5)
+    mechanism = Softmax(Shape(16, 8, 4), path=path, dropout=0.5)
     q = torch.zeros(64, 8, 4, 2)
     v = torch.ones(64, 8, 4, 2)
     y = mechanism(q, q, v, make_mask(4))
@@ -104,8 +106,10 @@ def test_dropout_on_weights_is_honoured_while_training_and_keeps_the_mean(path):
     assert (mechanism.eval()(q, q, v, make_mask(4)) == 1).all()
 
 
-def test_cache_grows_rewinds_keeps_rows_and_refuses_to_overflow():
-    cache = Cache(1, (2, 1, 4, 2), dtype=torch.float32, device=torch.device("cpu"), start=torch.tensor([0, 1]))
+def test_cache_grows_moves_keeps_rows_and_refuses_to_overflow():
+    cache = Cache(
+        [Softmax(Shape(2, 1, 4)).new_cache(2, 4, torch.float32, torch.device("cpu"))], 4, torch.tensor([0, 1])
+    )
     k = torch.arange(12.0).view(2, 1, 3, 2)
     seen, _ = cache.layers[0].append(k, -k)
     assert torch.equal(seen, k)
@@ -113,18 +117,13 @@ def test_cache_grows_rewinds_keeps_rows_and_refuses_to_overflow():
     cache.room_for(1)
     with pytest.raises(ConfigError, match="3 of 4 tokens, and 2 more"):
         cache.room_for(2)
-    cache.rewind(1)
-    assert cache.used == 1
+    cache.drop_first(1)
+    assert cache.used == 2
     cache.keep(torch.tensor([1, 1, 0]))
-    assert cache.start.tolist() == [1, 1, 0]
+    assert cache.start.tolist() == [0, 0, -1]
     keys, values = cache.layers[0].append(torch.zeros(3, 1, 1, 2), torch.zeros(3, 1, 1, 2))
-    assert keys[:, 0, 0].tolist() == [[6, 7], [6, 7], [0, 1]]
-    assert values[:, 0, 0].tolist() == [[-6, -7], [-6, -7], [0, -1]]
-
-
-def test_a_cache_refuses_a_start_of_another_batch():
-    with pytest.raises(ConfigError, match="one number for each of 2 rows"):
-        Cache(1, (2, 1, 4, 2), dtype=torch.float32, device=torch.device("cpu"), start=torch.tensor([1]))
+    assert keys[:, 0, 0].tolist() == [[8, 9], [8, 9], [2, 3]]
+    assert values[:, 0, 0].tolist() == [[-8, -9], [-8, -9], [-2, -3]]
 
 
 def test_unknown_names_are_refused_with_the_nearest_one():
@@ -149,12 +148,17 @@ def test_every_mechanism_declares_its_facts():
 
 def test_impossible_wishes_are_refused_all_at_once():
     mixer = Facts(
-        "y = E F x", "nobody 2020", "never", "all", frozenset(), frozenset({"learned"}), "T D", "T D", False, False
+        equation="y = E F x", source="nobody 2020", causal="never", differentiable="all", masks=frozenset(),
+        positions=frozenset({"learned"}), time="T D", memory="T D", growth=(1, 1), cache="none", grouped=False,
+        weights=False, inputs="v",
+    )  # fmt: skip
+    wishes = Wishes(
+        causal=True, masks=frozenset({"causal"}), positions="rotary", score="dot", projection="shared-qk", grouped=True
     )
     with pytest.raises(ConfigError) as raised:
-        refuse_impossible("mixer", mixer, causal=True, masks={"causal"}, positions="rotary", grouped=True)
-    assert len(raised.value.problems) == 4
-    refuse_impossible("mixer", mixer, causal=False, masks=set(), positions="learned", grouped=False)
+        refuse_impossible("mixer", mixer, wishes)
+    assert len(raised.value.problems) == 5
+    refuse_impossible("mixer", mixer, Wishes(causal=False, masks=frozenset(), positions="learned"))
 
 
 def test_query_and_key_norms_stay_in_bfloat16_under_autocast():

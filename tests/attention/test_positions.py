@@ -2,14 +2,14 @@
 
 import torch
 
-from heed.attention import LearnedPositions, NoPositions, RotaryPositions
+from heed.attention import LearnedPositions, NoPositions, RotaryPositions, Shape
 from heed.attention.positions import rotate
 from reference import attention as reference
 
 
 def test_rotary_equals_the_loop_at_every_position():
     q, k = torch.randn(2, 3, 9, 6, dtype=torch.float64), torch.randn(2, 1, 9, 6, dtype=torch.float64)
-    turned, turned_k = RotaryPositions(20, 18, 6, base=100.0).double().at(slice(5, 14))(q, k)
+    turned, turned_k = RotaryPositions(Shape(18, 3, 20), base=100.0).double().at(slice(5, 14))(q, k)
     for t in range(9):
         # the tables are kept in float32: 6e-8 of relative rounding
         torch.testing.assert_close(turned[1, 2, t], reference.rotary(q[1, 2, t], 5 + t, 100.0), rtol=0, atol=1e-6)
@@ -22,7 +22,7 @@ def test_a_turned_dot_product_depends_on_the_distance_only():
     products = [reference.rotary(q, p + 3, 10.0) @ reference.rotary(k, p, 10.0) for p in (0, 5, 50)]
     torch.testing.assert_close(products[1], products[0])
     torch.testing.assert_close(products[2], products[0])
-    scheme = RotaryPositions(60, 8, 8, base=10.0).double()
+    scheme = RotaryPositions(Shape(8, 1, 60), base=10.0).double()
     near = [scheme.at(slice(p, p + 4))(q.view(1, 1, 1, 8).expand(1, 1, 4, 8), k.view(1, 1, 1, 8).expand(1, 1, 4, 8))
             for p in (0, 50)]  # fmt: skip
     ours = [(a[0, 0, 3] @ b[0, 0, 0]).item() for a, b in near]
@@ -36,7 +36,7 @@ def test_a_quarter_turn_by_hand():
 
 
 def test_rows_with_their_own_positions_are_turned_each_by_its_own():
-    scheme = RotaryPositions(8, 4, 4)
+    scheme = RotaryPositions(Shape(4, 1, 8))
     q = torch.randn(2, 1, 3, 4)
     index = torch.tensor([[0, 1, 2], [3, 4, 5]])
     both, _ = scheme.at(index)(q, q)
@@ -44,11 +44,11 @@ def test_rows_with_their_own_positions_are_turned_each_by_its_own():
 
 
 def test_rotary_tables_are_not_saved():
-    assert RotaryPositions(8, 4, 4).state_dict() == {}
+    assert RotaryPositions(Shape(4, 1, 8)).state_dict() == {}
 
 
 def test_learned_positions_are_added_and_turn_nothing():
-    scheme = LearnedPositions(4, 2, 2)
+    scheme = LearnedPositions(Shape(2, 1, 4))
     torch.nn.init.constant_(scheme.weight, 0.0)
     with torch.no_grad():
         scheme.weight[2] = torch.tensor([1.0, 2.0])
@@ -59,6 +59,6 @@ def test_learned_positions_are_added_and_turn_nothing():
 
 def test_no_positions_do_nothing():
     x = torch.randn(1, 2, 4)
-    scheme = NoPositions(8, 4, 4)
+    scheme = NoPositions(Shape(4, 1, 8))
     assert scheme.add(x, slice(0, 2)) is x
     assert scheme.at(slice(0, 2)) is None

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from heed.attention import Cache
+from heed.attention import Cache, LayerCache
 from heed.config import ModelConfig
 from heed.models import GPT, LanguageModel
 
@@ -63,7 +63,7 @@ class Table(LanguageModel):
         return self.table[hidden.argmax(dim=-1)]  # no product: 0 times -inf would be NaN
 
     def new_cache(self, batch: int, length: int, start: Tensor | None = None) -> Cache:
-        return Cache(1, (batch, 1, length, 1), dtype=torch.float32, device=torch.device("cpu"), start=start)
+        return Cache([LayerCache(torch.zeros(batch, 1, length, 1), torch.zeros(batch, 1, length, 1))], length, start)
 
     def flops_per_token(self) -> int:
         return 0

@@ -47,7 +47,7 @@ def test_main_memory_is_measured_and_never_overrun(monkeypatch):
     found = largest_batch(lambda size: tried.append(size) or units(size), device=CPU, limit=1024)
     assert max(tried) <= 14  # a peak of 1 ms can fall between two looks of the thread, 2 ms apart
     assert 6 <= found.size <= 14
-    assert "may not fit into 396" in found.reason
+    assert "not fit into 396" in found.reason  # tried, or known before: the clock of the thread decides
     assert found.size == max(size for size in found.tried if size <= found.size)
 
 

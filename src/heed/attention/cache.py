@@ -1,14 +1,14 @@
-"""Keys and values of the tokens that were already read, so that decoding looks back without computing them again.
+"""What decoding keeps of the tokens that were already read, so that it looks back without computing them again.
 
-Memory is reserved once: for each layer two tensors (B, Hkv, length, K). A row may begin with padding (`start`), so
-that prompts of different lengths end together and grow together.
+A layer keeps their keys and values (`LayerCache`: memory is reserved once, two tensors (B, Hkv, length, K)) or sums
+over them of a fixed size (`StateCache`). A row may begin with padding (`start`), so that prompts of different lengths
+end together and grow together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from heed.errors import ConfigError
@@ -30,30 +30,50 @@ class LayerCache:
         self.used = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    def keep(self, rows: Tensor) -> None:
+        """Keep the given rows."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+    def replace(self, rows: list[int], fresh: LayerCache, size: int) -> None:
+        """Put the first `size` positions of `fresh` at the end of what is filled, in the given rows."""
+        if size:
+            self.keys[rows, :, self.used - size : self.used] = fresh.keys[:, :, :size]
+            self.values[rows, :, self.used - size : self.used] = fresh.values[:, :, :size]
+
+    def drop_first(self, count: int) -> None:
+        """Forget the first `count` positions, and move what follows to the beginning."""
+        rest = self.used - count
+        self.keys[:, :, :rest] = self.keys[:, :, count : self.used].clone()
+        self.values[:, :, :rest] = self.values[:, :, count : self.used].clone()
+        self.used = rest
+
+
+@dataclass
+class StateCache:
+    """Running sums over the past of one layer, each (B, ...); `used` counts the positions that were added."""
+
+    sums: list[Tensor]
+    used: int = 0
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep the given rows."""
+        self.sums = [part[rows] for part in self.sums]
+
+    def replace(self, rows: list[int], fresh: StateCache, size: int) -> None:
+        """Put the sums of `fresh`, which has read `size` positions, into the given rows."""
+        for part, new in zip(self.sums, fresh.sums, strict=True):
+            part[rows] = new if size else 0
+
+    def drop_first(self, count: int) -> None:
+        """Forget `count` positions of padding, of which the sums hold nothing."""
+        self.used -= count
+
 
 class Cache:
-    """One `LayerCache` a layer. `used` positions are filled, of `length`; `start` (B,) counts each row's padding."""
+    """One `LayerCache` or `StateCache` a layer; `used` positions of `length` are filled, `start` (B,) is padding."""
 
-    def __init__(
-        self,
-        n_layers: int,
-        shape: tuple[int, int, int, int],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-        start: Tensor | None = None,
-    ) -> None:
-        if start is not None and start.shape != shape[:1]:
-            raise ConfigError(
-                f"start has shape {tuple(start.shape)}: it must hold one number for each of {shape[0]} rows"
-            )
-        # Zeros, not empty: a NaN in unused memory would survive a weight of 0.
-        self.layers = [
-            LayerCache(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-            for _ in range(n_layers)
-        ]
-        self.length = shape[2]
-        self.start = None if start is None else start.to(device)
+    def __init__(self, layers: list[LayerCache | StateCache], length: int, start: Tensor | None = None) -> None:
+        self.layers, self.length, self.start = layers, length, start
 
     @property
     def used(self) -> int:
@@ -65,14 +85,23 @@ class Cache:
         if self.used + T > self.length:
             raise ConfigError(f"the cache holds {self.used} of {self.length} tokens, and {T} more do not fit")
 
-    def rewind(self, used: int) -> None:
-        """Forget every position from `used` on."""
-        for layer in self.layers:
-            layer.used = min(layer.used, used)
-
     def keep(self, rows: Tensor) -> None:
         """Keep the given rows (any order, repetition allowed), as when sequences end or one prompt feeds many."""
         for layer in self.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.keep(rows)
         if self.start is not None:
             self.start = self.start[rows]
+
+    def replace(self, rows: list[int], fresh: Cache, size: int) -> None:
+        """Let the given rows hold the `size` positions of `fresh`, at the end; what is before them becomes padding."""
+        assert self.start is not None
+        self.start[rows] = self.used - size
+        for layer, new in zip(self.layers, fresh.layers, strict=True):
+            layer.replace(rows, new, size)  # pyright: ignore[reportArgumentType] - the same model made both
+
+    def drop_first(self, count: int) -> None:
+        """Forget the first `count` positions, which are padding in every row."""
+        assert self.start is not None
+        for layer in self.layers:
+            layer.drop_first(count)
+        self.start = self.start - count

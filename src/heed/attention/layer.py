@@ -1,6 +1,6 @@
 """The attention layer: project, place, mix, merge. It owns q, k, v and the heads; a mechanism only mixes.
 
-x (B,T,D) --project--> q,k,v (B,H,T,K) --place--> q,k --mix--> y (B,H,T,K) --merge--> (B,T,D)
+x (B,T,D) --project--> q,k,v (B,H,T,K) --place--> q,k [+ bias (H,T,S)] --mix--> y (B,H,T,K) --merge--> (B,T,D)
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.attention.cache import LayerCache
+from heed.attention.cache import LayerCache, StateCache
 from heed.attention.masks import Mask, make_mask
+from heed.attention.mechanism import Mechanism
 from heed.attention.positions import Place
+from heed.attention.projections import PROJECTIONS
+from heed.attention.shape import Shape
 from heed.attention.softmax import Softmax
 from heed.errors import ConfigError
 
@@ -39,7 +42,8 @@ class Attention(nn.Module):
         n_heads: int,
         *,
         n_kv_heads: int | None = None,
-        mechanism: nn.Module | None = None,
+        mechanism: Mechanism | None = None,
+        projection: str = "separate",
         bias: bool = True,
         qk_norm: bool = False,
         epsilon: float = 1e-5,
@@ -51,34 +55,66 @@ class Attention(nn.Module):
                 f"{d_model} wide with {n_heads} heads and {n_kv_heads} key/value heads: each must divide the one before"
             )
         self.n_heads, self.n_kv_heads, self.width = n_heads, n_kv_heads, d_model // n_heads
-        self.sizes = [n_heads * self.width, n_kv_heads * self.width, n_kv_heads * self.width]
+        self.projection = PROJECTIONS[projection]
+        self.mechanism = mechanism if mechanism is not None else Softmax(Shape(d_model, n_heads, 1 << 30, n_kv_heads))
+        makers = {part: getattr(self.projection, part) for part in self.mechanism.facts.inputs}
+        if n_heads != n_kv_heads and self.projection.q == self.projection.k:
+            raise ConfigError(f"projection {projection!r} makes as many keys as queries: leave n_kv_heads out")
+        order = sorted(set(makers.values()))
+        self.makers = {part: order.index(maker) for part, maker in makers.items()}
+        """Which slice of the product with `qkv` is q, k and v."""
+        self.heads = [n_heads if makers.get("q") == maker else n_kv_heads for maker in order]
+        """The heads of each slice."""
         self.epsilon = epsilon
-        self.qkv = Linear(d_model, sum(self.sizes), bias=bias)
+        self.hidden = Linear(d_model, d_model, bias=bias) if self.projection.network else None
+        self.qkv = Linear(d_model, sum(self.heads) * self.width, bias=bias)
         self.out = Linear(d_model, d_model, bias=bias)
         self.q_norm = nn.Parameter(torch.empty(self.width)) if qk_norm else None
         self.k_norm = nn.Parameter(torch.empty(self.width)) if qk_norm else None
-        self.mechanism = mechanism if mechanism is not None else Softmax()
 
     def forward(
-        self, x: Tensor, mask: Mask | None = None, place: Place | None = None, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        mask: Mask | None = None,
+        place: Place | None = None,
+        bias: Tensor | None = None,
+        cache: LayerCache | StateCache | None = None,
     ) -> Tensor:
         """Return y (B, T, D) for x (B, T, D); without a mask every token sees every other.
 
-        `place` turns q and k (see `positions.py`). With a cache, keys and values of x are added to it, and queries
-        see everything in it that `mask` allows.
+        `place` turns q and k and `bias` (H, T, S) is added to the scores (see `positions.py`). With a cache, x is
+        added to it, and queries see everything in it that `mask` allows.
         """
         B, T, D = x.shape
-        q, k, v = self.qkv(x).split(self.sizes, dim=-1)
-        q = q.view(B, T, self.n_heads, self.width).transpose(1, 2)
-        k = k.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
-        v = v.view(B, T, self.n_kv_heads, self.width).transpose(1, 2)
+        q, k, v = self.project(x)
         if self.q_norm is not None and self.k_norm is not None:
             # in the type of q and k: under autocast these are bfloat16, and a float32 scale has no fused kernel
             q = F.rms_norm(q, (self.width,), self.q_norm.to(q.dtype), self.epsilon)
             k = F.rms_norm(k, (self.width,), self.k_norm.to(k.dtype), self.epsilon)
         if place is not None:
             q, k = place(q, k)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        y = self.mechanism(q, k, v, mask or make_mask(T, k.shape[2]))
+        if isinstance(cache, StateCache):
+            y = self.mechanism.extend(q, k, v, mask or make_mask(T, cache.used + T), cache)
+        else:
+            if cache is not None:
+                k, v = cache.append(k, v)
+            y = self.mechanism(q, k, v, mask or make_mask(T, k.shape[2]), bias)
         return self.out(y.transpose(1, 2).reshape(B, T, D))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q (B, H, T, K), k and v (B, Hkv, T, K); what the mechanism does not read is v."""
+        if self.hidden is not None:
+            x = F.gelu(self.hidden(x))
+        made = [
+            part.unflatten(-1, (heads, self.width)).transpose(1, 2)
+            for part, heads in zip(
+                self.qkv(x).split([heads * self.width for heads in self.heads], dim=-1), self.heads, strict=True
+            )
+        ]
+        q, k, v = (made[self.makers.get(part, self.makers["v"])] for part in "qkv")
+        bends = self.projection.bends
+        return (
+            (F.gelu(q) if bends == "q" else q),
+            (F.gelu(k) if bends == "k" else k),
+            (F.gelu(v) if bends == "v" else v),
+        )

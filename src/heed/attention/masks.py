@@ -37,7 +37,8 @@ def window_mask(T: int, S: int, window: int, device: torch.device | str | None =
 class Mask:
     """What T queries may see of S keys; the queries are the last T of the S positions.
 
-    `padding` (B, S) is True for real keys. `window` counts the query itself, and needs `causal`.
+    `padding` (B, S) is True for real keys. `start` (B,) says that the padding is on the left, and how long it is: the
+    first real token of a row then has position 0. `window` counts the query itself, and needs `causal`.
     `allowed` is everything together, broadcastable to (B, H, T, S), or None where no tensor is needed: when nothing
     is hidden, or when plain causality from the first position on is all (`is_plain_causal`).
     """
@@ -48,11 +49,19 @@ class Mask:
     window: int | None = None
     padding: Tensor | None = None
     allowed: Tensor | None = None
+    start: Tensor | None = None
 
     @property
     def is_plain_causal(self) -> bool:
         """Whether `causal` says it all, with as many queries as keys."""
         return self.causal and self.allowed is None and self.T > 1
+
+    def positions(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+        """Return the position of each query, (T,) or (B, T), and of each key, (S,) or (B, S); left padding has 0."""
+        index = torch.arange(self.S, device=device)
+        if self.start is not None:
+            index = (index - self.start[:, None]).clamp(min=0)
+        return index[..., self.S - self.T :], index
 
     def dense(self, device: torch.device | str | None = None) -> Tensor | None:
         """Return the mask as a tensor (broadcastable to (B, H, T, S)), or None when nothing is hidden."""
@@ -66,13 +75,17 @@ def make_mask(
     causal: bool = False,
     window: int | None = None,
     padding: Tensor | None = None,
+    start: Tensor | None = None,
     device: torch.device | str | None = None,
 ) -> Mask:
     """Return the `Mask` of T queries over S keys (default: T), which builds a tensor only where it must.
 
+    `padding` (B, S) is True for real keys; `start` (B,) instead of it counts the padding on the left of each row.
     A single query that stands last sees every key, so causality costs nothing in decoding.
     """
     S = T if S is None else S
+    if start is not None:
+        padding = padding_mask(start, S)
     if padding is not None:
         device = padding.device
     allowed = None
@@ -83,4 +96,4 @@ def make_mask(
     if padding is not None:
         real = padding[:, None, None, :]
         allowed = real if allowed is None else real & allowed
-    return Mask(T, S, causal or window is not None, window, padding, allowed)
+    return Mask(T, S, causal or window is not None, window, padding, allowed, start)

@@ -1,16 +1,20 @@
 """How a model knows the order of its tokens.
 
-A scheme has two hooks, and either may do nothing: `add` changes the embeddings once, before the first block;
-`at` returns what turns queries and keys in every layer. `index` says which positions the T tokens have: a slice where
-every row has the same, or a tensor (B, T) where rows are padded on the left.
+A scheme has three hooks, and each may do nothing: `add` changes the embeddings once, before the first block;
+`at` returns what turns queries and keys in every layer; `bias` is added to the scores in every layer. `index` says
+which positions the T tokens have: a slice where every row has the same, or a tensor (B, T) where rows are padded on
+the left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from heed.attention.shape import Shape
 
 Index = slice | Tensor
 Place = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -20,7 +24,10 @@ Place = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class NoPositions(nn.Module):
     """No positions: order is known only through the causal mask. Haviv et al. 2022."""
 
-    def __init__(self, context: int, d_model: int, head_width: int, base: float = 10_000.0) -> None:
+    biased: ClassVar[bool] = False
+    """Whether `bias` does something."""
+
+    def __init__(self, shape: Shape, base: float = 10_000.0) -> None:
         super().__init__()
 
     def add(self, x: Tensor, index: Index) -> Tensor:
@@ -31,13 +38,17 @@ class NoPositions(nn.Module):
         """Return the function that places q and k at these positions, or None."""
         return None
 
+    def bias(self, T: int, S: int) -> Tensor | None:
+        """Return what is added to the scores of T queries, the last of S positions: (H, T, S), or None."""
+        return None
+
 
 class LearnedPositions(NoPositions):
     """One learned vector for each position, added to the embeddings. Radford et al. 2018 (GPT-1)."""
 
-    def __init__(self, context: int, d_model: int, head_width: int, base: float = 10_000.0) -> None:
-        super().__init__(context, d_model, head_width)
-        self.weight = nn.Parameter(torch.empty(context, d_model))
+    def __init__(self, shape: Shape, base: float = 10_000.0) -> None:
+        super().__init__(shape)
+        self.weight = nn.Parameter(torch.empty(shape.context, shape.d_model))
 
     def add(self, x: Tensor, index: Index) -> Tensor:
         """Return x (B, T, D) plus the vectors of its positions."""
@@ -54,11 +65,11 @@ class RotaryPositions(NoPositions):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, context: int, d_model: int, head_width: int, base: float = 10_000.0) -> None:
-        super().__init__(context, d_model, head_width)
+    def __init__(self, shape: Shape, base: float = 10_000.0) -> None:
+        super().__init__(shape)
         # Angles in float64: position 1,000 times a frequency loses 1e-4 rad in float32.
-        frequencies = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-        angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
+        frequencies = base ** (-torch.arange(0, shape.width, 2, dtype=torch.float64) / shape.width)
+        angles = torch.outer(torch.arange(shape.context, dtype=torch.float64), frequencies)
         self.register_buffer("cos", angles.cos().to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("sin", angles.sin().to(torch.get_default_dtype()), persistent=False)
 

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """Add every problem of a configuration to `problems`; return what its run would cost if there is none."""
-    from heed.attention import MECHANISMS, find
+    from heed.attention import find_mechanism
     from heed.text.named import NAMED
     from heed.text.sources import find_files
     from heed.text.tokenizer import load_tokenizer
@@ -71,7 +71,7 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
             with _noted(problems, f"data.{name}: "):
                 find_files(source, NAMED)
     with _noted(problems):
-        find(MECHANISMS, config.model.attention.mechanism, "model.attention.mechanism")
+        find_mechanism(config.model.attention.mechanism)
     facts: dict[str, Any] = {}
     asked = config.tokenizer
     with _noted(problems, "tokenizer.file: "):

@@ -30,7 +30,7 @@ class Reader:
     def __init__(
         self, model: LanguageModel, windows: list[list[int]], length: int, *, device: torch.device, cached: bool = True
     ) -> None:
-        self.model, self.device, self.cached = model, device, cached
+        self.model, self.device, self.cached = model, device, cached and model.caches
         self.windows = [list(window) for window in windows]
         self.slides = [0] * len(windows)
         """How many times each row dropped the older half of its window."""
@@ -84,16 +84,11 @@ class Reader:
 
     def _reread(self, cache: Cache, rows: list[int]) -> None:
         """Replace what the cache holds of these rows by their windows, all but the newest token."""
-        end = cache.used
         size = len(self.windows[rows[0]]) - 1  # the same for all: they have just slid
         if cache.start is None:
             cache.start = torch.zeros(len(self.windows), dtype=torch.int64, device=self.device)
-        cache.start[rows] = end - size
-        if size:
-            fresh, _ = self._fill([self.windows[row][:-1] for row in rows])
-            for layer, new in zip(cache.layers, fresh.layers, strict=True):
-                layer.keys[rows, :, end - size : end] = new.keys[:, :, :size]
-                layer.values[rows, :, end - size : end] = new.values[:, :, :size]
+        fresh = self._fill([self.windows[row][:-1] for row in rows])[0] if size else cache
+        cache.replace(rows, fresh, size)
 
     def _move_left(self, cache: Cache) -> None:
         """Make room at the end of a full cache by dropping the padding that all rows have.
@@ -101,12 +96,7 @@ class Reader:
         There is some: a row without padding would fill the context, and would have slid before.
         """
         assert cache.start is not None
-        shift, end = int(cache.start.min()), cache.used
-        for layer in cache.layers:
-            layer.keys[:, :, : end - shift] = layer.keys[:, :, shift:end].clone()
-            layer.values[:, :, : end - shift] = layer.values[:, :, shift:end].clone()
-        cache.start = cache.start - shift
-        cache.rewind(end - shift)
+        cache.drop_first(int(cache.start.min()))
 
     def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)

@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.attention import Cache, LayerCache
+from heed.attention import PROJECTIONS, Cache, LayerCache, StateCache
 from heed.attention.layer import Attention, Linear
 from heed.attention.positions import Place
 from heed.attention.softmax import Softmax
 from heed.models.base import LanguageModel
+from heed.models.block import Block
 from heed.models.feedforward import FeedForward
-from heed.models.gpt import GPT, Block
+from heed.models.gpt import GPT
 from heed.models.norms import LayerNorm, RMSNorm
 
 Step: TypeAlias = Callable[[Tensor, Cache], Tensor]
@@ -57,41 +58,47 @@ def _plain(model: GPT) -> bool:
     known = {GPT, Block, Attention, FeedForward, Softmax, LayerNorm, RMSNorm, Linear, nn.ModuleList, nn.Embedding}
     known |= {type(model.positions)}  # its methods are called, whatever it is
     ours = all(type(part) in known and not (part._forward_hooks or part._forward_pre_hooks) for part in model.modules())
-    return ours and all(
-        type(part.mechanism) is Softmax and part.mechanism.path != "reference" and part.q_norm is None
-        for part in model.modules()
-        if isinstance(part, Attention)
-    )
+    return ours and not model.positions.biased and all(map(_is_plain, model.modules()))
 
 
-def _block(block: Block) -> Callable[[Tensor, LayerCache, Place | None], Tensor]:
+def _is_plain(part: nn.Module) -> bool:
+    """Whether a part is no attention layer, or one that the lean step computes."""
+    if not isinstance(part, Attention):
+        return True
+    mixes = part.mechanism
+    dots = type(mixes) is Softmax and mixes.path != "reference" and mixes.score is None
+    return dots and part.q_norm is None and part.projection is PROJECTIONS["separate"]
+
+
+def _block(block: Block) -> Callable[[Tensor, LayerCache | StateCache, Place | None], Tensor]:
     """Return a block as a function of x (B, D)."""
     attend, feed = _attention(block.attention), _feedforward(block.feedforward)
     first, second = _norm(block.attention_norm), _norm(block.feedforward_norm)
     if block.pre:
 
-        def run(x: Tensor, cache: LayerCache, place: Place | None) -> Tensor:
+        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
             x = x + attend(first(x), cache, place)
             return x + feed(second(x))
 
     else:
 
-        def run(x: Tensor, cache: LayerCache, place: Place | None) -> Tensor:
+        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
             x = first(x + attend(x, cache, place))
             return second(x + feed(x))
 
     return run
 
 
-def _attention(layer: Attention) -> Callable[[Tensor, LayerCache, Place | None], Tensor]:
+def _attention(layer: Attention) -> Callable[[Tensor, LayerCache | StateCache, Place | None], Tensor]:
     """Return an attention layer as a function of x (B, D): one query a row, which sees all that is in the cache."""
     H, Hkv, K = layer.n_heads, layer.n_kv_heads, layer.width
     project, out, grouped = _linear(layer.qkv), _linear(layer.out), Hkv != H
 
-    def run(x: Tensor, cache: LayerCache, place: Place | None) -> Tensor:
+    def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
         q, k, v = project(x).view(len(x), H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
         if place is not None:
             q, k = place(q, k)
+        assert isinstance(cache, LayerCache)
         k, v = cache.append(k, v)
         y = F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
         return out(y.reshape(len(x), H * K))

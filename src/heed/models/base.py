@@ -44,6 +44,11 @@ class LanguageModel(nn.Module, ABC):
         real token has position 0.
         """
 
+    @property
+    def caches(self) -> bool:
+        """Whether the model can decode with a cache; where it cannot, decoding reads the whole window each time."""
+        return True
+
     @abstractmethod
     def flops_per_token(self) -> int:
         """Return the floating-point operations of one trained token, forward and backward, by formula."""

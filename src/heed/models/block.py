@@ -1,0 +1,185 @@
+"""A block: attention, then a feed-forward layer, each on a residual branch. What GPT and the encoder are made of.
+
+pre-norm    x = x + attention(norm(x));  x = x + feedforward(norm(x))       GPT-2: Radford et al. 2019
+post-norm   x = norm(x + attention(x));  x = norm(x + feedforward(x))       GPT-1: Radford et al. 2018; BERT
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import torch
+import torch.nn.functional as F
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from heed.attention import (
+    POSITIONS,
+    PROJECTIONS,
+    SCORES,
+    Attention,
+    LayerCache,
+    Mask,
+    Mechanism,
+    NoPositions,
+    Shape,
+    StateCache,
+    Wishes,
+    find,
+    find_mechanism,
+    refuse_impossible,
+)
+from heed.attention.positions import Place
+from heed.config import ModelConfig
+from heed.errors import ConfigError, did_you_mean
+from heed.models.feedforward import FeedForward, default_width
+from heed.models.norms import NORMS
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer, each on a residual branch."""
+
+    def __init__(self, config: ModelConfig, attention: Attention) -> None:
+        super().__init__()
+        norm, D = NORMS[config.norm], config.d_model
+        d_hidden = config.d_hidden or default_width(D, config.activation)
+        self.pre = config.norm_order == "pre"
+        self.dropout = config.dropout
+        self.attention_norm = norm(D, config.norm_epsilon, config.bias)
+        self.attention = attention
+        self.feedforward_norm = norm(D, config.norm_epsilon, config.bias)
+        self.feedforward = FeedForward(D, d_hidden, config.activation, config.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Mask,
+        place: Place | None = None,
+        bias: Tensor | None = None,
+        cache: LayerCache | StateCache | None = None,
+    ) -> Tensor:
+        """Return x (B, T, D) after both branches; the arguments are those of `Attention`."""
+        if self.pre:
+            x = x + self.drop(self.attention(self.attention_norm(x), mask, place, bias, cache))
+            return x + self.drop(self.feedforward(self.feedforward_norm(x)))
+        x = self.attention_norm(x + self.drop(self.attention(x, mask, place, bias, cache)))
+        return self.feedforward_norm(x + self.drop(self.feedforward(x)))
+
+    def drop(self, branch: Tensor) -> Tensor:
+        """Return the branch with dropout while training."""
+        return F.dropout(branch, self.dropout) if self.training and self.dropout else branch
+
+
+def make_blocks(config: ModelConfig, *, causal: bool) -> nn.ModuleList:
+    """Return the blocks of a model, or raise `ConfigError` where its parts do not go together."""
+    return nn.ModuleList(Block(config, make_attention(config, causal=causal)) for _ in range(config.n_layers))
+
+
+def make_positions(config: ModelConfig, *, causal: bool) -> NoPositions:
+    """Return the scheme of positions that a model has."""
+    return find(POSITIONS, config.positions, "model.positions")(shape_of(config, causal=causal), config.rotary_base)
+
+
+def shape_of(config: ModelConfig, *, causal: bool) -> Shape:
+    """Return the sizes of a model's attention layers."""
+    return Shape(config.d_model, config.n_heads, config.context, config.n_kv_heads, causal)
+
+
+def make_attention(config: ModelConfig, *, causal: bool) -> Attention:
+    """Return the attention layer of one block, or raise `ConfigError` where its parts do not go together."""
+    wanted, n_kv_heads = config.attention, config.n_kv_heads or config.n_heads
+    kind = find_mechanism(wanted.mechanism)
+    score = find(SCORES, wanted.score, "model.attention.score")
+    find(PROJECTIONS, wanted.projection, "model.attention.projection")
+    wishes = Wishes(
+        causal=causal,
+        masks=frozenset({"causal" if causal else "padding"}),
+        positions=config.positions,
+        score=wanted.score,
+        projection=wanted.projection,
+        grouped=n_kv_heads != config.n_heads,
+    )
+    refuse_impossible(wanted.mechanism, kind.facts, wishes)
+    shape = shape_of(config, causal=causal)
+    options = read_options(wanted.mechanism, kind, wanted.options)
+    mechanism = kind(
+        shape,
+        path=wanted.path,
+        dropout=config.dropout,
+        score=None if wanted.score == "scaled-dot" else score(shape),
+        **options,
+    )
+    return Attention(
+        config.d_model,
+        config.n_heads,
+        n_kv_heads=n_kv_heads,
+        mechanism=mechanism,
+        projection=wanted.projection,
+        bias=config.bias,
+        qk_norm=config.qk_norm,
+        epsilon=config.norm_epsilon,
+    )
+
+
+def mechanism_options(kind: type[Mechanism]) -> dict[str, tuple[Any, Any]]:
+    """Return a mechanism's own options: name -> (type, default), as its `__init__` declares them."""
+    own = inspect.signature(kind.__init__).parameters
+    common = {*inspect.signature(Mechanism.__init__).parameters, "common"}
+    hints = get_type_hints(kind.__init__, localns={"Score": object})
+    return {name: (hints.get(name, Any), p.default) for name, p in own.items() if name not in common}
+
+
+def read_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options given to a mechanism in their types, or raise `ConfigError` that names every bad one."""
+    known, problems, values = mechanism_options(kind), [], {}
+    for option, value in given.items():
+        setting = f"model.attention.options.{option}"
+        if option not in known:
+            advice = did_you_mean(option, known) if known else "it has none"
+            problems.append(f"{setting}: unknown option of {name!r}, {advice}")
+            continue
+        try:
+            values[option] = TypeAdapter(known[option][0]).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            problems.append(f"{setting}: {message[0].lower()}{message[1:]}, not {value!r}")
+    if problems:
+        raise ConfigError(*problems)
+    return values
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, config: ModelConfig, generator: torch.Generator) -> None:
+    """Fill every parameter from `generator` (on the CPU, so that each device gets the same numbers).
+
+    N(0, init_std), residual projections divided by sqrt(2 n_layers) as in GPT-2, norms 1, biases 0; mechanisms fill
+    what is theirs.
+    """
+    std = config.init_std
+    mechanisms = {name: part for name, part in model.named_modules() if isinstance(part, Mechanism)}
+    for name, parameter in model.named_parameters():
+        if any(name.startswith(f"{prefix}.") for prefix in mechanisms):
+            continue
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() == 1:
+            parameter.fill_(1.0)
+        else:
+            residual = name.endswith(("attention.out.weight", "feedforward.down.weight"))
+            spread = std / math.sqrt(2 * config.n_layers) if residual else std
+            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, spread, generator=generator))
+    for mechanism in mechanisms.values():
+        mechanism.initialise(generator)
+
+
+def block_flops(blocks: nn.ModuleList, T: int) -> int:
+    """Return the floating-point operations of one trained token in the blocks: forward, and twice that backward.
+
+    A product costs 2 operations a weight forward; how a mechanism mixes T tokens is its own to say.
+    """
+    matrices = sum(p.numel() for name, p in blocks.named_parameters() if p.dim() == 2 and ".mechanism." not in name)
+    mixing = sum(part.flops(T) for part in blocks.modules() if isinstance(part, Mechanism))
+    return 6 * matrices + 3 * mixing
