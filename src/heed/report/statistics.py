@@ -18,7 +18,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -183,8 +184,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def correct(differences: Sequence[Difference]) -> list[Difference]:
     """Return the differences with Holm's correction over those of them that have a p-value."""
-    from dataclasses import replace
-
     known = [place for place, difference in enumerate(differences) if difference.p_t is not None]
     adjusted = holm([p for difference in differences if (p := difference.p_t) is not None])
     out = list(differences)
@@ -222,8 +221,6 @@ def wilson(right: int, n: int, level: float = LEVEL) -> Interval:
     >>> round(low, 2), round(high, 2)
     (0.66, 0.93)
     """
-    from statistics import NormalDist
-
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

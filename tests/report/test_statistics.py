@@ -1,0 +1,125 @@
+"""Paired statistics against scipy, against numbers on paper, and against worlds whose truth is known."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from heed.errors import ConfigError
+from heed.report import statistics
+from heed.report.statistics import (
+    bootstrap_interval,
+    compare_pairs,
+    correct,
+    detectable,
+    holm,
+    sign_test,
+    t_interval,
+    t_test,
+    wilson,
+)
+
+
+def test_examples():
+    assert doctest.testmod(statistics).failed == 0
+
+
+def figures(seed, n, difference=0.0, noise=0.01):
+    """Two variants with common noise between seeds (0.1) and their own (`noise`): by seed."""
+    random = np.random.default_rng(seed)
+    a = {i: 3.0 + random.normal(0, 0.1) for i in range(n)}
+    return a, {i: a[i] + difference + random.normal(0, noise) for i in range(n)}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=2, max_size=9))
+def test_t_test_and_interval_equal_scipy(values):
+    if np.std(values) == 0:
+        assert t_test(values) == (1.0 if values[0] == 0 else 0.0)
+        return
+    theirs = stats.ttest_1samp(values, 0.0)
+    assert t_test(values) == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert t_interval(values) == pytest.approx(tuple(theirs.confidence_interval(0.95)), rel=1e-9)
+    assert sign_test(values) == pytest.approx(
+        stats.binomtest(sum(v > 0 for v in values), max(1, sum(v != 0 for v in values))).pvalue if any(values) else 1.0
+    )
+
+
+def test_two_variants_that_are_the_same_rarely_differ_and_a_planted_difference_is_found():
+    same = [compare_pairs("a", "b", *figures(seed, 5)) for seed in range(400)]
+    misses = sum(not d.t_interval[0] <= 0 <= d.t_interval[1] for d in same)
+    assert 8 <= misses <= 34  # 5 % of 400 is 20, binomial sd 4.4: three of them
+    # the design says what it finds 4 times in 5; planted at exactly that size, it does: 320 of 400, sd 8
+    size = detectable(0.01, 5)
+    found = sum(compare_pairs("a", "b", *figures(seed, 5, size)).p_t < 0.05 for seed in range(400))
+    assert 296 <= found <= 344
+
+
+def test_pairing_takes_out_what_seeds_have_in_common():
+    a, b = figures(1, 5, difference=0.03)
+    paired = compare_pairs("a", "b", a, b)
+    assert paired.p_t < 0.05
+    assert stats.ttest_ind(list(b.values()), list(a.values())).pvalue > 0.3  # unpaired: lost in the noise of seeds
+
+
+def test_bootstrap_counts_every_resample_of_few_seeds():
+    # the 27 means of three draws from 0, 1, 2: the lowest and highest have 1/27 > 2.5 % each
+    assert bootstrap_interval([0.0, 1.0, 2.0]) == (pytest.approx(0.0, abs=0.3), pytest.approx(2.0, abs=0.3))
+    wide = np.random.default_rng(1).normal(size=40)
+    low, high = bootstrap_interval(wide)
+    assert (low, high) == pytest.approx(t_interval(wide), abs=0.06)  # they agree where there are many
+    assert bootstrap_interval(wide) == (low, high)  # the same answer twice
+
+
+def test_holm_keeps_the_order_and_is_never_smaller():
+    p = [0.5, 0.001, 0.02, 0.02]
+    adjusted = holm(p)
+    assert adjusted == pytest.approx([0.5, 0.004, 0.06, 0.06])
+    assert all(after >= before for before, after in zip(p, adjusted, strict=True))
+    assert holm([]) == []
+
+
+def test_correction_turns_a_lucky_find_into_none():
+    pairs = [compare_pairs("a", f"b{i}", *figures(i, 4)) for i in range(20)]
+    pairs.append(compare_pairs("a", "real", *figures(99, 4, difference=0.2)))
+    corrected = correct(pairs)
+    assert [d.b for d in corrected if d.verdict != "no difference found"] == ["real"]
+    assert any(d.p_t < 0.05 for d in pairs[:20])  # without the correction there would have been another
+
+
+def test_power_of_many_seeds_follows_the_normal_formula():
+    # (1.960 + 0.842) sd / sqrt(n) for large n
+    assert detectable(2.0, 400) == pytest.approx(2.8016 * 2.0 / 20, rel=0.01)
+    assert detectable(0.0, 5) == 0.0
+
+
+def test_sentences():
+    a, b = {1: 2.0, 2: 2.1, 3: 1.9}, {1: 2.031, 2: 2.130, 3: 1.932}
+    worse = compare_pairs("pre-norm", "post-norm", a, b)
+    assert worse.sentence() == (
+        "post-norm is 0.0310 nats worse than pre-norm, 95 % interval 0.0285 to 0.0335, 3 seeds; a difference under "
+        "0.0033 would have been missed"
+    )
+    better = compare_pairs("post-norm", "pre-norm", b, a).sentence()
+    assert better.startswith("pre-norm is 0.0310 nats better than post-norm, 95 % interval 0.0285 to 0.0335")
+    none = compare_pairs("x", "y", {1: 1.0, 2: 2.0}, {1: 1.1, 2: 1.9}).sentence()
+    assert none.startswith("no difference found between y and x: +0.0 nats, 95 % interval -1.3 to +1.3, 2 seeds")
+    alone = compare_pairs("x", "y", {1: 1.0}, {1: 1.25}).sentence()
+    assert alone == "y is 0.250 nats worse than x with one seed: nothing can be said about noise"
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ConfigError, match="no seed in common"):
+        compare_pairs("a", "b", {1: 1.0}, {2: 1.0})
+    with pytest.raises(ConfigError, match="not finite"):
+        compare_pairs("a", "b", {1: 1.0}, {1: math.nan})
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (818, 872), (25, 30)])
+def test_wilson_equals_scipy(right, n):
+    theirs = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert wilson(right, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
