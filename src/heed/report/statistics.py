@@ -138,9 +138,9 @@ def t_test(differences: Sequence[float] | np.ndarray) -> float:
     from scipy import stats
 
     x = np.asarray(differences, dtype=np.float64)
-    error = float(x.std(ddof=1)) / math.sqrt(len(x))
-    if error == 0:
+    if np.ptp(x) == 0:
         return 1.0 if x[0] == 0 else 0.0
+    error = float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(2 * stats.t.sf(abs(float(x.mean())) / error, len(x) - 1))
 
 
@@ -211,7 +211,7 @@ def detectable(deviation: float, n: int, power: float = POWER, level: float = LE
         # the tail beyond -critical is left out: at a power of 0.8 it is below 1e-4
         return float(stats.nct.sf(critical, n - 1, noncentrality)) - power
 
-    return float(optimize.brentq(missing, 0.0, 100.0 * critical)) * deviation / math.sqrt(n)
+    return float(optimize.root_scalar(missing, bracket=(0.0, 100.0 * critical)).root) * deviation / math.sqrt(n)
 
 
 def wilson(right: int, n: int, level: float = LEVEL) -> Interval:
