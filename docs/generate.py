@@ -1,16 +1,20 @@
 """Write the pages that come from the code: `python docs/generate.py`. A test holds them up to date.
 
-guide/settings.md   every setting with its type, default and meaning
-heed.schema.json    the JSON schema of a configuration file, for editors
+guide/settings.md    every setting with its type, default and meaning
+heed.schema.json     the JSON schema of a configuration file, for editors
+attention/index.md   its table of mechanisms, from what each declares; the words around it are written by hand
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from heed.attention import MECHANISMS
+from heed.cli.list import attention, mechanism_rows
 from heed.config import PRESETS, Config
 
 HERE = Path(__file__).parent
@@ -49,10 +53,33 @@ def rows(prefix: str, section: type[BaseModel] | None) -> list[str]:
     return out
 
 
+def attention_page() -> str:
+    """Return the page of mechanisms with its table as they declare it today."""
+    catalogue = {name: facts for name, facts in attention().items() if name in MECHANISMS}
+    head, *body = mechanism_rows(catalogue)
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines += ["| " + " | ".join([linked(name), *cells]) + " |" for name, *cells in body]
+    page = (HERE / "attention" / "index.md").read_text(encoding="utf-8")
+    table = "<!-- table: python docs/generate.py -->\n" + "\n".join(lines) + "\n<!-- end of table -->"
+    return re.sub(r"<!-- table.*<!-- end of table -->", lambda _: table, page, flags=re.DOTALL)
+
+
+def linked(name: str) -> str:
+    """Return the name of a mechanism as a link to its page, which variants share: aft-full leads to aft.md."""
+    parts = name.split("-")
+    stems = ["-".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    stem = next((stem for stem in stems if (HERE / "attention" / f"{stem}.md").exists()), None)
+    return f"`{name}`" if stem is None else f"[{name}]({stem}.md)"
+
+
 def pages() -> dict[Path, str]:
     """Return the content of each generated file."""
     schema = json.dumps(Config.model_json_schema(), indent=2) + "\n"
-    return {HERE / "guide" / "settings.md": settings_page(), HERE / "heed.schema.json": schema}
+    return {
+        HERE / "guide" / "settings.md": settings_page(),
+        HERE / "heed.schema.json": schema,
+        HERE / "attention" / "index.md": attention_page(),
+    }
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import heed
 SOURCE = Path(heed.__file__).parent
 RANKS = {
     "cli": 7, "serving": 6, "lab": 6, "experiment": 5, "tuning": 5, "prompting": 5, "recovery": 5, "explore": 5,
-    "generation": 4, "training": 4, "build": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
+    "generation": 4, "training": 4, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
     "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli", "config": "ground", "errors": "ground", "__init__": "ground"}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from heed.config import Config, DataConfig, ModelConfig
 from heed.errors import ConfigError, DataError
-from heed.models import MODELS, LanguageModel
+from heed.models import MODELS, Encoder, LanguageModel
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.corpus import Corpus, open_corpus
+from heed.text.examples import Examples, cut_texts
+from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
+from heed.text.masking import Masked, special_ids
 from heed.text.tokenfile import TokenFile, token_files
 from heed.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
@@ -24,26 +28,35 @@ LONG_TEXT = 32 << 20
 """Bytes of text from which on tokenising says how far it is."""
 
 
-def build_model(config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None) -> LanguageModel:
+def build_model(
+    config: ModelConfig, vocab_size: int, generator: torch.Generator | None = None, classes: int | None = None
+) -> LanguageModel:
     """Return the model that `config` describes, on the CPU, its weights drawn from `generator` (default: seed 0).
 
-    Raises `ConfigError` that names every part which does not go with the others.
+    `classes` is the number of classes for an encoder of labelled texts. Raises `ConfigError` that names every part
+    which does not go with the others.
     """
+    if config.kind == "encoder":
+        return Encoder(config, vocab_size, generator, classes)
     return MODELS[config.kind](config, vocab_size, generator)
 
 
-def build_corpus(data: DataConfig) -> Corpus:
-    """Open the corpus. Raises what `heed.text.corpus.open_corpus` raises."""
-    return open_corpus(
-        data.source,
-        validation=data.validation,
-        test=data.test,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        column=data.column,
-        encoding=data.encoding,
-        separator=data.separator,
-    )
+def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corpus:
+    """Open the corpus: labelled texts where `data.label` is set, else documents.
+
+    `classes` are those that a model has learned. Raises what `open_corpus` and `open_labelled` raise.
+    """
+    common: dict[str, Any] = {
+        "validation": data.validation,
+        "test": data.test,
+        "validation_fraction": data.validation_fraction,
+        "test_fraction": data.test_fraction,
+        "column": data.column,
+        "encoding": data.encoding,
+    }
+    if data.label is not None:
+        return open_labelled(data.source, label=data.label, classes=classes, **common)
+    return open_corpus(data.source, separator=data.separator, **common)
 
 
 def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
@@ -81,6 +94,10 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
     """Return the token file of each split, and say what was left out of the text and how it was split."""
     folder = Path(config.data.cache) if config.data.cache else Path(config.run.folder) / ".tokens"
     files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say))
+    if isinstance(corpus, LabelledCorpus):
+        for split, file in files.items():
+            labels = corpus.labels(split)
+            files[split] = LabelledTokens(file.ids, file.ends, file.header, labels, corpus.classes)
     for note in corpus.notes:
         say(f"note: {note}")
     sizes = {split: len(file.ids) for split, file in files.items()}
@@ -92,18 +109,25 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
     return files
 
 
-def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: Say) -> Packed:
+def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: Say) -> Packed | Masked:
     """Return the endless training batches. Raises `DataError` when the text is shorter than a window."""
-    data, size = config.data, config.train.batch_size
+    data, size, tokens = config.data, config.train.batch_size, files["train"]
     assert size != "auto"
+    if isinstance(tokens, LabelledTokens):
+        for file in files.values():
+            if isinstance(file, LabelledTokens) and (cut := cut_texts(file, config.model.context)):
+                say(f"note: {cut}")
+        return Examples(tokens, size, config.model.context, special_ids(config.tokenizer.vocab_size)[1], seed)
     if data.layout == "padded":
-        batches = Padded(files["train"], size, config.model.context, seed)
+        batches = Padded(tokens, size, config.model.context, seed)
     else:
-        batches = Packed(files["train"], size, config.model.context, seed, cross_documents=data.cross_documents)
+        batches = Packed(tokens, size, config.model.context, seed, cross_documents=data.cross_documents)
     for note in batches.notes:
         say(f"note: {note}")
     if "validation" in files and len(files["validation"].ids) < 2:
         raise DataError("the validation split has fewer than two tokens: give more text or set data.validation")
+    if config.model.kind == "encoder":
+        return Masked(batches, config.train.mask_fraction, config.tokenizer.vocab_size)
     return batches
 
 

@@ -39,8 +39,10 @@ class DataConfig(Section):
     """Share of the documents (or of a single document's end) held out for validation."""
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of the documents held out for the test."""
-    column: str = "text"
-    """The column (CSV, Parquet) or key (JSON lines) that holds the text."""
+    column: str = Field(default="text", coerce_numbers_to_str=True)
+    """The column (CSV, TSV, Parquet) or key (JSON lines) that holds the text; a number (from 1) where no names are."""
+    label: str | None = Field(default=None, coerce_numbers_to_str=True)
+    """The column that holds the label of each text: an encoder then learns to classify. A name or number."""
     encoding: str = "utf-8"
     """Encoding of text files."""
     separator: str | None = None
@@ -177,6 +179,8 @@ class TrainConfig(Section):
     """Recent checkpoints to keep; the best one is kept besides."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better validation loss; None: never."""
+    mask_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Encoder without labels: the share of the tokens that are hidden, and predicted."""
 
     @model_validator(mode="after")
     def _fit_warmup(self) -> Self:
@@ -310,6 +314,15 @@ def contradictions(config: Config) -> list[str]:
         problems.append(
             "tokenizer.vocab_size: tokenizer.kind bpe needs at least 257 (256 bytes and the end-of-text token)"
         )
+    if model.kind != "encoder" and data.label is not None:
+        problems.append(
+            f"data.label: a {model.kind} learns tokens, not labels: add model.kind encoder, or leave it out"
+        )
+    hides = model.kind == "encoder" and data.label is None
+    if train.mask_fraction != TrainConfig().mask_fraction and not hides:
+        problems.append("train.mask_fraction: is for model.kind encoder without data.label: leave it out")
+    if data.label is not None and data.separator is not None:
+        problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
     if train.warmup_steps > train.steps:
         problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
     if train.batch_size != "auto" and train.batch_size < 1:

@@ -8,7 +8,7 @@ Everything is kept in the run folder, which is enough by itself: `resume` needs 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,18 @@ from heed.generation.generate import generate
 from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
 from heed.models import LanguageModel
+from heed.models.causality_training import audit_model
 from heed.report.numbers import human_count
 from heed.report.page import write_report
-from heed.text.batches import Packed
+from heed.text.labelled import LabelledTokens
+from heed.text.masking import special_ids
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
+from heed.training.classify import Classification, classify
 from heed.training.devices import choose_device, describe_device
-from heed.training.evaluate import Evaluation, evaluate
-from heed.training.fit import FitResult, fit
+from heed.training.evaluate import Evaluation, evaluate, evaluate_masked
+from heed.training.fit import Batches, FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_run, next_name, refuse_if_taken, write_json
 from heed.training.streams import Streams, stream_seed
@@ -39,6 +42,8 @@ from heed.training.streams import Streams, stream_seed
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""
 
+Figures = Evaluation | Classification
+"""What a model comes to on a split."""
 MakeProgress = Callable[[int], Progress]
 """From the number of steps to what shows them."""
 
@@ -49,7 +54,7 @@ class Outcome:
 
     folder: Path
     fit: FitResult
-    figures: dict[str, Evaluation]
+    figures: dict[str, Figures]
     """Final figures of the best checkpoint by split; empty when the run was interrupted."""
     report: Path
     model: LanguageModel
@@ -62,6 +67,12 @@ class _Text:
 
     tokenizer: Tokenizer
     files: dict[str, TokenFile]
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes; None for text without labels."""
+        train = self.files["train"]
+        return train.classes if isinstance(train, LabelledTokens) else None
 
 
 def train(
@@ -82,13 +93,19 @@ def train(
         config = _replace(config, "tokenizer", kind=text.tokenizer.kind)
     config = _replace(config, "tokenizer", vocab_size=vocabulary)
     streams = Streams(config.run.seed)
-    model = build_model(config.model, vocabulary, streams["initialisation"])
+    classes = text.classes
+    model = build_model(config.model, vocabulary, streams["initialisation"], len(classes) if classes else None)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
+    model.leaks = _leaks(model.to(device), config, say)
     if config.train.batch_size == "auto":
         config = _replace(config, "train", batch_size=_largest(config, text, model, streams, device, say))
     # This may refuse the text, so it comes before there is a folder.
     batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
-    facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    facts: dict[str, Any] = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    if classes is not None:
+        facts["classes"] = list(classes)
+    if model.leaks is not None:
+        facts["leaks"] = model.leaks
     config = _replace(config, "run", name=folder.name)
     run = Run.create(folder, config, tokenizer=text.tokenizer, overwrite=overwrite, facts=facts)
     say(f"run: {run.folder}")
@@ -111,17 +128,25 @@ def resume(
     run = Run.open(folder)
     config = _changed(run.config, settings or {}, say)
     device = _prepare(config, say)
-    text = _open(config, say, load_tokenizer(run.folder))
+    classes = run.classes
+    text = _open(config, say, load_tokenizer(run.folder), classes)
     streams = Streams(config.run.seed)
-    model = build_model(config.model, config.tokenizer.vocab_size, streams["initialisation"])
+    number = len(classes) if classes else None
+    model = build_model(config.model, config.tokenizer.vocab_size, streams["initialisation"], number)
+    model.leaks = _leaks(model.to(device), config, say) or run.leaks
     run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
     return _fit(run, model, text, batches, streams, device, resume=True, say=say, progress=progress)
 
 
-def open_text(config: Config, tokenizer: Tokenizer, *, say: Say = lambda line: None) -> dict[str, TokenFile]:
-    """Return the token files of a configuration's corpus under a tokenizer, by split."""
-    return _open(config, say, tokenizer).files
+def open_text(
+    config: Config, tokenizer: Tokenizer, *, classes: Sequence[str] | None = None, say: Say = lambda line: None
+) -> dict[str, TokenFile]:
+    """Return the token files of a configuration's corpus under a tokenizer, by split.
+
+    `classes` are those of the run, where its texts have labels.
+    """
+    return _open(config, say, tokenizer, classes).files
 
 
 def measure(
@@ -134,20 +159,33 @@ def measure(
     stride: int | None = None,
     device: torch.device | str | None = None,
     max_tokens: int | None = None,
-) -> Evaluation:
-    """Evaluate a model on a split, in the way that its configuration treats documents."""
+) -> Figures:
+    """Evaluate a model on a split, in the way that its configuration treats documents.
+
+    Labelled texts are classified, an encoder finds hidden tokens, any other model predicts the next token.
+    """
     context = context or config.model.context
-    return evaluate(
-        model,
-        tokens,
-        tokenizer_name=f"{tokenizer.kind} {tokenizer.vocab_size} {tokenizer.hash[:8]}",
-        context=context,
-        stride=stride,
-        batch_size=max(1, 4096 // context),  # about 4,096 tokens at a time: enough work, little memory
-        device=device,
-        cross_documents=config.data.layout == "packed" and config.data.cross_documents,
-        max_tokens=max_tokens,
-    )
+    common: dict[str, Any] = {
+        "tokenizer_name": f"{tokenizer.kind} {tokenizer.vocab_size} {tokenizer.hash[:8]}",
+        "context": context,
+        "batch_size": max(1, 4096 // context),  # about 4,096 tokens at a time: enough work, little memory
+        "device": device,
+        "max_tokens": max_tokens,
+    }
+    vocabulary = config.tokenizer.vocab_size
+    if config.model.kind == "encoder" and stride is not None:
+        raise ConfigError("the stride is for models that predict the next token: leave it out for an encoder")
+    labelled = isinstance(tokens, LabelledTokens)
+    if labelled != (getattr(model, "classes", None) is not None):
+        wrong = "knows no classes: leave data.label out" if labelled else "tells classes apart: set data.label"
+        raise ConfigError(f"the model {wrong}")
+    if labelled:
+        return classify(model, tokens, pad_id=special_ids(vocabulary)[1], **common)
+    common["cross_documents"] = config.data.layout == "packed" and config.data.cross_documents
+    if config.model.kind == "encoder":
+        fraction = config.train.mask_fraction
+        return evaluate_masked(model, tokens, fraction=fraction, vocab_size=vocabulary, **common)
+    return evaluate(model, tokens, stride=stride, **common)
 
 
 def _prepare(config: Config, say: Say) -> torch.device:
@@ -159,11 +197,32 @@ def _prepare(config: Config, say: Say) -> torch.device:
     return device
 
 
-def _open(config: Config, say: Say, tokenizer: Tokenizer | None = None) -> _Text:
+def _open(config: Config, say: Say, tokenizer: Tokenizer | None = None, classes: Sequence[str] | None = None) -> _Text:
     """Open the corpus, train or load the tokenizer (unless there is one), and encode every split."""
-    corpus = build_corpus(config.data)
+    corpus = build_corpus(config.data, classes)
     tokenizer = tokenizer or build_tokenizer(config, corpus, say)
     return _Text(tokenizer, build_tokens(config, corpus, tokenizer, say))
+
+
+def _leaks(model: LanguageModel, config: Config, say: Say) -> str | None:
+    """Audit a causal model before it is trained: return what leaks, None when nothing does.
+
+    Raises `ConfigError` for a leak that is not allowed.
+    """
+    if not model.causal:
+        return None
+    verdict = audit_model(model, config.model, config.run.seed)
+    if verdict.causal is None:
+        say(f"note: the audit for leaks {verdict.sentence()}")
+    if verdict.causal is not False:
+        return None
+    if not config.model.allow_leak:
+        raise ConfigError(
+            f"model: {verdict.sentence()}; choose another model.attention.mechanism, "
+            "or train it all the same with model.allow_leak: true"
+        )
+    say(f"LEAKS: {verdict.finding()}; losses are false, the honest one is on prefixes alone")
+    return verdict.finding()
 
 
 def _largest(
@@ -185,7 +244,7 @@ def _fit(
     run: Run,
     model: LanguageModel,
     text: _Text,
-    batches: Packed,
+    batches: Batches,
     streams: Streams,
     device: torch.device,
     *,
@@ -197,7 +256,7 @@ def _fit(
     config, tokenizer = run.config, text.tokenizer
     held_out = {split: file for split, file in text.files.items() if split != "train"}
 
-    def validation() -> Evaluation:
+    def validation() -> Figures:
         tokens = held_out["validation"]
         return measure(model, tokenizer, tokens, config, device=device, max_tokens=config.train.eval_tokens)
 
@@ -210,13 +269,13 @@ def _fit(
         config.train,
         run,
         validation=validation if "validation" in held_out else None,
-        sample=sample,
+        sample=sample if model.causal else None,
         device=device,
         streams=streams,
         progress=progress(config.train.steps) if progress else None,
         resume=resume,
     )
-    figures: dict[str, Evaluation] = {}
+    figures: dict[str, Figures] = {}
     if result.reason != "interrupted":
         model, tokenizer, _ = load_run(run.folder, "best", device)
         for split, tokens in held_out.items():
@@ -224,8 +283,8 @@ def _fit(
             figures[split] = measure(model, tokenizer, tokens, config, device=device)
         write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
         step = result.best_step or result.step
-        records = [{"step": step, **record} for record in samples(model, tokenizer, config.run.seed)]
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        texts = samples(model, tokenizer, config.run.seed) if model.causal else []
+        lines = (json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
         (run.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
     return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
 

@@ -4,7 +4,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.attention import MASKS, causal_mask, make_mask, padding_mask, window_mask
+from heed.attention import (
+    MASKS,
+    bigbird_mask,
+    causal_mask,
+    global_mask,
+    make_mask,
+    padding_mask,
+    random_mask,
+    window_mask,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -37,5 +46,69 @@ def test_no_tensor_where_causality_says_it_all():
     assert make_mask(2, 9, causal=True).allowed is not None
 
 
+def numbers(mask):
+    return mask.int().tolist()
+
+
+def test_a_window_counts_the_query_itself_and_may_look_both_ways():
+    assert numbers(window_mask(4, 4, 2)) == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    assert numbers(window_mask(4, 4, 2, causal=False)) == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
+    assert numbers(window_mask(2, 4, 2, causal=False)) == [[0, 1, 1, 1], [0, 0, 1, 1]]  # the last two queries of four
+    assert numbers(window_mask(3, 3, 1, causal=False)) == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_global_places_see_and_are_seen():
+    assert numbers(global_mask(4, 4, 1, 1)) == [[1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
+    assert numbers(global_mask(2, 4, 1, 1)) == [[1, 0, 0, 1], [1, 1, 1, 1]]  # the last two queries of four
+    assert not global_mask(3, 3, 0).any()
+    assert global_mask(3, 3, 2, 2).all()
+
+
+def test_random_keys_are_those_of_lowest_rank_that_may_be_drawn():
+    rank = torch.tensor([[3, 1, 2, 0], [0, 1, 2, 3]])
+    assert numbers(random_mask(rank, 2)) == [[0, 1, 0, 1], [1, 1, 0, 0]]
+    among = torch.tensor([[True, True, True, False], [False, False, False, True]])
+    assert numbers(random_mask(rank, 2, among)) == [[0, 1, 1, 0], [0, 0, 0, 1]]  # the second has only one to draw
+    assert not random_mask(rank, 0).any()
+
+
+def test_random_keys_are_drawn_evenly():
+    generator = torch.Generator().manual_seed(0)
+    counts = sum(random_mask(torch.rand(5, 5, generator=generator), 2).int() for _ in range(2000))
+    assert (counts.sum(-1) == 4000).all()
+    # Each key with probability 2/5: 800 of 2000, standard deviation 22.
+    assert (counts - 800).abs().max() < 110
+
+
+def test_bigbird_is_window_global_and_random_together():
+    rank = torch.tensor([[5, 4, 3, 2, 1, 0]]).expand(6, 6)
+    both = [
+        [1, 1, 1, 1, 1, 1],  # global
+        [1, 1, 1, 0, 1, 1],  # itself, one on each side, the global ends, and 4, of lowest rank among 3 and 4
+        [1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1],
+        [1, 0, 1, 1, 1, 1],  # 2 before 1
+        [1, 1, 1, 1, 1, 1],
+    ]
+    assert numbers(bigbird_mask(rank, 2, 1, 1, 1)) == both
+    causal = [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],  # 1 is the only one to draw
+        [1, 0, 1, 1, 1, 0],
+        [1, 0, 0, 1, 1, 1],  # 3 before 2 and 1
+    ]
+    assert numbers(bigbird_mask(rank, 2, 1, 0, 1, causal=True)) == causal
+    assert numbers(bigbird_mask(rank[4:], 2, 1, 0, 1, causal=True)) == causal[4:]  # the last two queries of six
+
+
 def test_the_catalogue_of_masks():
-    assert {"causal": causal_mask, "padding": padding_mask, "window": window_mask} == MASKS
+    assert {
+        "causal": causal_mask,
+        "padding": padding_mask,
+        "window": window_mask,
+        "global": global_mask,
+        "random": random_mask,
+        "bigbird": bigbird_mask,
+    } == MASKS

@@ -1,9 +1,29 @@
 """Positions against the equation of the paper, and against what they promise."""
 
-import torch
+import math
 
-from heed.attention import LearnedPositions, NoPositions, RotaryPositions, Shape
-from heed.attention.positions import rotate
+import pytest
+import torch
+from transformers import LlamaConfig, T5Config
+from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
+from transformers.models.t5.modeling_t5 import T5Attention
+
+from generation.generation_doubles import Bytes
+from heed.attention import (
+    AlibiPositions,
+    LearnedPositions,
+    NoPositions,
+    RelativePositions,
+    RotaryPositions,
+    Shape,
+    SinusoidalPositions,
+)
+from heed.attention.positions import alibi_slopes, relative_buckets, rotate
+from heed.config import AttentionConfig, ModelConfig
+from heed.generation import Sampling, generate
+from heed.models import GPT, count_parameters
 from reference import attention as reference
 
 
@@ -62,3 +82,114 @@ def test_no_positions_do_nothing():
     scheme = NoPositions(Shape(4, 1, 8))
     assert scheme.add(x, slice(0, 2)) is x
     assert scheme.at(slice(0, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("T", "S", "causal"), [(7, 7, True), (1, 200, True), (3, 300, True), (250, 250, False), (2, 9, False)]
+)
+def test_relative_bias_equals_that_of_t5(T, S, causal):
+    theirs = T5Attention(T5Config(d_model=12, d_kv=4, num_heads=3, is_decoder=causal), has_relative_attention_bias=True)
+    ours = RelativePositions(Shape(12, 3, 300, causal=causal))
+    with torch.no_grad():
+        ours.weight.normal_()
+        theirs.relative_attention_bias.weight.copy_(ours.weight)
+        expected = theirs.compute_bias(S, S)[0, :, S - T :]
+    made = ours.bias(T, S)
+    assert made.shape == (3, T, S)
+    assert torch.equal(made, expected)
+    made.sum().backward()
+    counts = (
+        relative_buckets(torch.arange(S) - torch.arange(S - T, S)[:, None], causal=causal)
+        .flatten()
+        .bincount(minlength=32)
+    )
+    assert torch.equal(ours.weight.grad, counts[:, None].expand(32, 3).float())
+
+
+def test_buckets_equal_those_of_t5_at_every_distance():
+    distances = torch.arange(-1000, 1001)
+    for causal in (True, False):
+        theirs = T5Attention._relative_position_bucket(distances, bidirectional=not causal)
+        assert torch.equal(relative_buckets(distances, causal=causal), theirs)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 3, 4, 6, 8, 12, 16, 20])
+def test_alibi_slopes_equal_those_of_bloom_and_mpt(n_heads):
+    bloom = build_alibi_tensor(torch.ones(1, 5), n_heads, torch.float32)[:, 0]  # slope x position of the key
+    torch.testing.assert_close(bloom[:, 1], torch.tensor(alibi_slopes(n_heads)))
+    ours = AlibiPositions(Shape(8 * n_heads, n_heads, 5)).bias(5, 5)
+    # they add slope s and we add slope (s - t): the same for all keys of a row
+    torch.testing.assert_close(ours[:, 4] - ours[:, 4, :1], bloom)
+    if n_heads & (n_heads - 1) == 0:  # else MPT takes the slopes in another order
+        torch.testing.assert_close(ours[:, 4], build_mpt_alibi_tensor(n_heads, 5)[:, 0])
+
+
+def test_alibi_by_hand():
+    bias = AlibiPositions(Shape(8, 2, 5)).bias(2, 3)
+    first, second = 1 / 16, 1 / 256
+    assert bias.tolist() == [
+        [[-first, 0, -first], [-2 * first, -first, 0]],
+        [[-second, 0, -second], [-2 * second, -second, 0]],
+    ]
+
+
+@pytest.mark.parametrize("kind", [AlibiPositions, RelativePositions])
+def test_the_bias_of_the_last_queries_is_the_end_of_the_whole(kind):
+    scheme = kind(Shape(12, 3, 40))
+    for parameter in scheme.parameters():
+        torch.nn.init.normal_(parameter)
+    whole = scheme.bias(40, 40)
+    for T, S in ((1, 40), (7, 40)):
+        assert torch.equal(scheme.bias(T, S), whole[:, 40 - T :])
+    assert torch.equal(scheme.bias(3, 9), whole[:, 6:9, :9])
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_sinusoidal_equals_the_paper(width):
+    scheme = SinusoidalPositions(Shape(width, 1, 50)).double()
+    x = torch.randn(1, 9, width, dtype=torch.float64)
+    made = scheme.add(x, slice(40, 49)) - math.sqrt(width) * x
+    expected = torch.tensor([[reference.sinusoidal(t, width) for t in range(40, 49)]], dtype=torch.float64)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-7)  # the table is kept in float32
+    rows = scheme.add(x[:, :2], torch.tensor([[40, 3]])) - math.sqrt(width) * x[:, :2]
+    torch.testing.assert_close(rows[0, 0], expected[0, 0], rtol=0, atol=1e-7)
+
+
+def test_rotary_equals_that_of_llama():
+    config = LlamaConfig(hidden_size=24, num_attention_heads=3, num_key_value_heads=1, head_dim=8)
+    q, k = torch.randn(2, 3, 6, 8), torch.randn(2, 1, 6, 8)
+    cos, sin = LlamaRotaryEmbedding(config)(q, torch.arange(40, 46)[None])
+    ours = RotaryPositions(Shape(24, 3, 60)).at(slice(40, 46))(q, k)
+    for mine, other in zip(ours, apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=2e-5)  # theirs has angles in float32: 40 x 6e-8 rad
+
+
+@pytest.mark.parametrize("mechanism", ["softmax", "argmax", "naive-mask", "renormalised-mask"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "alibi", "relative"])
+def test_prompts_of_unequal_length_are_continued_as_each_alone_without_cache(positions, mechanism):
+    config = ModelConfig(
+        n_layers=2, n_heads=4, d_model=16, context=24, positions=positions, init_std=0.4,
+        attention=AttentionConfig(mechanism=mechanism),
+    )  # fmt: skip
+    model = GPT(config, 256, torch.Generator().manual_seed(1)).double().eval()
+    prompts = ["a", "hello", "the quick brown f"]
+    # 20 tokens pass the context of 24: a row moves its window
+    together = generate(model, Bytes(), prompts, Sampling(temperature=0), max_tokens=20)
+    for prompt, answers in zip(prompts, together, strict=True):
+        [[alone]] = generate(model, Bytes(), [prompt], Sampling(temperature=0), max_tokens=20, cache=False)
+        assert answers[0].ids == alone.ids
+    assert len({tuple(answers[0].ids) for answers in together}) == 3
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "alibi", "relative"])
+def test_order_matters_and_the_past_does_not_depend_on_the_future(positions):
+    config = ModelConfig(n_layers=1, n_heads=4, d_model=16, context=24, positions=positions, init_std=0.4)
+    model = GPT(config, 13, torch.Generator().manual_seed(1)).double().eval()
+    ids = torch.arange(12)[None]
+    swapped, later = ids.clone(), ids.clone()
+    swapped[0, :2] = torch.tensor([1, 0])
+    later[0, 8:] = 12
+    y = model(ids)
+    assert (model(swapped)[0, 5] - y[0, 5]).abs().max() > 1e-3  # without positions, one layer could not tell
+    assert torch.equal(model(later)[0, :8], y[0, :8])
+    assert model.parameter_count() == count_parameters(config, 13)

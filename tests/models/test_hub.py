@@ -8,7 +8,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from heed.build import build_model
-from heed.config import ModelConfig
+from heed.config import AttentionConfig, ModelConfig
 from heed.errors import CheckpointError, ConfigError
 from heed.models.hub import export_hub, from_hub, hub_folder, load_hub
 
@@ -153,6 +153,18 @@ def test_what_heed_cannot_compute_is_refused(make, change, reason, tmp_path):
         ({"positions": "rotary"}, ["norm is 'layer', and it has 'rms' only", "activation is 'gelu'"]),
         ({"norm_order": "post"}, ["OpenAIGPTLMHeadModel: activation is 'gelu'"]),
         ({"norm_order": "post", "activation": "relu", "d_hidden": 20}, ["always 4 d_model"]),
+        *[
+            ({"positions": positions}, [f"GPT2LMHeadModel: positions is '{positions}', and it knows 'learned' only"])
+            for positions in ("sinusoidal", "alibi", "relative")
+        ],
+        (
+            {"norm": "rms", "activation": "swiglu", "positions": "alibi", "attention": AttentionConfig(score="cosine")},
+            ["LlamaForCausalLM: positions is 'alibi'", "attention.score is 'cosine', and it has 'scaled-dot' only"],
+        ),
+        (
+            {"attention": AttentionConfig(mechanism="argmax", score="dot", projection="shared-qk")},
+            ["attention.mechanism is 'argmax'", "attention.score is 'dot'", "attention.projection is 'shared-qk'"],
+        ),
     ],
 )
 def test_what_transformers_cannot_express_is_refused_with_every_reason(settings, reasons, tmp_path):

@@ -9,28 +9,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from heed.attention.aft import AFTFull, AFTLocal, AFTSimple
+from heed.attention.argmax import Argmax
+from heed.attention.bigbird import BigBird
 from heed.attention.cache import Cache, LayerCache, StateCache
 from heed.attention.facts import Facts, Wishes, refuse_impossible
+from heed.attention.fastformer import Fastformer
 from heed.attention.layer import Attention
-from heed.attention.masks import Mask, make_mask, padding_mask, window_mask
+from heed.attention.linear import LinearAttention
+from heed.attention.linformer import Linformer
+from heed.attention.masks import Mask, bigbird_mask, global_mask, make_mask, padding_mask, random_mask, window_mask
 from heed.attention.mechanism import Mechanism
-from heed.attention.positions import LearnedPositions, NoPositions, RotaryPositions
+from heed.attention.naive_mask import NaiveMask
+from heed.attention.performer import Performer
+from heed.attention.plugins import Entry, load_class, load_offer, offered, offers
+from heed.attention.positions import (
+    AlibiPositions,
+    LearnedPositions,
+    NoPositions,
+    RelativePositions,
+    RotaryPositions,
+    SinusoidalPositions,
+)
 from heed.attention.projections import PROJECTIONS
-from heed.attention.scores import SCORES, Score
+from heed.attention.renormalised_mask import RenormalisedMask
+from heed.attention.scores import SCORES, Score, find_score, pairwise
 from heed.attention.shape import Shape
+from heed.attention.sliding_window import SlidingWindow
 from heed.attention.softmax import Softmax
 from heed.attention.steps import causal_mask, self_attention
+from heed.attention.synthesizer import DenseSynthesizer, RandomSynthesizer
 from heed.errors import ConfigError, did_you_mean
 
 MECHANISMS: dict[str, type[Mechanism]] = {
+    "aft-full": AFTFull,
+    "aft-local": AFTLocal,
+    "aft-simple": AFTSimple,
+    "argmax": Argmax,
+    "bigbird": BigBird,
+    "fastformer": Fastformer,
+    "linear": LinearAttention,
+    "linformer": Linformer,
+    "naive-mask": NaiveMask,
+    "performer": Performer,
+    "renormalised-mask": RenormalisedMask,
+    "sliding-window": SlidingWindow,
     "softmax": Softmax,
+    "synthesizer-dense": DenseSynthesizer,
+    "synthesizer-random": RandomSynthesizer,
 }
 """Attention mechanisms by name; other packages add theirs through the entry point `heed.mechanisms`."""
 
 POSITIONS = {
     "none": NoPositions,
     "learned": LearnedPositions,
+    "sinusoidal": SinusoidalPositions,
     "rotary": RotaryPositions,
+    "alibi": AlibiPositions,
+    "relative": RelativePositions,
 }
 """Schemes of positions by name; each is a module with `add(x, index)`, `at(index)` and `bias(T, S)`."""
 
@@ -38,6 +74,9 @@ MASKS = {
     "causal": causal_mask,
     "padding": padding_mask,
     "window": window_mask,
+    "global": global_mask,
+    "random": random_mask,
+    "bigbird": bigbird_mask,
 }
 """Masks by name; each is a function that returns booleans, True = may look."""
 
@@ -64,7 +103,18 @@ def find_mechanism(name: str) -> type[Mechanism]:
     """
     if name in MECHANISMS:
         return MECHANISMS[name]
-    return find(MECHANISMS, name, "model.attention.mechanism")
+    if ":" in name:
+        return load_class(name, "model.attention.mechanism")
+    rivals = offers(name)
+    if rivals:
+        return load_offer(name, rivals)
+    return find({**MECHANISMS, **{offer.name: Mechanism for offer in offers()}}, name, "model.attention.mechanism")
+
+
+def catalogue() -> dict[str, Entry]:
+    """Return every mechanism by name: heed's own, then those of installed packages, also where they cannot be used."""
+    own = {name: Entry(name, "heed", kind) for name, kind in MECHANISMS.items()}
+    return own | offered(own)
 
 
 __all__ = [
@@ -73,25 +123,42 @@ __all__ = [
     "POSITIONS",
     "PROJECTIONS",
     "SCORES",
+    "AlibiPositions",
+    "Argmax",
     "Attention",
+    "BigBird",
     "Cache",
+    "Entry",
     "Facts",
+    "Fastformer",
     "LayerCache",
     "LearnedPositions",
+    "Linformer",
     "Mask",
     "Mechanism",
+    "NaiveMask",
     "NoPositions",
+    "RelativePositions",
+    "RenormalisedMask",
     "RotaryPositions",
     "Score",
     "Shape",
+    "SinusoidalPositions",
+    "SlidingWindow",
     "Softmax",
     "StateCache",
     "Wishes",
+    "catalogue",
+    "bigbird_mask",
     "causal_mask",
     "find",
     "find_mechanism",
+    "find_score",
+    "global_mask",
     "make_mask",
     "padding_mask",
+    "pairwise",
+    "random_mask",
     "refuse_impossible",
     "self_attention",
     "window_mask",

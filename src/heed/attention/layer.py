@@ -61,10 +61,11 @@ class Attention(nn.Module):
         if n_heads != n_kv_heads and self.projection.q == self.projection.k:
             raise ConfigError(f"projection {projection!r} makes as many keys as queries: leave n_kv_heads out")
         order = sorted(set(makers.values()))
-        self.makers = {part: order.index(maker) for part, maker in makers.items()}
-        """Which slice of the product with `qkv` is q, k and v."""
+        self.slices = [order.index(makers.get(part, makers["v"])) for part in "qkv"]
+        """Which slice of the product with `qkv` is q, k and v; what the mechanism does not read is v."""
         self.heads = [n_heads if makers.get("q") == maker else n_kv_heads for maker in order]
         """The heads of each slice."""
+        self.sizes = [heads * self.width for heads in self.heads]
         self.epsilon = epsilon
         self.hidden = Linear(d_model, d_model, bias=bias) if self.projection.network else None
         self.qkv = Linear(d_model, sum(self.heads) * self.width, bias=bias)
@@ -105,16 +106,17 @@ class Attention(nn.Module):
         """Return q (B, H, T, K), k and v (B, Hkv, T, K); what the mechanism does not read is v."""
         if self.hidden is not None:
             x = F.gelu(self.hidden(x))
+        B, T, _ = x.shape
+        slices = self.qkv(x).split(self.sizes, dim=-1)
         made = [
-            part.unflatten(-1, (heads, self.width)).transpose(1, 2)
-            for part, heads in zip(
-                self.qkv(x).split([heads * self.width for heads in self.heads], dim=-1), self.heads, strict=True
-            )
+            part.view(B, T, heads, self.width).transpose(1, 2) for part, heads in zip(slices, self.heads, strict=True)
         ]
-        q, k, v = (made[self.makers.get(part, self.makers["v"])] for part in "qkv")
-        bends = self.projection.bends
-        return (
-            (F.gelu(q) if bends == "q" else q),
-            (F.gelu(k) if bends == "k" else k),
-            (F.gelu(v) if bends == "v" else v),
-        )
+        q, k, v = (made[i] for i in self.slices)
+        match self.projection.bends:
+            case "q":
+                q = F.gelu(q)
+            case "k":
+                k = F.gelu(k)
+            case "v":
+                v = F.gelu(v)
+        return q, k, v

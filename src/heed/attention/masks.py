@@ -23,14 +23,64 @@ def padding_mask(start: Tensor, S: int) -> Tensor:
     return torch.arange(S, device=start.device) >= start[:, None]
 
 
-def window_mask(T: int, S: int, window: int, device: torch.device | str | None = None) -> Tensor:
-    """Return the boolean (T, S) mask of a causal sliding window: each query sees itself and `window` - 1 before it.
+def window_mask(
+    T: int, S: int, window: int, device: torch.device | str | None = None, *, causal: bool = True
+) -> Tensor:
+    """Return the boolean (T, S) mask of a sliding window: query t sees key s where 0 <= t - s < `window`.
+
+    That is itself and `window` - 1 keys before it; without `causal`, where |t - s| < `window`, as many after it too.
 
     >>> window_mask(3, 3, 2).int().tolist()
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     near = torch.ones(T, S, dtype=torch.bool, device=device).triu(diagonal=S - T - window + 1)
-    return near & causal_mask(T, S, device)
+    return near & causal_mask(T, S, device) if causal else near.tril(diagonal=S - T + window - 1)
+
+
+def global_mask(T: int, S: int, first: int, last: int = 0, device: torch.device | str | None = None) -> Tensor:
+    """Return the boolean (T, S) mask of global positions, the `first` first and `last` last of S.
+
+    They see everything, and everything sees them (Beltagy et al. 2020, section 3.1).
+
+    >>> global_mask(3, 3, 1).int().tolist()
+    [[1, 1, 1], [1, 0, 0], [1, 0, 0]]
+    """
+    index = torch.arange(S, device=device)
+    shared = (index < first) | (index >= S - last)
+    return shared[S - T :, None] | shared
+
+
+def random_mask(rank: Tensor, count: int, among: Tensor | None = None) -> Tensor:
+    """Return the boolean (..., T, S) mask in which each query sees the `count` keys of lowest `rank` (..., T, S).
+
+    `among` (..., T, S) says which keys may be drawn; a query that has fewer than `count` of them sees all of them.
+    With ranks in random order, such as `torch.rand(T, S)`, the draw is uniform and without repetition.
+
+    >>> random_mask(torch.tensor([[2, 0, 1]]), 2).int().tolist()
+    [[0, 1, 1]]
+    """
+    among = torch.ones_like(rank, dtype=torch.bool) if among is None else among.expand(rank.shape)
+    order = rank.float().masked_fill(~among, torch.inf).argsort(dim=-1)
+    return torch.zeros_like(among).scatter(-1, order[..., :count], True) & among
+
+
+def bigbird_mask(rank: Tensor, window: int, first: int, last: int, random: int, *, causal: bool = False) -> Tensor:
+    """Return the boolean (..., T, S) mask of BigBird: window, global and random places together.
+
+    Zaheer et al. 2020, section 2. A place is a token or a block of tokens; the queries are the last T of S places.
+    `window` counts as in `window_mask`, `first` and `last` as in `global_mask`; each place sees the `random` places of
+    lowest `rank` (..., T, S) among those that it does not see yet. With `causal` no place sees a later one, and the
+    random ones are drawn among the earlier ones.
+
+    >>> bigbird_mask(torch.zeros(4, 4), 1, 1, 0, 0, causal=True).int().tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+    """
+    T, S = rank.shape[-2:]
+    seen = window_mask(T, S, window, rank.device, causal=causal) | global_mask(T, S, first, last, rank.device)
+    if not causal:
+        return seen | random_mask(rank, random, ~seen)
+    possible = causal_mask(T, S, rank.device)
+    return seen & possible | random_mask(rank, random, possible & ~seen)
 
 
 @dataclass(frozen=True)

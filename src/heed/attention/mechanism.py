@@ -68,4 +68,5 @@ class Mechanism(nn.Module):
 
     def flops(self, T: int) -> int:
         """Return the floating-point operations of mixing for one query among T keys, forward."""
-        return 4 * self.shape.d_model * T  # q k^T and the mean of v: 2 products of 2 operations
+        mean = 2 * self.shape.d_model * T  # of v: a product and a sum for each number
+        return mean + (mean if self.score is None else self.score.flops(T))  # q k^T costs the same

@@ -15,6 +15,7 @@ from heed.attention import steps
 from heed.attention.facts import Facts
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism
+from heed.attention.scores import meet
 
 
 class Softmax(Mechanism):
@@ -38,32 +39,37 @@ class Softmax(Mechanism):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Tensor | None = None) -> Tensor:
         """Mix v (B, Hkv, S, K) by how q (B, H, T, K) meets k (B, Hkv, S, K): (B, H, T, K)."""
-        dropout = self.dropout if self.training else 0.0
-        factor = None
-        if self.path != "reference" and self.score is not None:
+        if self.path == "reference":
+            return self.by_steps(q, k, v, mask, bias)
+        factor, width = None, v.shape[-1]
+        if self.score is not None:
             dot = self.score.as_dot(q, k)
-            if dot is not None:
-                q, k, factor = dot
-        if self.path == "reference" or (self.score is not None and factor is None):
-            return self._by_steps(q, k, v, mask.dense(q.device), bias, dropout)
-        return F.scaled_dot_product_attention(
+            if dot is None:
+                return self.by_steps(q, k, v, mask, bias)
+            q, k, factor = dot
+            v = F.pad(v, (0, q.shape[-1] - width))  # unequal widths have no fused kernel
+        hidden = mask.allowed
+        if bias is not None:  # in four dimensions: three have no fused kernel
+            hidden = steps.mask_scores(bias.to(q.dtype)[None], mask.dense(q.device))
+        y = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=mask.allowed if bias is None else steps.mask_scores(bias.to(q.dtype), mask.dense(q.device)),
-            dropout_p=dropout,
+            attn_mask=hidden,
+            dropout_p=self.dropout if self.training else 0.0,
             is_causal=mask.is_plain_causal and bias is None,
             scale=factor,
             enable_gqa=q.shape[1] != k.shape[1],
         )
+        return y[..., :width]
 
-    def _by_steps(
-        self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, bias: Tensor | None, dropout: float
-    ) -> Tensor:
-        """Return attention by the equations of `steps.py`, with dropout on the weights."""
-        k, v = steps.share_heads(k, q.shape[1]), steps.share_heads(v, q.shape[1])
-        scores = steps.scale(steps.similarities(q, k), q.shape[-1]) if self.score is None else self.score(q, k)
-        weights = steps.weigh(steps.mask_scores(scores if bias is None else scores + bias, allowed))
-        if dropout:
-            weights = torch.dropout(weights, dropout, train=True)
-        return steps.mix(weights, v)
+    def by_steps(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Tensor | None = None) -> Tensor:
+        """Return what `forward` returns by the equations of `steps.py`, with all T x S weights in memory."""
+        weights = self.weights(meet(self.score, q, k, bias), mask)
+        if self.training and self.dropout:
+            weights = torch.dropout(weights, self.dropout, train=True)
+        return steps.mix(weights, steps.share_heads(v, q.shape[1]))
+
+    def weights(self, scores: Tensor, mask: Mask) -> Tensor:
+        """Return the weights (B, H, T, S) that `scores` (B, H, T, S) give to the keys, before dropout."""
+        return steps.weigh(steps.mask_scores(scores, mask.dense(scores.device)))

@@ -92,16 +92,21 @@ def cost(config: Config, vocabulary: int) -> dict[str, Any]:
     """
     import torch
 
-    from heed.build import build_model
+    from heed.build import build_corpus, build_model
+    from heed.text.labelled import LabelledCorpus
 
+    corpus = build_corpus(config.data) if config.data.label is not None else None  # only the text knows its classes
+    classes = len(corpus.classes) if isinstance(corpus, LabelledCorpus) else None
     with torch.device("meta"):  # shapes without memory
-        model = build_model(config.model, vocabulary)
+        model = build_model(config.model, vocabulary, classes=classes)
     size = config.train.batch_size
     # fp32 weights and gradients, and Adam's two moments; activations come on top
     facts = {"parameters": model.parameter_count(), "bytes_of_weights_and_optimizer": 16 * model.parameter_count()}
     if size != "auto":
         tokens = size * config.train.accumulation * config.train.steps * config.model.context
-        facts |= {"training_tokens": tokens, "training_flops": tokens * model.flops_per_token()}
+        costs = {"training_tokens": tokens, "training_flops": tokens * model.flops_per_token()}
+        # texts may be shorter than the context, and of the tokens that are read only some are hidden
+        facts |= costs if model.causal else {f"{name}_at_most": value for name, value in costs.items()}
     return facts
 
 

@@ -18,6 +18,8 @@ from heed.errors import CheckpointError, ConfigError
 class EvalFlags(Section):
     """Measure a model on a whole split: loss, token and word perplexity, bits per byte, each with its passport.
 
+    An encoder is measured by what it was trained for: the loss of hidden tokens, or the accuracy over labelled texts.
+
     With several runs the figures are set side by side; where their passports differ, that is an error which names
     the difference (exit code 2), unless it is allowed.
 
@@ -43,8 +45,8 @@ class EvalFlags(Section):
     """How far the window moves on. Smaller: more context for each token, and more time. Default: the context."""
     checkpoint: str = "best"
     """best, last, or a step."""
-    figure: Literal["loss", "token_perplexity", "word_perplexity", "bits_per_byte"] | None = None
-    """With several runs: the figure to compare them by. Default: bits_per_byte."""
+    figure: Literal["loss", "token_perplexity", "word_perplexity", "bits_per_byte", "accuracy"] | None = None
+    """With several runs: the figure to compare them by. Default: bits_per_byte; of encoders, accuracy or loss."""
     allow: tuple[str, ...] = ()
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -73,10 +75,9 @@ def main(argv: list[str]) -> int:
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli.train import tell
     from heed.experiment import measure, open_text
-    from heed.report.numbers import format_loss, format_perplexity
     from heed.report.passport import check_comparable
     from heed.training.devices import choose_device
-    from heed.training.run import load_run
+    from heed.training.run import Run, load_run
 
     device = choose_device(flags.device)
     which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> int:
         model, tokenizer, config = load_run(folder, which, device)
         if other:
             config = make_config(overlay(config.model_dump(), other))
-        files = open_text(config, tokenizer, say=tell)
+        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell)
         split = flags.split or ("train" if other and "validation" not in files else "validation")
         if split not in files:
             raise ConfigError(f"{folder}: no {split} split, only {', '.join(files)}; choose with --split")
@@ -97,9 +98,11 @@ def main(argv: list[str]) -> int:
                 f"{folder}: the model's loss is not finite: {result.loss}; choose an earlier --checkpoint"
             )
         measured.append(result)
-    figure = flags.figure or "bits_per_byte"
-    for result in measured[1:]:
+    figure = flags.figure or _figure_of(measured[0].passport.unit)
+    for folder, result in zip(flags.runs, measured, strict=True):
         check_comparable(measured[0].passport, result.passport, figure, allow=flags.allow)
+        if len(measured) > 1 and getattr(result, figure, None) is None:
+            raise ConfigError(f"{folder} has no {figure} on this text: choose another --figure")
     if flags.json_:
         results: list[dict[str, Any]] = [
             {"run": str(folder), **result.as_dict()} for folder, result in zip(flags.runs, measured, strict=True)
@@ -108,15 +111,18 @@ def main(argv: list[str]) -> int:
         return 0
     for folder, result in zip(flags.runs, measured, strict=True):
         print(folder)
-        print(f"  loss              {format_loss(result.loss)} nats a token")
-        for name in ("token_perplexity", "word_perplexity"):
-            value = getattr(result, name)
-            if value is not None:
-                print(f"  {name.replace('_', ' '):<18}{format_perplexity(value)}")
-        if result.bits_per_byte is not None:
-            print(f"  bits per byte     {result.bits_per_byte:.4f}")
+        lines = result.lines()
+        width = max(18, *(len(name) + 2 for name, _ in lines))
+        for name, value in lines:
+            print(f"  {name:<{width}}{value}")
         print(f"  {result.passport.sentence()}")
     if len(measured) > 1:
-        best = min(range(len(measured)), key=lambda i: getattr(measured[i], figure))
-        print(f"lowest {figure.replace('_', ' ')}: {flags.runs[best]}")
+        most = figure == "accuracy"
+        best = (max if most else min)(range(len(measured)), key=lambda i: getattr(measured[i], figure))
+        print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}")
     return 0
+
+
+def _figure_of(unit: str) -> str:
+    """Return the figure to compare runs by: the one that depends least on how the text was cut."""
+    return {"example": "accuracy", "masked token": "loss"}.get(unit, "bits_per_byte")

@@ -1,4 +1,4 @@
-"""`heed train`: a language model from your text."""
+"""`heed train`: a language model, or a classifier, from your text."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class TrainFlags(Config):
       heed train wikitext-2 --tokenizer.kind word --tokenizer.vocab-size 33278
       heed train --config configs/quickstart.yaml --run.name second-try --run.seed 2
       heed train my-texts/ --train.batch-size auto --train.optimizer muon --train.schedule wsd
+      heed train sst2 --model.kind encoder --data.label label
       heed train --resume runs/my-texts-gpt-1
       heed train --resume runs/my-texts-gpt-1 --train.steps 4000
     """
@@ -55,7 +56,6 @@ def main(argv: list[str]) -> int:
         config = layered(read_yaml(flags.config) if flags.config else {}, settings)
 
     from heed import experiment
-    from heed.report.numbers import format_loss, format_perplexity
     from heed.training.progress import make_progress
 
     if config is None:
@@ -77,13 +77,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(answer, indent=2))
     else:
         for split, figure in outcome.figures.items():
-            perplexities = [
-                f"{name.replace('_', ' ')} {format_perplexity(value)}"
-                for name in ("token_perplexity", "word_perplexity")
-                if (value := getattr(figure, name)) is not None
-            ]
-            bits = f", {figure.bits_per_byte:.4f} bits per byte" if figure.bits_per_byte is not None else ""
-            print(f"{split}: loss {format_loss(figure.loss)} nats a token, {', '.join(perplexities)}{bits}")
+            print(f"{split}: {', '.join(f'{name} {value}' for name, value in figure.lines())}")
             print(f"  {figure.passport.sentence()}")
         print(f"report: {outcome.report}")
     return 130 if outcome.fit.reason == "interrupted" else 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from heed.errors import ConfigError
 from heed.generation.decoding import Alternatives, Tokens, likeliest, prompt_ids
 from heed.generation.reading import device_of
 from heed.generation.stopping import token_texts
@@ -48,7 +49,9 @@ def score(
 
 @contextmanager
 def reading_only(model: LanguageModel) -> Iterator[None]:
-    """Switch dropout off, and back on afterwards if it was on."""
+    """Switch dropout off, and back on afterwards if it was on. Raises `ConfigError` for a model that cannot write."""
+    if not model.causal:
+        raise ConfigError("an encoder sees both sides of a token and cannot write text: train with model.kind gpt")
     training = model.training
     if training:
         model.eval()

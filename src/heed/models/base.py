@@ -7,7 +7,7 @@ ids (B,T) --hidden--> (B,T,D) --logits--> (B,T,V)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -22,6 +22,11 @@ class LanguageModel(nn.Module, ABC):
     """Number of tokens V."""
     context: int
     """Longest sequence that the model can read."""
+    causal: ClassVar[bool] = True
+    """Whether a token sees only what stands before it; an encoder sees both sides, and cannot write."""
+
+    leaks: str | None = None
+    """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
 
     @abstractmethod
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from heed.attention import (
     POSITIONS,
     PROJECTIONS,
-    SCORES,
     Attention,
     LayerCache,
     Mask,
@@ -30,6 +29,7 @@ from heed.attention import (
     Wishes,
     find,
     find_mechanism,
+    find_score,
     refuse_impossible,
 )
 from heed.attention.positions import Place
@@ -90,9 +90,23 @@ def shape_of(config: ModelConfig, *, causal: bool) -> Shape:
 
 def make_attention(config: ModelConfig, *, causal: bool) -> Attention:
     """Return the attention layer of one block, or raise `ConfigError` where its parts do not go together."""
-    wanted, n_kv_heads = config.attention, config.n_kv_heads or config.n_heads
+    return Attention(
+        config.d_model,
+        config.n_heads,
+        n_kv_heads=config.n_kv_heads,
+        mechanism=make_mechanism(config, causal=causal),
+        projection=config.attention.projection,
+        bias=config.bias,
+        qk_norm=config.qk_norm,
+        epsilon=config.norm_epsilon,
+    )
+
+
+def make_mechanism(config: ModelConfig, *, causal: bool) -> Mechanism:
+    """Return the mechanism of one layer, or raise `ConfigError` where the wishes of a model do not go together."""
+    wanted = config.attention
     kind = find_mechanism(wanted.mechanism)
-    score = find(SCORES, wanted.score, "model.attention.score")
+    score = find_score(wanted.score)
     find(PROJECTIONS, wanted.projection, "model.attention.projection")
     wishes = Wishes(
         causal=causal,
@@ -100,27 +114,17 @@ def make_attention(config: ModelConfig, *, causal: bool) -> Attention:
         positions=config.positions,
         score=wanted.score,
         projection=wanted.projection,
-        grouped=n_kv_heads != config.n_heads,
+        grouped=config.n_kv_heads not in (None, config.n_heads),
     )
     refuse_impossible(wanted.mechanism, kind.facts, wishes)
     shape = shape_of(config, causal=causal)
     options = read_options(wanted.mechanism, kind, wanted.options)
-    mechanism = kind(
+    return kind(
         shape,
         path=wanted.path,
         dropout=config.dropout,
         score=None if wanted.score == "scaled-dot" else score(shape),
         **options,
-    )
-    return Attention(
-        config.d_model,
-        config.n_heads,
-        n_kv_heads=n_kv_heads,
-        mechanism=mechanism,
-        projection=wanted.projection,
-        bias=config.bias,
-        qk_norm=config.qk_norm,
-        epsilon=config.norm_epsilon,
     )
 
 

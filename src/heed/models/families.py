@@ -127,7 +127,7 @@ def _refuse_openai(config: ModelConfig, activations: Iterable[str]) -> list[str]
         problems.append(f"activation is {config.activation!r}, and it knows {', '.join(sorted(set(activations)))}")
     if config.n_kv_heads not in (None, config.n_heads):
         problems.append(f"it has no grouped key/value heads (n_kv_heads is {config.n_kv_heads})")
-    return problems
+    return [*problems, *_refuse_attention(config)]
 
 
 def _openai_names(config: ModelConfig, tokens: str, positions: str) -> Names:
@@ -196,7 +196,8 @@ def _write_llama(config: ModelConfig) -> dict[str, Any]:
 
 
 def _refuse_llama(config: ModelConfig) -> list[str]:
-    return _unless(config, norm="rms", norm_order="pre", positions="rotary", activation="swiglu", qk_norm=False)
+    fixed = {"norm": "rms", "norm_order": "pre", "positions": "rotary", "activation": "swiglu", "qk_norm": False}
+    return [*_unless(config, **fixed), *_refuse_attention(config)]
 
 
 def _llama_names(config: ModelConfig) -> Names:
@@ -248,6 +249,16 @@ def _unless(config: ModelConfig, **wanted: Any) -> list[str]:
         f"{key} is {getattr(config, key)!r}, and it has {value!r} only"
         for key, value in wanted.items()
         if getattr(config, key) != value
+    ]
+
+
+def _refuse_attention(config: ModelConfig) -> list[str]:
+    """Return a line for each part of the attention that is not the plain one, which all of them have."""
+    plain = {"mechanism": "softmax", "score": "scaled-dot", "projection": "separate"}
+    return [
+        f"attention.{key} is {getattr(config.attention, key)!r}, and it has {value!r} only"
+        for key, value in plain.items()
+        if getattr(config.attention, key) != value
     ]
 
 

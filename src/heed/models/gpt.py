@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.attention import Cache, Mask, Mechanism, make_mask
+from heed.attention import PROJECTIONS, Cache, Mask, Mechanism, make_mask
 from heed.attention.layer import Linear
 from heed.attention.positions import Index
 from heed.config import ModelConfig
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
-from heed.models.block import block_flops, initialise, make_blocks, make_positions
+from heed.models.block import block_flops, initialise, make_blocks, make_mechanism, make_positions
 from heed.models.feedforward import default_width
 from heed.models.norms import NORMS
 
@@ -102,21 +102,28 @@ class GPT(LanguageModel):
 
 
 def count_parameters(config: ModelConfig, vocab_size: int) -> int:
-    """Return the parameters of a GPT by formula, without building it; for attention without parameters of its own.
+    """Return the parameters of a GPT by formula; only positions and one mechanism are built, and count their own.
 
     >>> from heed.config import PRESETS
     >>> count_parameters(ModelConfig(**PRESETS["gpt2"]), 50_257)
     124439808
     """
     D, L, bias = config.d_model, config.n_layers, int(config.bias)
-    width = D // config.n_heads
-    qkv = D + 2 * (config.n_kv_heads or config.n_heads) * width
+    width, projection = D // config.n_heads, PROJECTIONS[config.attention.projection]
+    mechanism = make_mechanism(config, causal=True)
+    makers = {getattr(projection, part) for part in mechanism.facts.inputs}  # of q, k and v: some share a matrix
+    reads_q = "q" in mechanism.facts.inputs
+    kv_width = (config.n_kv_heads or config.n_heads) * width
+    qkv = sum(D if reads_q and maker == projection.q else kv_width for maker in makers)
     hidden = config.d_hidden or default_width(D, config.activation)
     up = 2 * hidden if config.activation == "swiglu" else hidden
     norm = D * (1 + (bias if config.norm == "layer" else 0))
-    attention = (D + bias) * qkv + (D + bias) * D + (2 * width if config.qk_norm else 0)
+    matrices = qkv + D + (D if projection.network else 0)
+    attention = (D + bias) * matrices + (2 * width if config.qk_norm else 0) + _count(mechanism)
     feedforward = (D + bias) * up + (hidden + bias) * D
-    embeddings = vocab_size * D * (1 if config.tied else 2) + (
-        config.context * D if config.positions == "learned" else 0
-    )
+    embeddings = vocab_size * D * (1 if config.tied else 2) + _count(make_positions(config, causal=True))
     return embeddings + L * (attention + feedforward + 2 * norm) + (norm if config.norm_order == "pre" else 0)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -70,6 +70,8 @@ def export_hub(
     Files of the same names are replaced. Raises `ConfigError` that lists why no architecture of transformers is the
     same model.
     """
+    if not model.causal:
+        raise ConfigError("an encoder of heed is no architecture of transformers: only a model.kind gpt is exported")
     family = nearest_family(config)
     problems = family.refuse(config)
     if problems:

@@ -14,7 +14,14 @@ from statistics import median
 
 import numpy as np
 
-from heed.report.numbers import format_percent, format_perplexity, format_rate, human_bytes, human_count
+from heed.report.numbers import (
+    format_accuracy,
+    format_percent,
+    format_perplexity,
+    format_rate,
+    human_bytes,
+    human_count,
+)
 from heed.report.record import Event, RunRecord, number
 from heed.report.svg import Axes2D, Line, draw, short
 
@@ -40,7 +47,8 @@ class Figure:
 
 def run_figures(record: RunRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: loss-steps, perplexity-time, speed, memory, ..."""
-    figures = [loss_figure(record, axis) for axis in AXES] + [perplexity_figure(record, axis) for axis in AXES]
+    beside = {"token": perplexity_figure, "example": accuracy_figure}.get(record.unit)
+    figures = [loss_figure(record, axis) for axis in AXES] + ([beside(record, axis) for axis in AXES] if beside else [])
     figures += [speed_figure(record), memory_figure(record), rate_figure(record), gradient_figure(record)]
     return {figure.name: figure for figure in figures if figure is not None}
 
@@ -60,7 +68,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             ring = (best[AXES[axis]] * factor, best["loss"], "" if last else f"best {short(best['loss'])}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     return _figure(
-        f"loss-{axis}", lines, Axes2D(x_label, "loss (nats per token)"), loss_sentence(record),
+        f"loss-{axis}", lines, Axes2D(x_label, f"loss (nats per {record.unit})"), loss_sentence(record),
         f"Training loss: {how}. Validation loss: on text that the model never trained on; the ring is the best.",
     )  # fmt: skip
 
@@ -81,20 +89,41 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     )  # fmt: skip
 
 
+def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
+    """Validation accuracy over `axis`, with its interval."""
+    factor, x_label = _scale(record, axis)
+    x, y = _points(record.evaluations, AXES[axis], "accuracy", factor)
+    if not x:
+        return None
+    events = [event for event in record.evaluations if number(event.get(AXES[axis])) is not None]
+    bands = [event.get("accuracy_interval") for event in events if number(event.get("accuracy")) is not None]
+    whole = all(isinstance(band, list) and len(band) == 2 for band in bands)
+    low, high = ([100 * band[side] for band in bands if band] if whole else [] for side in (0, 1))
+    base = number(record.evaluations[-1].get("majority"))
+    rule = (100 * base, f"majority {format_accuracy(base)}") if base is not None else None
+    return _figure(
+        f"accuracy-{axis}", [Line("", x, [100 * value for value in y], 2, low, high, dots=True)],
+        Axes2D(x_label, "validation accuracy (%)", rule=rule), accuracy_sentence(record),
+        "On texts that the model never trained on, with the 95 % interval. The line: always the commonest class.",
+        (BESIDE, NARROW),
+    )  # fmt: skip
+
+
 def speed_figure(record: RunRecord) -> Figure | None:
-    """Training tokens a second over wall clock."""
+    """Training tokens (or examples) a second over wall clock."""
     factor, x_label = _scale(record, "time")
     x, y = _points(record.train, "seconds", "tokens_per_second", factor)
     if not x:
         return None
     middle = median(y)
-    title = f"Trains at {human_count(middle)} tokens a second"
+    title = f"Trains at {human_count(middle)} {record.unit}s a second"
     if min(y) < 0.5 * middle:
         title += f"; its slowest moment is {human_count(min(y))}"
     mx, my, low, high = stretches(x, [value / 1000 for value in y])
     return _figure(
-        "speed", [Line("", mx, my, 3, low, high)], Axes2D(x_label, "thousand tokens a second", zero=True),
-        title, "Training tokens by wall clock; the figure in the title is the median.", (SMALL_WIDE, SMALL_NARROW),
+        "speed", [Line("", mx, my, 3, low, high)], Axes2D(x_label, f"thousand {record.unit}s a second", zero=True),
+        title, f"Training {record.unit}s by wall clock; the figure in the title is the median.",
+        (SMALL_WIDE, SMALL_NARROW),
     )  # fmt: skip
 
 
@@ -183,6 +212,15 @@ def perplexity_sentence(record: RunRecord) -> str:
     return f"At best, as unsure as among {format_perplexity(_exp(best['loss']))} equally likely tokens"
 
 
+def accuracy_sentence(record: RunRecord) -> str:
+    """Say how many texts are classified rightly where the loss is lowest."""
+    best = record.best()
+    share = number(best.get("accuracy")) if best is not None else None
+    if best is None or share is None:
+        return "Accuracy: no validation yet"
+    return f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are classified rightly"
+
+
 def rate_sentence(steps: Sequence[float], rates: Sequence[float]) -> str:
     """Say how the learning rate went.
 
@@ -245,7 +283,8 @@ def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
     if axis == "tokens":
         names = ((1e9, "thousand million "), (1e6, "million "), (1e3, "thousand "))
         size, name = next(((size, name) for size, name in names if top >= size), (1.0, ""))
-        return 1 / size, f"training tokens ({name.strip()})" if name else "training tokens"
+        what = f"training {record.unit}s"
+        return 1 / size, f"{what} ({name.strip()})" if name else what
     size, name = next((pair for pair in ((7200, "hours"), (120, "minutes")) if top >= pair[0]), (1, "seconds"))
     return 1 / size, f"wall clock of training ({name})"
 

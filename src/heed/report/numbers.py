@@ -69,6 +69,15 @@ def format_percent(share: float | None) -> str:
     return f"{percent:.1f} %" if 99 < percent < 100 else f"{_digits(percent, 2)} %"
 
 
+def format_accuracy(share: float | None) -> str:
+    """Return an accuracy as a percentage with one decimal.
+
+    >>> format_accuracy(0.80046), format_accuracy(1.0)
+    ('80.0 %', '100.0 %')
+    """
+    return MISSING if share is None else f"{_fixed(100 * share, 1)} %"
+
+
 def format_rate(rate: float | None) -> str:
     """Return a learning rate or another small factor with at most three digits.
 

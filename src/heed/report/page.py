@@ -18,6 +18,7 @@ from typing import Any
 
 from heed.config import Config
 from heed.errors import CheckpointError
+from heed.report.classes import Headline, accuracy_headline, class_table
 from heed.report.figures import AXES, run_figures
 from heed.report.numbers import (
     format_bits,
@@ -34,15 +35,6 @@ from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
 
 __all__ = ["RunRecord", "gather", "render", "write_report"]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A figure of the first screen."""
-
-    label: str
-    value: str
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,9 @@ def render(record: RunRecord) -> str:
         headline_from=_headline_source(record)[1],
         sentence=_sentence(record),
         figures=figures,
-        axes=[(axis, label) for axis, label in _AXIS_NAMES.items() if f"loss-{axis}" in figures],
+        axes=[(axis, _axis_name(axis, record.unit)) for axis in AXES if f"loss-{axis}" in figures],
+        beside={"token": "perplexity", "example": "accuracy"}.get(record.unit, ""),
+        classes=class_table(record.evaluation),
         small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
         speed=speed_facts(record),
         texts=texts,
@@ -100,14 +94,14 @@ def render(record: RunRecord) -> str:
 
 def lead(record: RunRecord) -> str:
     """Say in a sentence what the run is, as far as the folder tells."""
-    kind = str(record.setting("model.kind") or "model").upper().replace("MODEL", "language model")
+    kind = {"gpt": "A GPT", "encoder": "An encoder"}.get(str(record.setting("model.kind")), "A language model")
     parameters = number(record.fact("parameters"))
     if parameters is not None:
-        subject = f"A {kind} of {human_count(parameters)} parameters"
+        subject = f"{kind} of {human_count(parameters)} parameters"
     elif record.setting("model.n_layers") is not None:
-        subject = f"A {kind} of {record.setting('model.n_layers')} layers, {record.setting('model.d_model')} wide"
+        subject = f"{kind} of {record.setting('model.n_layers')} layers, {record.setting('model.d_model')} wide"
     else:
-        subject = f"A {kind}"
+        subject = kind
     source = record.setting("data.source")
     sentence = subject + (f", trained on {source}" if source else ", trained")
     last = record.train[-1] if record.train else {}
@@ -127,6 +121,7 @@ def banners(record: RunRecord) -> list[Banner]:
     if record.leaks:
         text = (
             f"The model sees the tokens it should predict ({record.leaks}): its losses and perplexities mean nothing."
+            f"{_honest(record)}"
         )
         found.append(Banner("error", "Leaks", text))
     if record.state == "nan":
@@ -158,17 +153,31 @@ def headline(record: RunRecord) -> list[Headline]:
 
 
 def measures(values: Mapping[str, Any]) -> list[Headline]:
-    """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured."""
+    """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured.
+
+    Of a classifier, accuracy first; of hidden tokens, the loss alone under a name of its own.
+    """
     if "loss" not in values:
         return []
+    if "accuracy" in values:
+        return accuracy_headline(values)
+    passport = passport_of(values)
+    if passport is not None and passport.unit == "masked token":
+        return [Headline("Masked-token loss", format_loss(_float(values["loss"])), "nats per hidden token")]
     loss, token = values.get("loss"), values.get("token_perplexity")
     word, bits = values.get("word_perplexity"), values.get("bits_per_byte")
-    return [
+    shown = [
         Headline("Loss", format_loss(_float(loss)), "nats per token"),
         Headline("Token perplexity", format_perplexity(_float(token)), "per predicted token"),
         Headline("Word perplexity", format_perplexity(_float(word)), "per word of the text"),
         Headline("Bits per byte", format_bits(_float(bits)), "whatever the tokenizer"),
     ]
+    if not values.get("leaks"):
+        return shown
+    honest = values.get("honest")
+    value = _float(honest.get("loss")) if isinstance(honest, Mapping) else None
+    false = [Headline(f"LEAKING {item.label.lower()}", item.value, item.unit) for item in shown]
+    return [Headline("Honest loss", format_loss(value), "nats per token, on prefixes alone"), *false]
 
 
 def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
@@ -178,13 +187,13 @@ def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
     peaks = [value for event in record.train if (value := number(event.get("memory_bytes"))) is not None]
     facts: list[tuple[str, str]] = []
     if tokens is not None:
-        facts.append(("Training tokens", format_count(int(tokens))))
+        facts.append((f"Training {record.unit}s", format_count(int(tokens))))
     if number(last.get("epoch")) is not None:
         facts.append(("Epochs", f"{last['epoch']:.2f}"))
     if seconds:
         facts.append(("Wall clock of training", human_seconds(seconds)))
     if tokens is not None and seconds:
-        facts.append(("Tokens a second, overall", f"{tokens / seconds:,.0f}"))
+        facts.append((f"{record.unit.capitalize()}s a second, overall", f"{tokens / seconds:,.0f}"))
     if peaks:
         facts.append(("Peak memory", human_bytes(max(peaks))))
     return facts
@@ -225,8 +234,20 @@ def command(record: RunRecord) -> str:
     return shlex.join(["heed", "train", "--config", f"{record.name}/config.yaml", "--run.name", f"{record.name}-again"])
 
 
-_AXIS_NAMES = {"steps": "steps", "tokens": "tokens", "time": "wall clock"}
-assert _AXIS_NAMES.keys() == AXES.keys()
+def _honest(record: RunRecord) -> str:
+    """Say what a leaking model comes to on prefixes alone, as far as it was measured."""
+    honest = _headline_source(record)[0].get("honest")
+    loss, one_pass = (number(honest.get(key)) if isinstance(honest, Mapping) else None for key in ("loss", "one_pass"))
+    if loss is None or one_pass is None:
+        return ""
+    return (
+        f" Scored on prefixes alone, as it would write, it is at {format_loss(loss)} nats per token; "
+        f"the same tokens in one pass seem to be at {format_loss(one_pass)}."
+    )
+
+
+def _axis_name(axis: str, unit: str) -> str:
+    return {"steps": "steps", "tokens": f"{unit}s", "time": "wall clock"}[axis]
 
 
 def _headline_source(record: RunRecord) -> tuple[Mapping[str, Any], str]:
@@ -255,9 +276,9 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
     if not tokens or not step:
         return ""
     each = tokens / step
-    if isinstance(context, int) and context > 0 and each % context == 0:
+    if record.unit == "token" and isinstance(context, int) and context > 0 and each % context == 0:
         return f" of {each / context:,.0f}\u00a0×\u00a0{context:,} tokens"
-    return f" of {each:,.0f} tokens"
+    return f" of {each:,.0f} {record.unit}s"
 
 
 def _machine(record: RunRecord) -> str:

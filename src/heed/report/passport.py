@@ -6,28 +6,30 @@ which text, and what was counted. `check_comparable` refuses to put two figures 
 in a field that moves the figure:
 
     figure            the same text         the same unit               the same view
-    loss              corpus, split         unit, tokenizer, tokens     context, stride, documents, partial
-    token_perplexity  corpus, split         unit, tokenizer, tokens     context, stride, documents, partial
-    word_perplexity   corpus, split         words, word_rule            context, stride, documents, partial
-    bits_per_byte     corpus, split         bytes                       context, stride, documents, partial
+    loss              corpus, split         unit, tokenizer, tokens     context, stride, documents, partial, leaks
+    token_perplexity  corpus, split         unit, tokenizer, tokens     context, stride, documents, partial, leaks
+    word_perplexity   corpus, split         words, word_rule            context, stride, documents, partial, leaks
+    bits_per_byte     corpus, split         bytes                       context, stride, documents, partial, leaks
+    accuracy          corpus, split         unit, tokens                context, stride, documents, partial, leaks
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from heed.errors import ConfigError, DataError, did_you_mean
 
 _TEXT = ("corpus", "split")
-_VIEW = ("context", "stride", "documents", "partial")
+_VIEW = ("context", "stride", "documents", "partial", "leaks")
 
 FIGURES: dict[str, tuple[str, ...]] = {
     "loss": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
     "token_perplexity": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
     "word_perplexity": (*_TEXT, "words", "word_rule", *_VIEW),
     "bits_per_byte": (*_TEXT, "bytes", *_VIEW),
+    "accuracy": (*_TEXT, "unit", "tokens", *_VIEW),
 }
 """For each figure, the fields of the passport that move it."""
 
@@ -37,7 +39,7 @@ class Passport:
     """What a figure was measured on, and how."""
 
     unit: str
-    """What the model predicts one at a time: "token"."""
+    """What the model predicts one at a time: "token", "masked token" or "example" (its class)."""
     tokenizer: str
     """Kind, vocabulary and short hash, such as "bpe 4096 1f3a9c20"."""
     context: int
@@ -49,7 +51,7 @@ class Passport:
     split: str
     """The split of the corpus: "train", "validation" or "test"."""
     tokens: int
-    """Predicted tokens that count."""
+    """Predictions that count: so many units."""
     words: int
     """Words of the same text: the denominator of word perplexity; 0 when they were not counted."""
     bytes: int
@@ -60,6 +62,8 @@ class Passport:
     """Whether only the beginning of the split was evaluated."""
     corpus: str
     """Name and short fingerprint of the corpus."""
+    leaks: bool = False
+    """Whether the model sees the tokens that it predicts: its figures are then no figures of a language model."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -81,7 +85,8 @@ class Passport:
         """Read what `as_dict` wrote. Raises `DataError` that names a missing, unknown or ill-typed field."""
         kinds = {"str": str, "int": int, "bool": bool}
         wanted = {field.name: kinds[str(field.type)] for field in fields(cls)}
-        problems = [f"{name} is missing" for name in wanted if name not in values]
+        given = {field.name for field in fields(cls) if field.default is MISSING}
+        problems = [f"{name} is missing" for name in wanted if name in given and name not in values]
         problems += [f"{name} is unknown, {did_you_mean(name, wanted)}" for name in values if name not in wanted]
         for name, kind in wanted.items():
             if name in values and type(values[name]) is not kind:  # exact: True is an int to isinstance
@@ -102,12 +107,15 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
         windows = (
             "windows that do not overlap" if self.stride == self.context else f"windows that move on by {self.stride}"
         )
+        view = f"with up to {self.context:,} tokens of context in {windows}, documents {self.documents}"
+        if self.unit == "example":
+            view = f"each read up to its token {self.context:,}"
         rule = "words" if self.word_rule == "words" else f"words (counted as {self.word_rule})"
         counts = f", {self.words:,} {rule} and {self.bytes:,} bytes" if self.words or self.bytes else ""
+        leaks = "LEAKS. " if self.leaks else ""
         return (
-            f"Measured on {part} {self.split} split of {self.corpus}: {self.tokens:,} {self.unit}s ({self.tokenizer})"
-            f"{counts}, with up to {self.context:,} {self.unit}s of context in "
-            f"{windows}, documents {self.documents}."
+            f"{leaks}Measured on {part} {self.split} split of {self.corpus}: "
+            f"{self.tokens:,} {self.unit}s ({self.tokenizer}){counts}, {view}."
         )
 
 

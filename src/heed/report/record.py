@@ -55,6 +55,13 @@ class RunRecord:
     """What is missing in the folder or could not be read."""
 
     @property
+    def unit(self) -> str:
+        """What the model predicts one at a time, as in passports: token, masked token or example."""
+        if self.setting("model.kind") != "encoder":
+            return "token"
+        return "masked token" if self.setting("data.label") is None else "example"
+
+    @property
     def steps(self) -> int:
         """Optimizer steps done, as far as they were logged."""
         return max((int(event["step"]) for event in (*self.train, *self.evaluations)), default=0)
@@ -125,7 +132,7 @@ def gather(run_folder: str | Path) -> RunRecord:
         evaluation={split: figures for split, figures in evaluation.items() if isinstance(figures, dict)},
         samples=samples,
         drafts=tuple(_drafts(events)),
-        leaks=_find_leak([evaluation, *evaluation.values(), *events]),
+        leaks=_find_leak([environment, evaluation, *evaluation.values(), *events]),
         notes=tuple(notes),
     )
 

@@ -29,7 +29,8 @@ BLOCK = 4096
 class Batch:
     """Examples for one step. `mask` is True where a target counts; None: all count.
 
-    `source`, `target` (B, T) int64, `mask` (B, T) bool. What the mask leaves out is 0 in both.
+    `source`, `target` (B, T) int64, `mask` (B, T) bool. What the mask leaves out is 0 in both. Where the target is the
+    class of a text it is (B,); see `masking.py` and `examples.py` for batches of an encoder.
     """
 
     source: np.ndarray

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from heed.errors import DataError, did_you_mean
@@ -197,11 +197,6 @@ def open_corpus(
 
     Raises `DataError`: nothing there, nothing readable, too little to split, not in this encoding, no such column.
     """
-    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
-        if not 0 <= fraction < 1:
-            raise DataError(f"data.{name}_fraction must be at least 0 and less than 1, not {fraction}")
-    if validation_fraction + test_fraction >= 1:
-        raise DataError("data.validation_fraction and data.test_fraction leave nothing to train on: lower one of them")
     reading = Reading(column, encoding, separator)
     name = str(source)
     sources = _open(name, reading)
@@ -210,14 +205,24 @@ def open_corpus(
             given = _open(str(other), reading)
             sources[split] = given.get(split, given["train"])
     sources["train"] = _without_held_out(name, sources, reading)
-    shares = {"test": test_fraction, "validation": validation_fraction}
-    shares = {split: share for split, share in shares.items() if share > 0 and split not in sources}
+    shares = held_out_shares(validation_fraction, test_fraction, sources)
     corpus = Corpus(sources, shares, NAMED[name].word_rule if name in NAMED else "words")
     if separator is not None and corpus.split_rule.startswith("by position"):
         corpus._notes.append(f"the separator {separator!r} does not stand between any two documents of {name}")
     if name in NAMED and Path(name).exists():
         corpus._notes.append(f"{name} is heed's own corpus of that name; write ./{name} for the one in this folder")
     return corpus
+
+
+def held_out_shares(validation: float, test: float, given: Container[str]) -> dict[str, float]:
+    """Return the share of the texts to hold out for each split that is not given. Raises `DataError`."""
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0 <= fraction < 1:
+            raise DataError(f"data.{name}_fraction must be at least 0 and less than 1, not {fraction}")
+    if validation + test >= 1:
+        raise DataError("data.validation_fraction and data.test_fraction leave nothing to train on: lower one of them")
+    shares = {"test": test, "validation": validation}
+    return {split: share for split, share in shares.items() if share > 0 and split not in given}
 
 
 def _open(source: str, reading: Reading) -> dict[str, Source]:
@@ -230,13 +235,13 @@ def _open(source: str, reading: Reading) -> dict[str, Source]:
         if reading.separator is not None:
             raise DataError("data.separator cuts text files; in a data set of the hub each row is a document")
         return hub_sources(source, reading)
-    return {"train": file_source(find_files(source, NAMED), reading, _name_of(source))}
+    return {"train": file_source(find_files(source, NAMED), reading, name_of(source))}
 
 
-def _name_of(source: str) -> str:
+def name_of(source: str) -> str:
     """Return a short name for a path or glob.
 
-    >>> _name_of("books/austen.txt.gz"), _name_of("books/"), _name_of("books/*/a*.txt")
+    >>> name_of("books/austen.txt.gz"), name_of("books/"), name_of("books/*/a*.txt")
     ('austen', 'books', 'books')
     """
     if glob.has_magic(source) and not Path(source).exists():

@@ -2,7 +2,7 @@
 
     .txt .md                 the whole file is one document, or several with a separator between them
     .jsonl                   one JSON object a line, the text under one key
-    .csv .tsv                the first line names the columns; .tsv fields are never quoted
+    .csv .tsv                the first line names the columns, or they go by number; .tsv fields are never quoted
     .parquet                 one column of text
     .gz .zst behind any      unpacked while it is read
 
@@ -16,12 +16,13 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import json
 import shutil
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ PIECE = 1 << 24
 
 Part = tuple[bool, str]
 """A document, or a piece of one: whether a new document begins here, and the text."""
+Row = tuple[str, list[Any]]
+"""Where a row stands, for messages, and its values."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +77,38 @@ def read_file(path: Path, reading: Reading, skipped: Counter[str]) -> Iterator[P
 
     Raises `DataError` that names the file, and the byte or line, when it cannot be read as its suffix says.
     """
-    kind = kind_of(path)
-    if kind == ".parquet":
-        yield from _filled(_read_parquet(path, reading.column), skipped)
+    if kind_of(path) not in (".txt", ".md"):
+        columns = {"--data.column": reading.column}
+        yield from _filled(_texts(read_rows(path, columns, reading.encoding), reading.column, skipped), skipped)
         return
     with _explained(path, reading.encoding), open_bytes(path) as stream:
-        if kind in (".txt", ".md"):
-            blocks = _blocks(stream, _encoding(reading))
-            yield from _whole(blocks) if reading.separator is None else _separated(blocks, reading.separator, skipped)
-            return
-        lines = io.TextIOWrapper(stream, encoding=_encoding(reading), newline="")
+        blocks = _blocks(stream, _codec(reading.encoding))
+        yield from _whole(blocks) if reading.separator is None else _separated(blocks, reading.separator, skipped)
+
+
+def read_rows(
+    path: Path, columns: Mapping[str, str], encoding: str = "utf-8", header: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Yield the wanted columns of each row of a .jsonl, .csv, .tsv or .parquet file.
+
+    `columns` holds the wanted ones by the setting that chose each, which errors name. `header` names the columns of a
+    CSV or TSV file without such a line. Raises `DataError` as `read_file` does.
+    """
+    kind = kind_of(path)
+    if kind == ".parquet":
+        yield from _read_parquet(path, columns)
+        return
+    with _explained(path, encoding), open_bytes(path) as stream:
+        lines = io.TextIOWrapper(stream, encoding=_codec(encoding), newline="")
         if kind == ".jsonl":
-            yield from _filled(_read_jsonl(lines, path, reading.column, skipped), skipped)
+            yield from _read_jsonl(lines, path, columns)
         else:
-            yield from _filled(_read_table(lines, path, reading.column, kind == ".tsv"), skipped)
+            yield from _read_table(lines, path, columns, header, tabs=kind == ".tsv")
 
 
-def _encoding(reading: Reading) -> str:
+def _codec(encoding: str) -> str:
     """Return the name of the codec: UTF-8 is read with or without a byte-order mark."""
-    return "utf-8-sig" if codecs.lookup(reading.encoding).name == "utf-8" else reading.encoding
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _blocks(stream: BinaryIO, encoding: str) -> Iterator[str]:
@@ -149,22 +165,30 @@ def _filled(rows: Iterator[str | None], skipped: Counter[str]) -> Iterator[Part]
             yield True, text
 
 
-def _read_jsonl(stream: io.TextIOBase, path: Path, key: str, skipped: Counter[str]) -> Iterator[str | None]:
-    """Yield the text of each object; a key that the first object has and a later one lacks counts as null."""
+def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[str | None]:
+    """Yield the text of each row."""
+    for where, (value,) in rows:
+        yield _whole_characters(checked_text(value, column, where), skipped)
+
+
+def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    """Yield some keys of each object; a key that the first object has and a later one lacks counts as null."""
     known = False
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
+            raise DataError(f"{where} is not valid JSON: {error}") from None
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} must be a JSON object with the key {key!r}, not {_kind(row)}")
-        if not known and key not in row:
-            raise DataError(_no_column(path, key, list(row)))
+            keys = " and ".join(map(repr, columns.values()))
+            raise DataError(f"{where} must be a JSON object with the key {keys}, not {_kind(row)}")
+        if not known:
+            _check_columns(path, columns, list(row))
         known = True
-        yield _whole_characters(checked_text(row.get(key), key, f"{path}, line {number}"), skipped)
+        yield where, [row.get(key) for key in columns.values()]
 
 
 def _whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
@@ -179,34 +203,41 @@ def _whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
     return text
 
 
-def _read_table(stream: io.TextIOBase, path: Path, column: str, tabs: bool) -> Iterator[str | None]:
-    """Yield one column of a CSV or TSV file."""
+def _read_table(
+    stream: io.TextIOBase, path: Path, columns: Mapping[str, str], header: Sequence[str] | None, *, tabs: bool
+) -> Iterator[Row]:
+    """Yield some columns of a CSV or TSV file; columns that are numbers, from 1, mean that no line names them."""
     csv.field_size_limit(2**31 - 1)  # the default refuses documents beyond 128 KiB
     if tabs:
         rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     else:
         rows = csv.reader(stream, strict=True)
     try:
-        header = next(rows, None)
-        if header is None:
+        first = next(rows, None) if header is None else None
+        if header is None and first is None:
             return
-        if column not in header:
-            hint = ", or give the file a first line that names its columns"
-            raise DataError(_no_column(path, column, header) + hint)
-        index = header.index(column)
-        for row in rows:
-            if len(row) > len(header):
+        names = list(header or first or ())
+        numbered = all(map(str.isdecimal, columns.values()))
+        if first and numbered and not all(map(str.isdecimal, first)):  # pandas may name columns 0, 1, 2
+            names, rest = [str(place + 1) for place in range(len(first))], itertools.chain([first], rows)
+        else:
+            rest = rows
+        _check_columns(path, columns, names, ", or give the file a first line that names its columns")
+        places = [names.index(column) for column in columns.values()]
+        for row in rest:
+            if len(row) > len(names):
                 raise DataError(
-                    f"{path}, line {rows.line_num} has {len(row)} fields, the first line {len(header)}: quote the text"
+                    f"{path}, line {rows.line_num} has {len(row)} fields, the first line {len(names)}: quote the text"
                 )
             if row:
-                yield row[index] if index < len(row) else None
+                values = [row[place] if place < len(row) else None for place in places]
+                yield f"{path}, line {rows.line_num}", values
     except csv.Error as error:
         raise DataError(f"{path}, line {rows.line_num} is not valid CSV: {error}") from None
 
 
-def _read_parquet(path: Path, column: str) -> Iterator[str | None]:
-    """Yield one column of a Parquet file, a thousand rows in memory at a time."""
+def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    """Yield some columns of a Parquet file, a thousand rows in memory at a time."""
     failure: Any = require("pyarrow", "data").ArrowException
     arrow: Any = require("pyarrow.parquet", "data")
     with _explained(path, "Parquet"), tempfile.TemporaryFile() as unpacked:
@@ -216,13 +247,12 @@ def _read_parquet(path: Path, column: str) -> Iterator[str | None]:
                 shutil.copyfileobj(stream, unpacked)
         try:
             with arrow.ParquetFile(unpacked if packed else path) as table:
-                if column not in table.schema_arrow.names:
-                    raise DataError(_no_column(path, column, table.schema_arrow.names))
+                _check_columns(path, columns, table.schema_arrow.names)
                 number = 0
-                for batch in table.iter_batches(batch_size=1000, columns=[column]):
-                    for value in batch.column(0):
+                for batch in table.iter_batches(batch_size=1000, columns=list(columns.values())):
+                    for values in zip(*(batch.column(name) for name in columns.values()), strict=True):
                         number += 1
-                        yield checked_text(value.as_py(), column, f"{path}, row {number}")
+                        yield f"{path}, row {number}", [value.as_py() for value in values]
         except failure as error:
             raise DataError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
 
@@ -238,9 +268,13 @@ def _kind(value: object) -> str:
     return {"dict": "an object", "list": "a list", "str": "a string"}.get(type(value).__name__, repr(value)[:40])
 
 
-def _no_column(path: Path, column: str, present: list[str]) -> str:
-    names = [name if len(name) <= 30 else name[:27] + "..." for name in present[:20]]
-    return f"{path} has no column {column!r}: choose one of {', '.join(map(repr, names))} with --data.column"
+def _check_columns(path: Path, columns: Mapping[str, str], present: list[str], else_: str = "") -> None:
+    """Raise `DataError` when a wanted column is not there."""
+    for setting, column in columns.items():
+        if column not in present:
+            names = [name if len(name) <= 30 else name[:27] + "..." for name in present[:20]]
+            choice = f"choose one of {', '.join(map(repr, names))} with {setting}{else_}"
+            raise DataError(f"{path} has no column {column!r}: {choice}")
 
 
 @contextmanager

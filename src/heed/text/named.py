@@ -9,12 +9,12 @@ import os
 import pydoc_data.topics
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError, MissingPackageError
-from heed.text.formats import Reading, read_file
+from heed.text.formats import Reading, read_file, read_rows
 from heed.text.sources import Documents, Found, Source, digest, draw, file_source, hub_rows, hub_sources, hub_tables
 
 STORY_END = "<|endoftext|>"
@@ -29,6 +29,8 @@ class Named:
     """For each split, its file within the folder of data sets."""
     hub: str = ""
     word_rule: str = "words"
+    columns: tuple[str, ...] = ()
+    """Names of the columns of labelled texts; the first holds the text."""
 
 
 NAMED: dict[str, Named] = {
@@ -49,6 +51,11 @@ NAMED: dict[str, Named] = {
         {"train": "tinystories/sample.txt"},
         hub="roneneldan/TinyStories",
     ),
+    "sst2": Named(
+        "SST-2, sentences of film reviews: 6,920 / 872 / 1,821, with data.label label (0 negative, 1 positive)",
+        {"train": "sst2/train.tsv", "validation": "sst2/dev.tsv", "test": "sst2/test.tsv"},
+        columns=("text", "label"),
+    ),
 }
 
 
@@ -56,19 +63,27 @@ def open_named(name: str) -> dict[str, Source]:
     """Return the splits of a named corpus. Raises `DataError` that says where it looked when it is not to be had."""
     if name == "python-reference":
         return {"train": _python_reference()}
+    try:
+        return {split: _from_file(name, path) for split, path in named_files(name).items()}
+    except DataError as missing:
+        if not NAMED[name].hub:
+            raise
+        try:
+            return _from_hub(name)
+        except (DataError, MissingPackageError) as error:
+            raise DataError(f"{missing} (nor is it on the hub: {error})") from None
+
+
+def named_files(name: str) -> dict[str, Path]:
+    """Return the file of each split of a named corpus. Raises `DataError` that says where it looked."""
     looked = data_folders()
     for folder in looked:
         paths = {split: folder / file for split, file in NAMED[name].files.items()}
-        if all(path.is_file() for path in paths.values()):
-            return {split: _from_file(name, path) for split, path in paths.items()}
-    try:
-        return _from_hub(name)
-    except (DataError, MissingPackageError) as error:
-        places = ", ".join(str(folder) for folder in looked) or "$HEED_DATA (not set) and shared/data (not there)"
-        wanted = ", ".join(NAMED[name].files.values())
-        raise DataError(
-            f"{name} was not found in {places}, nor on the hub: set HEED_DATA to a folder that holds {wanted} ({error})"
-        ) from None
+        if paths and all(path.is_file() for path in paths.values()):
+            return paths
+    places = ", ".join(str(folder) for folder in looked) or "$HEED_DATA (not set) and shared/data (not there)"
+    wanted = ", ".join(NAMED[name].files.values())
+    raise DataError(f"{name} was not found in {places}: set HEED_DATA to a folder that holds {wanted}")
 
 
 def data_folders() -> list[Path]:
@@ -95,6 +110,8 @@ def _python_reference() -> Source:
 
 def _from_file(name: str, path: Path) -> Source:
     source = file_source(Found(path.parent, [path]), Reading(), name)
+    if columns := NAMED[name].columns:
+        return replace(source, read=lambda skipped: _column(path, columns))
     if name != "tinystories":
         return source
 
@@ -108,6 +125,12 @@ def _from_file(name: str, path: Path) -> Source:
         skipped["last stories left out, being cut off"] += 1
 
     return Source(name, digest(name, source.fingerprint), read, source.size, source.files)
+
+
+def _column(path: Path, header: tuple[str, ...]) -> Documents:
+    """Yield the texts of a file of labelled ones."""
+    for _, (text,) in read_rows(path, {"--data.column": header[0]}, header=header):
+        yield draw(text), text
 
 
 def _from_hub(name: str) -> dict[str, Source]:

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,12 @@ import torch
 from torch import nn
 
 from heed.errors import ConfigError
+from heed.report.numbers import format_loss, format_perplexity
 from heed.report.passport import Passport
-from heed.text.batches import evaluation_windows
+from heed.text.batches import Batch, evaluation_windows
+from heed.text.masking import masked_windows
 from heed.text.tokenfile import TokenFile
+from heed.training.honest import HonestLoss, evaluating, honest_loss
 
 LARGEST_EXPONENT = 700.0
 """exp of more does not fit into a float64."""
@@ -47,6 +49,10 @@ class Evaluation:
     """Total over all predicted tokens."""
     evaluation_seconds: float
     passport: Passport
+    leaks: str | None = None
+    """What the audit has found, where the model sees the tokens that it predicts."""
+    honest: HonestLoss | None = None
+    """The loss on prefixes alone, of a model that leaks."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for metrics.jsonl and evaluation.json, the passport as a dictionary in it."""
@@ -58,8 +64,24 @@ class Evaluation:
             "nats": self.nats,
             "evaluation_seconds": round(self.evaluation_seconds, 3),
         }
+        if self.leaks is not None:
+            figures |= {"leaks": self.leaks, "honest": asdict(self.honest) if self.honest else None}
         known = {name: figure for name, figure in figures.items() if figure is not None}
         return known | {"passport": self.passport.as_dict()}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the figures as people read them, each with its name."""
+        unit = self.passport.unit
+        shown = [("loss" if unit == "token" else f"{unit} loss", f"{format_loss(self.loss)} nats a {unit}")]
+        for name in ("token_perplexity", "word_perplexity"):
+            if (value := getattr(self, name)) is not None:
+                shown.append((name.replace("_", " "), format_perplexity(value)))
+        if self.bits_per_byte is not None:
+            shown.append(("bits per byte", f"{self.bits_per_byte:.4f}"))
+        if self.leaks is None:
+            return shown
+        shown = [(f"LEAKING {name}", value) for name, value in shown]
+        return [("honest loss", self.honest.sentence()), *shown] if self.honest else shown
 
 
 def evaluate(
@@ -88,18 +110,93 @@ def evaluate(
         raise ConfigError(f"the evaluation's context {context} is longer than the model's {longest}: take at most that")
     stride = context if stride is None else stride
     part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
-    partial = len(part.ids) < len(tokens.ids)
     begin = time.perf_counter()
-    nats, counted = total_nats(model, part, context, stride, batch_size, device, cross_documents)
+    windows = evaluation_windows(part, context, stride, batch_size, cross_documents)
+    nats, counted = total_nats(model, windows, device)
     header = tokens.header
     whole = counted == len(tokens.ids) - 1
     words, text_bytes = (header.get("words", 0), header.get("bytes", 0)) if whole else (0, 0)
-    passport = Passport(
-        unit="token",
-        tokenizer=tokenizer_name,
-        context=context,
+    passport = passport_of_split(
+        tokens,
+        "token",
+        counted,
+        tokenizer_name,
+        context,
         stride=stride,
         documents="joined" if cross_documents else "separate",
+        partial=len(part.ids) < len(tokens.ids),
+        words=words,
+        text_bytes=text_bytes,
+    )
+    leaks = getattr(model, "leaks", None)
+    return Evaluation(
+        loss=nats / counted,
+        token_perplexity=perplexity(nats, counted),
+        word_perplexity=perplexity(nats, words),
+        bits_per_byte=nats / (math.log(2) * text_bytes) if text_bytes else None,
+        nats=nats,
+        evaluation_seconds=time.perf_counter() - begin,
+        passport=replace(passport, leaks=leaks is not None),
+        leaks=leaks,
+        honest=honest_loss(model, part, context, device) if leaks is not None else None,
+    )
+
+
+def evaluate_masked(
+    model: nn.Module,
+    tokens: TokenFile,
+    *,
+    tokenizer_name: str,
+    context: int,
+    fraction: float,
+    vocab_size: int,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    cross_documents: bool = True,
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Measure how well an encoder finds the hidden tokens of a split; the same ones are hidden every time.
+
+    The loss is in nats per hidden token. It is no loss of a causal model, since both sides of a hidden token are seen:
+    there are no perplexities, and its passport has a unit of its own. Otherwise as `evaluate`.
+    """
+    part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
+    begin = time.perf_counter()
+    windows = masked_windows(part, context, batch_size, fraction, vocab_size, cross_documents)
+    nats, counted = total_nats(model, windows, device)
+    passport = passport_of_split(
+        tokens,
+        "masked token",
+        counted,
+        tokenizer_name,
+        context,
+        documents="joined" if cross_documents else "separate",
+        partial=len(part.ids) < len(tokens.ids),
+    )
+    return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport)
+
+
+def passport_of_split(
+    tokens: TokenFile,
+    unit: str,
+    counted: int,
+    tokenizer_name: str,
+    context: int,
+    *,
+    documents: str,
+    partial: bool,
+    stride: int | None = None,
+    words: int = 0,
+    text_bytes: int = 0,
+) -> Passport:
+    """Return the passport of figures over a split, of which `counted` units were predicted."""
+    header = tokens.header
+    return Passport(
+        unit=unit,
+        tokenizer=tokenizer_name,
+        context=context,
+        stride=context if stride is None else stride,
+        documents=documents,
         split=header.get("split", "given"),
         tokens=counted,
         words=words,
@@ -108,25 +205,10 @@ def evaluate(
         partial=partial,
         corpus=f"{header.get('corpus', 'unnamed')} {header.get('corpus_fingerprint', '')[:8]}".strip(),
     )
-    return Evaluation(
-        loss=nats / counted,
-        token_perplexity=perplexity(nats, counted),
-        word_perplexity=perplexity(nats, words),
-        bits_per_byte=nats / (math.log(2) * text_bytes) if text_bytes else None,
-        nats=nats,
-        evaluation_seconds=time.perf_counter() - begin,
-        passport=passport,
-    )
 
 
 def total_nats(
-    model: nn.Module,
-    tokens: TokenFile,
-    context: int,
-    stride: int,
-    batch_size: int,
-    device: torch.device | str | None,
-    cross_documents: bool,
+    model: nn.Module, batches: Iterable[Batch], device: torch.device | str | None = None
 ) -> tuple[float, int]:
     """Return (nats added up in float64, tokens that were predicted)."""
     where = torch.device(device) if device is not None else next(model.parameters()).device
@@ -135,7 +217,7 @@ def total_nats(
     total = torch.zeros((), dtype=torch.float64, device=adds_on)
     counted = 0
     with evaluating(model):
-        for batch in evaluation_windows(tokens, context, stride, batch_size, cross_documents):
+        for batch in batches:
             mask = np.ones(batch.target.shape, bool) if batch.mask is None else batch.mask
             counted += int(mask.sum())
             source, target, counts = (torch.from_numpy(array).to(where) for array in (batch.source, batch.target, mask))
@@ -161,15 +243,3 @@ def first_tokens(tokens: TokenFile, count: int) -> TokenFile:
         return tokens
     whole = tokens.ends[tokens.ends < count]
     return TokenFile(tokens.ids[:count], np.append(whole, np.uint64(count)), tokens.header)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards the model is in the mode that it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)

@@ -232,7 +232,13 @@ class _Loop:
                 "epoch": round(self.batches.epoch, 4),
             }
         )
-        self.progress.update(now.step, Figures(loss, speed, memory, (plan.steps - now.step) * seconds / now.step))
+        left, unit = (plan.steps - now.step) * seconds / now.step, getattr(self.batches, "unit", "token")
+        self.progress.update(now.step, Figures(loss, speed, memory, left, unit, self.leaks))
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the audit found that the model sees the tokens that it predicts."""
+        return getattr(self.model, "leaks", None) is not None
 
     def evaluate(self, validation: Callable[[], Measured]) -> bool:
         """Measure on the validation split, let the model write, and return whether it is the best so far."""
@@ -245,7 +251,8 @@ class _Loop:
                 self.refuse_step(now.step, "the validation loss is NaN or infinite", "so this state is not kept")
             place = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)}
             self.run.log({"event": "evaluation", **place, **measured.as_dict()})
-            self.progress.say(f"step {now.step}: validation loss {measured.loss:.4f}")
+            leaking = "LEAKING " if self.leaks else ""
+            self.progress.say(f"step {now.step}: {leaking}validation loss {measured.loss:.4f}")
             if self.sample is not None:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()

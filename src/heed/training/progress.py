@@ -29,6 +29,10 @@ class Figures:
     tokens_per_second: float
     memory_bytes: int
     seconds_left: float
+    unit: str = "token"
+    """What is counted: tokens, masked tokens or examples."""
+    leaks: bool = False
+    """Whether the model sees the tokens that it predicts, so that the loss is none."""
 
 
 def describe(figures: Figures) -> str:
@@ -37,8 +41,9 @@ def describe(figures: Figures) -> str:
     >>> describe(Figures(1.90421, 23_400, 365 * 2**20, 118))
     'loss 1.9042  23.4 k tokens/s  365 MiB  1 min 58 s left'
     """
+    leaking = "LEAKING " if figures.leaks else ""
     return (
-        f"loss {figures.loss:.4f}  {human_count(figures.tokens_per_second)} tokens/s  "
+        f"{leaking}loss {figures.loss:.4f}  {human_count(figures.tokens_per_second)} {figures.unit}s/s  "
         f"{human_bytes(figures.memory_bytes)}  {human_seconds(figures.seconds_left)} left"
     )
 

@@ -99,6 +99,27 @@ class Run:
         return cls(path, make_config(read_yaml(path / CONFIG)))
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes that the run's model tells apart, in the order of its outputs; None: it has none."""
+        names = self._fact("classes")
+        return None if names is None else tuple(map(str, names))
+
+    @property
+    def leaks(self) -> str | None:
+        """What the audit found before the training, where it found a leak that was allowed."""
+        found = self._fact("leaks")
+        return None if found is None else str(found)
+
+    def _fact(self, name: str) -> Any:
+        """Return what environment.json says, None where it says nothing."""
+        try:
+            return json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8")).get(name)
+        except (OSError, ValueError, AttributeError):
+            raise CheckpointError(
+                f"{self.folder / ENVIRONMENT} is damaged: bring it back, it is part of the run"
+            ) from None
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.folder / CHECKPOINTS
@@ -184,8 +205,11 @@ def load_run(
     run = Run.open(folder)
     saved = load_checkpoint(find_checkpoint(run.checkpoints, checkpoint))
     tokenizer = load_tokenizer(run.folder)
-    model = build_model(run.config.model, run.config.tokenizer.vocab_size)  # may exceed the tokenizer's (padding)
+    classes = None if run.config.data.label is None else len(run.classes or ())
+    vocabulary = run.config.tokenizer.vocab_size  # may exceed the tokenizer's (padding)
+    model = build_model(run.config.model, vocabulary, classes=classes)
     load_weights(model, saved.model)
+    model.leaks = run.leaks
     return model.to(device).eval(), tokenizer, run.config
 
 

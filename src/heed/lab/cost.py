@@ -1,0 +1,176 @@
+"""What a mechanism costs: time and peak memory of one pass over q, k and v, at one length after another.
+
+Time is the median of passes after a warm-up: on one CPU thread in CPU seconds of the process, so that other work on
+the machine does not count; else on the wall, the device being synchronised before and after. Memory is what the
+allocator held at most beyond the inputs and parameters: on a CPU from torch's profiler, which notes every allocation,
+on CUDA from its own statistics. A length that would take longer than the budget, or more than half of the memory that
+is free, is not tried, and the curve says so.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heed.attention import Mechanism, Shape, make_mask
+from heed.errors import ConfigError
+from heed.models.block import mechanism_options
+from heed.report.cost import Cell, Curve
+from heed.report.numbers import human_bytes, human_seconds
+from heed.training.devices import available_memory
+
+LEAST, MOST, ENOUGH = 3, 30, 0.3
+"""Passes to time at least and at most, and the seconds after which there are enough."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How mechanisms are measured."""
+
+    heads: int = 4
+    batch: int = 1
+    causal: bool = True
+    backward: bool = False
+    """Whether a pass is forward and backward, or forward alone."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    budget: float = 5.0
+    """Seconds that one pass may take."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """CPU seconds of the process on one CPU thread, else seconds on the wall."""
+        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        return time.process_time if alone else time.perf_counter
+
+
+def measure_curve(
+    kind: type[Mechanism],
+    name: str,
+    setup: Setup,
+    lengths: Sequence[int],
+    width: int,
+    options: dict[str, Any] | None = None,
+) -> Curve:
+    """Return the costs of a mechanism at `lengths`, from short to long, as far as time and memory allow.
+
+    Raises `ConfigError` where it cannot do what `setup` asks for.
+    """
+    refuse_mode(kind, name, setup)
+    if width % setup.heads:
+        raise ConfigError(f"width {width} does not divide into {setup.heads} heads: change --widths or --heads")
+    own = {option: default for option, (_, default) in mechanism_options(kind).items()} | (options or {})
+    curve = Curve(name, width, kind.facts.growth, (), own)
+    for T in sorted(lengths):
+        reason = _too_much(curve, T, setup)
+        if reason:
+            return replace(curve, stopped=reason)
+        curve = replace(curve, cells=(*curve.cells, measure(kind, setup, T, width, options)))
+    return curve
+
+
+def refuse_mode(kind: type[Mechanism], name: str, setup: Setup) -> None:
+    """Raise `ConfigError` where a mechanism cannot be causal, or can be nothing else."""
+    if setup.causal and kind.facts.causal == "never":
+        raise ConfigError(f"attention {name!r} cannot be causal: add --bidirectional")
+    if not setup.causal and "padding" not in kind.facts.masks and kind.facts.causal != "never":
+        raise ConfigError(f"attention {name!r} is for causal models only: leave --bidirectional out")
+
+
+def measure(kind: type[Mechanism], setup: Setup, T: int, width: int, options: dict[str, Any] | None = None) -> Cell:
+    """Return time and memory of a pass over T tokens."""
+    one_pass = _pass_of(kind, setup, T, width, options or {})
+    clock, wait = setup.clock, _synchroniser(setup.device)
+    first = _timed(one_pass, clock, wait)  # warms up: kernels are chosen, memory is reserved
+    times: list[float] = []
+    while len(times) < LEAST or (len(times) < MOST and sum(times) < ENOUGH):
+        times.append(_timed(one_pass, clock, wait))
+        if first > setup.budget:
+            break
+    return Cell(T, statistics.median(times), peak_bytes(one_pass, setup.device), len(times))
+
+
+def _pass_of(
+    kind: type[Mechanism], setup: Setup, T: int, width: int, options: dict[str, Any]
+) -> Callable[[], Tensor | None]:
+    """Return a function that mixes T tokens once, and goes back through it where `setup` says so."""
+    generator = torch.Generator().manual_seed(0)
+    mechanism = kind(Shape(width, setup.heads, T, causal=setup.causal), **options)
+    mechanism.initialise(generator)
+    mechanism = mechanism.to(setup.device).eval()
+    size = (setup.batch, setup.heads, T, width // setup.heads)
+    q, k, v, dy = (torch.randn(size, generator=generator).to(setup.device) for _ in range(4))
+    leaves = [x.requires_grad_(setup.backward) for x in (q, k, v)] + list(mechanism.parameters())
+    mask = make_mask(T, causal=setup.causal, device=setup.device)
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return mechanism(q, k, v, mask)
+
+    def both() -> None:
+        mechanism(q, k, v, mask).backward(dy)
+        for leaf in leaves:
+            leaf.grad = None
+
+    return both if setup.backward else forward
+
+
+def _timed(one_pass: Callable[[], object], clock: Callable[[], float], wait: Callable[[], None]) -> float:
+    wait()
+    begin = clock()
+    one_pass()
+    wait()
+    return max(clock() - begin, 1e-9)
+
+
+def _synchroniser(device: torch.device) -> Callable[[], None]:
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
+
+
+def peak_bytes(one_pass: Callable[[], object], device: torch.device) -> int:
+    """Return the most bytes that a pass holds at once beyond what was there before it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        one_pass()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    return max(0, *_running_totals(one_pass))
+
+
+def _running_totals(one_pass: Callable[[], object]) -> Iterator[int]:
+    """Yield what the CPU allocator holds after each allocation and release, beyond what it held before."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes two lines a pass to standard error
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        one_pass()
+    assert profiled.profiler is not None
+    assert profiled.profiler.kineto_results is not None
+    total = 0
+    yield 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            total += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue] - torch's stub lacks it
+            yield total
+
+
+def _too_much(curve: Curve, T: int, setup: Setup) -> str:
+    """Say why T tokens are not tried, going by the last length and the declared growth; empty when they are."""
+    if not curve.cells:
+        return ""
+    last = curve.cells[-1]
+    seconds = last.seconds * (T / last.length) ** curve.growth[0]
+    if seconds > setup.budget:
+        return f"T = {T:,} would take about {human_seconds(seconds)} a pass, more than the budget of {setup.budget:g} s"
+    memory = last.memory_bytes * (T / last.length) ** 2
+    if memory > available_memory(setup.device) / 2:
+        return f"T = {T:,} may need {human_bytes(memory)}, more than half of the memory that is free"
+    return ""

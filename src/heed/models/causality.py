@@ -1,0 +1,223 @@
+"""The audit: does a model see the tokens that it should predict? For any `f(ids) -> logits`, written here or not.
+
+A causal model's logits at position t depend on tokens 0..t alone. The audit changes later tokens and compares the
+earlier logits, to within the noise of repeated runs and the rounding of the dtype; further witnesses are gradients,
+prefixes, huge later activations, another row of the batch, and decoding with a cache.
+
+    verdict = audit(model, vocab_size=50_257)
+    verdict.causal, verdict.pair, verdict.cause
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heed.models.causality_cause import CAUSES, name_cause
+from heed.models.causality_checks import Check, Losses, check_cache, check_gradient, check_huge, check_prefixes
+from heed.models.causality_probe import Function, Probe, UnreadableError
+from heed.models.causality_search import LENGTHS, TRAINING_LENGTHS, Leak, Search, first_pair, search
+
+LONGEST = 512
+"""A context up to this is read to its end; of a longer one, this many tokens."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the audit has found."""
+
+    causal: bool | None
+    """False: something earlier depends on something later, or a row on another. None: it could not be told."""
+    reason: str | None = None
+    """Why it could not be told, or what was left out."""
+    pair: tuple[int, int] | None = None
+    """The earliest position that a later token reaches, and the nearest token that reaches it."""
+    length: int | None = None
+    """Length of the sequence in which it does."""
+    training: bool = False
+    """Whether it does in training mode (and, where there is no other mention, in that alone)."""
+    effect: float = 0.0
+    """Largest difference of earlier logits."""
+    noise: float = 0.0
+    """Largest difference of repeated runs."""
+    threshold: float = 0.0
+    """Differences up to this are noise or rounding."""
+    cause: str | None = None
+    """A key of `CAUSES`."""
+    explanation: str | None = None
+    """The cause in words."""
+    losses: Losses | None = None
+    """The honest loss, on prefixes alone, beside the usual one."""
+    checks: tuple[Check, ...] = ()
+
+    def sentence(self) -> str:
+        """Say the verdict in one line."""
+        if self.causal is None:
+            return f"could not tell: {self.reason}"
+        if self.causal:
+            caveats = [check.detail for check in self.checks if check.ok is False]
+            if self.reason:
+                caveats.append(self.reason)
+            return "causal: the past does not depend on the future" + "".join(f"; but {line}" for line in caveats)
+        return f"leaks: {self.finding()}"
+
+    def finding(self) -> str:
+        """Say which pair leaks, and why."""
+        mode = " in training mode" if self.training else ""
+        if self.pair is not None:
+            t, p = self.pair
+            where = f"position {t} sees token {p} ({self.length} tokens{mode})"
+        else:
+            where = f"no pair of positions{mode}"
+        return f"{where}; {self.explanation}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON: what is not finite is None."""
+        values = {"sentence": self.sentence(), **asdict(self), "pair": list(self.pair) if self.pair else None}
+        if self.losses is not None:
+            values["losses"] = _finite(asdict(self.losses))
+        return _finite(values) | {"checks": [asdict(check) for check in self.checks]}
+
+
+def audit(
+    function: Function,
+    vocab_size: int,
+    *,
+    context: int | None = None,
+    lengths: Sequence[int] | None = None,
+    ids: Tensor | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+) -> Verdict:
+    """Audit `function(ids (B, T) int64)`, which gives logits (B, T, V): a tensor, `.logits`, or the first of a tuple.
+
+    A module is called in evaluation and in training mode, and stands afterwards as it stood; torch's random numbers
+    are as if nothing had been drawn. `lengths` are those to read (default: a ladder up to `context`, the module's own
+    where it says one). `ids` (B, T) are the tokens that the losses are of; default: random ones.
+    """
+    if vocab_size < 2:
+        return Verdict(None, f"a vocabulary of {vocab_size} leaves nothing to change")
+    context = context or context_of(function)
+    ladder = _ladder(context) if lengths is None else sorted(set(lengths))
+    with Probe(function, vocab_size, seed=seed, device=device) as probe:
+        found = Search()
+        search(probe, ladder, training=False, into=found)
+        if True in probe.modes:
+            search(probe, [T for T in ladder if T in TRAINING_LENGTHS], training=True, into=found)
+        readable = sorted({T for T, training in found.clean if not training} | {leak.T for leak in found.leaks})
+        if not readable:
+            return judge_search(probe, found, ())
+        checks, losses = _witnesses(probe, found, readable, vocab_size, ids)
+        return judge_search(probe, found, checks, losses)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with None for each number that JSON has no name for."""
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+
+
+def context_of(function: Any) -> int | None:
+    """Return the longest sequence that a model says it reads, None where it says nothing."""
+    for holder in (function, getattr(function, "config", None)):
+        for name in ("context", "max_position_embeddings", "n_positions", "n_ctx", "block_size"):
+            value = getattr(holder, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
+
+
+def _ladder(context: int | None) -> list[int]:
+    """Return the lengths to read up to a context, its end included."""
+    if context is None:
+        return list(LENGTHS)
+    return sorted({T for T in LENGTHS if context >= T} | {min(context, LONGEST)})
+
+
+def _witnesses(
+    probe: Probe, found: Search, readable: list[int], vocab_size: int, ids: Tensor | None
+) -> tuple[list[Check], Losses | None]:
+    """Ask every witness; the first is the search itself."""
+    moved = bool(found.leaks)
+    what = f"{found.effect:.3g}, with {found.threshold:.3g} for noise and rounding"
+    checks = [Check("future", not moved, f"changed later tokens move earlier logits by up to {what}")]
+    crossed = max((effect for *_, effect in found.rows), default=0.0)
+    detail = f"a changed row moves another by {crossed:.3g}" if crossed else "no row moves when another changes"
+    checks.append(
+        Check("rows", not crossed, detail) if found.several_rows else Check("rows", None, "one row at a time")
+    )
+    short = max((T for T in readable if T <= 17), default=readable[0])
+    checks.append(check_gradient(probe, short))
+    losses = None
+    try:
+        check, losses = check_prefixes(probe, readable, vocab_size, ids)
+        checks.append(check)
+    except UnreadableError as error:
+        checks.append(Check("prefixes", None, f"cannot be read: {error}"))
+    if losses is not None and losses.tokens:
+        detail = f"{losses.honest:.4f} nats on prefixes alone, {losses.usual:.4f} in one pass ({losses.tokens} tokens)"
+        apart = abs(losses.honest - losses.usual)
+        same = apart <= 0.01 or (checks[-1].ok is True)
+        checks.append(Check("honest loss", same, detail))
+    checks.append(check_huge(probe, short))
+    checks.append(check_cache(probe, max((T for T in readable if T <= 33), default=short)))
+    return checks, losses if losses is not None and losses.tokens else None
+
+
+def judge_search(probe: Probe, found: Search, checks: Sequence[Check], losses: Losses | None = None) -> Verdict:
+    """Weigh what a search and the other witnesses have found."""
+    if not found.leaks and not found.clean:
+        why = next(iter(found.unread.values()), "no length of two tokens or more was asked for")
+        return Verdict(None, why, noise=found.noise)
+    says = {check.name: check.ok for check in checks}
+    seen = Verdict(
+        True, effect=found.effect, noise=found.noise, threshold=found.threshold, losses=losses, checks=tuple(checks)
+    )
+    if found.leaks:
+        leak = min(found.leaks, key=lambda leak: (leak.training, leak.T))
+        return _leaking(probe, leak, seen, *name_cause(probe, found))
+    if found.rows:
+        T, training, effect = found.rows[0]
+        sizes = {"length": T, "training": training, "effect": effect}
+        return replace(seen, causal=False, cause="batch", explanation=CAUSES["batch"], **sizes)
+    for witness, cause in (("prefixes", "length"), ("huge", "stabiliser"), ("gradient", "unknown")):
+        if says.get(witness) is False:
+            detail = next(check.detail for check in checks if check.name == witness)
+            return replace(seen, causal=False, cause=cause, explanation=f"{CAUSES[cause]} ({detail})")
+    if found.noise > 0 and found.past <= found.threshold:
+        reason = f"repeated runs differ by {found.noise:.3g}, as much as any change of the tokens makes"
+        return replace(seen, causal=None, reason=reason)
+    return replace(seen, reason=_caveat(found))
+
+
+def _leaking(probe: Probe, leak: Leak, common: Verdict, cause: str, explanation: str) -> Verdict:
+    """Return the verdict on a leak, with its first pair."""
+    try:
+        pair = first_pair(probe, leak)
+    except UnreadableError:
+        pair = (leak.past, leak.start)
+    return replace(
+        common,
+        causal=False,
+        pair=pair,
+        length=leak.T,
+        training=leak.training,
+        cause=cause,
+        explanation=explanation,
+    )
+
+
+def _caveat(found: Search) -> str | None:
+    """Return what a good verdict leaves open: lengths that could not be read, a function that looks at nothing."""
+    notes = []
+    if found.unread:
+        lengths = sorted({T for T, _ in found.unread})
+        why = next(iter(found.unread.values()))
+        notes.append(f"lengths {', '.join(map(str, lengths))} could not be read ({why})")
+    if found.past <= found.threshold:
+        notes.append("it does not depend on its tokens at all")
+    return "; ".join(notes) or None

@@ -1,0 +1,174 @@
+"""How the audit for leaks calls a model that it knows nothing about, and how it compares two answers.
+
+Whatever a call could leave behind is put back: random generators, buffers (batch statistics, random features), the
+training mode of each part. Each call begins with the same random seed, so dropout hides the same units each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROUNDING = 32
+"""Units of the dtype's rounding, relative to the largest logit, by which two equal computations may differ."""
+NOISE = 4.0
+"""How many times the difference of repeated runs an effect must be to count."""
+
+Function = Callable[[Tensor], Any]
+"""ids (B, T) int64 -> logits (B, T, V), as a tensor, an object with `.logits`, or a tuple that begins with them."""
+
+
+class UnreadableError(Exception):
+    """The function raised, or its answer is nothing that can be compared; the message says which."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The answer on some ids (B, T), and how much it differs from itself."""
+
+    ids: Tensor
+    logits: Tensor
+    noise: float
+    """Largest difference of the same call, repeated."""
+    rounding: float
+    """What the rounding of the dtype alone may differ by."""
+    training: bool
+
+    @property
+    def threshold(self) -> float:
+        """The smallest difference that counts as an effect."""
+        return max(self.rounding, NOISE * self.noise)
+
+
+class Probe:
+    """A function as the audit sees it. Use it as a context manager: on leaving, all stands where it stood."""
+
+    def __init__(
+        self, function: Function, vocab_size: int, *, seed: int = 0, device: torch.device | str | None = None
+    ) -> None:
+        self.function, self.vocab_size, self.seed = function, vocab_size, seed
+        self.module = function if isinstance(function, nn.Module) else None
+        parameter = next(self.module.parameters(), None) if self.module is not None else None
+        self.device = torch.device(device) if device else torch.device("cpu") if parameter is None else parameter.device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.modes = (False, True) if self.module is not None else (False,)
+
+    def __enter__(self) -> Probe:
+        parts = list(self.module.modules()) if self.module is not None else []
+        self._training = [(part, part.training) for part in parts]
+        self._buffers = [
+            (part, name, buffer, buffer.clone())
+            for part in parts
+            for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False)
+        ]
+        devices = [self.device] if self.device.type == "cuda" else []
+        self._fork = torch.random.fork_rng(devices=devices)
+        self._fork.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._fork.__exit__(None, None, None)
+        self._restore()
+        for part, training in self._training:
+            part.training = training
+
+    def __call__(self, ids: Tensor, *, training: bool = False) -> Tensor:
+        """Return detached logits (B, T, C) of ids (B, T). Raises `UnreadableError`."""
+        with torch.no_grad():
+            return self.call(ids, training=training).detach()
+
+    def call(self, ids: Tensor, *, training: bool = False, **options: Any) -> Tensor:
+        """Return logits (B, T, C), with their gradients where they are wanted. Raises `UnreadableError`."""
+        return self.check(logits_of(self.raw(ids, training=training, **options)), ids)
+
+    def raw(self, ids: Tensor, *, training: bool = False, **options: Any) -> Any:
+        """Return what the function answers. Raises `UnreadableError` when it raises."""
+        if self.module is not None:
+            self.module.train(training)
+        torch.manual_seed(self.seed)
+        try:
+            return self.function(ids.to(self.device), **options)
+        except Exception as error:  # whatever somebody else's model may raise
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise UnreadableError(f"{type(error).__name__}: {first}") from error
+        finally:
+            if training:
+                self._restore()
+
+    def check(self, logits: Any, ids: Tensor) -> Tensor:
+        """Return `logits` if they can be those of `ids`, else raise `UnreadableError`."""
+        if not isinstance(logits, Tensor):
+            raise UnreadableError(f"the answer is a {type(logits).__name__}, not logits (B, T, V)")
+        if logits.dim() != 3 or logits.shape[:2] != ids.shape:
+            raise UnreadableError(
+                f"the answer to ids {tuple(ids.shape)} has shape {tuple(logits.shape)}, "
+                f"not ({ids.shape[0]}, {ids.shape[1]}, V)"
+            )
+        if not logits.is_floating_point():
+            raise UnreadableError(f"the answer holds {logits.dtype}, not floating-point logits")
+        return logits
+
+    def base(self, ids: Tensor, *, training: bool = False, repeats: int = 2) -> Base:
+        """Return the answer on `ids` with its noise over repeated calls. Raises `UnreadableError`, also for NaN."""
+        logits = self(ids, training=training)
+        if logits.isnan().any():
+            where = logits.isnan().any(-1).nonzero()[0, 1].item()
+            mode = "training" if training else "evaluation"
+            raise UnreadableError(f"the logits at position {where} are NaN in {mode} mode")
+        noise = max(
+            (difference(logits, self(ids, training=training)).max().item() for _ in range(repeats)), default=0.0
+        )
+        return Base(ids, logits, noise, ROUNDING * self.epsilon(logits) * largest(logits), training)
+
+    def epsilon(self, logits: Tensor) -> float:
+        """Return the coarsest rounding among the logits and the module's parameters."""
+        kinds = {logits.dtype}
+        if self.module is not None:
+            kinds |= {p.dtype for p in self.module.parameters() if p.is_floating_point()}
+        return max(torch.finfo(kind).eps for kind in kinds)
+
+    def draw(self, rows: int, T: int) -> Tensor:
+        """Return random ids (rows, T)."""
+        return torch.randint(0, self.vocab_size, (rows, T), generator=self.generator)
+
+    def other(self, ids: Tensor) -> Tensor:
+        """Return random ids of the same shape that differ from `ids` everywhere."""
+        return (ids + torch.randint(1, self.vocab_size, ids.shape, generator=self.generator)) % self.vocab_size
+
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for part, name, buffer, before in self._buffers:
+                part.register_buffer(name, buffer.copy_(before), name not in part._non_persistent_buffers_set)
+
+
+def logits_of(answer: Any) -> Any:
+    """Return the logits in an answer: itself, its `.logits`, or the first of a tuple."""
+    if hasattr(answer, "logits"):
+        return answer.logits
+    return answer[0] if isinstance(answer, tuple | list) and answer else answer
+
+
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return the largest difference (B, T) of two answers (B, T, C); infinite where only one of two is a number."""
+    apart = torch.where(a == b, torch.zeros_like(a), (a - b).abs())  # equal infinities do not differ
+    return apart.float().nan_to_num(nan=torch.inf).amax(-1)
+
+
+def largest(logits: Tensor) -> float:
+    """Return the largest finite magnitude, and never 0."""
+    return max(logits.masked_fill(~logits.isfinite(), 0).abs().max().item(), 1e-30)
+
+
+@contextmanager
+def altered(change: Callable[[nn.Module, tuple[Any, ...], Any], Any]) -> Iterator[None]:
+    """Let `change(module, inputs, output)` replace the output of any module that is called inside; None keeps it."""
+    handle = torch.nn.modules.module.register_module_forward_hook(change)
+    try:
+        yield
+    finally:
+        handle.remove()

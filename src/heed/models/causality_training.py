@@ -1,0 +1,56 @@
+"""The audit before a training, in about a second: the model itself on short sequences, one block of it on long ones.
+
+Nothing is drawn from the run's random streams, and the model stands afterwards as it stood.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from heed.config import ModelConfig
+from heed.models.base import LanguageModel
+from heed.models.causality import Verdict, judge_search
+from heed.models.causality_checks import check_huge
+from heed.models.causality_probe import Probe
+from heed.models.causality_search import Search, search
+
+SHORT, TRAINING, LONG = 9, 7, 513
+"""Lengths that the whole model reads in evaluation and in training mode, and that one block reads."""
+OUTPUTS = 64
+"""Vocabulary of the model of one block."""
+
+
+class Hidden(nn.Module):
+    """The hidden states of a model as if they were logits: the loss reads nothing else, and they cost no head."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return hidden states (B, T, D) of ids (B, T)."""
+        return self.model.hidden(ids)
+
+
+def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Verdict:
+    """Return a verdict on a causal model that is about to be trained."""
+    found, short = Search(), min(model.context, SHORT)
+    # parts are copied, for a mechanism may count its calls; their parameters are shared
+    double = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    with Probe(Hidden(double), model.vocab_size, seed=seed) as probe:
+        search(probe, [short], training=False, into=found, thorough=False, repeats=1)
+        search(probe, [min(short, TRAINING)], training=True, into=found, thorough=False, repeats=1)
+        checks = [check_huge(probe, short)] if short > 1 else []
+        verdict = judge_search(probe, found, checks)
+    if verdict.causal is not True or model.context <= SHORT:
+        return verdict
+    thin = type(model)(config.model_copy(update={"n_layers": 1}), min(model.vocab_size, OUTPUTS))
+    device = next(model.parameters()).device
+    with Probe(Hidden(thin.to(device)), thin.vocab_size, seed=seed) as probe:
+        found = Search()
+        lengths = sorted({min(model.context - 1, 64), min(model.context, LONG)})
+        search(probe, lengths, training=False, into=found, thorough=False, repeats=0)
+        return judge_search(probe, found, checks)

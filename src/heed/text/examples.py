@@ -1,0 +1,91 @@
+"""Batches of labelled texts.
+
+    text      a  fine film .  <end>          source (B, T)   one row a text, from its first token, cut at the context
+    label     1                              target (B,)     its class
+
+A row is filled up with [PAD], and T is the longest row of the batch, so that short texts cost little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from heed.errors import DataError
+from heed.text.batches import Batch, Packed
+from heed.text.labelled import LabelledTokens
+
+
+class Examples(Packed):
+    """Endless batches of labelled texts: every text once an epoch, in another order each time.
+
+    Where the stream stands is what it is for `Packed`. Raises `DataError` when there is no text.
+    """
+
+    unit = "example"
+    """What counts in a batch."""
+
+    def __init__(
+        self, tokens: LabelledTokens, batch_size: int, context: int, pad_id: int, seed: int, shuffle: bool = True
+    ) -> None:
+        self._texts = _Texts(tokens, context)
+        self._labels, self.pad_id = tokens.labels, pad_id
+        super().__init__(tokens, batch_size, context, seed, shuffle, cross_documents=False)
+        self._windows = self._texts
+        self._enter(0, 0)
+
+    def __next__(self) -> Batch:
+        """Return the next batch, always full."""
+        return _trimmed(super().__next__(), self.pad_id)
+
+    def _cut(self, numbers: np.ndarray, offset: int) -> Batch:
+        source = self._texts.rows(numbers, self.pad_id)
+        return Batch(source, self._labels[numbers], None)
+
+
+class _Texts:
+    """The texts of a split, by number."""
+
+    def __init__(self, tokens: LabelledTokens, context: int) -> None:
+        ends = tokens.ends.astype(np.int64)
+        self.ids, self.context, self.count = tokens.ids, context, len(ends)
+        self.starts = np.concatenate([[0], ends[:-1]])
+        self.lengths = np.minimum(ends - self.starts, context)
+
+    def rows(self, numbers: np.ndarray, pad_id: int) -> np.ndarray:
+        """Return the tokens of some texts (texts, context) int64, filled up on the right."""
+        inside = np.arange(self.context) < self.lengths[numbers, None]
+        at = self.starts[numbers, None] + np.arange(self.context)
+        return np.where(inside, self.ids[np.where(inside, at, 0)], pad_id).astype(np.int64)
+
+
+def examples_in_order(
+    tokens: LabelledTokens, context: int, batch_size: int, pad_id: int, count: int | None = None
+) -> Iterator[Batch]:
+    """Yield the first `count` texts of a split (None: all), each once and in order; the last batch may be smaller."""
+    texts = _Texts(tokens, context)
+    count = texts.count if count is None else min(count, texts.count)
+    if count == 0:
+        raise DataError(f"the {tokens.header.get('split', 'given')} split has no text: give more")
+    for first in range(0, count, batch_size):
+        numbers = np.arange(first, min(first + batch_size, count))
+        yield _trimmed(Batch(texts.rows(numbers, pad_id), tokens.labels[numbers], None), pad_id)
+
+
+def cut_texts(tokens: LabelledTokens, context: int) -> str | None:
+    """Say how many texts of a split are longer than the context, if any."""
+    lengths = np.diff(tokens.ends.astype(np.int64), prepend=0)
+    longer = int(np.count_nonzero(lengths > context))
+    if longer == 0:
+        return None
+    return (
+        f"{longer:,} of {len(lengths):,} texts of the {tokens.header.get('split', 'given')} split have more than "
+        f"{context:,} tokens and are cut"
+    )
+
+
+def _trimmed(batch: Batch, pad_id: int) -> Batch:
+    """Take away the columns in which every row has padding."""
+    longest = max(1, int((batch.source != pad_id).sum(axis=1).max()))
+    return Batch(batch.source[:, :longest], batch.target, batch.mask)

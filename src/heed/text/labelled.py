@@ -1,0 +1,208 @@
+"""Labelled texts: what a classifier learns from. A corpus whose documents each have a class.
+
+    a file, folder, glob     .tsv .csv .jsonl .parquet (also .gz, .zst) with a column of texts and one of labels
+    a name                   one of `NAMED` that has labels, such as sst2
+
+Splits come about as in `corpus.py`. A label may be a word, a number or true / false; the classes are the labels of the
+training texts, in order. Labelled texts are few beside texts to read, so they are held in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from heed.errors import DataError, did_you_mean
+from heed.text.corpus import SPLITS, Corpus, held_out_shares, name_of
+from heed.text.formats import Reading, kind_of, read_rows
+from heed.text.named import NAMED, named_files
+from heed.text.sources import Documents, Found, Source, draw, file_source, find_files
+from heed.text.tokenfile import TokenFile
+
+FEWEST_PER_CLASS = 2
+"""Texts of a class on average, below which the labels are taken for something else (beyond twenty classes)."""
+
+
+@dataclass(frozen=True)
+class LabelledTokens(TokenFile):
+    """The token ids of a split, and the class of each document: `labels` (documents,) int64, places in `classes`."""
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are read: their names, or their numbers (from 1) where no line names them."""
+
+    text: str
+    label: str
+    encoding: str = "utf-8"
+    header: tuple[str, ...] | None = None
+    """Names for the columns of files that a named corpus is made of."""
+
+
+class LabelledCorpus(Corpus):
+    """Texts in splits, each with a class. Made by `open_labelled`."""
+
+    def __init__(
+        self, sources: dict[str, Source], shares: dict[str, float], labels: dict[str, list[tuple[float, str]]]
+    ) -> None:
+        self.classes: tuple[str, ...] = ()
+        self._labels = labels
+        super().__init__(sources, shares, "words")
+        if self._limits:
+            raise DataError(f"{self.name} has a single text, too few to be split: give more")
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the class (documents,) int64 of each text that `documents(split)` yields.
+
+        Raises `DataError` when a label is none of the classes.
+        """
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        names = self.label_names(split)
+        if strange := sorted(set(names) - numbers.keys()):
+            raise DataError(
+                f"the {split} split has the label {strange[0]!r}, which is no class of the training texts: "
+                f"{did_you_mean(strange[0], self.classes)}"
+            )
+        return np.array([numbers[name] for name in names], dtype=np.int64)
+
+    def label_names(self, split: str) -> list[str]:
+        """Return the labels of a split as they are written."""
+        if split in self._labels and split != "train":
+            return [label for _, label in self._labels[split]]
+        rows = self._labels["train"]
+        return [label for value, label in rows if not self._shares or self._split_of(value) == split]
+
+
+def open_labelled(
+    source: str | Path,
+    *,
+    label: str,
+    column: str = "text",
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.0,
+    encoding: str = "utf-8",
+    classes: Sequence[str] | None = None,
+) -> LabelledCorpus:
+    """Open labelled texts; the arguments are the settings of the same names in `data`.
+
+    `classes` are those of a model that has learned already; without them they are the labels of the training split.
+    Raises `DataError`: nothing there, no such column, a row without text or label, one class only.
+    """
+    Reading(column, encoding)  # refuses an encoding that is none
+    columns = Columns(column, label, encoding)
+    found = _find(str(source))
+    for split, other in (("validation", validation), ("test", test)):
+        if other is not None:
+            given = _find(str(other))
+            found[split] = given.get(split, given["train"])
+    found["train"] = _without(found, str(source))
+    shares = held_out_shares(validation_fraction, test_fraction, found)
+    sources: dict[str, Source] = {}
+    labels: dict[str, list[tuple[float, str]]] = {}
+    for split in SPLITS:
+        if split in found:
+            where = str({"validation": validation, "test": test}.get(split) or source)
+            sources[split], labels[split] = _read(found[split], where, columns)
+    corpus = LabelledCorpus(sources, shares, labels)
+    _name_classes(corpus, classes, label)
+    return corpus
+
+
+def _find(source: str) -> dict[str, Found]:
+    """Return the files of each split behind a name or path."""
+    if source in NAMED:
+        if not NAMED[source].columns:
+            known = ", ".join(name for name in NAMED if NAMED[name].columns)
+            raise DataError(f"{source} has no labels (data.label): leave it out, or take {known}")
+        return {split: Found(path.parent, [path]) for split, path in named_files(source).items()}
+    if source.startswith("hf:"):
+        raise DataError(f"{source}: labels are read from files (.tsv .csv .jsonl .parquet): write the data set to one")
+    found = find_files(source, NAMED)
+    for path in found.files:
+        if kind_of(path) in (".txt", ".md"):
+            raise DataError(f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl or .parquet")
+    return {"train": found}
+
+
+def _without(found: dict[str, Found], name: str) -> Found:
+    """Return the files of the training split that are not also held out."""
+    held_out = {path.resolve() for split, some in found.items() if split != "train" for path in some.files}
+    kept = [path for path in found["train"].files if path.resolve() not in held_out]
+    if not kept:
+        raise DataError(f"every file of {name} is also held out for validation or test: nothing is left to train on")
+    return Found(found["train"].root, kept, found["train"].notes)
+
+
+def _read(found: Found, where: str, columns: Columns) -> tuple[Source, list[tuple[float, str]]]:
+    """Return the texts of some files as a source, and the draw and the label of each."""
+    if where in NAMED:
+        columns = replace(columns, header=NAMED[where].columns)
+    rows: list[tuple[float, str]] = []
+    texts: list[str] = []
+    wanted = {"--data.column": columns.text, "--data.label": columns.label}
+    for path in found.files:
+        for place, (text, label) in read_rows(path, wanted, columns.encoding, columns.header):
+            if not isinstance(text, str) or not text.strip():
+                what = "an empty text" if text is None or isinstance(text, str) else "no text but a value"
+                raise DataError(f"{place} has {what} in {columns.text!r}: fill it in or leave the row out")
+            rows.append((draw(text), _label_name(label, columns.label, place)))
+            texts.append(text)
+
+    def read(skipped: Counter[str]) -> Documents:
+        return ((value, text) for (value, _), text in zip(rows, texts, strict=True))
+
+    # the fingerprint of the files and of the columns that were read
+    base = file_source(found, Reading(f"{columns.text}\0{columns.label}", columns.encoding), _short(where))
+    return replace(base, read=read, size=sum(map(len, texts))), rows
+
+
+def _label_name(value: object, column: str, place: str) -> str:
+    """Return a label as a name; raise `DataError` where there is none.
+
+    >>> _label_name(True, "label", "line 1"), _label_name(3, "label", "line 1")
+    ('true', '3')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float) and value == value and (name := str(value).strip()):
+        return name
+    what = "no label" if value is None or value == "" else f"the label {value!r}"
+    raise DataError(f"{place} has {what} in {column!r}: a label is a word, a number or true / false (--data.label)")
+
+
+def _name_classes(corpus: LabelledCorpus, known: Sequence[str] | None, setting: str) -> None:
+    """Set the classes of a corpus, and note how many texts each has."""
+    counts = Counter(corpus.label_names("train"))
+    names = sorted(counts, key=_by_number) if known is None else list(known)
+    if known is None and len(names) == 1:
+        raise DataError(
+            f"all training texts have the label {names[0]!r} (data.label {setting}): two classes are needed"
+        )
+    if known is None and len(names) > 20 and counts.total() < FEWEST_PER_CLASS * len(names):
+        raise DataError(
+            f"data.label {setting!r} holds {len(names):,} labels in {counts.total():,} texts: is it another column?"
+        )
+    corpus.classes = tuple(names)
+    shown = ", ".join(f"{name} ({counts[name]:,})" for name in names[:10])
+    corpus._notes.append(f"{len(names)} classes in train: {shown}{', ...' if len(names) > 10 else ''}")
+
+
+def _by_number(name: str) -> tuple[int, float, str]:
+    """Return what sorts numbers by size and before words: 2 before 10."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
+
+
+def _short(where: str) -> str:
+    return where if where in NAMED else name_of(where)

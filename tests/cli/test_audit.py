@@ -1,0 +1,173 @@
+"""`heed audit` as a user tries it, and how a leak that was allowed is carried by its run."""
+
+import json
+import math
+
+import pytest
+from safetensors.numpy import load_file
+
+from cli.conftest import TINY
+from heed.report.record import gather
+
+ZOO = "models.leaking_zoo"
+NAIVE = ["--model.attention.mechanism", "naive-mask"]
+
+
+def test_exit_codes_of_functions(heed, tmp_path, monkeypatch):
+    (tmp_path / "audited_models.py").write_text(
+        f"from {ZOO} import *\n"
+        "def good(): return Transformer(correct)\n"
+        "def bad(): return Transformer(off_by_one)\n"
+        "def nan(ids): return constant(ids) * float('nan')\n"
+        "number = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    answer = heed("audit", "audited_models:good", "--context", 20)  # the vocabulary is that of the embedding
+    assert answer.code == 0
+    assert "causal: the past does not depend on the future" in answer.out
+    answer = heed("audit", "audited_models:bad", "--context", 20)
+    assert answer.code == 1
+    assert "position 0 sees token 1 (2 tokens)" in answer.out
+    assert "cause: off by one" in answer.out
+    answer = heed("audit", "audited_models:nan", "--vocab-size", 17)
+    assert answer.code == 2
+    assert "could not tell: the logits at position 0 are NaN" in answer.out
+
+
+def test_json_is_one_object(heed):
+    answer = heed("audit", f"{ZOO}:from_the_end", "--vocab-size", 17, "--context", 20, "--json")
+    assert answer.code == 1
+    content = json.loads(answer.out)
+    assert content["cause"] == "length"
+    assert content["vocab_size"] == 17
+    assert content["losses"]["tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "name one thing to audit"),
+        (["a", "--contracts", "b"], "name one thing to audit"),
+        (["no/such/run"], "no run folder no/such/run"),
+        (["no_such_module:f"], "cannot import no_such_module"),
+        ([f"{ZOO}:no_such_function"], "has no function 'no_such_function'"),
+        ([f"{ZOO}:V"], "has no function 'V'"),
+        ([f"{ZOO}:Transformer"], "name a function that makes a model"),
+        ([f"{ZOO}:from_the_end"], "give --vocab-size"),
+        (["hf:no/such/model"], "cannot fetch"),
+        (["--contracts", "json"], "defines no subclass"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_one_line(heed, argv, words):
+    answer = heed("audit", *argv)
+    assert answer.code == 2
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_a_run_is_audited(heed, trained):
+    answer = heed("audit", trained)
+    assert answer.code == 0
+    assert "decoding with the cache gives the logits of the full pass" in answer.out
+    too_long = heed("audit", trained, "--context", 17)
+    assert too_long.code == 2
+    assert "longer than the model's 16" in too_long.err
+
+
+def test_models_of_transformers_are_audited(heed, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=50, n_positions=20, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "tiny")
+    answer = heed("audit", f"hf:{tmp_path / 'tiny'}", "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["vocab_size"] == 50
+    (tmp_path / "tiny" / "model.safetensors").rename(tmp_path / "tiny" / "pytorch_model.bin")
+    answer = heed("audit", f"hf:{tmp_path / 'tiny'}")  # pickled weights are not opened
+    assert answer.code == 2
+    assert "cannot be loaded" in answer.err
+
+
+def test_contracts_of_a_mechanism(heed):
+    answer = heed("audit", "--contracts", "heed.attention.softmax:Softmax", "--json")
+    assert answer.code == 0
+    content = json.loads(answer.out)
+    assert content["ok"]
+    assert {"future", "rows", "dtype"} <= {finding["name"] for finding in content["findings"]}
+
+
+def test_a_leaking_model_is_not_trained(heed, tmp_path, text):
+    answer = heed("train", text, *TINY, *NAIVE, "--tokenizer.kind", "char", "--run.folder", tmp_path)
+    assert answer.code == 2
+    assert "leaks: position 0 sees token 1" in answer.err
+    assert "model.allow_leak: true" in answer.err
+    assert not [path for path in tmp_path.iterdir() if path.name != ".tokens"]
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory, text):
+    from heed.cli import main
+
+    runs = tmp_path_factory.mktemp("leaking")
+    argv = ["train", str(text), *TINY, *NAIVE, "--model.allow-leak", "true", "--tokenizer.kind", "char",
+            "--run.folder", str(runs), "--run.name", "naive"]  # fmt: skip
+    assert main(argv) == 0
+    return runs / "naive"
+
+
+def test_a_leak_that_is_allowed_is_carried_everywhere(leaking):
+    assert "position 0 sees token 1" in json.loads((leaking / "environment.json").read_text())["leaks"]
+    figures = json.loads((leaking / "evaluation.json").read_text())["validation"]
+    assert figures["passport"]["leaks"] is True
+    assert "position 0 sees token 1" in figures["leaks"]
+    assert figures["honest"]["tokens"] >= 100
+    assert math.isfinite(figures["honest"]["loss"])
+    record = gather(leaking)
+    assert record.leaks is not None
+    assert all(event["leaks"] and event["passport"]["leaks"] for event in record.evaluations)
+    page = (leaking / "report.html").read_text()
+    assert "Honest loss" in page
+    assert "LEAKING loss" in page
+    assert "Scored on prefixes alone" in page
+
+
+def test_what_train_and_eval_print_of_a_leaking_run_says_so(heed, leaking, trained):
+    answer = heed("eval", leaking)
+    assert answer.code == 0
+    assert "honest loss" in answer.out
+    assert "LEAKING loss" in answer.out
+    assert "LEAKS. Measured on" in answer.out
+    refused = heed("eval", leaking, trained)
+    assert refused.code == 2
+    assert "leaks (True and False)" in refused.err
+    assert heed("eval", leaking, trained, "--allow", "leaks").code == 0
+    honest = heed("eval", trained)
+    assert "LEAK" not in honest.out
+    assert "honest" not in honest.out
+
+
+def test_a_leaking_run_that_is_resumed_still_leaks(heed, leaking):
+    answer = heed("train", "--resume", leaking, "--train.steps", 8)
+    assert answer.code == 0
+    assert "LEAKS: position 0 sees token 1" in answer.err
+    assert "LEAKING validation loss" in answer.err
+    assert "LEAKING loss" in answer.out
+    assert gather(leaking).leaks is not None
+
+
+def test_the_audit_changes_no_bit_of_a_training(heed, tmp_path, text, monkeypatch):
+    from heed import experiment
+    from heed.models.causality import Verdict
+
+    argv = ["train", text, *TINY, "--model.dropout", 0.2, "--tokenizer.kind", "char", "--run.folder", tmp_path]
+    assert heed(*argv, "--run.name", "audited").code == 0
+    monkeypatch.setattr(experiment, "audit_model", lambda *args: Verdict(True))
+    assert heed(*argv, "--run.name", "bare").code == 0
+    one, other = (
+        load_file(tmp_path / name / "checkpoints" / "step-00000006" / "model.safetensors")
+        for name in ("audited", "bare")
+    )
+    assert one.keys() == other.keys()
+    assert all((one[key] == other[key]).all() for key in one)

@@ -1,0 +1,307 @@
+"""The audit on a zoo of small models, causal and leaking, none made of heed's parts."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from heed.build import build_model
+from heed.config import make_config
+from heed.models.causality import audit
+from heed.models.causality_checks import check_gradient, check_huge
+from heed.models.causality_probe import Probe, difference
+from heed.models.causality_search import change, influence, planned
+from heed.models.causality_training import audit_model
+from models.leaking_zoo import (
+    CONTEXT,
+    Convolution,
+    Noisy,
+    Normalised,
+    Pooled,
+    PositiveFeatures,
+    Recurrent,
+    TrainingOnly,
+    Transformer,
+    V,
+    after_softmax,
+    argmax_of_all,
+    batch_mean,
+    by_blocks,
+    constant,
+    correct,
+    even_only,
+    from_the_end,
+    long_only,
+    no_mask,
+    off_by_one,
+    unmasked_padding,
+)
+
+
+def checks(verdict):
+    return {check.name: check.ok for check in verdict.checks}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Transformer(correct),
+        Transformer(correct, dropout=0.3),  # random, but the same units each time
+        Transformer(correct).bfloat16(),
+        Recurrent(both=False),  # answers with a tuple
+        Convolution(left=2),
+        PositiveFeatures(stabilised=False),
+        Noisy(0.01),
+    ],
+    ids=["correct", "dropout", "bfloat16", "lstm", "convolution", "features", "noisy"],
+)
+def test_causal_models_pass(model):
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.causal is True, verdict.sentence()
+    assert verdict.pair is None
+    assert verdict.cause is None
+    assert False not in checks(verdict).values()
+
+
+@pytest.mark.parametrize(
+    ("model", "pair", "cause"),
+    [
+        (Transformer(no_mask), (0, 1), "no mask"),
+        (Recurrent(both=True), (0, 1), "no mask"),
+        (Transformer(off_by_one), (0, 1), "off by one"),
+        (Convolution(left=1), (0, 1), "off by one"),
+        (Transformer(after_softmax), (0, 1), "normaliser"),
+        (Transformer(by_blocks), (0, 1), "blocks"),
+        (Transformer(long_only), (0, 1), "long"),
+        (Transformer(unmasked_padding), (0, 1), "padding"),
+        (Pooled(lambda x: x.amax(1, keepdim=True)), (0, 1), "global statistic"),
+        (Pooled(argmax_of_all), (0, 1), "global statistic"),
+        (Normalised(), (0, 1), "batch"),
+        (TrainingOnly(), (0, 1), "training mode"),
+        (Noisy(0.01, leak=0.5), (0, 1), "global statistic"),
+        (batch_mean, None, "batch"),
+        (from_the_end, None, "length"),
+        (PositiveFeatures(stabilised=True), None, "stabiliser"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_each_leak_is_found_with_its_pair_and_cause(model, pair, cause):
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.causal is False
+    assert verdict.cause == cause, verdict.sentence()
+    assert verdict.pair == pair
+    assert verdict.sentence().startswith("leaks: ")
+
+
+def test_a_leak_in_training_mode_says_so():
+    assert audit(TrainingOnly(), V, context=CONTEXT).training
+    assert audit(Normalised(), V, context=CONTEXT).training
+    assert audit(Normalised(), V, context=CONTEXT, lengths=[1]).causal is None  # nothing to change
+
+
+def test_a_leak_only_beyond_32_tokens_needs_such_lengths():
+    model = Transformer(long_only)
+    assert audit(model, V, context=32).causal is True
+    found = audit(model, V, context=33)
+    assert found.causal is False
+    assert found.length == 33
+
+
+def test_the_first_pair_is_found_wherever_it_is():
+    # position 5 alone sees token 9 alone; no other position sees anything later
+    def model(ids):
+        logits = F.one_hot(ids, V).float().cumsum(1)
+        if ids.shape[1] > 9:
+            logits[:, 5] = logits[:, 5] + F.one_hot(ids[:, 9], V)
+        return logits
+
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.pair == (5, 9)
+    assert verdict.cause == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda ids: torch.full((*ids.shape, V), math.nan), "NaN"),
+        (lambda ids: torch.zeros(len(ids), V), "shape"),
+        (lambda ids: "logits", "not logits"),
+        (lambda ids: torch.zeros(*ids.shape, V, dtype=torch.int64), "int64"),
+        (lambda ids: [][1], "IndexError"),
+        (Noisy(100.0), "repeated runs differ"),  # noise drowns everything that tokens do
+    ],
+    ids=["nan", "shape", "text", "integers", "raises", "noise"],
+)
+def test_what_cannot_be_told_is_not_called_causal(model, words):
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.causal is None
+    assert words in verdict.sentence()
+
+
+def test_a_vocabulary_of_one_leaves_nothing_to_change():
+    assert audit(constant, 1).causal is None
+
+
+def test_lengths_that_raise_are_named():
+    verdict = audit(even_only, V, context=CONTEXT)
+    assert verdict.causal is True
+    assert "lengths 1, 3, 7, 17, 33 could not be read (ValueError: the length must be even)" in verdict.sentence()
+
+
+def test_a_constant_is_causal_and_called_what_it_is():
+    verdict = audit(constant, V, context=CONTEXT)
+    assert verdict.causal is True
+    assert "does not depend on its tokens" in verdict.sentence()
+
+
+def test_infinite_logits_of_tokens_that_never_come_are_no_difference():
+    def model(ids):
+        return F.one_hot(ids, V).float().cumsum(1).index_fill(-1, torch.tensor([0]), -torch.inf)
+
+    assert audit(model, V, context=CONTEXT).causal is True
+
+
+def test_a_leak_without_gradients_passes_the_gradient_check_alone():
+    model = Pooled(argmax_of_all)
+    with Probe(model, V) as probe:
+        assert check_gradient(probe, 17).ok is True
+    with Probe(Transformer(no_mask), V) as probe:
+        assert check_gradient(probe, 17).ok is False
+    with Probe(constant, V) as probe:
+        assert check_gradient(probe, 17).ok is None
+
+
+def test_a_stabiliser_over_the_whole_sequence_shows_with_huge_activations_only():
+    verdict = audit(PositiveFeatures(stabilised=True), V, context=CONTEXT)
+    assert checks(verdict)["future"] is True
+    assert checks(verdict)["huge"] is False
+    with Probe(Transformer(correct), V) as probe:
+        assert check_huge(probe, 16).ok is True
+
+
+def test_the_honest_loss_is_what_prefixes_give():
+    # next token = this token + 1: a model that copies the next token in one pass, and has a uniform guess alone
+    def copies(ids):
+        ahead = torch.cat([ids[:, 1:], ids[:, -1:]], dim=1)
+        known = torch.arange(ids.shape[1]) < ids.shape[1] - 1
+        return torch.where(known[:, None], 20.0 * F.one_hot(ahead, V).float(), torch.zeros(V))
+
+    losses = audit(copies, V, context=CONTEXT, ids=torch.randint(V, (8, 20))).losses
+    assert losses is not None
+    assert losses.tokens == 8 * 19
+    assert losses.honest == pytest.approx(math.log(V), rel=1e-5)
+    assert losses.usual == pytest.approx(0, abs=1e-5)  # 16 exp(-20)
+    honest = audit(Transformer(correct), V, context=CONTEXT).losses
+    assert honest is not None
+    assert honest.honest == pytest.approx(honest.usual, rel=1e-5)  # float32, other shapes
+
+
+def test_the_model_and_the_random_numbers_stand_where_they_stood():
+    model = nn.ModuleList([Normalised()])[0].train()
+    model.norm.eval()
+    before = copy.deepcopy(model.state_dict())
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    audit(model, V, context=CONTEXT)
+    assert torch.equal(torch.rand(4), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert not model.norm.training
+
+
+def test_a_verdict_is_repeatable_and_json_holds_it():
+    import json
+
+    first, again = (audit(Transformer(after_softmax), V, context=CONTEXT) for _ in range(2))
+    assert first == again
+    content = json.loads(json.dumps(first.as_dict(), allow_nan=False))
+    assert content["causal"] is False
+    assert content["pair"] == [0, 1]
+    assert {check["name"] for check in content["checks"]} >= {"future", "rows", "prefixes", "huge", "gradient"}
+
+
+def test_influence_shows_the_mask():
+    with Probe(Transformer(off_by_one), V) as probe:
+        base = probe.base(probe.draw(1, 6))
+        matrix = influence(probe, base) > base.threshold
+    assert matrix.diagonal().all()
+    assert matrix.diagonal(1).all()
+    assert not matrix.triu(3).any()  # two layers, a step each
+
+
+def test_changes_leave_the_past_and_the_other_rows_alone():
+    with Probe(constant, V) as probe:
+        ids = probe.draw(2, 9)
+        for start, kind in planned(9):
+            changed = change(probe, ids, start, kind)
+            assert torch.equal(changed[0, :start], ids[0, :start])
+            assert torch.equal(changed[1], ids[1])
+            if kind != "repeat":
+                assert (changed[0, start] != ids[0, start]).all()
+
+
+def test_difference_counts_what_became_infinite():
+    a, b = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[1.0, torch.nan]]])
+    assert difference(a, a).item() == 0
+    assert difference(a, b).item() == torch.inf
+
+
+def settings(**values):
+    tiny = {"n_layers": 2, "n_heads": 2, "d_model": 32, "context": 40}
+    return make_config({"model": tiny | values}).model
+
+
+def test_heed_models_are_causal_and_their_cache_agrees():
+    verdict = audit(build_model(settings(dropout=0.1), V), V)
+    assert verdict.causal is True
+    assert checks(verdict)["cache"] is True
+
+
+def test_the_audit_before_a_training_is_fast_and_sees_what_the_long_one_sees():
+    config = settings()
+    assert audit_model(build_model(config, V), config).causal is True
+    leaking = settings(attention={"mechanism": "naive-mask"})
+    verdict = audit_model(build_model(leaking, V), leaking)
+    assert verdict.causal is False
+    assert verdict.cause == "normaliser"
+
+
+def test_the_audit_before_a_training_reads_long_sequences_with_one_block(monkeypatch):
+    from heed.attention.masks import Mask
+    from heed.attention.softmax import Softmax
+
+    plain = Softmax.forward
+
+    def long_leak(self, q, k, v, mask, bias=None):
+        return plain(self, q, k, v, Mask(mask.T, mask.S) if mask.S > 32 else mask, bias)
+
+    config = settings()
+    model = build_model(config, V)
+    monkeypatch.setattr(Softmax, "forward", long_leak)
+    verdict = audit_model(model, config)
+    assert verdict.causal is False
+    assert verdict.length is not None
+    assert verdict.length > 32
+
+
+def test_models_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    tiny = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    gpt2 = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=50, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+        )
+    )
+    verdict = audit(gpt2, 50)
+    assert verdict.causal is True, verdict.sentence()
+    assert checks(verdict)["cache"] is True
+    bert = transformers.BertLMHeadModel(
+        transformers.BertConfig(**tiny, intermediate_size=64, max_position_embeddings=64, is_decoder=False)
+    )
+    verdict = audit(bert, 50)
+    assert verdict.causal is False
+    assert verdict.cause == "no mask"
