@@ -14,6 +14,7 @@ from heed.errors import ConfigError, DataError
 from heed.models import MODELS, Encoder, LanguageModel
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
+from heed.text.contiguous import Contiguous
 from heed.text.corpus import Corpus, open_corpus
 from heed.text.examples import Examples, cut_texts
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
@@ -38,7 +39,10 @@ def build_model(
     """
     if config.kind == "encoder":
         return Encoder(config, vocab_size, generator, classes)
-    return MODELS[config.kind](config, vocab_size, generator)
+    model = MODELS[config.kind](config, vocab_size, generator)
+    if config.freeze_embeddings:
+        model.get_parameter("tokens.weight").requires_grad_(False)
+    return model
 
 
 def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corpus:
@@ -109,7 +113,7 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
     return files
 
 
-def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: Say) -> Packed | Masked:
+def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: Say) -> Packed | Contiguous | Masked:
     """Return the endless training batches. Raises `DataError` when the text is shorter than a window."""
     data, size, tokens = config.data, config.train.batch_size, files["train"]
     assert size != "auto"
@@ -118,7 +122,9 @@ def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: S
             if isinstance(file, LabelledTokens) and (cut := cut_texts(file, config.model.context)):
                 say(f"note: {cut}")
         return Examples(tokens, size, config.model.context, special_ids(config.tokenizer.vocab_size)[1], seed)
-    if data.layout == "padded":
+    if data.layout == "stream":
+        batches = Contiguous(tokens, size, config.model.context, seed)
+    elif data.layout == "padded":
         batches = Padded(tokens, size, config.model.context, seed)
     else:
         batches = Packed(tokens, size, config.model.context, seed, cross_documents=data.cross_documents)
@@ -126,7 +132,7 @@ def build_batches(config: Config, files: dict[str, TokenFile], seed: int, say: S
         say(f"note: {note}")
     if "validation" in files and len(files["validation"].ids) < 2:
         raise DataError("the validation split has fewer than two tokens: give more text or set data.validation")
-    if config.model.kind == "encoder":
+    if config.model.kind == "encoder" and isinstance(batches, Packed):
         return Masked(batches, config.train.mask_fraction, config.tokenizer.vocab_size)
     return batches
 

@@ -47,8 +47,9 @@ class DataConfig(Section):
     """Encoding of text files."""
     separator: str | None = None
     """A string that separates documents inside a text file, such as '<|endoftext|>'."""
-    layout: Literal["packed", "padded"] = "packed"
-    """packed: windows cut from the joined documents. padded: one sequence a document, cut and padded to the context."""
+    layout: Literal["packed", "padded", "stream"] = "packed"
+    """packed: windows cut from the joined documents. padded: one sequence a document, cut and padded to the context.
+    stream: each row of a batch goes on where that row of the batch before ended."""
     cross_documents: bool = True
     """Whether a packed window may run over the end of a document into the next one."""
     cache: str | None = None
@@ -87,25 +88,53 @@ class AttentionConfig(Section):
     """auto and fused: the fast path of the mechanism. reference: its equation, step by step, with T x T weights."""
 
 
+class RecurrentConfig(Section):
+    """What recurrent models have besides: the head, the state that is carried, and AWD-LSTM's regularisation."""
+
+    head: Literal["linear", "two-layer"] = "linear"
+    """linear: logits from the last layer, which is d_model wide where tied. two-layer: relu(linear) of width d_model
+    comes in between."""
+    carry: bool = False
+    """Go on with the state of the batch before (needs data.layout stream); evaluation reads the split in one go."""
+    weight_drop: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the recurrent weights, one mask a batch."""
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout of whole words, wherever they stand in the batch."""
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the embeddings, one mask for all tokens of a row; in the place of model.dropout."""
+    hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout between layers, one mask for all tokens of a row; in the place of model.dropout."""
+    output_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout after the last layer, one mask for all tokens of a row; in the place of model.dropout."""
+    activation_penalty: float = Field(default=0.0, ge=0)
+    """Alpha of AWD-LSTM: times the mean square of the outputs."""
+    change_penalty: float = Field(default=0.0, ge=0)
+    """Beta of AWD-LSTM: times the mean square of the change of the outputs from one token to the next."""
+
+
 class ModelConfig(Section):
     """The model: a family and its dimensions."""
 
-    kind: Literal["gpt", "encoder"] = "gpt"
-    """gpt: causal, predicts the next token. encoder: sees both sides; learns hidden tokens, or labels (data.label)."""
+    kind: Literal["gpt", "encoder", "lstm", "gru", "rnn", "linear-rnn", "window"] = "gpt"
+    """gpt: causal transformer. lstm, gru, rnn (Elman), linear-rnn: recurrent. window: sees the last few tokens only
+    (Bengio 2003). All predict the next token; an encoder sees both sides, and learns hidden tokens or labels."""
     preset: str | None = None
     """Start from a named shape (see `heed list presets`); settings given beside it win."""
     n_layers: int = Field(default=4, ge=1)
-    """Number of blocks."""
+    """Number of blocks, or of recurrent layers."""
     n_heads: int = Field(default=4, ge=1)
     """Number of query heads; must divide d_model."""
     n_kv_heads: int | None = Field(default=None, ge=1)
     """Number of key/value heads (grouped-query attention); default: n_heads."""
     d_model: int = Field(default=128, ge=1)
-    """Width of the residual stream."""
+    """Width of the residual stream; of recurrent and window models, of the embeddings."""
     d_hidden: int | None = Field(default=None, ge=1)
-    """Width of the feed-forward layer; default: 4 d_model (SwiGLU: 8/3 d_model, rounded up to a multiple of 8)."""
+    """Width of the feed-forward layer; default: 4 d_model (SwiGLU: 8/3 d_model, rounded up to a multiple of 8). Of
+    recurrent layers and of the window's hidden layer; default: d_model."""
     context: int = Field(default=128, ge=1)
-    """Longest sequence, in tokens."""
+    """Longest sequence, in tokens; of recurrent and window models, the sequences of training."""
+    window: int = Field(default=5, ge=1)
+    """Tokens that a window model sees, the newest included."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm or RMSNorm."""
     norm_order: Literal["pre", "post"] = "pre"
@@ -115,21 +144,29 @@ class ModelConfig(Section):
     positions: Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "none"] = "learned"
     """How the model knows the order of its tokens."""
     rotary_base: float = Field(default=10_000.0, gt=0)
-    """Base of the rotary wavelengths."""
+    """Base of the rotary and sinusoidal wavelengths."""
     activation: Literal["gelu", "gelu-tanh", "relu", "relu2", "swiglu"] = "gelu"
     """Nonlinearity of the feed-forward layer."""
     qk_norm: bool = False
     """Normalise queries and keys per head (RMS) before they meet."""
     tied: bool = True
     """Share the token embedding with the output head."""
+    embeddings: str | None = None
+    """Begin with these token embeddings: a .safetensors, .npz or .npy file with one matrix (V, d_model), the folder of
+    a transformers model, or hf:NAME."""
+    freeze_embeddings: bool = False
+    """Leave the embeddings as they were given; a head that is tied to them stays as well."""
     bias: bool = True
     """Biases in linear and normalisation layers."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on embeddings, attention weights and residual branches."""
     init_std: float = Field(default=0.02, gt=0)
-    """Standard deviation of the initial weights; residual projections are divided by sqrt(2 n_layers)."""
+    """Standard deviation of the initial weights; residual projections are divided by sqrt(2 n_layers). Recurrent
+    layers begin as torch's do."""
     attention: AttentionConfig = AttentionConfig()
     """The attention mechanism."""
+    recurrent: RecurrentConfig = RecurrentConfig()
+    """What recurrent models have besides."""
     allow_leak: bool = False
     """Train a causal model although the audit finds that it sees the tokens it predicts; its run then says LEAKS."""
 
@@ -137,8 +174,14 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """One training run: how long, with what optimizer, and when to look up from it."""
 
+    loss: Literal["token", "sequence"] = "token"
+    """token: mean over the tokens of a step. sequence (data.layout padded): mean over a sequence's tokens, then over
+    the sequences, so that each counts the same however short it is."""
     steps: int = Field(default=1000, ge=1)
     """Optimizer steps."""
+    seconds: float | None = Field(default=None, gt=0)
+    """End after this many seconds of training, evaluation left out, or after `steps`, whichever comes first; the
+    schedule then goes by the share of the time that is used."""
     batch_size: int | Literal["auto"] = 16
     """Sequences in a step on one device; auto finds the largest that fits."""
     accumulation: int = Field(default=1, ge=1)
@@ -163,6 +206,8 @@ class TrainConfig(Section):
     """wsd only: the share of all steps in which the learning rate decays."""
     final_fraction: float = Field(default=0.1, ge=0, le=1)
     """The learning rate at the last step, as a share of the peak."""
+    average_fraction: float | None = Field(default=None, gt=0, le=1)
+    """Evaluate and keep the mean of the weights over this last share of the steps, not the last weights."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; None switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -199,6 +244,9 @@ class RunConfig(Section):
     """Folder that holds the runs."""
     seed: int = Field(default=1, ge=0)
     """Seed of every random stream."""
+    initialisation: Literal["stream", "by-name"] = "stream"
+    """stream: one random stream fills all parameters in turn. by-name: each has a stream of its own, so that models
+    which differ in a part begin with the same values elsewhere (`heed compare`)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
     threads: int | None = Field(default=None, ge=1)
@@ -226,6 +274,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt1": {
         "n_layers": 12, "n_heads": 12, "d_model": 768, "context": 512, "norm_order": "post", "activation": "gelu-tanh",
     },
+    "mini-gpt1": {
+        "n_layers": 1, "n_heads": 12, "d_model": 768, "context": 256, "norm_order": "post", "activation": "gelu-tanh",
+    },
     "gpt2": {"n_layers": 12, "n_heads": 12, "d_model": 768, "context": 1024, "activation": "gelu-tanh"},
     "gpt2-medium": {"n_layers": 24, "n_heads": 16, "d_model": 1024, "context": 1024, "activation": "gelu-tanh"},
     "llama-style": {
@@ -234,6 +285,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Named shapes for `model.preset`; each lists what differs from the defaults."""
+
+
+RECURRENT = ("lstm", "gru", "rnn", "linear-rnn")
+"""The kinds of models that carry a state."""
+_TRANSFORMER = (
+    "n_heads", "n_kv_heads", "norm", "norm_order", "norm_epsilon", "positions", "rotary_base", "activation", "qk_norm",
+    "attention",
+)  # fmt: skip
+UNREAD: dict[str, tuple[str, ...]] = {
+    "gpt": ("window", "recurrent"),
+    "encoder": ("window", "recurrent", "embeddings"),
+    "window": (*_TRANSFORMER, "n_layers", "recurrent"),
+    **dict.fromkeys(RECURRENT, (*_TRANSFORMER, "window")),
+}
+"""The settings of `ModelConfig` that each kind takes no notice of."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -323,6 +389,8 @@ def contradictions(config: Config) -> list[str]:
         problems.append("train.mask_fraction: is for model.kind encoder without data.label: leave it out")
     if data.label is not None and data.separator is not None:
         problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
+    if train.seconds is not None and train.average_fraction is not None:
+        problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
     if train.warmup_steps > train.steps:
         problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
     if train.batch_size != "auto" and train.batch_size < 1:
@@ -330,6 +398,10 @@ def contradictions(config: Config) -> list[str]:
     if model.preset is not None and model.preset not in PRESETS:
         problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
         return problems  # the shape is not known
+    problems += _unread(model)
+    problems += _about_sequences(config)
+    if model.kind not in ("gpt", "encoder"):
+        return problems
     if model.d_model % model.n_heads:
         problems.append(f"model.n_heads: {model.n_heads} heads do not divide model.d_model {model.d_model}")
     if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
@@ -337,6 +409,48 @@ def contradictions(config: Config) -> list[str]:
     width = model.d_model // model.n_heads
     if model.positions == "rotary" and width % 2:
         problems.append(f"model.positions: rotary needs model.d_model / model.n_heads to be even, not {width}")
+    return problems
+
+
+def _unread(model: ModelConfig) -> list[str]:
+    """Return a line for each setting that was given and that a model of this kind does not read."""
+    given: list[str] = []
+    for name in UNREAD[model.kind]:
+        value, default = getattr(model, name), ModelConfig.model_fields[name].default
+        if isinstance(value, Section):
+            given += [f"{name}.{key}" for key, own in value if own != getattr(default, key)]
+        elif value != default:
+            given.append(name)
+    preset = PRESETS.get(model.preset or "", {})
+    return [
+        f"model.{name}: model.kind {model.kind} does not read it: leave out "
+        + (f"model.preset {model.preset}, which sets it" if name in preset else "this setting")
+        for name in given
+    ]
+
+
+def _about_sequences(config: Config) -> list[str]:
+    """Return what is wrong between the layout of the data, the loss, the state and the embeddings of a model."""
+    data, model, train, ours = config.data, config.model, config.train, config.model.recurrent
+    problems: list[str] = []
+    if ours.carry and data.layout != "stream":
+        problems.append("model.recurrent.carry: needs rows that go on from batch to batch: set data.layout stream")
+    if data.layout == "stream" and model.kind == "encoder":
+        problems.append("data.layout: stream is for models that predict the next token: leave it out for an encoder")
+    if data.layout == "stream" and not data.cross_documents:
+        problems.append("data.cross_documents: a stream runs over the ends of documents: leave it true")
+    if train.loss == "sequence" and (data.layout != "padded" or model.kind == "encoder"):
+        problems.append("train.loss: sequence is for data.layout padded and models that predict the next token")
+    if model.dropout and (ours.input_dropout or ours.hidden_dropout or ours.output_dropout):
+        problems.append(
+            "model.dropout: input_dropout, hidden_dropout and output_dropout stand in its place: leave it out"
+        )
+    if ours.hidden_dropout and model.n_layers == 1:
+        problems.append("model.recurrent.hidden_dropout: is between layers, and there is one: leave it out")
+    if model.freeze_embeddings and model.embeddings is None:
+        problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
+    if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
+        problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
     return problems
 
 

@@ -162,8 +162,10 @@ def measure(
 ) -> Figures:
     """Evaluate a model on a split, in the way that its configuration treats documents.
 
-    Labelled texts are classified, an encoder finds hidden tokens, any other model predicts the next token.
+    Labelled texts are classified, an encoder finds hidden tokens, any other model predicts the next token: from all
+    that stands before where it carries its state, unless a context or stride asks for windows.
     """
+    windows = context is not None or stride is not None
     context = context or config.model.context
     common: dict[str, Any] = {
         "tokenizer_name": f"{tokenizer.kind} {tokenizer.vocab_size} {tokenizer.hash[:8]}",
@@ -185,7 +187,8 @@ def measure(
     if config.model.kind == "encoder":
         fraction = config.train.mask_fraction
         return evaluate_masked(model, tokens, fraction=fraction, vocab_size=vocabulary, **common)
-    return evaluate(model, tokens, stride=stride, **common)
+    carry = config.model.recurrent.carry and not windows
+    return evaluate(model, tokens, stride=stride, sequences=config.data.layout == "padded", carry=carry, **common)
 
 
 def _prepare(config: Config, say: Say) -> torch.device:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.attention import SCORES, Shape, SlidingWindow, make_mask
+from heed.attention import SCORES, Shape, SlidingWindow, make_mask, window_mask
 from heed.errors import ConfigError
 from reference.sliding_window import sliding_window
 
@@ -149,3 +149,10 @@ def test_flops_stop_growing_at_the_window():
     assert made(8).flops(4) == 4 * 16 * 4
     assert made(8).flops(1000) == 4 * 16 * 8
     assert SlidingWindow(Shape(16, 4, 64, causal=False), window=8).flops(1000) == 4 * 16 * 15
+
+
+def test_transformers_counts_the_window_of_mistral_the_same_way():
+    masking = pytest.importorskip("transformers.masking_utils")
+    sees = masking.sliding_window_causal_mask_function(3)
+    index = torch.arange(7)
+    assert torch.equal(sees(0, 0, index[:, None], index), window_mask(7, 7, 3))

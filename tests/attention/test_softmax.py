@@ -60,28 +60,3 @@ def test_a_row_that_may_look_nowhere_gets_zeros_and_passes_no_gradient(biased):
             assert leaf.grad.isfinite().all()
         assert (q.grad[1, :, :3] == 0).all()
         assert (k.grad[1, :, :3] == 0).all()
-
-
-def test_the_scaled_scores_of_independent_vectors_have_variance_one():
-    """E[q.k] = |mu|^2 and Var[q.k] = K sigma^4 + 2 sigma^2 |mu|^2 for q, k ~ N(mu, sigma^2 I)."""
-    torch.manual_seed(0)
-    K, sigma, mu = 16, 0.5, 0.3
-    q, k = (mu + sigma * torch.randn(200_000, K, dtype=torch.float64) for _ in range(2))
-    dots = (q * k).sum(-1)
-    length = K * mu**2
-    # standard errors: about 0.004 of the mean, 0.3 % of the variance
-    assert abs(dots.mean() - length) < 0.02
-    assert dots.var() == pytest.approx(K * sigma**4 + 2 * sigma**2 * length, rel=0.02)
-
-
-@pytest.mark.parametrize(("spread", "norm"), [(4, 0.29), (64, 0.038)])
-def test_gradients_vanish_as_scores_grow(spread, norm):
-    """Mean Frobenius norm of the Jacobian diag(p) - p p^T over 128 logits of this standard deviation.
-
-    Its square is sum p^2 - 2 sum p^3 + (sum p^2)^2.
-    """
-    torch.manual_seed(0)
-    p = torch.softmax(spread * torch.randn(20_000, 128, dtype=torch.float64), -1)
-    squares = p.square().sum(-1)
-    jacobian = (squares - 2 * p.pow(3).sum(-1) + squares.square()).clamp(min=0).sqrt()
-    assert jacobian.mean() == pytest.approx(norm, rel=0.05)  # the draw moves it by 1 to 2 %

@@ -110,17 +110,32 @@ def test_a_leak_only_beyond_32_tokens_needs_such_lengths():
     assert found.length == 33
 
 
-def test_the_first_pair_is_found_wherever_it_is():
-    # position 5 alone sees token 9 alone; no other position sees anything later
+@pytest.mark.parametrize(("past", "future"), [(5, 8), (5, 9), (0, 10), (3, 15)])
+def test_the_first_pair_is_found_wherever_it_is(past, future):
+    # one position sees one later token; no other position sees anything later
     def model(ids):
         logits = F.one_hot(ids, V).float().cumsum(1)
-        if ids.shape[1] > 9:
-            logits[:, 5] = logits[:, 5] + F.one_hot(ids[:, 9], V)
+        if ids.shape[1] > future:
+            logits[:, past] = logits[:, past] + F.one_hot(ids[:, future], V)
         return logits
 
-    verdict = audit(model, V, context=CONTEXT)
-    assert verdict.pair == (5, 9)
-    assert verdict.cause == "unknown"
+    assert audit(model, V, lengths=[17]).pair == (past, future)
+
+
+def test_a_buffer_that_each_training_call_renews_is_no_noise():
+    class Counting(Transformer):
+        def __init__(self):
+            super().__init__(correct)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, ids):
+            if self.training:
+                self.calls += 1
+            return super().forward(ids) * (1 + self.calls)
+
+    verdict = audit(Counting(), V, lengths=[7])
+    assert verdict.causal is True
+    assert verdict.noise == 0
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_figure_names_every_line_and_is_the_same_every_time():
     curves = [curve("softmax", 2, 2e-3), curve("linear", 1, 2e-3), curve("short", 2, 0.1, lengths=(256, 512))]
     svg = draw_costs(curves, "forward, causal").decode()
     assert svg == draw_costs(curves, "forward, causal").decode()
-    xml.etree.ElementTree.fromstring(svg)
+    assert xml.etree.ElementTree.fromstring(svg).get("width") == "1080"
     words = re.sub(r"<[^>]+>", " ", svg)
     for name in ("softmax  T^2.00", "linear  T^1.00", "short  T^2.00", "T (tokens)", "forward, causal", "10 ms"):
         assert name in words

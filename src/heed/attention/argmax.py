@@ -40,7 +40,7 @@ class Argmax(Softmax):
         equation="v_j, j = argmax_s q.k_s / sqrt(K)",
         source="the limit of softmax; straight-through: Bengio et al. 2013",
         differentiable="values",
-        memory="T D, H T^2 with straight_through",
+        memory="256 H T, H T^2 with straight_through",
     )
 
     def __init__(

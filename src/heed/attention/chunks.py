@@ -14,18 +14,15 @@ forgotten; the backward pass makes them again. So no T x m tensor is ever held.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from heed.attention.features import FeatureMap
 from heed.attention.sums import Keys, Sums, divide, hide, with_ones
-
-Features: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""Takes x (..., K) and returns phi (..., m) and its scale (..., 1) or None: the features are phi e^scale."""
 
 CHUNK = 64
 """Tokens in a chunk, at most."""
@@ -34,7 +31,7 @@ SEGMENT = 2**18
 
 
 def causal(
-    features: Features, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None, past: Sums, floor: float = 0.0
+    features: FeatureMap, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None, past: Sums, floor: float = 0.0
 ) -> tuple[Tensor, Sums]:
     """Return y (B, H, T, K) of queries that see `past` and the keys up to their own, and the sums after the last key.
 
@@ -66,14 +63,14 @@ class _Causal(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Features, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None,
+        ctx: Any, features: FeatureMap, q: Tensor, k: Tensor, v: Tensor, absent: Tensor | None,
         total: Tensor, top: Tensor, floor: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         y, divisor = torch.empty_like(v), v.new_empty(*v.shape[:-1], 1)
         total, top, starts = total.clone(), top.clone(), []
         for at in _segments(q, total.shape[1]):
             starts.append(Sums(total[at[0]].clone(), top[at[0]].clone()))
-            it = _prepare(features(q[at])[0], _keys(features, k[at], v[at], absent, at), starts[-1])
+            it = _prepare(features.forward(q[at])[0], _keys(features, k[at], v[at], absent, at), starts[-1])
             sums = _times(torch.bmm(it.Q, it.before), it.unit.before).baddbmm_(_within(it.Q, it.K, it.unit), it.V)
             for whole, piece in zip((y, divisor), divide(sums, floor), strict=True):
                 whole[at] = piece.view_as(whole[at])
@@ -90,14 +87,15 @@ class _Causal(torch.autograd.Function):
         g, R = gradients[0].contiguous(), torch.empty(0)
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for at, start in zip(reversed(_segments(q, ctx.starts[0].total.shape[1])), reversed(ctx.starts), strict=True):
-            with torch.enable_grad():
-                x, z = q[at].detach().requires_grad_(), k[at].detach().requires_grad_()
-                phi, keys = ctx.features(x)[0], _keys(ctx.features, z, v[at], ctx.absent, at)
-            it = _prepare(phi.detach(), keys._replace(phi=keys.phi.detach()), start)
+            phi, keys = ctx.features.forward(q[at])[0], _keys(ctx.features, k[at], v[at], ctx.absent, at)
+            it = _prepare(phi, keys, start)
             R = R if at[1].stop < q.shape[1] else torch.zeros_like(start.total)
             dQ, dK, dV, R = _gradients(it, _of_ratio(g[at], y[at], divisor[at], ctx.floor), R)
-            dv[at] = dV.view_as(v[at])
-            dq[at], dk[at] = torch.autograd.grad((phi, keys.phi), (x, z), (dQ.view_as(phi), dK.view_as(phi)))
+            dK, dV = dK.view_as(keys.phi), dV.view_as(v[at])
+            if ctx.absent is not None:
+                dK, dV = (x.masked_fill(ctx.absent[at], 0.0) for x in (dK, dV))
+            dq[at] = ctx.features.gradient(q[at], phi, dQ.view_as(phi))
+            dk[at], dv[at] = ctx.features.gradient(k[at], keys.phi, dK), dV
         return None, dq, dk, dv, None, None, None, None
 
 
@@ -113,9 +111,9 @@ def _segments(q: Tensor, m: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _keys(features: Features, k: Tensor, v: Tensor, absent: Tensor | None, at: tuple[slice, slice]) -> Keys:
+def _keys(features: FeatureMap, k: Tensor, v: Tensor, absent: Tensor | None, at: tuple[slice, slice]) -> Keys:
     """Return the keys of a segment, made of k and v (r, n, C, K)."""
-    phi, scale = features(k)
+    phi, scale = features.forward(k)
     keys = Keys(phi, v, scale)
     return keys if absent is None else hide(keys, absent[at])
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from heed.attention import steps, sums
 from heed.attention.cache import StateCache
-from heed.attention.chunks import CHUNK, Features, causal
+from heed.attention.chunks import CHUNK, causal
+from heed.attention.features import FeatureMap
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism
 from heed.attention.sums import NOTHING, Keys, Sums
@@ -34,8 +35,8 @@ class KernelAttention(Mechanism):
     floor: float = 0.0
     """Denominators are held at least this far from zero; 0 where all features are positive."""
 
-    def feature_map(self) -> Features:
-        """Return phi: a function of x (..., K), which goes on computing the same when features are drawn anew."""
+    def feature_map(self) -> FeatureMap:
+        """Return phi as it is now: it stays the same when features are drawn anew."""
         raise NotImplementedError
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Tensor | None = None) -> Tensor:
@@ -104,7 +105,7 @@ def _of_state(state: StateCache) -> Sums:
     return Sums(total, top.masked_fill(empty, NOTHING))
 
 
-def _keys(features: Features, k: Tensor, v: Tensor, absent: Tensor | None) -> Keys:
+def _keys(features: FeatureMap, k: Tensor, v: Tensor, absent: Tensor | None) -> Keys:
     """Return what is summed over, made of k and v (B, H, S, K)."""
     phi, scale = features(k)
     return sums.hide(Keys(phi, v, scale), absent)

@@ -9,23 +9,16 @@ queries are not divided by sqrt(K): no exponential has to be kept from saturatin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
-
-from heed.attention.chunks import Features
 from heed.attention.facts import Facts
+from heed.attention.features import EluPlusOne
 from heed.attention.kernel import KernelAttention
 from heed.attention.mechanism import Path
 from heed.attention.shape import Shape
 
 if TYPE_CHECKING:
     from heed.attention.scores import Score
-
-SMALLEST = 1e-15
-"""Added to the features: a query and a key far below 0 in every component still meet, where floats would be 0."""
 
 
 class LinearAttention(KernelAttention):
@@ -52,22 +45,6 @@ class LinearAttention(KernelAttention):
         super().__init__(shape, path=path, dropout=dropout, score=score)
         self.n_features = shape.width
 
-    def feature_map(self) -> Features:
+    def feature_map(self) -> EluPlusOne:
         """Return elu(x) + 1."""
-        return lambda x: (_EluPlusOne.apply(x), None)
-
-
-class _EluPlusOne(torch.autograd.Function):
-    """elu(x) + 1, which is e^x below 0 and x + 1 above: positive, and half the time of torch's elu."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        phi = x.clamp(max=0.0).exp_().add_(x.relu()).add_(SMALLEST)
-        ctx.save_for_backward(phi)
-        return phi
-
-    @staticmethod
-    @once_differentiable  # its type makes ctx positional
-    def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (phi,) = ctx.saved_tensors
-        return gradients[0] * phi.clamp(max=1.0)
+        return EluPlusOne()

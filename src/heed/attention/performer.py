@@ -16,16 +16,13 @@ exp overflows, so each key has a scale (`sums.py`): its largest log feature. Wha
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from heed.attention.chunks import Features
 from heed.attention.facts import Facts
+from heed.attention.features import FeatureMap, Positive, Trigonometric
 from heed.attention.kernel import KernelAttention
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Path
@@ -34,10 +31,6 @@ from heed.errors import ConfigError
 
 if TYPE_CHECKING:
     from heed.attention.scores import Score
-
-LOWEST = -60.0
-"""Log features are held this near to the largest one of their vector: products of e^-60 and 1 are still floats, so no
-query finds every one of its weights rounded to 0. Beside the largest feature e^-60 = 9e-27 is below any precision."""
 
 
 class Performer(KernelAttention):
@@ -108,60 +101,13 @@ class Performer(KernelAttention):
             self.age += 1
         return super().forward(q, k, v, mask, bias)
 
-    def feature_map(self) -> Features:
+    def feature_map(self) -> FeatureMap:
         """Return the features of the present random vectors."""
-        return partial(positive_features if self.kind == "positive" else trigonometric_features, w=self.w)
+        return Positive(self.w) if self.kind == "positive" else Trigonometric(self.w)
 
     def flops(self, T: int) -> int:
         """Return the operations for one query among T keys, with the projections of q and k on the random vectors."""
         return super().flops(T) + 4 * len(self.w) * self.shape.d_model
-
-
-def positive_features(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return phi (..., m) and scale (..., 1) of x (..., K): phi e^scale is exp(w.x - |x|^2/2) / sqrt(m) of x / K^(1/4).
-
-    The largest feature of each vector has phi = 1, and scale is a constant: gradients go through phi.
-    """
-    phi, top = _Exp.apply(x, w.to(x.dtype) * x.shape[-1] ** -0.25)
-    return phi, top - math.log(len(w)) / 2
-
-
-def trigonometric_features(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return phi (..., m) and scale (..., 1): exp(|x|^2/2) sqrt(2/m) [sin(w.x), cos(w.x)], of x / K^(1/4)."""
-    dots = F.linear(x, w.to(x.dtype) * x.shape[-1] ** -0.25)
-    scale = _half_square(x)
-    # scale is a constant to those who use it; the factor is 1 and has its gradient
-    phi = torch.cat((dots.sin(), dots.cos()), dim=-1) * (scale - scale.detach()).exp()
-    return phi, scale.detach() - math.log(len(w)) / 2
-
-
-def _half_square(x: Tensor) -> Tensor:
-    """Return |x|^2 / 2 (..., 1) of x / K^(1/4) for x (..., K)."""
-    return (x * x).sum(dim=-1, keepdim=True) / (2 * math.sqrt(x.shape[-1]))
-
-
-class _Exp(torch.autograd.Function):
-    """exp(w.x - top) and top - |x|^2/2, where top is the largest w.x: w (m, K) for x itself, |x|^2/2 for x / K^(1/4).
-
-    The gradient is that of exp(w.x - |x|^2/2) with top as a constant, which cancels.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        dots = F.linear(x, w)
-        top = dots.amax(dim=-1, keepdim=True)
-        phi = dots.sub_(top).clamp_(min=LOWEST).exp_()
-        ctx.save_for_backward(x, w, phi)
-        scale = top.sub_(_half_square(x))
-        ctx.mark_non_differentiable(scale)
-        return phi, scale
-
-    @staticmethod
-    @once_differentiable  # its type makes ctx positional
-    def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, w, phi = ctx.saved_tensors
-        g = gradients[0] * phi
-        return (g @ w).sub_(x * (g.sum(dim=-1, keepdim=True) / math.sqrt(x.shape[-1]))), None
 
 
 def draw(n: int, width: int, orthogonal: bool = True, generator: torch.Generator | None = None) -> Tensor:

@@ -47,7 +47,7 @@ class SlidingWindow(Mechanism):
         masks=frozenset({"causal", "padding", "window"}),
         positions=frozenset({"none", "learned", "sinusoidal", "rotary"}),
         time="T window D",
-        memory="T D (the weights of a block are never kept on the fused path)",
+        memory="T D fused, H T window with dropout",
         growth=(1, 1),
         cache="keys",
         grouped=True,

@@ -1,11 +1,23 @@
 """The models room: token ids (B, T) in, logits (B, T, V) out; `hub.py` goes to and from Hugging Face."""
 
 from heed.models.base import LanguageModel
+from heed.models.cells import CELLS
 from heed.models.encoder import Encoder
 from heed.models.gpt import GPT, count_parameters
 from heed.models.loss import linear_cross_entropy
+from heed.models.recurrent import Recurrent
+from heed.models.window import Window
 
-MODELS = {"gpt": GPT, "encoder": Encoder}
+MODELS = {"gpt": GPT, "encoder": Encoder, **dict.fromkeys(CELLS, Recurrent), "window": Window}
 """Families by the name in `model.kind`; each takes (config, vocab_size, generator), and an encoder its classes."""
 
-__all__ = ["GPT", "MODELS", "Encoder", "LanguageModel", "count_parameters", "linear_cross_entropy"]
+__all__ = [
+    "GPT",
+    "MODELS",
+    "Encoder",
+    "LanguageModel",
+    "Recurrent",
+    "Window",
+    "count_parameters",
+    "linear_cross_entropy",
+]

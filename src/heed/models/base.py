@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from heed.attention import Cache
@@ -25,6 +26,9 @@ class LanguageModel(nn.Module, ABC):
     causal: ClassVar[bool] = True
     """Whether a token sees only what stands before it; an encoder sees both sides, and cannot write."""
 
+    carried: list[Tensor] | None = None
+    """The state in which the last training batch ended, where a model carries it on; a checkpoint holds it."""
+
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
 
@@ -40,6 +44,11 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def head_weight(self) -> Tensor:
         """The output matrix (V, D); the token embedding where they are tied."""
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """The output bias (V,), where there is one."""
+        return None
 
     @abstractmethod
     def new_cache(self, batch: int, length: int, start: Tensor | None = None) -> Cache:
@@ -60,11 +69,16 @@ class LanguageModel(nn.Module, ABC):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., D)."""
-        return nn.functional.linear(hidden, self.head_weight)
+        return nn.functional.linear(hidden, self.head_weight, self.head_bias)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return logits (B, T, V) of ids (B, T) int64; see `hidden` for the cache."""
         return self.logits(self.hidden(ids, cache))
+
+    def log_probabilities(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Return the log-probabilities (B, T, V), in nats and at least float32, of what follows ids (B, T) int64."""
+        logits = self(ids, cache)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
 
     def loss(
         self,
@@ -72,13 +86,17 @@ class LanguageModel(nn.Module, ABC):
         target: Tensor,
         mask: Tensor | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
+        continues: bool = False,
     ) -> Tensor:
         """Return the cross-entropy in nats of `target` (B, T) after `source` (B, T).
 
         `mask` (B, T) is True where a token counts. "mean" is over the tokens that count, "sum" their total, and
-        "none" gives (B, T) with 0 where a token does not count.
+        "none" gives (B, T) with 0 where a token does not count. `continues` says that the rows go on where those of
+        the last call ended, which only a model that carries its state takes notice of.
         """
-        return linear_cross_entropy(self.hidden(source), self.head_weight, target, mask=mask, reduction=reduction)
+        return linear_cross_entropy(
+            self.hidden(source), self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction
+        )
 
     def parameter_count(self) -> int:
         """Return the number of parameters, shared ones counted once."""

@@ -35,6 +35,7 @@ from heed.attention import (
 from heed.attention.positions import Place
 from heed.config import ModelConfig
 from heed.errors import ConfigError, did_you_mean
+from heed.models.draws import begin
 from heed.models.feedforward import FeedForward, default_width
 from heed.models.norms import NORMS
 
@@ -174,8 +175,10 @@ def initialise(model: nn.Module, config: ModelConfig, generator: torch.Generator
         else:
             residual = name.endswith(("attention.out.weight", "feedforward.down.weight"))
             spread = std / math.sqrt(2 * config.n_layers) if residual else std
+            begin(generator, name)
             parameter.copy_(torch.empty(parameter.shape).normal_(0.0, spread, generator=generator))
-    for mechanism in mechanisms.values():
+    for name, mechanism in mechanisms.items():
+        begin(generator, name)
         mechanism.initialise(generator)
 
 

@@ -106,6 +106,7 @@ class Encoder(LanguageModel):
         target: Tensor,
         mask: Tensor | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
+        continues: bool = False,
     ) -> Tensor:
         """Return the cross-entropy in nats of the hidden tokens, or of the classes.
 

@@ -70,8 +70,10 @@ def export_hub(
     Files of the same names are replaced. Raises `ConfigError` that lists why no architecture of transformers is the
     same model.
     """
-    if not model.causal:
-        raise ConfigError("an encoder of heed is no architecture of transformers: only a model.kind gpt is exported")
+    if config.kind != "gpt":
+        raise ConfigError(
+            f"model.kind {config.kind} of heed is no architecture of transformers: only a model.kind gpt is exported"
+        )
     family = nearest_family(config)
     problems = family.refuse(config)
     if problems:

@@ -35,7 +35,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Return cross_entropy(hidden weight^T + bias, target) in nats: a scalar, or the shape of `target` for "none".
 
-    `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts.
+    `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts; numbers
+    in its place are weights of the tokens.
     "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits
     exist at a time, except for "none" with gradients, where a row's weight is unknown until the backward pass.
     """
@@ -43,7 +44,7 @@ def linear_cross_entropy(
     rows, targets = hidden.reshape(-1, D), target.reshape(-1)
     counts = None if mask is None else mask.reshape(-1)
     if counts is not None:
-        targets = targets.where(counts, 0)  # what does not count may hold any filler, -100 for one
+        targets = targets.where(counts != 0, 0)  # what does not count may hold any filler, -100 for one
     chunk = chunk_logits or CHUNK_LOGITS["cpu" if hidden.device.type == "cpu" else "other"]
     whole = rows.shape[0] * V <= chunk
     size = max(1, chunk // V)

@@ -93,7 +93,7 @@ def fit_exponent(lengths: Sequence[float], values: Sequence[float]) -> Fit | Non
 def judge(fit: Fit | None, declared: int) -> str:
     """Say how a fitted power compares with the declared one, which is a bound from above for long sequences.
 
-    >>> judge(Fit(1.1, 0.1, 4), 1), judge(Fit(1.6, 0.1, 4), 2), judge(Fit(1.8, 0.1, 4), 1), judge(Fit(1.5, 0.4, 4), 1)
+    >>> judge(Fit(1.1, 0.1, 4), 1), judge(Fit(1.6, 0.1, 4), 2), judge(Fit(1.8, 0.1, 4), 1), judge(Fit(1.5, 0.6, 4), 1)
     ('as declared', 'below', 'ABOVE', 'unclear')
     """
     if fit is None or fit.points < 3:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,10 @@ def draw_costs(curves: Sequence[Curve], caption: str, form: str = "svg", baselin
         buffer = io.BytesIO()
         metadata = {"Date": None} if form == "svg" else {}
         figure.savefig(buffer, format=form, dpi=72 if form == "svg" else 160, metadata=metadata)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    if form == "svg":  # CSS pixels in a page, where matplotlib writes points
+        content = re.sub(rb'(width|height)="(\d+)pt"', rb'\1="\2"', content, count=2)
+    return content
 
 
 def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> None:

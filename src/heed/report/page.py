@@ -213,7 +213,7 @@ def passport_table(record: RunRecord) -> dict[str, Any]:
         "splits": list(columns),
         "figures": [(row[0].label.lower(), [item.value for item in row]) for row in zip(*shown, strict=True)],
         "rows": [
-            (field.name.replace("_", " "), [_value(getattr(passport, field.name)) for _, passport in columns.values()])
+            (f"{record.unit}s" if field.name == "tokens" else field.name.replace("_", " "), [_value(getattr(passport, field.name)) for _, passport in columns.values()])
             for field in fields(Passport)
         ],
     }

@@ -29,6 +29,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "token_perplexity": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
     "word_perplexity": (*_TEXT, "words", "word_rule", *_VIEW),
     "bits_per_byte": (*_TEXT, "bytes", *_VIEW),
+    "sequence_mean_loss": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
     "accuracy": (*_TEXT, "unit", "tokens", *_VIEW),
 }
 """For each figure, the fields of the passport that move it."""

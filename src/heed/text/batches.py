@@ -36,6 +36,8 @@ class Batch:
     source: np.ndarray
     target: np.ndarray
     mask: np.ndarray | None
+    continues: bool = False
+    """Whether each row goes on where that row of the batch before ended; see `contiguous.py`."""
 
 
 def permuted(index: np.ndarray, count: int, keys: np.ndarray) -> np.ndarray:
@@ -141,7 +143,7 @@ class Packed:
     ) -> None:
         self.batch_size, self.context, self.seed, self.shuffle = batch_size, context, seed, shuffle
         self.ids = tokens.ids
-        self.text = f"{tokens.header.get('corpus_fingerprint', '')}/{tokens.header.get('tokenizer_hash', '')}"
+        self.text = source_of(tokens)
         self.notes: list[str] = []
         self._windows = None if cross_documents else _Windows(tokens, context, context)
         self._steps = np.arange(context + 1)
@@ -267,6 +269,11 @@ class Padded(Packed):
             )
         if short := np.count_nonzero(targets < 1):
             self.notes.append(f"{short:,} documents of a single token have nothing to predict and are left out")
+
+
+def source_of(tokens: TokenFile) -> str:
+    """Return what a stream of batches is a stream of: the corpus' fingerprint and the tokenizer's hash, if known."""
+    return f"{tokens.header.get('corpus_fingerprint', '')}/{tokens.header.get('tokenizer_hash', '')}"
 
 
 def _stacked(parts: list[Batch]) -> Batch:

@@ -222,7 +222,8 @@ def _read_table(
             names, rest = [str(place + 1) for place in range(len(first))], itertools.chain([first], rows)
         else:
             rest = rows
-        _check_columns(path, columns, names, ", or give the file a first line that names its columns")
+        hint = "" if header else ", or give the file a first line that names its columns"
+        _check_columns(path, columns, names, hint)
         places = [names.index(column) for column in columns.values()]
         for row in rest:
             if len(row) > len(names):

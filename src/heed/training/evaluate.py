@@ -1,6 +1,7 @@
 """How well a model predicts a whole split: deterministic, every token counted once, each figure with its passport.
 
     loss              total nats / predicted tokens
+    sequence loss     mean over sequences of (nats of a sequence / its predicted tokens)    IFT6135; no perplexity
     token perplexity  exp(total nats / predicted tokens)        never a mean of means
     word perplexity   exp(total nats / words of the text)       comparable between tokenizers
     bits per byte     total nats / (ln 2 * bytes of the text)   comparable between tokenizers and languages
@@ -14,15 +15,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from heed.errors import ConfigError
+from heed.models.base import LanguageModel
+from heed.models.loss import linear_cross_entropy
 from heed.report.numbers import format_loss, format_perplexity
 from heed.report.passport import Passport
 from heed.text.batches import Batch, evaluation_windows
@@ -49,6 +52,8 @@ class Evaluation:
     """Total over all predicted tokens."""
     evaluation_seconds: float
     passport: Passport
+    sequence_mean_loss: float | None = None
+    """For padded sequences: the mean over them of each one's mean, in nats; tokens of short ones count for more."""
     leaks: str | None = None
     """What the audit has found, where the model sees the tokens that it predicts."""
     honest: HonestLoss | None = None
@@ -61,6 +66,7 @@ class Evaluation:
             "token_perplexity": self.token_perplexity,
             "word_perplexity": self.word_perplexity,
             "bits_per_byte": self.bits_per_byte,
+            "sequence_mean_loss": self.sequence_mean_loss,
             "nats": self.nats,
             "evaluation_seconds": round(self.evaluation_seconds, 3),
         }
@@ -78,6 +84,8 @@ class Evaluation:
                 shown.append((name.replace("_", " "), format_perplexity(value)))
         if self.bits_per_byte is not None:
             shown.append(("bits per byte", f"{self.bits_per_byte:.4f}"))
+        if self.sequence_mean_loss is not None:
+            shown.append(("sequence mean loss", f"{format_loss(self.sequence_mean_loss)} nats a token"))
         if self.leaks is None:
             return shown
         shown = [(f"LEAKING {name}", value) for name, value in shown]
@@ -95,12 +103,18 @@ def evaluate(
     device: torch.device | str | None = None,
     cross_documents: bool = True,
     max_tokens: int | None = None,
+    sequences: bool = False,
+    carry: bool = False,
 ) -> Evaluation:
     """Measure `model` on a token file; `model.loss(source, target, mask, reduction="none")` gives nats (B, T).
 
     `stride` (default: `context`) is how far the window moves on: a smaller one gives each token at least
     `context - stride` tokens of context, and costs context / stride times as much. `max_tokens` evaluates the first
     that many predicted tokens only; the passport then says partial. The model is left in the mode that it was in.
+
+    `sequences` adds the mean over windows of each one's mean loss. With `carry` a `LanguageModel` reads the split from
+    end to end in one go, its state carried on from `context` to `context` tokens: every token is predicted from all
+    that stand before it, and the passport says so by a context (and stride) of the whole split.
 
     Raises `ConfigError` when the context is longer than the model's, `DataError` when the stride does not fit or
     there is nothing to predict.
@@ -111,8 +125,14 @@ def evaluate(
     stride = context if stride is None else stride
     part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
     begin = time.perf_counter()
-    windows = evaluation_windows(part, context, stride, batch_size, cross_documents)
-    nats, counted = total_nats(model, windows, device)
+    total = Total()
+    if carry:
+        total.read(carried_losses(model, part, context, device))
+        context = stride = total.counted
+    else:
+        windows = evaluation_windows(part, context, stride, batch_size, cross_documents)
+        total.read(window_losses(model, windows, device))
+    nats, counted = total.nats, total.counted
     header = tokens.header
     whole = counted == len(tokens.ids) - 1
     words, text_bytes = (header.get("words", 0), header.get("bytes", 0)) if whole else (0, 0)
@@ -137,6 +157,7 @@ def evaluate(
         nats=nats,
         evaluation_seconds=time.perf_counter() - begin,
         passport=replace(passport, leaks=leaks is not None),
+        sequence_mean_loss=total.sequence_mean if sequences else None,
         leaks=leaks,
         honest=honest_loss(model, part, context, device) if leaks is not None else None,
     )
@@ -163,7 +184,9 @@ def evaluate_masked(
     part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
     begin = time.perf_counter()
     windows = masked_windows(part, context, batch_size, fraction, vocab_size, cross_documents)
-    nats, counted = total_nats(model, windows, device)
+    total = Total()
+    total.read(window_losses(model, windows, device))
+    nats, counted = total.nats, total.counted
     passport = passport_of_split(
         tokens,
         "masked token",
@@ -207,23 +230,72 @@ def passport_of_split(
     )
 
 
-def total_nats(
+@dataclass
+class Total:
+    """Losses added up in float64."""
+
+    nats: float = 0.0
+    counted: int = 0
+    """Tokens that were predicted."""
+    means: float = 0.0
+    """Sum over rows of the mean of each."""
+    rows: int = 0
+    """Rows in which a token was predicted."""
+
+    @property
+    def sequence_mean(self) -> float:
+        """The mean over rows of the mean of each."""
+        return self.means / self.rows
+
+    def read(self, batches: Iterable[tuple[Tensor, np.ndarray]]) -> None:
+        """Add (nats (B, T), which of them count (B, T) bool)."""
+        nats = means = torch.zeros((), dtype=torch.float64)
+        for losses, mask in batches:
+            counts = mask.sum(axis=1)
+            self.counted += int(counts.sum())
+            self.rows += int((counts > 0).sum())
+            if losses.device.type == "mps":  # which has no float64
+                losses = losses.cpu()
+            each = losses.double().sum(dim=1)
+            nats = nats.to(each.device) + each.sum()
+            means = means.to(each.device) + (each / torch.from_numpy(counts).to(each.device).clamp(min=1)).sum()
+        self.nats += nats.item()
+        self.means += means.item()
+
+
+def window_losses(
     model: nn.Module, batches: Iterable[Batch], device: torch.device | str | None = None
-) -> tuple[float, int]:
-    """Return (nats added up in float64, tokens that were predicted)."""
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Yield (nats (B, T), which of them count (B, T) bool) of each batch."""
     where = torch.device(device) if device is not None else next(model.parameters()).device
-    # MPS has no float64: there the numbers come to the CPU before they are added.
-    adds_on = torch.device("cpu") if where.type == "mps" else where
-    total = torch.zeros((), dtype=torch.float64, device=adds_on)
-    counted = 0
     with evaluating(model):
         for batch in batches:
             mask = np.ones(batch.target.shape, bool) if batch.mask is None else batch.mask
-            counted += int(mask.sum())
             source, target, counts = (torch.from_numpy(array).to(where) for array in (batch.source, batch.target, mask))
             losses = model.loss(source, target, counts, reduction="none")  # pyright: ignore[reportCallIssue]
-            total += losses.to(adds_on).double().sum()
-    return total.item(), counted
+            yield losses, mask
+
+
+def carried_losses(
+    model: nn.Module, tokens: TokenFile, chunk: int, device: torch.device | str | None = None
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Yield (nats (1, T), which of them count) of the split as one sequence, read through the cache `chunk` by `chunk`.
+
+    Raises `ConfigError` for a model without one, or one that cannot read on for so long.
+    """
+    if not isinstance(model, LanguageModel):
+        raise ConfigError("only a language model of heed can carry its state through a split")
+    where = torch.device(device) if device is not None else next(model.parameters()).device
+    last = len(tokens.ids) - 1
+    with evaluating(model):
+        cache = model.new_cache(1, max(1, last))
+        for begin in range(0, last, chunk):
+            window = torch.from_numpy(tokens.ids[begin : begin + chunk + 1].astype(np.int64))[None].to(where)
+            hidden = model.hidden(window[:, :-1], cache)
+            losses = linear_cross_entropy(
+                hidden, model.head_weight, window[:, 1:], bias=model.head_bias, reduction="none"
+            )
+            yield losses, np.ones(losses.shape, bool)
 
 
 def perplexity(nats: float, count: int) -> float | None:

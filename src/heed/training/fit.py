@@ -23,13 +23,15 @@ from torch import Tensor, nn
 
 from heed.config import TrainConfig
 from heed.errors import CheckpointError, HeedError
+from heed.models.base import LanguageModel
 from heed.training import checkpoint as files
+from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Figures, Progress, Silent
 from heed.training.run import Run, load_weights
 from heed.training.schedules import learning_rate_share
-from heed.training.step import LossOf, Updater, default_loss
+from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
 
 Reason = Literal["finished", "patience", "interrupted"]
@@ -110,7 +112,7 @@ def fit(
     device: torch.device | str = "cpu",
     streams: Streams | None = None,
     progress: Progress | None = None,
-    loss_of: LossOf = default_loss,
+    loss_of: LossOf | None = None,
     resume: bool = False,
     log_every: int = 10,
 ) -> FitResult:
@@ -119,7 +121,8 @@ def fit(
     `validation` is called every `plan.eval_every` steps and at the end, `sample` after it; both may draw random numbers
     without any effect on the training. `streams` default to those of the run's seed. With `resume` it goes on from the
     last checkpoint of `run`, or from the start where there is none: give the same model, batches and plan then.
-    A `train` event every `log_every` steps holds the mean loss since the last one.
+    `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
+    last one.
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
@@ -129,7 +132,8 @@ def fit(
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of)
-    loop = _Loop(model, batches, plan, run, validation, sample, streams, progress, updater, log_every)
+    average = WeightAverage(model, plan)
+    loop = _Loop(model, batches, plan, run, validation, sample, streams, progress, updater, average, log_every)
     with run.locked(), progress:
         loop.begin(resume)
         return loop.go()
@@ -148,6 +152,7 @@ class _Loop:
     streams: Streams
     progress: Progress
     updater: Updater
+    average: WeightAverage
     log_every: int
     now: Counters = field(default_factory=Counters)
     clock: float = 0.0
@@ -161,21 +166,23 @@ class _Loop:
         self.model.train()
         with Interrupts() as interrupts:
             self.clock = time.perf_counter()
-            reason = self.reason_to_stop()
+            reason = self.reason_to_stop(self.is_over())
             while reason is None:
                 now.step += 1
                 batches = [next(self.batches) for _ in range(plan.accumulation)]
-                loss, counted = self.updater.update(now.step, batches)
+                loss, counted = self.updater.update(now.step, batches, self.used())
                 now.losses.append(loss)
                 now.tokens += counted
                 if self.updater.looks_at_once:
                     self.stop_if_bad()
-                if now.step % self.log_every == 0 or now.step in (1, plan.steps):
+                self.average.update(now.step)
+                over = self.is_over()  # asked once: the clock goes on
+                if now.step % self.log_every == 0 or now.step == 1 or over:
                     self.log_training()
                 improved = False
-                if self.validation is not None and (now.step % plan.eval_every == 0 or now.step == plan.steps):
+                if self.validation is not None and (now.step % plan.eval_every == 0 or over):
                     improved = self.evaluate(self.validation)
-                reason = self.reason_to_stop() or ("interrupted" if interrupts.asked else None)
+                reason = self.reason_to_stop(over) or ("interrupted" if interrupts.asked else None)
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
         self.run.log({"event": "end", "step": now.step, "reason": reason})
@@ -183,9 +190,23 @@ class _Loop:
             self.progress.say(f"stopped after step {now.step}; go on with: heed train --resume {self.run.folder}")
         return FitResult(now.step, reason, now.best_loss, now.best_step, now.tokens, now.seconds)
 
-    def reason_to_stop(self) -> Reason | None:
+    def is_over(self) -> bool:
+        """Whether the steps are made or the time is up."""
+        plan, now = self.plan, self.now
+        return now.step >= plan.steps or (plan.seconds is not None and self.seconds() >= plan.seconds)
+
+    def seconds(self) -> float:
+        """The training clock, while it runs."""
+        return self.now.seconds + time.perf_counter() - self.clock
+
+    def used(self) -> float | None:
+        """The part of a training that ends by the clock, or by its steps if they come first; None: by steps alone."""
+        plan = self.plan
+        return None if plan.seconds is None else max(self.seconds() / plan.seconds, self.now.step / plan.steps)
+
+    def reason_to_stop(self, over: bool) -> Reason | None:
         """Why no further step is made, or None."""
-        if self.now.step >= self.plan.steps:
+        if over:
             return "finished"
         if self.plan.patience is not None and self.now.stale >= self.plan.patience:
             return "patience"
@@ -213,7 +234,7 @@ class _Loop:
         now, plan = self.now, self.plan
         loss = sum(float(loss) for loss in now.losses) / len(now.losses)
         now.losses = []
-        seconds = now.seconds + time.perf_counter() - self.clock
+        seconds = self.seconds()
         tokens_before, seconds_before = self.mark
         speed = (now.tokens - tokens_before) / max(seconds - seconds_before, 1e-9)
         self.mark = (now.tokens, seconds)
@@ -223,7 +244,7 @@ class _Loop:
                 "event": "train",
                 "step": now.step,
                 "loss": loss,
-                "learning_rate": plan.learning_rate * learning_rate_share(now.step, plan),
+                "learning_rate": plan.learning_rate * learning_rate_share(now.step, plan, self.used()),
                 "gradient_norm": self.updater.norm.item(),
                 "tokens": now.tokens,
                 "seconds": round(seconds, 4),
@@ -233,6 +254,8 @@ class _Loop:
             }
         )
         left, unit = (plan.steps - now.step) * seconds / now.step, getattr(self.batches, "unit", "token")
+        if plan.seconds is not None:
+            left = min(left, max(0.0, plan.seconds - seconds))
         self.progress.update(now.step, Figures(loss, speed, memory, left, unit, self.leaks))
 
     @property
@@ -244,7 +267,7 @@ class _Loop:
         """Measure on the validation split, let the model write, and return whether it is the best so far."""
         now = self.now
         self.stop_if_bad()
-        with self.aside("evaluating"):
+        with self.aside("evaluating"), self.average.in_place():
             with self.streams.undisturbed(except_for=("evaluation",)):
                 measured = validation()
             if not math.isfinite(measured.loss):
@@ -294,11 +317,14 @@ class _Loop:
                 raise CheckpointError(
                     f"{saved.path.name} was trained with {trained_with}: go on with train.optimizer {trained_with}"
                 )
-            tensors = {"optimizer": {}, "streams": {}}
+            tensors: dict[str, dict[str, Tensor]] = {"optimizer": {}, "streams": {}, "carried": {}, "trained": {}}
             for name, tensor in saved.tensors.items():
                 group, _, rest = name.partition("/")
                 tensors[group][rest] = tensor
             load_weights(self.model, saved.model)
+            self.average.load_state(tensors["trained"], saved.state.get("averaged", 0))
+            if isinstance(self.model, LanguageModel) and tensors["carried"]:
+                self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
             self.updater.optimizer.load_state(tensors["optimizer"])
             self.streams.load_state(tensors["streams"])
             self.batches.load_state(saved.state["batches"])
@@ -320,11 +346,16 @@ class _Loop:
         if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
             self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
         with self.aside("saving"):
+            carried = (self.model.carried or []) if isinstance(self.model, LanguageModel) else []
             now.losses = [float(loss) for loss in now.losses]
             tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
             tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
+            tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
+            tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
-            path = files.save_checkpoint(folder, now.step, self.model, tensors, state)
+            with self.average.in_place():
+                averaged = {"averaged": self.average.count}
+                path = files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
             files.prune(folder, self.plan.keep_last)

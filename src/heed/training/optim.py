@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heed.attention.mechanism import Mechanism
 from heed.config import TrainConfig
 from heed.errors import CheckpointError, ConfigError
 from heed.training.muon import update_matrices
@@ -256,10 +257,14 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
 
 
 def block_matrices(model: nn.Module) -> Iterable[str]:
-    """Return the names of the matrices inside numbered blocks (`blocks.0.mlp.up.weight`), embeddings excepted."""
-    embeddings = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    """Return the names of the matrices inside numbered blocks (`blocks.0.mlp.up.weight`).
+
+    Embeddings are excepted, and what belongs to an attention mechanism: its tables are no maps from vectors to vectors.
+    """
+    tables = (nn.Embedding, Mechanism)
+    others = {id(p) for module in model.modules() if isinstance(module, tables) for p in module.parameters()}
     return [
         name
         for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and id(parameter) not in embeddings and any(part.isdigit() for part in name.split("."))
+        if parameter.ndim == 2 and id(parameter) not in others and any(part.isdigit() for part in name.split("."))
     ]

@@ -51,13 +51,24 @@ SCHEDULES: dict[str, Callable[[int, TrainConfig], float]] = {
 """What `train.schedule` can be: the share of the peak after the warm-up."""
 
 
-def learning_rate_share(step: int, plan: TrainConfig) -> float:
+PARTS = 1_000_000
+"""So finely a training that ends by the clock is divided for its schedule."""
+
+
+def learning_rate_share(step: int, plan: TrainConfig, used: float | None = None) -> float:
     """Return the share of the peak learning rate for update `step` (from 1) under `plan`.
+
+    With `used`, the part from 0 to 1 of the training's time that is gone, the schedule goes by that instead of the
+    number of the step, and what it gives is multiplied by the warm-up.
 
     >>> plan = TrainConfig(steps=10, warmup_steps=4, schedule="linear", final_fraction=0.1)
     >>> [round(learning_rate_share(step, plan), 2) for step in (1, 2, 4, 7, 10)]
     [0.25, 0.5, 1.0, 0.55, 0.1]
     """
+    if used is not None:
+        timed = plan.model_copy(update={"steps": PARTS, "warmup_steps": 0})
+        rise = min(1.0, step / plan.warmup_steps) if plan.warmup_steps else 1.0
+        return rise * SCHEDULES[plan.schedule](round(PARTS * min(1.0, used)), timed)
     if step < plan.warmup_steps:
         return step / plan.warmup_steps
     return SCHEDULES[plan.schedule](step, plan)

@@ -27,6 +27,13 @@ class TensorBatch:
     mask: Tensor | None
     counted: int
     """Targets that count."""
+    continues: bool = False
+    """Whether the rows go on where those of the batch before ended."""
+
+    @property
+    def sequences(self) -> int:
+        """Rows with a target that counts."""
+        return len(self.target) if self.mask is None else int(self.mask.any(dim=1).sum())
 
 
 LossOf = Callable[[Any, TensorBatch], Tensor]
@@ -34,8 +41,26 @@ LossOf = Callable[[Any, TensorBatch], Tensor]
 
 
 def default_loss(model: Any, batch: TensorBatch) -> Tensor:
-    """Return `model.loss(source, target, mask)`."""
+    """Return `model.loss(source, target, mask)`, told where the batch goes on from the one before."""
+    if batch.continues:
+        return model.loss(batch.source, batch.target, batch.mask, continues=True)
     return model.loss(batch.source, batch.target, batch.mask)
+
+
+def sequence_loss(model: Any, batch: TensorBatch) -> Tensor:
+    """Return the mean over each sequence's tokens, then over the sequences, as IFT6135 defines its loss.
+
+    It is no logarithm of a perplexity: a token of a short sequence counts for more. Sequences without a target that
+    counts are left out.
+    """
+    if batch.mask is None:
+        return default_loss(model, batch)  # all are equally long
+    weights = batch.mask / (batch.mask.sum(dim=1, keepdim=True).clamp(min=1) * batch.sequences)
+    return model.loss(batch.source, batch.target, weights, reduction="sum")
+
+
+LOSSES: dict[str, LossOf] = {"token": default_loss, "sequence": sequence_loss}
+"""What `train.loss` can be."""
 
 
 class Updater:
@@ -48,8 +73,9 @@ class Updater:
         device: torch.device,
         streams: Streams,
         say: Callable[[str], None],
-        loss_of: LossOf = default_loss,
+        loss_of: LossOf | None = None,
     ) -> None:
+        loss_of = loss_of or LOSSES[plan.loss]
         self.plan, self.device, self.streams, self.say = plan, device, streams, say
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -65,9 +91,10 @@ class Updater:
         self.norm = torch.zeros((), device=device)
         """Norm of the whole gradient at the last step, before clipping."""
 
-    def update(self, step: int, batches: list[Any]) -> tuple[float | Tensor, int]:
+    def update(self, step: int, batches: list[Any], used: float | None = None) -> tuple[float | Tensor, int]:
         """Make update number `step` from `batches`, as if they were one; return (loss, targets that count).
 
+        `used` is the part of the training's time that is gone, where it ends by the clock (see `schedules`).
         The loss is a number on a CPU, elsewhere a scalar that nobody has waited for. Where loss or gradient is not
         finite nothing is applied, now or later; `bad_step` knows it. Raises `DataError` when no target counts.
         """
@@ -87,7 +114,7 @@ class Updater:
             return loss, counted
         if self.plan.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.plan.clip, self.norm)
-        self.optimizer.step(learning_rate_share(step, self.plan))
+        self.optimizer.step(learning_rate_share(step, self.plan, used))
         self.optimizer.zero_grad()
         return (loss.item() if self.looks_at_once else loss), counted
 
@@ -114,15 +141,16 @@ class Updater:
         return self._accumulate(parts, counted)
 
     def _accumulate(self, parts: list[TensorBatch], counted: int) -> Tensor:
-        """Backward through each part, weighted by its share of the targets that count."""
+        """Backward through each part, weighted by its share of the targets (or sequences) that count."""
         total = torch.zeros((), device=self.device)
+        sequences = sum(part.sequences for part in parts) if self.plan.loss == "sequence" else 0
         for part in parts:
             if part.counted == 0:  # its mean is 0/0
                 continue
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 loss = self.loss(part)
             if part.counted != counted:
-                loss = loss * (part.counted / counted)
+                loss = loss * (part.sequences / sequences if sequences else part.counted / counted)
             loss.backward()
             total = total + loss.detach()
         return total
@@ -149,4 +177,5 @@ def to_device(batch: Any, device: torch.device) -> TensorBatch:
         source, target = source.pin_memory(), target.pin_memory()
         mask = None if mask is None else mask.pin_memory()
     source, target = source.to(device, non_blocking=True), target.to(device, non_blocking=True)
-    return TensorBatch(source, target, None if mask is None else mask.to(device, non_blocking=True), counted)
+    mask = None if mask is None else mask.to(device, non_blocking=True)
+    return TensorBatch(source, target, mask, counted, getattr(batch, "continues", False))
