@@ -11,10 +11,10 @@ from torch import nn
 from heed.build import build_model
 from heed.config import make_config
 from heed.models.causality import audit
-from heed.models.causality_checks import check_gradient, check_huge
-from heed.models.causality_probe import Probe, difference
-from heed.models.causality_search import change, influence, planned
-from heed.models.causality_training import audit_model
+from heed.models.causality.checks import check_gradient, check_huge
+from heed.models.causality.probe import Probe, difference
+from heed.models.causality.search import change, influence, planned
+from heed.models.causality.training import audit_model
 from models.leaking_zoo import (
     CONTEXT,
     Convolution,

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from heed.models.draws import begin
+
 
 class Cell(nn.Module, ABC):
     """One recurrent layer that reads x (B, T, I) and answers with its states h (B, T, H)."""
@@ -41,11 +43,12 @@ class Cell(nn.Module, ABC):
         self.bias_ih = nn.Parameter(torch.empty(self.gates * width)) if bias else None
         self.bias_hh = nn.Parameter(torch.empty(self.gates * width)) if bias else None
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Fill every parameter from U(-1/sqrt(H), 1/sqrt(H)), as torch does."""
+    def initialise(self, generator: torch.Generator, prefix: str = "") -> None:
+        """Fill every parameter from U(-1/sqrt(H), 1/sqrt(H)), as torch does; `prefix` goes before their names."""
         bound = 1 / math.sqrt(self.width)
         with torch.no_grad():
-            for parameter in self.parameters():
+            for name, parameter in self.named_parameters():
+                begin(generator, prefix + name)
                 parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor, states: list[Tensor], weight_drop: float = 0.0) -> tuple[Tensor, list[Tensor]]:
@@ -109,7 +112,7 @@ class LinearRNN(Cell):
     def read(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """One product for all inputs, then one a token."""
         W, U, *biases = weights
-        inputs = F.linear(x, W, sum(biases) if biases else None)
+        inputs = F.linear(x, W, biases[0] + biases[1] if biases else None)
         h, steps = states[0], []
         for a in inputs.unbind(1):
             h = a + h @ U.t()

@@ -30,6 +30,7 @@ from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
 from heed.models.cells import CELLS, Cell
+from heed.models.draws import begin
 from heed.models.loss import linear_cross_entropy
 
 States = list[list[Tensor]]
@@ -61,14 +62,15 @@ class Recurrent(LanguageModel):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
         """Cells as torch does (see `Cell.initialise`), other matrices N(0, init_std), their biases 0."""
-        for cell in self._cells:
-            cell.initialise(generator)
+        for i, cell in enumerate(self._cells):
+            cell.initialise(generator, f"layers.{i}.")
         for name, parameter in self.named_parameters():
             if name.startswith("layers."):
                 continue
             if name.endswith("bias"):
                 parameter.zero_()
             else:
+                begin(generator, name)
                 drawn = torch.empty(parameter.shape).normal_(0.0, self.config.init_std, generator=generator)
                 parameter.copy_(drawn)
 

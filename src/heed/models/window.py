@@ -16,6 +16,7 @@ from heed.attention import Cache, StateCache
 from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
+from heed.models.draws import begin
 
 
 class Window(LanguageModel):
@@ -43,6 +44,7 @@ class Window(LanguageModel):
         bound = self.up.weight.shape[1] ** -0.5
         for name, parameter in self.named_parameters():
             fresh = torch.empty(parameter.shape)
+            begin(generator, name)
             if name.endswith("bias"):
                 parameter.zero_()
             elif name == "up.weight":

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heed.models.causality_probe import Base, Probe, difference
-from heed.models.causality_search import Search, influence
+from heed.models.causality.probe import Base, Probe, difference
+from heed.models.causality.search import Search, influence
 
 CAUSES = {
     "no mask": "every later token reaches every earlier position: the causal mask is missing, or a layer reads both "

@@ -13,9 +13,9 @@ from torch import nn
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
 from heed.models.causality import Verdict, judge_search
-from heed.models.causality_checks import check_huge
-from heed.models.causality_probe import Probe
-from heed.models.causality_search import Search, search
+from heed.models.causality.checks import check_huge
+from heed.models.causality.probe import Probe
+from heed.models.causality.search import Search, search
 
 SHORT, TRAINING, LONG = 9, 7, 513
 """Lengths that the whole model reads in evaluation and in training mode, and that one block reads."""

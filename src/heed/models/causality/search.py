@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from heed.models.causality_probe import Base, Probe, UnreadableError, difference
+from heed.models.causality.probe import Base, Probe, UnreadableError, difference
 
 LENGTHS = (1, 2, 3, 7, 16, 17, 33, 64, 100, 128)
 """Lengths that are read in evaluation mode, where the context allows: multiples of usual blocks, and others."""

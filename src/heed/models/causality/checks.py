@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.models.base import LanguageModel
-from heed.models.causality_probe import Probe, UnreadableError, altered, difference, largest
+from heed.models.causality.probe import Probe, UnreadableError, altered, difference, largest
 
 FACTORS = (1e3, 30.0)
 """By how much the last activations are multiplied; the second where the first overflows."""

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heed.models.causality_cause import CAUSES, name_cause
-from heed.models.causality_checks import Check, Losses, check_cache, check_gradient, check_huge, check_prefixes
-from heed.models.causality_probe import Function, Probe, UnreadableError
-from heed.models.causality_search import LENGTHS, TRAINING_LENGTHS, Leak, Search, first_pair, search
+from heed.models.causality.cause import CAUSES, name_cause
+from heed.models.causality.checks import Check, Losses, check_cache, check_gradient, check_huge, check_prefixes
+from heed.models.causality.probe import Function, Probe, UnreadableError
+from heed.models.causality.search import LENGTHS, TRAINING_LENGTHS, Leak, Search, first_pair, search
 
 LONGEST = 512
 """A context up to this is read to its end; of a longer one, this many tokens."""
