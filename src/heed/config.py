@@ -207,7 +207,7 @@ class TrainConfig(Section):
     final_fraction: float = Field(default=0.1, ge=0, le=1)
     """The learning rate at the last step, as a share of the peak."""
     average_fraction: float | None = Field(default=None, gt=0, le=1)
-    """Evaluate and keep the mean of the weights over this last share of the steps, not the last weights."""
+    """Evaluate and keep the mean of the weights over this last share of the training, not the last weights."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; None switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

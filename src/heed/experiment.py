@@ -23,7 +23,9 @@ from heed.generation.generate import generate
 from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
 from heed.models import LanguageModel
-from heed.models.causality_training import audit_model
+from heed.models.causality.training import audit_model
+from heed.models.draws import ByName
+from heed.models.embeddings import place_embeddings, read_embeddings
 from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.labelled import LabelledTokens
@@ -94,7 +96,9 @@ def train(
     config = _replace(config, "tokenizer", vocab_size=vocabulary)
     streams = Streams(config.run.seed)
     classes = text.classes
-    model = build_model(config.model, vocabulary, streams["initialisation"], len(classes) if classes else None)
+    model = build_model(config.model, vocabulary, first_weights(config, streams), len(classes) if classes else None)
+    if config.model.embeddings is not None:  # once: a run that goes on has them in its checkpoints
+        place_embeddings(model, read_embeddings(config.model.embeddings), config.model.embeddings)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     model.leaks = _leaks(model.to(device), config, say)
     if config.train.batch_size == "auto":
@@ -132,7 +136,7 @@ def resume(
     text = _open(config, say, load_tokenizer(run.folder), classes)
     streams = Streams(config.run.seed)
     number = len(classes) if classes else None
-    model = build_model(config.model, config.tokenizer.vocab_size, streams["initialisation"], number)
+    model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config, streams), number)
     model.leaks = _leaks(model.to(device), config, say) or run.leaks
     run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
@@ -183,12 +187,19 @@ def measure(
         raise ConfigError(f"the model {wrong}")
     if labelled:
         return classify(model, tokens, pad_id=special_ids(vocabulary)[1], **common)
-    common["cross_documents"] = config.data.layout == "packed" and config.data.cross_documents
+    common["cross_documents"] = config.data.layout != "padded" and config.data.cross_documents
     if config.model.kind == "encoder":
         fraction = config.train.mask_fraction
         return evaluate_masked(model, tokens, fraction=fraction, vocab_size=vocabulary, **common)
     carry = config.model.recurrent.carry and not windows
     return evaluate(model, tokens, stride=stride, sequences=config.data.layout == "padded", carry=carry, **common)
+
+
+def first_weights(config: Config, streams: Streams) -> torch.Generator:
+    """Return the generator that a model's first weights are drawn from, as `run.initialisation` says."""
+    if config.run.initialisation == "by-name":
+        return ByName(stream_seed(config.run.seed, "initialisation"))
+    return streams["initialisation"]
 
 
 def _prepare(config: Config, say: Say) -> torch.device:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from heed.models.causality import Verdict, audit
-from heed.models.causality_probe import Function
+from heed.models.causality.probe import Function
 
 
 def assert_causal(function: Function, vocab_size: int, **options: Any) -> Verdict:

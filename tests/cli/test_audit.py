@@ -56,6 +56,10 @@ def test_json_is_one_object(heed):
         ([f"{ZOO}:from_the_end"], "give --vocab-size"),
         (["hf:no/such/model"], "cannot fetch"),
         (["--contracts", "json"], "defines no subclass"),
+        (["--contracts", "softmx"], "softmax"),
+        (["--contracts", "softmax", "--vocab-size", "5"], "take --vocab-size away"),
+        (["a", "--context", "1"], "--context: Input should be greater than or equal to 2, not 1"),
+        (["a", "--vocab-size", "x"], "--vocab-size: 'x' is no INT"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -64,6 +68,25 @@ def test_mistakes_are_one_line(heed, argv, words):
     assert answer.code == 2
     assert words in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_what_a_model_prints_is_no_part_of_the_answer_and_exiting_is_no_leak(heed, tmp_path, monkeypatch):
+    (tmp_path / "loud_models.py").write_text(
+        f"from {ZOO} import *\n"
+        "class Loud(Transformer):\n"
+        "    def forward(self, ids):\n"
+        "        print('forward', ids.shape)\n"
+        "        return super().forward(ids)\n"
+        "def loud(): return Loud(correct)\n"
+    )
+    (tmp_path / "exiting_script.py").write_text("import sys\nsys.exit(1)\n")
+    monkeypatch.chdir(tmp_path)
+    answer = heed("audit", "loud_models:loud", "--context", 7, "--json")
+    assert json.loads(answer.out)["causal"] is True
+    for argv in (["exiting_script:f"], ["--contracts", "exiting_script"], ["--contracts", "exiting_script:C"]):
+        answer = heed("audit", *argv)
+        assert answer.code == 2  # and not 1, which says that there is a leak
+        assert "cannot import exiting_script: SystemExit: 1" in answer.err
 
 
 def test_a_run_is_audited(heed, trained):

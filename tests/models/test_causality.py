@@ -10,7 +10,7 @@ from torch import nn
 
 from heed.build import build_model
 from heed.config import make_config
-from heed.models.causality import audit
+from heed.models.causality import LONGEST, audit
 from heed.models.causality.checks import check_gradient, check_huge
 from heed.models.causality.probe import Probe, difference
 from heed.models.causality.search import change, influence, planned
@@ -320,3 +320,142 @@ def test_models_of_transformers():
     verdict = audit(bert, 50)
     assert verdict.causal is False
     assert verdict.cause == "no mask"
+
+
+def sees_next(ids, size=1.0):
+    """Return logits of which a share is the next token itself."""
+    ahead = torch.cat([ids[:, 1:], ids[:, :1] * 0], dim=1)
+    return F.one_hot(ids, V).float().cumsum(1) + size * F.one_hot(ahead, V)
+
+
+def test_a_model_that_writes_into_its_ids_is_read_all_the_same():
+    def writing(ids):
+        logits = F.one_hot(ids, V).float().cumsum(1)
+        ids.zero_()
+        return logits
+
+    assert audit(writing, V).causal is True
+
+
+@pytest.mark.parametrize("fill", [-1e9, torch.finfo(torch.float32).min])
+def test_a_fill_for_tokens_that_never_come_hides_no_leak(fill):
+    def filled(ids):
+        return torch.cat([sees_next(ids), torch.full((*ids.shape, 3), fill)], dim=-1)
+
+    verdict = audit(filled, V)
+    assert verdict.pair == (0, 1)
+    assert verdict.threshold < 1e-2
+
+
+def test_a_leak_below_the_rounding_of_bfloat16_is_found_in_a_module_of_it():
+    class Leaking(Transformer):
+        def forward(self, ids):
+            y = super().forward(ids)
+            return y + 0.01 * y.abs().max().detach() * sees_next(ids).to(y.dtype)
+
+    model = Leaking(correct).bfloat16()
+    before = copy.deepcopy(model.state_dict())
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.causal is False
+    assert verdict.pair == (0, 1)
+    assert all(p.dtype == torch.bfloat16 and torch.equal(p, before[name]) for name, p in model.named_parameters())
+    exact = audit(Transformer(off_by_one).bfloat16(), V, context=CONTEXT)
+    assert (exact.pair, exact.cause) == ((0, 1), "off by one")
+
+
+def test_a_module_that_insists_on_bfloat16_is_read_in_it():
+    class Insisting(Transformer):
+        def forward(self, ids):
+            return super().forward(ids) @ torch.eye(V, dtype=torch.bfloat16)
+
+    assert audit(Insisting(correct).bfloat16(), V, context=CONTEXT).causal is True
+    assert audit(Insisting(no_mask).bfloat16(), V, context=CONTEXT).causal is False
+
+
+def test_a_long_convolution_by_fft_is_causal():
+    class Convolved(nn.Module):
+        """A kernel as long as the sequence, zero-padded to twice the length: causal, but every sum rounds."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.tokens, self.out, self.kernel = nn.Embedding(V, 8), nn.Linear(8, V), torch.randn(8, CONTEXT)
+
+        def forward(self, ids):
+            x, n = self.tokens(ids).mT, 2 * ids.shape[1]
+            spectrum = torch.fft.rfft(x, n) * torch.fft.rfft(self.kernel[:, : ids.shape[1]], n)
+            return self.out(torch.fft.irfft(spectrum, n)[..., : ids.shape[1]].mT)
+
+    verdict = audit(Convolved(), V, context=CONTEXT)
+    assert verdict.causal is True, verdict.sentence()
+
+
+def test_lengths_that_are_not_read_are_said_and_can_be_asked_for():
+    class Long(Transformer):
+        context = 600
+
+        def forward(self, ids):
+            return sees_next(ids) if ids.shape[1] > LONGEST else F.one_hot(ids, V).float().cumsum(1)
+
+    verdict = audit(Long(correct), V)
+    assert verdict.causal is True
+    assert "in up to 512 tokens" in verdict.sentence()
+    assert "its context is 600: longer sequences were not read (--context 600 reads them)" in verdict.sentence()
+    found = audit(Long(correct), V, context=600)
+    assert (found.causal, found.length, found.cause) == (False, 600, "long")
+    assert "not in 512 tokens or fewer, but in 600" in found.sentence()
+    assert "in up to 128 tokens" in audit(constant, V).sentence()  # it says no context
+
+
+def test_a_leak_at_a_length_between_those_that_are_read_has_its_pair():
+    def at_24(ids):
+        return sees_next(ids) if ids.shape[1] == 24 else F.one_hot(ids, V).float().cumsum(1)
+
+    verdict = audit(at_24, V)
+    assert (verdict.causal, verdict.pair, verdict.length) == (False, (0, 1), 24)
+
+
+def ahead_3(scores):
+    T = scores.shape[-1]
+    return scores.masked_fill(torch.ones(T, T).triu(4).bool(), -torch.inf).softmax(-1)
+
+
+def chunks_of_16(scores):
+    block = torch.arange(scores.shape[-1]) // 16
+    return scores.masked_fill(block[:, None] < block, -torch.inf).softmax(-1)
+
+
+@pytest.mark.parametrize(("weigh", "cause"), [(ahead_3, "off by one"), (chunks_of_16, "blocks")])
+def test_wider_bands_and_blocks_are_named(weigh, cause):
+    assert audit(Transformer(weigh), V, context=CONTEXT).cause == cause
+
+
+class LastOnly(Transformer):
+    def forward(self, ids):
+        return super().forward(ids)[:, -1:]
+
+
+class Exits(nn.Module):
+    def forward(self, ids):
+        raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (LastOnly(correct), "the last position alone; audit a function that asks for all"),
+        (lambda ids: F.one_hot(ids, V).float().mT, "its last two axes swapped"),
+        (lambda vocab: Transformer(correct), "name a function without arguments that makes it"),
+        (lambda ids: Transformer(correct).forward(), "audit a function f(ids) that gives it what it needs"),
+        (Exits(), "SystemExit: 1"),
+    ],
+    ids=["last", "swapped", "maker", "required", "exits"],
+)
+def test_what_cannot_be_read_comes_with_the_next_step(model, words):
+    verdict = audit(model, V, context=CONTEXT)
+    assert verdict.causal is None
+    assert words in verdict.sentence()
+
+
+def test_a_mapping_with_logits_is_read():
+    assert audit(lambda ids: {"loss": None, "logits": sees_next(ids)}, V).causal is False

@@ -43,6 +43,8 @@ def test_known_parameter_counts():
     assert sum(p.numel() for p in layer.parameters()) == 4 * 768 * (768 + 1) == 2_362_368
     assert count_parameters(ModelConfig(**PRESETS["gpt2"]), 50_257) == 124_439_808
     assert count_parameters(ModelConfig(**PRESETS["gpt1"]), 40_478) == 116_534_784  # OpenAIGPTModel of transformers
+    block = 12 * 768 * 768 + 13 * 768  # IFT6135's mini-GPT1: one of GPT-1's, and positions for 256 tokens
+    assert count_parameters(ModelConfig(**PRESETS["mini-gpt1"]), 40_479) == (40_479 + 256) * 768 + block
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "llama", "by steps"])

@@ -130,3 +130,35 @@ def write_run(
     }
     (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     return folder
+
+
+def classified(accuracy: float, split: str = "validation") -> dict[str, Any]:
+    """Figures of a classifier over 200 examples of three classes, the last of which the split does not have."""
+    right = round(100 * accuracy)
+    return {
+        "loss": 1.2 - accuracy,
+        "accuracy": accuracy,
+        "accuracy_interval": [accuracy - 0.05, accuracy + 0.04],
+        "majority": 0.5,
+        "examples": 200,
+        "recall": {"bad": right / 100, "good": right / 100, "neither": None},
+        "confusion": [[right, 100 - right, 0], [100 - right, right, 0], [0, 0, 0]],
+        "passport": {
+            **PASSPORT, "unit": "example", "stride": 128, "documents": "separate", "split": split, "tokens": 200,
+            "words": 0, "bytes": 0,
+        },
+    }  # fmt: skip
+
+
+def write_classifier(folder: Path) -> Path:
+    """Write the run folder of a classifier: no perplexities, no texts, accuracy instead."""
+    events = []
+    for event in metrics():
+        place = {key: event[key] for key in ("event", "step", "tokens", "seconds") if key in event}
+        if event["event"] == "train":
+            events.append({**event, "tokens": event["step"] * 32})
+        elif event["event"] == "evaluation":
+            events.append({**classified(0.5 + 0.3 * event["step"] / 1000), **place, "tokens": event["step"] * 32})
+    evaluation = {"validation": classified(0.8), "test": classified(0.79, "test")}
+    config = {"data": {"source": "sst2", "label": "label"}, "model": {"kind": "encoder"}}
+    return write_run(folder, events=events, texts=[], evaluation=evaluation, config=config)

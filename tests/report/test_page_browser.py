@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from fake_runs import metrics, write_run
+from fake_runs import metrics, write_classifier, write_run
 
 from heed.report.page import write_report
 
@@ -59,7 +59,8 @@ def addresses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     finished = write_run(folder / "a-name-that-is-long-and-has-no-space-to-break-it-at-0123456789")
     killed = write_run(folder / "killed", events=metrics()[:90], end=None, evaluation={"LEAKS": "position 3 sees 5"})
-    return [write_report(run).as_uri() for run in (finished, killed)]
+    classifier = write_classifier(folder / "reviews")
+    return [write_report(run).as_uri() for run in (finished, killed, classifier)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

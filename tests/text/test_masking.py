@@ -67,7 +67,8 @@ def test_an_interrupted_stream_goes_on_with_the_same_masks():
         assert np.array_equal(batch.source, expected.source)
         assert np.array_equal(batch.mask, expected.mask)  # pyright: ignore[reportArgumentType]
     assert second.epoch == whole.epoch > 2
-    assert not np.array_equal(batches[0].source, batches[6].source)
+    masks = {batch.mask.tobytes() for batch in batches if batch.mask is not None}
+    assert len(masks) == 20  # other places in every batch
 
 
 def test_windows_of_documents_are_padded():
@@ -79,7 +80,8 @@ def test_windows_of_documents_are_padded():
 def test_the_evaluation_hides_the_same_whatever_the_batches():
     def all_windows(size: int, joined: bool = True):
         batches = list(masked_windows(tokens(), 16, size, 0.15, V, joined))
-        return np.concatenate([b.source for b in batches]), np.concatenate([b.mask for b in batches if b.mask is not None])
+        masks = [batch.mask for batch in batches if batch.mask is not None]
+        return np.concatenate([batch.source for batch in batches]), np.concatenate(masks)
 
     for joined in (True, False):
         one, several = all_windows(1, joined), all_windows(7, joined)

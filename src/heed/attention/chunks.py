@@ -25,9 +25,9 @@ from heed.attention.features import FeatureMap
 from heed.attention.sums import Keys, Sums, divide, hide, with_ones
 
 CHUNK = 64
-"""Tokens in a chunk, at most."""
+"""Tokens in a chunk, at most: 32 and 64 are equally fast for K = 32 and 64, 128 up to a third slower (one thread)."""
 SEGMENT = 2**18
-"""Features in a segment, of all its tokens."""
+"""Features in a segment, of all its tokens. 2^17 to 2^19 are equally fast; at 2^15 calls cost more than products."""
 
 
 def causal(

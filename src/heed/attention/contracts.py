@@ -65,7 +65,7 @@ def check_mechanism(
                 findings.append(Finding(contract, True, tries(trial)))
             except BrokenContractError as broken:
                 findings.append(Finding(contract, False, str(broken)))
-            except Exception as error:  # whatever somebody's code raises is what was found
+            except (Exception, SystemExit) as error:  # whatever somebody's code raises is what was found
                 findings.append(Finding(contract, False, f"{type(error).__name__}: {error}"))
     return findings
 

@@ -50,7 +50,7 @@ class Performer(KernelAttention):
         masks=frozenset({"causal", "padding"}),
         positions=frozenset({"none", "learned", "sinusoidal", "rotary"}),
         time="T m D",
-        memory="H T m",
+        memory="T D",
         growth=(1, 1),
         cache="state",
         grouped=True,

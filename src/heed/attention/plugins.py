@@ -78,7 +78,7 @@ def load_object(path: str, who: str, form: str) -> object:
         sys.path.append(os.getcwd())  # behind everything else: a file here must not hide an installed package
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs somebody's code, which may raise anything
+    except (Exception, SystemExit) as error:  # importing runs somebody's code, which may raise anything
         reason = " ".join(str(error).split())
         raise ConfigError(f"{who}: cannot import {module_name}: {type(error).__name__}: {reason}") from error
     found = getattr(module, attribute, None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,7 +45,7 @@ class AuditFlags(Section):
     vocab_size: int | None = Field(default=None, ge=2)
     """Number of tokens. Default: what the model, its config or its embedding says."""
     context: int | None = Field(default=None, ge=2)
-    """Longest sequence to try. Default: the model's context, up to 512; without one, 128."""
+    """Longest sequence to read. Default: the model's context, up to 512; without one, 128."""
     seed: int = 0
     """Seed of the random tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
@@ -58,31 +60,40 @@ def main(argv: list[str]) -> int:
     if (flags.target is None) == (flags.contracts is None):
         raise ConfigError("name one thing to audit: a run folder, package.module:name, hf:NAME, or --contracts MODULE")
     if flags.contracts is not None:
+        for name in ("vocab_size", "context", "seed", "device"):
+            if getattr(flags, name) != AuditFlags.model_fields[name].default:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--contracts tries a mechanism by itself, without a model: take --{flag} away")
         return audit_contracts(flags.contracts, as_json=flags.json_)
     assert flags.target is not None
+    with redirect_stdout(sys.stderr):  # what somebody's model prints is no part of the answer
+        verdict, about = judge(flags, flags.target)
+    if flags.json_:
+        print(json.dumps({"target": flags.target, **about, **verdict.as_dict()}, indent=2, allow_nan=False))
+    else:
+        print("\n".join(lines_of(flags.target, verdict)))
+    return {True: 0, False: 1, None: 2}[verdict.causal]
+
+
+def judge(flags: AuditFlags, target: str) -> tuple[Any, dict[str, Any]]:
+    """Return the verdict on a target, and the vocabulary and context that it was found with."""
     from torch import nn
 
     from heed.models.causality import audit, context_of
     from heed.training.devices import choose_device
 
     device = choose_device(flags.device)
-    model = find_target(flags.target)
+    model = find_target(target)
     if isinstance(model, nn.Module):
         model = model.to(device).eval()
     if getattr(model, "causal", None) is False:
-        raise ConfigError(f"{flags.target} is an encoder, which sees both sides by design: there is nothing to audit")
+        raise ConfigError(f"{target} is an encoder, which sees both sides by design: there is nothing to audit")
     vocab_size = flags.vocab_size or vocabulary_of(model)
     longest = context_of(model)
     if flags.context is not None and longest is not None and flags.context > longest:
         raise ConfigError(f"--context {flags.context} is longer than the model's {longest}: take at most that")
-    context = flags.context or longest
-    verdict = audit(model, vocab_size, context=context, seed=flags.seed, device=device)
-    if flags.json_:
-        answer = {"target": flags.target, "vocab_size": vocab_size, "context": context, **verdict.as_dict()}
-        print(json.dumps(answer, indent=2, allow_nan=False))
-    else:
-        print("\n".join(lines_of(flags.target, verdict)))
-    return {True: 0, False: 1, None: 2}[verdict.causal]
+    verdict = audit(model, vocab_size, context=flags.context, seed=flags.seed, device=device)
+    return verdict, {"vocab_size": vocab_size, "context": flags.context or longest}
 
 
 def lines_of(target: str, verdict: Any) -> list[str]:
@@ -136,7 +147,7 @@ def made(found: Any, target: str) -> Any:
         return found
     try:
         model = found()
-    except Exception as error:  # somebody's code may raise anything
+    except (Exception, SystemExit) as error:  # somebody's code may raise anything
         raise ConfigError(f"{target}() failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
     if not callable(model):
         raise ConfigError(f"{target}() made a {type(model).__name__}, not a model or a function of ids")
@@ -179,9 +190,10 @@ def audit_contracts(name: str, *, as_json: bool) -> int:
     """Hold mechanisms to every contract and print what was found; 1 when one is broken."""
     from heed.attention.contracts import check_mechanism
 
-    found = [
-        (kind.__name__, finding) for kind in mechanisms_in(name) for finding in check_mechanism(kind, kind.__name__)
-    ]
+    with redirect_stdout(sys.stderr):  # what somebody's code prints is no part of the answer
+        found = [
+            (kind.__name__, finding) for kind in mechanisms_in(name) for finding in check_mechanism(kind, kind.__name__)
+        ]
     broken = sum(not finding.ok for _, finding in found)
     if as_json:
         values = [{"mechanism": who, "name": f.name, "ok": f.ok, "detail": f.detail} for who, f in found]
@@ -202,6 +214,8 @@ def mechanisms_in(name: str) -> list[Any]:
 
     if ":" in name or name in catalogue():
         return [find_mechanism(name)]
+    if "." not in name and _is_missing(name):
+        return [find_mechanism(name)]  # which says what there is instead
     module = import_module(name)
     kinds = [
         kind
@@ -213,12 +227,17 @@ def mechanisms_in(name: str) -> list[Any]:
     return kinds
 
 
+def _is_missing(name: str) -> bool:
+    """Whether neither the current folder nor the installed packages hold a module of this name."""
+    return importlib.util.find_spec(name) is None and not Path(f"{name}.py").exists() and not Path(name).is_dir()
+
+
 def import_module(name: str) -> Any:
     """Import a module, from the current folder too."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # behind everything else: a file here must not hide an installed package
     try:
         return importlib.import_module(name)
-    except Exception as error:  # importing runs somebody's code, which may raise anything
+    except (Exception, SystemExit) as error:  # importing runs somebody's code, which may raise anything
         reason = " ".join(str(error).split())
         raise ConfigError(f"cannot import {name}: {type(error).__name__}: {reason}") from error

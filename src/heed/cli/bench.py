@@ -1,4 +1,7 @@
-"""`heed bench attention`: what each mechanism costs, measured, beside what it declares."""
+"""`heed bench attention`: what each mechanism costs, measured, beside what it declares.
+
+`heed bench devices` and `heed bench memory` are in bench_training.py.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from pydantic import Field
 
 from heed.cli.settings import parse
 from heed.config import Section
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from heed.lab.cost import Setup
     from heed.report.cost import Curve
+
+WHAT = ("attention", "devices", "memory")
+"""What can be measured."""
 
 
 class BenchFlags(Section):
@@ -24,6 +30,8 @@ class BenchFlags(Section):
 
     A pass is the mixing of q, k and v alone, without projections. Each length is timed until the median is steady;
     a length that would take longer than the budget, or half of the free memory, is not tried, and the table says so.
+
+    `heed bench devices --help` times training steps on CPU and GPU; `heed bench memory --help` splits their memory.
 
     examples:
       heed bench attention
@@ -65,6 +73,13 @@ class BenchFlags(Section):
 
 def main(argv: list[str]) -> int:
     """Measure, print the table, write the figures; 0 when done."""
+    what = argv[0] if argv and not argv[0].startswith("-") else "attention"
+    if what not in WHAT:
+        raise ConfigError(f"bench: there is no {what!r} to measure, {did_you_mean(what, WHAT)}")
+    if what != "attention":
+        from heed.cli import bench_training
+
+        return getattr(bench_training, what)(argv[1:])
     flags = parse(BenchFlags, argv, "bench")
     if not flags.lengths or not flags.widths or min(*flags.lengths, *flags.widths) < 1:
         raise ConfigError("--lengths and --widths must hold numbers of at least 1")

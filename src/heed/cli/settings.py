@@ -145,4 +145,10 @@ def _one_line(box: str) -> str:
     plain = re.sub(r"\x1b\[[\d;]*m", "", box)
     lines = [re.sub(r"[╭╮╰╯│─]|^-+|-+$|^\||(?<!\S)-{2,}(?!\S)", "", line).strip() for line in plain.splitlines()]
     kept = [line for line in lines if line and not line.startswith("For full helptext")]
-    return " ".join(kept) or "the command line cannot be understood"
+    message = " ".join(kept) or "the command line cannot be understood"
+    # a value that pydantic refuses comes with the name of its class and an address; a person needs flag and reason
+    found = re.search(r"validation errors? for \w+ (\w+) (.+?) \[type=\w+, input_value=(.*?), input_type=", message)
+    if found:
+        return f"--{found[1].strip('_').replace('_', '-')}: {found[2]}, not {found[3]}"
+    found = re.search(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]", message)
+    return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}" if found else message

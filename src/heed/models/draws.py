@@ -2,7 +2,7 @@
 
 One generator that fills all parameters in turn shifts everything behind a part that another model has not. So in a
 comparison a parameter begins where SHA-256(seed, name) says. Of two models with the same seed, parameters of one name
-and shape then begin with the same random numbers (times what each model scales them by), whatever else they are made of.
+and shape then begin with the same random numbers (times what each model scales them by), whatever else they hold.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import torch
 
 class ByName(torch.Generator):
     """A generator for first weights that begins anew at each part: see `begin`."""
+
+    def __new__(cls, seed: int) -> ByName:
+        """Make a generator of the CPU: torch's own `__new__` would take the number for a device."""
+        return super().__new__(cls)
 
     def __init__(self, seed: int) -> None:
         super().__init__()

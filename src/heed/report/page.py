@@ -68,7 +68,7 @@ def render(record: RunRecord) -> str:
     """Return the page of a run as HTML; equal records give equal bytes."""
     figures = run_figures(record)
     texts, drafts = texts_to_show(record.samples, record.drafts)
-    return _template("run.html").render(
+    return load_template("run.html").render(
         name=record.name,
         lead=lead(record),
         banners=banners(record),
@@ -86,7 +86,7 @@ def render(record: RunRecord) -> str:
         passports=passport_table(record),
         changed=changed_settings(record),
         settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
-        environment=_facts(record.environment),
+        environment=show_facts(record.environment),
         command=command(record),
         commit=record.fact("git_commit"),
     )
@@ -213,7 +213,10 @@ def passport_table(record: RunRecord) -> dict[str, Any]:
         "splits": list(columns),
         "figures": [(row[0].label.lower(), [item.value for item in row]) for row in zip(*shown, strict=True)],
         "rows": [
-            (f"{record.unit}s" if field.name == "tokens" else field.name.replace("_", " "), [_value(getattr(passport, field.name)) for _, passport in columns.values()])
+            (
+                f"{record.unit}s" if field.name == "tokens" else field.name.replace("_", " "),
+                [show_value(getattr(passport, field.name)) for _, passport in columns.values()],
+            )
             for field in fields(Passport)
         ],
     }
@@ -223,7 +226,7 @@ def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return the settings that are not the default: name, value, default."""
     defaults = dict(flatten(Config().model_dump()))
     return [
-        (name, _value(value), _value(defaults.get(name)))
+        (name, show_value(value), show_value(defaults.get(name)))
         for name, value in flatten(record.config)
         if name not in defaults or value != defaults[name]
     ]
@@ -294,10 +297,10 @@ def _machine(record: RunRecord) -> str:
 
 def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return nested settings as pairs of a dotted name and a value."""
-    return [(name, _value(value)) for name, value in flatten(settings)]
+    return [(name, show_value(value)) for name, value in flatten(settings)]
 
 
-def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+def show_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the environment as pairs; a command is a command line, bytes have a unit, seeds keep their digits."""
     facts = []
     for name, value in flatten(environment):
@@ -306,11 +309,11 @@ def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif name == "command" and isinstance(value, list):
             facts.append((name, shlex.join(str(part) for part in value)))
         else:
-            facts.append((name, str(value) if type(value) is int else _value(value)))
+            facts.append((name, str(value) if type(value) is int else show_value(value)))
     return facts
 
 
-def _value(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a setting or a fact as it is shown."""
     if value is None:
         return "none"
@@ -321,7 +324,7 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return format_count(int(value)) if value.is_integer() else format_rate(value)
     if isinstance(value, list):
-        return ", ".join(_value(item) for item in value) or "none"
+        return ", ".join(show_value(item) for item in value) or "none"
     return str(value) if value != {} else "none"
 
 
@@ -330,7 +333,7 @@ def _float(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _template(name: str) -> Any:
+def load_template(name: str) -> Any:
     """Load a template of this package; everything that a template prints is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import read_yaml
-from heed.errors import CheckpointError, DataError
+from heed.errors import CheckpointError, HeedError
 from heed.report.passport import Passport
 
 Event = dict[str, Any]
@@ -162,7 +162,7 @@ def passport_of(figures: Mapping[str, Any]) -> Passport | None:
     """Return the passport beside some figures, or None when there is none that can be read."""
     try:
         return Passport.from_dict(figures["passport"])
-    except (KeyError, TypeError, DataError):
+    except (KeyError, TypeError, HeedError):
         return None
 
 

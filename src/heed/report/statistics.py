@@ -54,6 +54,8 @@ class Difference:
     """The smallest true difference that would be found 4 times in 5."""
     p_holm: float | None = None
     """`p_t` after Holm's correction over the variants that were compared; None before it."""
+    higher_is_better: bool = False
+    """Whether more is better, as of an accuracy; of losses, perplexities and bits, less is."""
 
     @property
     def n(self) -> int:
@@ -62,18 +64,30 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """worse, better (of b, where a lower figure is better) or "no difference found", after the correction."""
+        """What b is: "worse", "better" or "no difference found", after the correction."""
         p = self.p_t if self.p_holm is None else self.p_holm
         if p is None or p >= 1 - LEVEL:
             return "no difference found"
-        return "worse" if self.mean > 0 else "better"
+        return self.direction
+
+    @property
+    def direction(self) -> str:
+        """worse, better or "neither worse nor better": what the sign of the mean says, whatever the noise."""
+        if self.mean == 0:
+            return "neither worse nor better"
+        return "better" if (self.mean > 0) == self.higher_is_better else "worse"
+
+    @property
+    def only_uncorrected(self) -> bool:
+        """Whether the difference would count if it were the only one, and does not among all that were compared."""
+        return self.p_t is not None and self.p_t < 1 - LEVEL and self.verdict == "no difference found"
 
     def sentence(self, unit: str = "nats", digits: int | None = None) -> str:
-        """Say in a sentence what was found, for a figure of which lower is better."""
+        """Say in a sentence what was found."""
         if self.t_interval is None or self.detectable is None:
+            amount = f"{_amount(self.mean, 3)} {unit} " if self.mean else ""
             return (
-                f"{self.b} is {_amount(self.mean, 3)} {unit} {_direction(self.mean)} than {self.a} with one seed: "
-                "nothing can be said about noise"
+                f"{self.b} is {amount}{self.direction} than {self.a} with one seed: nothing can be said about noise"
             )
         low, high = sorted(map(abs, self.t_interval)) if self.verdict != "no difference found" else self.t_interval
         places = _places(self.t_interval) if digits is None else digits
@@ -82,15 +96,23 @@ class Difference:
         if self.verdict == "no difference found":
             return (
                 f"no difference found between {self.b} and {self.a}: {self.mean:+.{places}f} {unit}, 95 % interval "
-                f"{low:+.{places}f} to {high:+.{places}f}, {seeds}; {missed}"
+                f"{low:+.{places}f} to {high:+.{places}f}, {seeds}; {missed}" + self._correction()
             )
         return (
             f"{self.b} is {_amount(self.mean, places)} {unit} {self.verdict} than {self.a}, 95 % interval "
             f"{low:.{places}f} to {high:.{places}f}, {seeds}; {missed}"
         )
 
+    def _correction(self) -> str:
+        """Say that the correction decided, where it did."""
+        if not self.only_uncorrected:
+            return ""
+        return f" (alone it would count, p = {self.p_t:.2g}; among all that were compared not, {self.p_holm:.2g})"
 
-def compare_pairs(a: str, b: str, figures_a: Mapping[int, float], figures_b: Mapping[int, float]) -> Difference:
+
+def compare_pairs(
+    a: str, b: str, figures_a: Mapping[int, float], figures_b: Mapping[int, float], *, higher_is_better: bool = False
+) -> Difference:
     """Return the paired difference b - a of two variants, from their figures by seed.
 
     Seeds that only one of them has are left out. Raises `ConfigError` when none is left, or a figure is not finite.
@@ -105,7 +127,8 @@ def compare_pairs(a: str, b: str, figures_a: Mapping[int, float], figures_b: Map
     if not np.isfinite(d).all():
         raise ConfigError(f"a figure of {a} or {b} is not finite: leave out the variant that broke down")
     if len(d) < 2:
-        return Difference(a, b, tuple(d.tolist()), float(d.mean()), None, None, None, None, None)
+        alone = tuple(d.tolist())
+        return Difference(a, b, alone, float(d.mean()), None, None, None, None, None, higher_is_better=higher_is_better)
     return Difference(
         a,
         b,
@@ -116,6 +139,7 @@ def compare_pairs(a: str, b: str, figures_a: Mapping[int, float], figures_b: Map
         t_test(d),
         sign_test(d),
         detectable(float(d.std(ddof=1)), len(d)),
+        higher_is_better=higher_is_better,
     )
 
 
@@ -240,7 +264,3 @@ def _places(interval: Interval) -> int:
 
 def _amount(value: float, places: int) -> str:
     return f"{abs(value):.{places}f}"
-
-
-def _direction(mean: float) -> str:
-    return "worse" if mean > 0 else "better"

@@ -28,15 +28,24 @@ COLOURS = {
     "series-2": "#d55e00",
     "series-3": "#009e73",
     "series-4": "#cc79a7",
+    "series-5": "#e69f00",
+    "series-6": "#56b4e9",
+    "series-0": "#1b1b1e",
     "name-1": "#0072b3",
     "name-2": "#d55e01",
     "name-3": "#009e74",
     "name-4": "#cc79a8",
+    "name-5": "#e69f01",
+    "name-6": "#56b4ea",
+    "name-0": "#1b1b1f",
 }
 """CSS variable of the page -> the colour that matplotlib draws in its place.
 
 `name-N` colours the words at the end of line N: the page makes it darker than the line where words need the contrast.
+Series 0 is the ink of the page, for what others are held against.
 """
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Line styles, for when there are more lines than colours."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     series: int
-    """1 to 4: the colour; the same thing has the same colour in every figure."""
+    """0 to 6: the colour; the same thing has the same colour in every figure."""
     low: Sequence[float] = ()
     """Lower edge of a band around the line; empty: no band."""
     high: Sequence[float] = ()
@@ -57,6 +66,8 @@ class Line:
     """Whether each point is marked: for lines with few points."""
     ring: tuple[float, float, str] | None = None
     """A point to single out, and what to write beside it."""
+    dash: int = 0
+    """0 to 3: solid, or one of the dashed styles."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
         _name_ends(canvas, lines, names)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), name, label)
+    return for_page(buffer.getvalue(), name, label)
 
 
 def short(value: float) -> str:
@@ -205,7 +216,7 @@ def _plot(canvas: Axes, line: Line) -> None:
         canvas.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
     dots = line.dots and len(line.x) <= 40
     canvas.plot(
-        line.x, line.y, color=colour, linewidth=2, solid_capstyle="round", clip_on=False,
+        line.x, line.y, color=colour, linewidth=2, linestyle=DASHES[line.dash], solid_capstyle="round", clip_on=False,
         marker="o" if dots or len(line.x) == 1 else "", markersize=4,
     )  # fmt: skip
     if line.ring:
@@ -231,6 +242,8 @@ def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> Non
     for below, above in itertools.pairwise(order):
         places[above] = max(places[above], places[below] + gap)
     shift = sum(ends[i] - places[i] for i in order) / max(1, len(order))  # keep the group in the middle of its ends
+    # a crowd whose ends lie low is lifted, so that no name lies below the axis
+    shift = max(shift, float(canvas.transAxes.transform((0, 0))[1]) + 4 - min(places))
     for index, line in enumerate(lines):
         canvas.annotate(
             names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index]),
@@ -239,7 +252,7 @@ def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> Non
         )  # fmt: skip
 
 
-def _for_page(svg: str, name: str, label: str) -> str:
+def for_page(svg: str, name: str, label: str) -> str:
     """Turn a stand-alone SVG file into an element of a page."""
     from markupsafe import escape
 

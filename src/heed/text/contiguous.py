@@ -28,10 +28,8 @@ class Contiguous:
     """
 
     def __init__(self, tokens: TokenFile, batch_size: int, context: int, seed: int, shuffle: bool = True) -> None:
-        self.ids, self.batch_size, self.context, self.seed, self.shuffle = (
-            tokens.ids, batch_size, context, seed, shuffle,
-        )  # fmt: skip
-        self.text = source_of(tokens)
+        self.batch_size, self.context, self.seed, self.shuffle = batch_size, context, seed, shuffle
+        self.ids, self.text = tokens.ids, source_of(tokens)
         self.notes: list[str] = []
         need = batch_size * context + 1
         if len(self.ids) < need:

@@ -19,21 +19,22 @@ from heed.errors import CheckpointError
 
 
 class WeightAverage:
-    """The running mean of a model's trainable parameters over the last `plan.average_fraction` of all steps."""
+    """The running mean of a model's trainable parameters over the last `plan.average_fraction` of a training."""
 
     def __init__(self, model: nn.Module, plan: TrainConfig) -> None:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        fraction = plan.average_fraction
-        self.begin = None if fraction is None else plan.steps - round(fraction * plan.steps) + 1
-        """The first step whose weights count; None: nothing is averaged."""
+        self.fraction, self.steps = plan.average_fraction, plan.steps
         self.count = 0
         """Updates in the mean."""
         self.mean: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Add the weights after update number `step`, if it is late enough."""
-        if self.begin is None or step < self.begin:
+    def update(self, step: int, used: float | None = None) -> None:
+        """Add the weights after update number `step`, if it is late enough.
+
+        `used` is the part of a training that ends by the clock; without it the steps are counted.
+        """
+        if not self._late(step, used):
             self.count, self.mean = 0, {}  # those of an end that was put off, where a run goes on for longer
             return
         self.count += 1
@@ -42,6 +43,13 @@ class WeightAverage:
             return
         for name, mean in self.mean.items():
             mean.lerp_(self.parameters[name], 1 / self.count)
+
+    def _late(self, step: int, used: float | None) -> bool:
+        if self.fraction is None:
+            return False
+        if used is None:
+            return step > self.steps - round(self.fraction * self.steps)
+        return used > 1 - self.fraction
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -175,7 +175,7 @@ class _Loop:
                 now.tokens += counted
                 if self.updater.looks_at_once:
                     self.stop_if_bad()
-                self.average.update(now.step)
+                self.average.update(now.step, self.used())
                 over = self.is_over()  # asked once: the clock goes on
                 if now.step % self.log_every == 0 or now.step == 1 or over:
                     self.log_training()

@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heed.models.causality.cause import CAUSES, name_cause
 from heed.models.causality.checks import Check, Losses, check_cache, check_gradient, check_huge, check_prefixes
-from heed.models.causality.probe import Function, Probe, UnreadableError
+from heed.models.causality.probe import HALVES, SWAPPED, Function, Probe, UnreadableError, widened
 from heed.models.causality.search import LENGTHS, TRAINING_LENGTHS, Leak, Search, first_pair, search
 
 LONGEST = 512
-"""A context up to this is read to its end; of a longer one, this many tokens."""
+"""A context up to this is read to its end; of a longer one, this many tokens, unless more are asked for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Verdict:
     """Whether it does in training mode (and, where there is no other mention, in that alone)."""
     effect: float = 0.0
     """Largest difference of earlier logits."""
+    longest: int = 0
+    """Tokens of the longest sequence that was read in evaluation mode; 0 where none was."""
     noise: float = 0.0
     """Largest difference of repeated runs."""
     threshold: float = 0.0
@@ -63,7 +65,10 @@ class Verdict:
             caveats = [check.detail for check in self.checks if check.ok is False]
             if self.reason:
                 caveats.append(self.reason)
-            return "causal: the past does not depend on the future" + "".join(f"; but {line}" for line in caveats)
+            upto = f" (in up to {self.longest:,} tokens)"
+            return f"causal: the past does not depend on the future{upto}" + "".join(
+                f"; but {line}" for line in caveats
+            )
         return f"leaks: {self.finding()}"
 
     def finding(self) -> str:
@@ -97,23 +102,48 @@ def audit(
     """Audit `function(ids (B, T) int64)`, which gives logits (B, T, V): a tensor, `.logits`, or the first of a tuple.
 
     A module is called in evaluation and in training mode, and stands afterwards as it stood; torch's random numbers
-    are as if nothing had been drawn. `lengths` are those to read (default: a ladder up to `context`, the module's own
-    where it says one). `ids` (B, T) are the tokens that the losses are of; default: random ones.
+    are as if nothing had been drawn. `lengths` are those to read (default: a ladder up to `context`; without one, up
+    to the context that the module says, and up to 512). `ids` (B, T) are the tokens that the losses are of; default:
+    random ones. A module of half precision is read in float32 first, where far smaller leaks show.
     """
     if vocab_size < 2:
         return Verdict(None, f"a vocabulary of {vocab_size} leaves nothing to change")
-    context = context or context_of(function)
-    ladder = _ladder(context) if lengths is None else sorted(set(lengths))
-    with Probe(function, vocab_size, seed=seed, device=device) as probe:
-        found = Search()
-        search(probe, ladder, training=False, into=found)
-        if True in probe.modes:
-            search(probe, [T for T in ladder if T in TRAINING_LENGTHS], training=True, into=found)
-        readable = sorted({T for T, training in found.clean if not training} | {leak.T for leak in found.leaks})
-        if not readable:
-            return judge_search(probe, found, ())
-        checks, losses = _witnesses(probe, found, readable, vocab_size, ids)
-        return judge_search(probe, found, checks, losses)
+    own = context_of(function)
+    ladder = sorted(set(lengths)) if lengths is not None else _ladder(context or (own and min(own, LONGEST)))
+
+    def read() -> Verdict:
+        with Probe(function, vocab_size, seed=seed, device=device) as probe:
+            return _read(probe, ladder, vocab_size, ids)
+
+    verdict = wide = None
+    if isinstance(function, nn.Module) and any(p.dtype in HALVES for p in function.parameters()):
+        with widened(function):
+            wide = read()
+    if wide is None or wide.causal is not False:
+        verdict = read()
+    if wide is not None and (verdict is None or (verdict.causal is not False and wide.causal is not None)):
+        verdict = wide
+    assert verdict is not None
+    if verdict.causal and own is not None and verdict.longest < own and lengths is None and context is None:
+        unread = f"its context is {own:,}: longer sequences were not read (--context {own} reads them)"
+        return replace(verdict, reason="; ".join(filter(None, (verdict.reason, unread))))
+    return verdict
+
+
+def _read(probe: Probe, ladder: Sequence[int], vocab_size: int, ids: Tensor | None) -> Verdict:
+    """Search at every length of a ladder and ask the other witnesses."""
+    found = Search()
+    search(probe, ladder, training=False, into=found)
+    if True in probe.modes:
+        search(probe, [T for T in ladder if T in TRAINING_LENGTHS], training=True, into=found)
+    for why in found.unread.values():
+        if why.endswith(SWAPPED):
+            return Verdict(None, why)
+    readable = sorted({T for T, training in found.clean if not training} | {leak.T for leak in found.leaks})
+    if not readable:
+        return judge_search(probe, found, ())
+    checks, losses = _witnesses(probe, found, readable, vocab_size, ids)
+    return judge_search(probe, found, checks, losses)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
@@ -132,16 +162,28 @@ def context_of(function: Any) -> int | None:
 
 
 def _ladder(context: int | None) -> list[int]:
-    """Return the lengths to read up to a context, its end included."""
+    """Return the lengths to read up to a context, its end included.
+
+    >>> _ladder(20), _ladder(512)[-3:], _ladder(2048)[-3:]
+    ([1, 2, 3, 7, 16, 17, 20], [128, 257, 512], [257, 512, 2048])
+    """
     if context is None:
         return list(LENGTHS)
-    return sorted({T for T in LENGTHS if context >= T} | {min(context, LONGEST)})
+    return sorted({T for T in (*LENGTHS, 257, LONGEST) if context >= T} | {context})
 
 
 def _witnesses(
     probe: Probe, found: Search, readable: list[int], vocab_size: int, ids: Tensor | None
 ) -> tuple[list[Check], Losses | None]:
-    """Ask every witness; the first is the search itself."""
+    """Ask every witness; the first is the search itself, which goes on where a prefix gives something else."""
+    losses = None
+    try:
+        prefixes, losses, strange = check_prefixes(probe, readable, vocab_size, ids)
+        if strange and not found.leaks:
+            unread = sorted({T for T in strange if T not in readable})
+            search(probe, sorted({*unread[:2], *unread[-1:]}), training=False, into=found)
+    except UnreadableError as error:
+        prefixes = Check("prefixes", None, f"cannot be read: {error}")
     moved = bool(found.leaks)
     what = f"{found.effect:.3g}, with {found.threshold:.3g} for noise and rounding"
     checks = [Check("future", not moved, f"changed later tokens move earlier logits by up to {what}")]
@@ -151,17 +193,11 @@ def _witnesses(
         Check("rows", not crossed, detail) if found.several_rows else Check("rows", None, "one row at a time")
     )
     short = max((T for T in readable if T <= 17), default=readable[0])
-    checks.append(check_gradient(probe, short))
-    losses = None
-    try:
-        check, losses = check_prefixes(probe, readable, vocab_size, ids)
-        checks.append(check)
-    except UnreadableError as error:
-        checks.append(Check("prefixes", None, f"cannot be read: {error}"))
+    checks += [check_gradient(probe, short), prefixes]
     if losses is not None and losses.tokens:
         detail = f"{losses.honest:.4f} nats on prefixes alone, {losses.usual:.4f} in one pass ({losses.tokens} tokens)"
         apart = abs(losses.honest - losses.usual)
-        same = apart <= 0.01 or (checks[-1].ok is True)
+        same = apart <= 0.01 or prefixes.ok is True
         checks.append(Check("honest loss", same, detail))
     checks.append(check_huge(probe, short))
     checks.append(check_cache(probe, max((T for T in readable if T <= 33), default=short)))
@@ -174,9 +210,9 @@ def judge_search(probe: Probe, found: Search, checks: Sequence[Check], losses: L
         why = next(iter(found.unread.values()), "no length of two tokens or more was asked for")
         return Verdict(None, why, noise=found.noise)
     says = {check.name: check.ok for check in checks}
-    seen = Verdict(
-        True, effect=found.effect, noise=found.noise, threshold=found.threshold, losses=losses, checks=tuple(checks)
-    )
+    longest = max((T for T, training in found.clean if not training), default=0)
+    sizes = {"effect": found.effect, "longest": longest, "noise": found.noise, "threshold": found.threshold}
+    seen = Verdict(True, losses=losses, checks=tuple(checks), **sizes)
     if found.leaks:
         leak = min(found.leaks, key=lambda leak: (leak.training, leak.T))
         return _leaking(probe, leak, seen, *name_cause(probe, found))

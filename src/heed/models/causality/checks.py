@@ -70,55 +70,63 @@ def check_gradient(probe: Probe, T: int) -> Check:
     later = size.triu(1)
     if not size.isfinite().all():
         return Check(name, None, "a gradient is not finite")
-    if later.max() <= 32 * probe.epsilon(logits) * size.max():
+    allowed = probe.rounding(logits) * size.max()
+    if later.max() <= allowed:
         return Check(name, True, f"no gradient reaches a later token (length {T})")
-    t, p = (later > 32 * probe.epsilon(logits) * size.max()).nonzero()[0].tolist()
+    t, p = (later > allowed).nonzero()[0].tolist()
     return Check(name, False, f"logits at position {t} have a gradient at the embedding of token {p} (length {T})")
 
 
-def check_prefixes(probe: Probe, lengths: list[int], vocab_size: int, given: Tensor | None) -> tuple[Check, Losses]:
+def check_prefixes(
+    probe: Probe, lengths: list[int], vocab_size: int, given: Tensor | None
+) -> tuple[Check, Losses, list[int]]:
     """Compare every prefix of one sequence, and the first half of longer ones, with the full pass.
 
-    Where the logits are of the vocabulary, also return the honest loss beside the usual one.
+    Where the logits are of the vocabulary, also return the honest loss beside the usual one; and the lengths of the
+    prefixes that give something else.
     """
     T = max((T for T in lengths if T <= 33), default=0)
     ids = given[:, : max(2, T)] if given is not None else probe.draw(2, T)
     full = probe(ids)
     alone = torch.cat([probe(ids[:, : t + 1])[:, -1:] for t in range(ids.shape[1])], dim=1)
     worst, tolerance = _apart(probe, alone, full)
+    apart = difference(alone, full).amax(0)
+    strange = [t + 1 for t in range(len(apart)) if apart[t] > tolerance]
     detail = f"each prefix of {ids.shape[1]} tokens gives what it gives within the whole"
     for longer in [T for T in lengths if T > 33]:
         ids_longer = probe.draw(1, longer)
-        apart, allowed = _apart(probe, probe(ids_longer[:, : longer // 2]), probe(ids_longer)[:, : longer // 2])
-        if apart > allowed >= worst:
-            worst, tolerance = apart, allowed
+        far, allowed = _apart(probe, probe(ids_longer[:, : longer // 2]), probe(ids_longer)[:, : longer // 2])
+        strange += [longer // 2] * (far > allowed)
+        if far > allowed >= worst:
+            worst, tolerance = far, allowed
             detail = f"half of {longer} tokens"
     ok = worst <= tolerance
     if not ok:
         detail = f"a prefix alone gives other logits than within the longer sequence: they differ by {worst:.3g}"
     targets = ids[:, 1:].reshape(-1).to(full.device)
     if full.shape[-1] < vocab_size or not len(targets):
-        return Check("prefixes", ok, detail), Losses(float("nan"), float("nan"), 0)
+        return Check("prefixes", ok, detail), Losses(float("nan"), float("nan"), 0), strange
     usual, honest = (F.cross_entropy(x[:, :-1].flatten(0, 1).float(), targets).item() for x in (full, alone))
-    return Check("prefixes", ok, detail), Losses(usual, honest, len(targets))
+    return Check("prefixes", ok, detail), Losses(usual, honest, len(targets)), strange
 
 
 def check_huge(probe: Probe, T: int) -> Check:
     """Multiply what every embedding and linear layer gives at the last position, and compare the earlier ones.
 
     Any change of later activations, anywhere inside, leaves a causal model's past as it was. Where the last position
-    overflows, nothing can be said: 0 times infinity is NaN, behind the best of masks.
+    overflows, nothing can be said: 0 times infinity is NaN, behind the best of masks. What adds everything up and is
+    causal all the same (a long convolution by FFT) rounds in units of the largest: that much is allowed, up to 1%.
     """
     ids, start = probe.draw(2, T), T - 1
     name = "huge"
-    touched: list[bool] = []
+    grown: list[float] = []
 
     def scale_by(factor: float) -> Any:
         def change(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
             if _is_positionwise(module) and output.dim() == 3 and output.shape[:2] == ids.shape:
-                touched.append(True)
                 scaled = output.clone()
                 scaled[:, start:] *= factor
+                grown.append(largest(scaled[:, start:]) / largest(scaled[:, :start]))
                 return scaled
             return None
 
@@ -127,15 +135,18 @@ def check_huge(probe: Probe, T: int) -> Check:
     try:
         base = probe.base(ids, repeats=1)
         for factor in FACTORS:
+            grown.clear()
             with altered(scale_by(factor)):
                 logits = probe(ids)
-            if not touched:
+            if not grown:
                 return Check(name, None, "no embedding or linear layer to act on")
             if logits[:, start:].isfinite().all():
                 moved = difference(base.logits, logits)[:, :start]
-                if moved.max() <= base.threshold:
+                rounding = min(base.rounding * max(1.0, *grown), 0.01 * largest(base.logits))
+                allowed = max(base.threshold, rounding)
+                if moved.max() <= allowed:
                     return Check(name, True, f"last activations {factor:g} times as large move nothing earlier")
-                t = int((moved.amax(0) > base.threshold).nonzero()[0])
+                t = int((moved.amax(0) > allowed).nonzero()[0])
                 return Check(name, False, f"last activations {factor:g} times as large move position {t}")
     except UnreadableError as error:
         return Check(name, None, f"cannot be read: {error}")

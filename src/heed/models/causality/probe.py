@@ -6,7 +6,7 @@ training mode of each part. Each call begins with the same random seed, so dropo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,14 @@ from torch import Tensor, nn
 
 ROUNDING = 32
 """Units of the dtype's rounding, relative to the largest logit, by which two equal computations may differ."""
+HALF_ROUNDING = 4
+"""The same in half precision, whose unit is so coarse that 32 of bfloat16's would be a quarter of the largest logit."""
 NOISE = 4.0
 """How many times the difference of repeated runs an effect must be to count."""
+
+SWAPPED = "give it with its last two axes swapped, logits.mT"
+"""What is said of an answer (B, V, T), which at T = V looks like logits."""
+HALVES = (torch.float16, torch.bfloat16)
 
 Function = Callable[[Tensor], Any]
 """ids (B, T) int64 -> logits (B, T, V), as a tensor, an object with `.logits`, or a tuple that begins with them."""
@@ -92,10 +98,11 @@ class Probe:
             self.module.train(training)
         torch.manual_seed(self.seed)
         try:
-            return self.function(ids.to(self.device), **options)
-        except Exception as error:  # whatever somebody else's model may raise
+            return self.function(ids.to(self.device, copy=True), **options)  # a copy: it may write into its ids
+        except (Exception, SystemExit) as error:  # whatever somebody else's model may raise
             first = (str(error).strip() or "no message").splitlines()[0]
-            raise UnreadableError(f"{type(error).__name__}: {first}") from error
+            hint = "; audit a function f(ids) that gives it what it needs" if "required" in first else ""
+            raise UnreadableError(f"{type(error).__name__}: {first}{hint}") from error
         finally:
             if training:
                 self._restore()
@@ -103,11 +110,12 @@ class Probe:
     def check(self, logits: Any, ids: Tensor) -> Tensor:
         """Return `logits` if they can be those of `ids`, else raise `UnreadableError`."""
         if not isinstance(logits, Tensor):
-            raise UnreadableError(f"the answer is a {type(logits).__name__}, not logits (B, T, V)")
+            hint = "; name a function without arguments that makes it" if isinstance(logits, nn.Module) else ""
+            raise UnreadableError(f"the answer is a {type(logits).__name__}, not logits (B, T, V){hint}")
         if logits.dim() != 3 or logits.shape[:2] != ids.shape:
             raise UnreadableError(
                 f"the answer to ids {tuple(ids.shape)} has shape {tuple(logits.shape)}, "
-                f"not ({ids.shape[0]}, {ids.shape[1]}, V)"
+                f"not ({ids.shape[0]}, {ids.shape[1]}, V){_hint(logits, ids)}"
             )
         if not logits.is_floating_point():
             raise UnreadableError(f"the answer holds {logits.dtype}, not floating-point logits")
@@ -123,7 +131,12 @@ class Probe:
         noise = max(
             (difference(logits, self(ids, training=training)).max().item() for _ in range(repeats)), default=0.0
         )
-        return Base(ids, logits, noise, ROUNDING * self.epsilon(logits) * largest(logits), training)
+        return Base(ids, logits, noise, self.rounding(logits) * largest(logits), training)
+
+    def rounding(self, logits: Tensor) -> float:
+        """Return by what share of the largest logit two equal computations of one shape may differ."""
+        epsilon = self.epsilon(logits)
+        return (ROUNDING if epsilon < 1e-5 else HALF_ROUNDING) * epsilon
 
     def epsilon(self, logits: Tensor) -> float:
         """Return the coarsest rounding among the logits and the module's parameters."""
@@ -147,9 +160,11 @@ class Probe:
 
 
 def logits_of(answer: Any) -> Any:
-    """Return the logits in an answer: itself, its `.logits`, or the first of a tuple."""
+    """Return the logits in an answer: itself, its `.logits` or `["logits"]`, or the first of a tuple."""
     if hasattr(answer, "logits"):
         return answer.logits
+    if isinstance(answer, Mapping):
+        return answer.get("logits", answer)
     return answer[0] if isinstance(answer, tuple | list) and answer else answer
 
 
@@ -160,8 +175,46 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def largest(logits: Tensor) -> float:
-    """Return the largest finite magnitude, and never 0."""
-    return max(logits.masked_fill(~logits.isfinite(), 0).abs().max().item(), 1e-30)
+    """Return the largest finite magnitude, and never 0; a component that is the same everywhere does not count.
+
+    Such a component is a fill: -1e9 for tokens that never come would make a threshold behind which all leaks hide.
+    """
+    finite = logits.masked_fill(~logits.isfinite(), 0).abs()
+    fill = (logits == logits[:1, :1]).flatten(0, 1).all(0)
+    return max((finite if fill.all() else finite[..., ~fill]).max().item(), 1e-30)
+
+
+def _hint(logits: Tensor, ids: Tensor) -> str:
+    """Return what may help when the logits have another shape than (B, T, V)."""
+    B, T = ids.shape
+    if logits.dim() == 3 and logits.shape[:2] == (B, 1):
+        return ": the last position alone; audit a function that asks for all, as f(ids) = model(ids, ids)[0]"
+    if logits.dim() == 3 and logits.shape[::2] == (B, T):
+        return f": {SWAPPED}"
+    return ""
+
+
+@contextmanager
+def widened(module: nn.Module) -> Iterator[None]:
+    """Let a module hold its half-precision parameters and buffers in float32, which takes them exactly."""
+    parameters = [(p, p.data) for p in module.parameters() if p.dtype in HALVES]
+    buffers = [
+        (part._buffers, name, buffer)
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None and buffer.dtype in HALVES
+    ]
+    try:
+        for parameter, stored in parameters:
+            parameter.data = stored.float()
+        for holder, name, buffer in buffers:
+            holder[name] = buffer.float()
+        yield
+    finally:
+        for parameter, stored in parameters:
+            parameter.data = stored
+        for holder, name, buffer in buffers:
+            holder[name] = buffer
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from heed.models.causality.checks import check_huge
 from heed.models.causality.probe import Probe
 from heed.models.causality.search import Search, search
 
-SHORT, TRAINING, LONG = 9, 7, 513
-"""Lengths that the whole model reads in evaluation and in training mode, and that one block reads."""
+SHORT, TRAINING = 9, 7
+"""Lengths that the whole model reads in evaluation and in training mode."""
+MIDDLE, LONG = 65, 513
+"""Lengths that one block reads, or its context: one more than multiples of every usual block."""
 OUTPUTS = 64
 """Vocabulary of the model of one block."""
 
@@ -51,6 +53,6 @@ def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Ver
     device = next(model.parameters()).device
     with Probe(Hidden(thin.to(device)), thin.vocab_size, seed=seed) as probe:
         found = Search()
-        lengths = sorted({min(model.context - 1, 64), min(model.context, LONG)})
+        lengths = sorted({min(model.context - 1, MIDDLE), min(model.context, LONG)})
         search(probe, lengths, training=False, into=found, thorough=False, repeats=0)
         return judge_search(probe, found, checks)

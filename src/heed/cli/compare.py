@@ -1,0 +1,221 @@
+"""`heed compare`: does this part matter? Variants at the same budget, paired over seeds, with intervals."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from pydantic import Field
+
+from heed.cli.settings import parse
+from heed.config import Section
+from heed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from heed.lab.estimate import Estimate
+    from heed.lab.plan import Plan
+    from heed.lab.study import Row
+
+
+class CompareFlags(Section):
+    """Run every variant of a study with every seed at the same budget, and say with intervals what differs.
+
+    What is finished is skipped and what was cut off goes on, so the same command is for the first and every later
+    time. A run that fails, breaks down or does not fit into memory is a result, and the others go on.
+
+    examples:
+      heed compare configs/studies/norm-order.yaml
+      heed compare study.yaml --out studies/mine --jobs 2
+      heed compare study.yaml --dry-run             what would run, and how long
+      heed compare studies/mine                     go on with the study in this folder
+      heed compare studies/mine --report            the page alone, from what is there
+    """
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """The YAML file of a study, or the folder of one that was begun."""
+    out: Path | None = None
+    """Folder of the study; default: studies/ and the name of the file."""
+    jobs: int = Field(default=1, ge=1)
+    """Runs at a time, each in a process of its own with its share of the cores."""
+    dry_run: bool = False
+    """Print what would run: steps, parameters, tokens, operations, and an estimate of the time."""
+    report: bool = False
+    """Write the page of what is there, and run nothing."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on standard output."""
+
+
+def main(argv: list[str]) -> int:
+    """Compare; 0 when done, 1 when a run failed, 130 when interrupted."""
+    flags = parse(CompareFlags, argv, "compare")
+    begun = flags.study.is_dir()
+    if begun and flags.out is not None:
+        raise ConfigError(f"--out: {flags.study} is the folder of a study already: leave out one of the two")
+    folder = flags.study if begun else flags.out or Path("studies") / flags.study.stem
+    if flags.report:
+        return conclude(folder, flags.json_)
+    if begun and not (folder / "experiment.yaml").is_file():
+        raise ConfigError(f"{folder} holds no study (no experiment.yaml): give the YAML file of one")
+
+    from heed.cli.train import tell
+    from heed.lab.plan import read_plan
+
+    plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
+    if flags.dry_run:
+        return dry_run(plan, flags)
+
+    from heed.lab.study import run_study
+
+    with board() as show:
+        command = shlex.join(["heed", "compare", *argv])
+        whole = run_study(plan, folder, jobs=flags.jobs, command=command, say=tell, watch=show)
+    if not whole:
+        tell(f"interrupted, and what was done is kept; go on with: heed compare {shlex.quote(str(folder))}")
+        return 130
+    return conclude(folder, flags.json_)
+
+
+def conclude(folder: Path, as_json: bool) -> int:
+    """Write the page, print what was found, and return 1 when a run failed, else 0."""
+    from heed.report.study_findings import sentences
+    from heed.report.study_page import write_study
+    from heed.report.study_record import read_study
+    from heed.report.study_tables import terminal
+
+    record = read_study(folder)
+    page, found = write_study(folder), sentences(record)
+    if as_json:
+        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        print(json.dumps({**content, "sentences": found, "page": str(page)}, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([*terminal(record), "", *found, f"report: {page}"]))
+    return 1 if any(cell.state == "failed" for cell in record.cells) else 0
+
+
+def dry_run(plan: Plan, flags: CompareFlags) -> int:
+    """Print what would run."""
+    from heed.cli.train import tell
+    from heed.lab.estimate import estimate
+
+    found = estimate(plan, tell)
+    seconds = [one.seconds for one in found if one.seconds is not None]
+    total = sum(seconds) * len(plan.seeds) / flags.jobs if len(seconds) == len(found) else None
+    if flags.json_:
+        variants = [one.as_dict() for one in found]
+        print(json.dumps({"seeds": list(plan.seeds), "variants": variants, "training_seconds": total}, indent=2))
+        return 0
+    print("\n".join([*cost_table(found), "", *said_cost(plan, flags.jobs, total)]))
+    return 0
+
+
+def cost_table(found: Sequence[Estimate]) -> list[str]:
+    """Return the table of a dry run."""
+    from heed.cli.list import columns
+    from heed.report.numbers import human_count, human_seconds
+
+    rows = [["variant", "steps", "parameters", "tokens", "operations", "training"]]
+    for one in found:
+        rows.append([
+            one.variant,
+            "–" if one.facts.steps is None else f"{one.facts.steps:,}",
+            human_count(one.facts.parameters),
+            "–" if one.tokens is None else human_count(one.tokens),
+            "–" if one.flops is None else f"{one.flops:.2e}",
+            "a step fails" if one.seconds is None else human_seconds(one.seconds),
+        ])  # fmt: skip
+    return columns(rows, shrink=(0,))
+
+
+def said_cost(plan: Plan, jobs: int, total: float | None) -> list[str]:
+    """Say how much there is to run."""
+    from heed.report.numbers import human_seconds
+
+    cells = len(plan.variants) * len(plan.seeds)
+    lines = [f"{len(plan.variants)} variants x {len(plan.seeds)} seeds = {cells} runs, each with the same budget"]
+    if total is not None:
+        lines.append(f"about {human_seconds(total)} of training with {jobs} at a time, evaluation not counted")
+    if plan.search is not None:
+        lines.append("before that the trials of the search, each as long as a run")
+    return lines
+
+
+class Lines:
+    """A line for each change of a run's state: for log files and pipes."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __call__(self, rows: list[Row]) -> None:
+        """Write what has changed."""
+        for row in rows:
+            if row.state not in ("waiting", self.known.get(row.name)):
+                print(describe(row), file=sys.stderr, flush=True)
+                self.known[row.name] = row.state
+
+
+class Live:
+    """The runs as a table that stays in place on a terminal."""
+
+    SHOWN = 30
+    """Lines at most; what runs and what comes next is always among them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as Screen
+
+        self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
+        self.next = 0.0
+
+    def __enter__(self) -> Live:
+        self.screen.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.screen.stop()
+
+    def __call__(self, rows: list[Row]) -> None:
+        """Draw at most twice a second, and at the end."""
+        from rich.text import Text
+
+        under_way = any(row.state == "running" for row in rows)
+        if under_way and time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + 0.5
+        first = next((i for i, row in enumerate(rows) if row.state == "running"), 0)
+        start = max(0, min(first - self.SHOWN // 2, len(rows) - self.SHOWN))
+        lines = [describe(row) for row in rows[start : start + self.SHOWN]]
+        hidden = len(rows) - len(lines)
+        self.screen.update(Text("\n".join([*lines, *([f"and {hidden} more"] if hidden else [])])), refresh=True)
+
+
+def describe(row: Row) -> str:
+    """Return a line for people about a run.
+
+    >>> from heed.lab.study import Row
+    >>> describe(Row("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
+    'post-norm, seed 2: broke down: loss is NaN at step 7'
+    """
+    from heed.report.numbers import format_loss, human_seconds
+
+    parts = [f"{row.name}: {row.state}" + (f": {row.message}" if row.message else "")]
+    if row.progress is not None and row.progress.step:
+        parts.append(f"step {row.progress.step:,}" + (f"/{row.steps:,}" if row.steps else ""))
+        parts += [] if row.progress.loss is None else [f"loss {format_loss(row.progress.loss)}"]
+        parts += [] if row.left is None else [f"{human_seconds(row.left)} left"]
+    return "  ".join(parts)
+
+
+def board() -> Any:
+    """Return a live table when standard error is a terminal, else lines."""
+    return Live() if sys.stderr.isatty() else Lines()

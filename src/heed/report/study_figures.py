@@ -1,0 +1,248 @@
+"""The figures of a study: differences to the baseline, learning curves, memory and speed, the search.
+
+Each variant has one colour in every figure (Okabe and Ito 2008); the baseline has the ink of the page. With more than
+seven variants the colours come again with dashed lines, and every line carries its name at its end. Variants that are
+kept out of the ranking are in no curve, since their losses mean something else; the forest plot says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from heed.report.figures import BESIDE, WIDE, Figure
+from heed.report.figures import NARROW as CURVE_NARROW
+from heed.report.numbers import format_rate, human_bytes, human_count
+from heed.report.record import number
+from heed.report.statistics import Difference
+from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, format_interval
+from heed.report.study_record import StudyRecord
+from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows, shorten
+from heed.report.study_rows import WIDE as ROWS_WIDE
+from heed.report.svg import DASHES, Axes2D, Line, draw, short
+
+AXES = {"steps": ("step", "steps"), "epochs": ("epoch", "epochs"), "time": ("seconds", "wall clock")}
+"""Name of a horizontal axis -> the key of an event, and what it is called."""
+BEGINNING = 0.2
+"""The share of the training that curves leave out."""
+SERIES = 6
+"""Colours beside the baseline's."""
+
+
+def study_figures(record: StudyRecord) -> dict[str, Figure]:
+    """Return every figure that the record has data for, by name: forest, validation-steps, train-time, speed, ..."""
+    figures = [forest(record)]
+    figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train")]
+    figures += [speed(record), memory(record), *search_figures(record)]
+    return {figure.name: figure for figure in figures if figure is not None}
+
+
+def colours(record: StudyRecord) -> dict[str, tuple[int, int]]:
+    """Return (series, dash) of each variant: the baseline is series 0, the others follow in the order of the study."""
+    others = [name for name in record.variants if name != record.baseline]
+    given = {name: (1 + i % SERIES, i // SERIES % len(DASHES)) for i, name in enumerate(others)}
+    return {record.baseline: (0, 0), **given}
+
+
+def forest(record: StudyRecord) -> Figure | None:
+    """Difference of each variant to the baseline with its interval: the main figure."""
+    if len(record.variants) < 2:
+        return None
+    found = sorted(differences(record), key=lambda d: -d.mean if record.higher_is_better else d.mean)
+    paint = colours(record)
+    rows = [_forest_row(d, paint[d.b][0]) for d in found]
+    rows += [Row(name, f"left out: {reason}") for name, reason in record.left_out.items()]
+    unit = UNITS[record.figure]
+    sides = ("◂ worse", "better ▸") if record.higher_is_better else ("◂ better", "worse ▸")
+    scale = Scale(f"difference to {shorten(record.baseline, 24)} ({unit}, {record.split})", sides=sides)
+    title = forest_sentence(record, found)
+    if not any(row.value is not None for row in rows):
+        return None
+    several = any(d.t_interval for d in found)
+    caption = (
+        "Line: 95 % t interval of the mean difference, paired over seeds; strokes: the seeds. Filled mark: a "
+        "difference after Holm's correction over all variants; open: none found. Shaded: a true difference in it "
+        "would be missed more often than once in five."
+        if several
+        else "One seed: a mark without an interval, because nothing is known about noise."
+    )
+    drawn = (
+        draw_rows(f"forest-{w}", rows, scale, title, size) for w, size in (("wide", ROWS_WIDE), ("narrow", NARROW))
+    )
+    return Figure("forest", title, caption, *drawn)
+
+
+def forest_sentence(record: StudyRecord, found: list[Difference]) -> str:
+    """Say how many variants differ from the baseline."""
+    if not found or all(d.t_interval is None for d in found):
+        return f"Differences to {record.baseline} with one seed: no intervals"
+    differ = [d for d in found if d.verdict != "no difference found"]
+    many = {0: "None", len(found): "All"}.get(len(differ), str(len(differ)))
+    if len(found) == 1:
+        return f"{found[0].b} {'differs' if differ else 'was not found to differ'} from {record.baseline}"
+    return f"{many} of the {len(found)} variants {'differs' if len(differ) == 1 else 'differ'} from {record.baseline}"
+
+
+def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
+    """Mean loss of each variant over an axis, with the range of its seeds."""
+    key, _ = AXES[axis]
+    found = {name: curve(record, name, key, what) for name in comparable_losses(record)}
+    known = {name: line for name, line in found.items() if line is not None}
+    if not known:
+        return None
+    known = {name: _later(line) for name, line in known.items()}
+    factor, unit = _axis_unit(axis, max(line.x[-1] for line in known.values()))
+    paint = colours(record)
+    lines = [
+        Line(name, [x * factor for x in c.x], c.mean, paint[name][0], c.low, c.high, dots=False, dash=paint[name][1])
+        for name, c in known.items()
+    ]
+    title, main = curve_sentence(known, what), what == "evaluation"
+    axes = Axes2D(unit, f"{'validation' if main else 'training'} loss (nats)")
+    several = any(line.low for line in lines)
+    caption = ("Mean over seeds; band: lowest to highest seed." if several else "One seed.") + " Shown"
+    caption += " from a fifth of the training on, where differences can be seen." + (
+        "" if main else " Training loss as it was logged, with dropout where there is any."
+    )
+    hidden = [name for name in record.variants if name not in known]
+    if main and hidden:
+        caption += f" Not drawn: {', '.join(hidden)}."
+    name = f"{'validation' if main else 'train'}-{axis}"
+    few = [replace(line, label=shorten(line.label, 14)) for line in lines]
+    many = [replace(line, label=shorten(line.label, 20)) for line in lines] if main else few
+    sizes = [(width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE if main else BESIDE, CURVE_NARROW)]
+    wide = draw(f"{name}-wide", many, axes, sizes[0], title, values=main)
+    narrow = draw(f"{name}-narrow", few, axes, sizes[1], title, values=False)
+    return Figure(name, title, caption, wide, narrow)
+
+
+def _axis_unit(axis: str, top: float) -> tuple[float, str]:
+    """Return the factor from the key of an event to an axis that reaches `top`, and the axis label."""
+    if axis != "time":
+        return 1.0, {"steps": "step", "epochs": "epochs"}[axis]
+    sizes = ((7200, 3600, "hours"), (120, 60, "minutes"), (-1, 1, "seconds"))
+    size, word = next((size, word) for least, size, word in sizes if top >= least)
+    return 1 / size, f"wall clock of training ({word})"
+
+
+def curve_sentence(known: dict[str, Curve], what: str) -> str:
+    """Say where the curves end."""
+    ends = {name: line.mean[-1] for name, line in known.items()}
+    low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
+    kind = "Validation" if what == "evaluation" else "Training"
+    if len(ends) == 1:
+        return f"{kind} loss of {low} ends at {ends[low]:.3f}"
+    if f"{ends[low]:.3f}" == f"{ends[high]:.3f}":
+        return f"{kind} losses all end at {ends[low]:.3f}"
+    return f"{kind} loss ends lowest for {low} ({ends[low]:.3f}), highest for {high} ({ends[high]:.3f})"
+
+
+def speed(record: StudyRecord) -> Figure | None:
+    """Training tokens a second of each variant."""
+    rows, values = _bars(record, "tokens_per_second", lambda value: f"{human_count(value)}/s", 1e3)
+    if not rows:
+        return None
+    fast, slow = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    ratio = values[fast] / values[slow] if values[slow] else 1.0
+    title = f"{fast} trains fastest, {ratio:.2f} times as fast as {slow}" if ratio > 1.005 else "All train equally fast"
+    return _rows_figure(record, "speed", rows, Scale("thousand training tokens a second", bars=True), title)
+
+
+def memory(record: StudyRecord) -> Figure | None:
+    """Peak memory of each variant, with the steady one in words."""
+    steady = {name: _mean(record, name, "steady") for name in record.variants}
+
+    def words(name: str, value: float) -> str:
+        kept = steady[name]
+        return human_bytes(value) + (f" (steady {human_bytes(kept)})" if kept is not None else "")
+
+    rows, values = _bars(record, "peak", lambda value: "", 2.0**20)
+    if not rows:
+        return None
+    rows = [Row(row.label, words(row.label, values[row.label]), row.series, row.value) for row in rows]
+    most, least = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    title = f"{most} needs most memory, {human_bytes(values[most])}; {least} least, {human_bytes(values[least])}"
+    if human_bytes(values[most]) == human_bytes(values[least]):
+        title = f"All need {human_bytes(values[most])} of memory at most"
+    return _rows_figure(record, "memory", rows, Scale("peak memory (MiB)", bars=True), title)
+
+
+def search_figures(record: StudyRecord) -> list[Figure]:
+    """Return one figure for each searched parameter: its values against the figure they came to."""
+    trials = (record.search or {}).get("trials")
+    done = (
+        [t for t in trials if isinstance(t, dict) and number(t.get("figure")) is not None]
+        if isinstance(trials, list)
+        else []
+    )
+    done = [trial for trial in done if isinstance(trial.get("values"), dict)]
+    if not done:
+        return []
+    pick = max if record.higher_is_better else min
+    best = pick(done, key=lambda trial: trial["figure"])
+    names = list(dict.fromkeys(name for trial in done for name in trial["values"]))
+    return [_search_figure(record, str(name), done, best, place) for place, name in enumerate(names)]
+
+
+def _search_figure(
+    record: StudyRecord, name: str, done: list[dict[str, Any]], best: dict[str, Any], place: int
+) -> Figure:
+    """Draw one parameter against the figure; a parameter that is no number takes the places of its names."""
+    from heed.report.study_scatter import Point, draw_scatter
+
+    having = [trial for trial in done if name in trial["values"]]
+    points = [
+        Point(trial["values"][name], float(trial["figure"]), str(trial.get("state")) != "pruned", trial is best)
+        for trial in having
+    ]
+    value = best["values"].get(name)
+    shown = format_rate(value) if number(value) is not None else str(value)
+    title = f"Best at {name} {shown}: {short(float(best['figure']))}"
+    y_label = f"{record.figure.replace('_', ' ')} ({record.split})"
+    caption = f"{len(points)} trials; the ring is the best one, open marks were pruned."
+    drawn = (
+        draw_scatter(f"search-{place}-{kind}", points, (name, y_label), title, size)
+        for kind, size in (("wide", (HALF, 260)), ("narrow", CURVE_NARROW))
+    )
+    return Figure(f"search-{place}", title, caption, *drawn)
+
+
+def _forest_row(d: Difference, series: int) -> Row:
+    """Return the row of a difference, its numbers rounded to what the interval allows."""
+    if d.t_interval is None:
+        return Row(d.b, f"{d.mean:+.3f}", series, d.mean, dots=(), filled=False)
+    half = (d.t_interval[1] - d.t_interval[0]) / 2
+    places = len(format_interval(0.0, half).split(" ± ")[1].partition(".")[2])
+    text = f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
+    found = d.verdict != "no difference found"
+    return Row(d.b, text, series, d.mean, d.t_interval, d.differences, d.detectable, filled=found)
+
+
+def _later(line: Curve) -> Curve:
+    """Leave out the beginning of a curve: its high losses would press the rest together."""
+    i = next(i for i, x in enumerate(line.x) if x >= BEGINNING * line.x[-1])
+    return Curve(line.x[i:], line.mean[i:], line.low[i:], line.high[i:], line.seeds)
+
+
+def _mean(record: StudyRecord, name: str, what: str) -> float | None:
+    values = [
+        v
+        for cell in record.cells_of(name)
+        if cell.state in ("finished", "leaks") and (v := getattr(cell, what)) is not None
+    ]
+    return fmean(values) if values else None
+
+
+def _bars(record: StudyRecord, what: str, words: Any, unit: float) -> tuple[list[Row], dict[str, float]]:
+    """Return a bar a variant of what its cells say, and the values."""
+    paint = colours(record)
+    values = {name: value for name in record.variants if (value := _mean(record, name, what)) is not None}
+    rows = [Row(name, words(value), paint[name][0], value / unit) for name, value in values.items()]
+    return rows, values
+
+
+def _rows_figure(record: StudyRecord, name: str, rows: list[Row], scale: Scale, title: str) -> Figure:
+    drawn = (draw_rows(f"{name}-{w}", rows, scale, title, size) for w, size in (("wide", HALF), ("narrow", NARROW)))
+    seeds = "mean over seeds" if len(record.seeds) > 1 else "one seed"
+    return Figure(name, title, f"Measured while training; {seeds}.", *drawn)

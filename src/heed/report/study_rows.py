@@ -1,0 +1,184 @@
+"""Figures with one row a variant: differences with their intervals (a forest plot), and bars of memory and speed.
+
+On a wide page the names stand left of the plot and the numbers right of it; on a narrow one both stand above the row.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from heed.report.svg import COLOURS, for_page, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE, NARROW = 1040, 352
+HALF = 500
+"""Widths in CSS pixels: of a figure that has the page to itself, on a phone, and of one that shares the page."""
+LETTER = 7.0
+"""Pixels of a letter of DejaVu Sans, the widest of system fonts, at 12 pixels."""
+LONGEST = 34
+"""Letters of a name that are shown at most, wide."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant."""
+
+    label: str
+    text: str
+    """The numbers in words, or why there are none."""
+    series: int = 0
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    dots: tuple[float, ...] = ()
+    """One for each seed."""
+    zone: float | None = None
+    """Half of the shaded zone around zero: true differences in it would be missed too often."""
+    filled: bool = True
+    """Whether the mark is filled: a difference was found."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The axis that all rows share."""
+
+    label: str
+    bars: bool = False
+    """Whether rows are bars from 0, or marks around a zero line."""
+    sides: tuple[str, str] = ("", "")
+    """What it means to be left and right of zero."""
+
+
+def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: int) -> str:
+    """Return an `<svg>` element `width` CSS pixels wide; `name` makes ids unique, `label` is read out."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    narrow = width <= NARROW
+    pitch = (46 if narrow else 34) if not scale.bars else (40 if narrow else 26)
+    top, bottom = (28 if any(scale.sides) else 6), 42
+    height = top + pitch * len(rows) + bottom
+    letters = 20 if narrow else LONGEST
+    rows_shown = [(row, shorten(row.label, letters)) for row in rows]
+    left = 10.0 if narrow else 14 + LETTER * max(len(text) for _, text in rows_shown)
+    # a row without a mark writes its words into the plot
+    right = 10.0 if narrow else 16 + LETTER * max((len(row.text) for row in rows if row.value is not None), default=0)
+    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
+    with matplotlib.rc_context({**style, "font.size": 12}):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        plot = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+        axes = figure.add_axes(plot)
+        _frame(axes, rows, scale)
+        for place, (row, shown) in enumerate(rows_shown):
+            y = len(rows) - 1 - place
+            _mark(axes, row, y - (0.22 if narrow else 0), scale, 10 / pitch)
+            _words(figure, axes, row, shown, height - top - pitch * (place + 0.5), narrow)
+        if any(scale.sides):
+            _sides(axes, scale.sides)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return for_page(buffer.getvalue(), name, label)
+
+
+def shorten(text: str, letters: int) -> str:
+    """Return text of at most so many letters, both of its ends kept.
+
+    >>> shorten("gpt-4-layers-adamw", 12), shorten("short", 12)
+    ('gpt-4-…adamw', 'short')
+    """
+    if len(text) <= letters:
+        return text
+    head = letters // 2
+    return f"{text[:head]}…{text[head - letters + 1 :]}"
+
+
+def _frame(axes: Axes, rows: Sequence[Row], scale: Scale) -> None:
+    """Set limits, ticks and grid."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    values = [0.0]
+    for row in rows:
+        if row.value is not None:
+            values += [row.value, *(row.interval or ()), *row.dots]
+            # a zone wider than everything else may run out of the plot
+            values += [] if row.zone is None or scale.bars else [min(row.zone, 1.5 * max(map(abs, values)))]
+    low, high = min(values), max(values)
+    if not scale.bars:
+        low = min(low, -max((value for value in values), default=0) * 0.35)
+        high = max(high, -low * 0.35)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_xlim(0 if scale.bars else low - margin, high + margin)
+    axes.set_ylim(-0.5, len(rows) - 0.5)
+    axes.yaxis.set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: ("+" if value > 0 and not scale.bars else "") + short(value))
+    )
+    axes.grid(axis="x", color=COLOURS["grid"], linewidth=1)
+    axes.set_axisbelow(True)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(COLOURS["muted"])
+    axes.tick_params(axis="x", length=4, pad=4, color=COLOURS["muted"], labelcolor=COLOURS["muted"], labelsize=11)
+    axes.set_xlabel(scale.label, color=COLOURS["muted"], labelpad=5, fontsize=11)
+    if not scale.bars:
+        axes.axvline(0, color=COLOURS["muted"], linewidth=1.5)
+
+
+def _mark(axes: Axes, row: Row, y: float, scale: Scale, height: float) -> None:
+    """Draw one row: a bar, or the zone, the interval, the seeds and the mean."""
+    if row.value is None:
+        return
+    colour = COLOURS[f"series-{row.series}"]
+    if scale.bars:
+        axes.barh(y, row.value, height=1.2 * height, color=colour, linewidth=0)
+        return
+    if row.zone:
+        axes.barh(y, 2 * row.zone, left=-row.zone, height=1.7 * height, color=COLOURS["grid"], linewidth=0, zorder=1.5)
+        axes.vlines(0, y - 0.9 * height, y + 0.9 * height, color=COLOURS["muted"], linewidth=1.5, zorder=1.6)
+    if row.interval:
+        axes.plot(row.interval, (y, y), color=colour, linewidth=2.5, solid_capstyle="butt", zorder=3)
+    axes.plot(row.dots, [y] * len(row.dots), linestyle="", marker="|", markersize=9, color=colour, zorder=3)
+    axes.plot(
+        [row.value], [y], linestyle="", marker="o", markersize=9, markeredgewidth=2, markeredgecolor=colour, zorder=4,
+        markerfacecolor=colour if row.filled else COLOURS["surface"],
+    )  # fmt: skip
+
+
+def _words(figure: Figure, axes: Axes, row: Row, shown: str, y: float, narrow: bool) -> None:
+    """Write the name and the numbers of a row whose middle is `y` pixels above the bottom."""
+    box = axes.get_position()
+    width, height = figure.get_size_inches() * 72
+    colour = COLOURS[f"name-{row.series}"] if row.value is not None else COLOURS["muted"]
+    if narrow:
+        y += 12
+        figure.text(box.x0, y / height, shown, color=colour, va="center", fontsize=11)
+        room = 46 - len(shown)
+        text = row.text if len(row.text) <= room else f"{row.text[: room - 1]}…"
+        figure.text(box.x1, y / height, text, color=COLOURS["muted"], va="center", ha="right", fontsize=10.5)
+        return
+    figure.text(box.x0 - 12 / width, y / height, shown, color=colour, va="center", ha="right")
+    if row.value is not None:
+        figure.text(box.x1 + 12 / width, y / height, row.text, color=COLOURS["ink"], va="center")
+    else:
+        letters = int((box.x1 - box.x0) * width / LETTER)
+        figure.text(box.x0 + 4 / width, y / height, shorten(row.text, letters), color=COLOURS["muted"], va="center")
+
+
+def _sides(axes: Axes, sides: tuple[str, str]) -> None:
+    """Write what left and right of zero mean, above the plot; left out where a side has no room."""
+    low, high = axes.get_xlim()
+    pixels = axes.bbox.width / (high - low)
+    for text, offset, place, room in ((sides[0], -8, "right", -low), (sides[1], 8, "left", high)):
+        if room * pixels > LETTER * len(text) + 8:
+            axes.annotate(
+                text, (0, 1), (offset, 10), xycoords=("data", "axes fraction"), textcoords="offset points", ha=place,
+                color=COLOURS["muted"], fontsize=11, annotation_clip=False,
+            )  # fmt: skip

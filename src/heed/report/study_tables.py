@@ -1,0 +1,297 @@
+"""The table of a study: one row a variant, for a terminal, Markdown, LaTeX and a page.
+
+Rows are sorted by architecture, layers, optimizer and name. A figure is the mean over seeds with half of its 95 % t
+interval, rounded to what the interval allows. The best of each architecture is bold, among the variants that may be
+ranked. A figure whose passport is not the baseline's does not stand in the column: a note below says what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds
+from heed.report.statistics import Difference, t_interval
+from heed.report.study_findings import (
+    UNITS,
+    budget,
+    differences,
+    format_interval,
+    picks,
+    ranking,
+    scale,
+    sentences,
+    verdict,
+)
+from heed.report.study_record import StudyRecord, Variant
+
+__all__ = ["Table", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
+
+FACTS = {
+    "architecture": "model.kind",
+    "layers": "model.n_layers",
+    "optimizer": "train.optimizer",
+}
+"""Columns that a table is sorted by, and the settings that they show; one that is the same everywhere has no column."""
+OTHER = "other passport"
+"""What stands in the place of a figure that must not stand in the column."""
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": r"\textless{}",
+    ">": r"\textgreater{}", "µ": r"\textmu{}", "\n": " ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as plain values."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    """Whether a column holds numbers, which are set flush right."""
+    best: frozenset[tuple[int, int]]
+    """(row, column) of what stands in bold."""
+    caption: str
+    notes: tuple[str, ...]
+    """What is said below the table."""
+
+
+def table(record: StudyRecord) -> Table:
+    """Return the table of a study; a study that is still running has gaps."""
+    variants = sorted(record.variants.values(), key=_order)
+    facts = {name: setting for name, setting in FACTS.items() if len({_shown(v, setting) for v in variants}) > 1}
+    unit = record.figure.replace("_", " ") + (" (%)" if record.figure == "accuracy" else "")
+    gap = f"{'Δ' if len(record.variants) > 1 else ''} {record.split}".strip()
+    costs = ["parameters", "steps", "tokens/s", "steady", "peak", "time"]
+    head = ["variant", *facts, "seeds", *(f"{split} {unit}" for split in record.splits), gap, *costs]
+    found = {d.b: d for d in differences(record)}
+    rows = []
+    for variant in variants:
+        name = variant.name
+        row = [name, *(_shown(variant, setting) for setting in facts.values()), _seeds(record, name)]
+        row += [_figure(record, name, split) for split in record.splits]
+        if name == record.baseline:
+            row.append("baseline")
+        elif name in found:
+            row.append(_difference(found[name]))
+        else:
+            row.append(MISSING)
+        rows.append((*row, *_costs(record, variant)))
+    first = 2 + len(facts)
+    return Table(
+        tuple(head),
+        tuple(rows),
+        tuple(index >= first for index in range(len(head))),
+        _best(record, variants, first),
+        caption(record),
+        notes(record),
+    )
+
+
+def caption(record: StudyRecord) -> str:
+    """Say what the table shows and explain every symbol in it."""
+    unit = UNITS[record.figure]
+    seeds = f"{len(record.seeds)} seeds" if len(record.seeds) != 1 else "one seed"
+    better = "higher" if record.higher_is_better else "lower"
+    delta = f"Δ: difference to {record.baseline} in {unit} on the {record.split} split"
+    interval = (
+        f"±: half of the 95 % t interval of the mean over seeds. {delta}, paired over seeds, with its 95 % t interval. "
+        if len(record.seeds) > 1
+        else f"{delta}; with one seed nothing can be said about noise. "
+    )
+    first = next(iter(record.variants.values()))
+    common = ", ".join(
+        f"{name} {_shown(first, setting)}"
+        for name, setting in FACTS.items()
+        if len({_shown(v, setting) for v in record.variants.values()}) == 1 and _shown(first, setting) != MISSING
+    )
+    passport = record.passport(record.baseline, record.split)
+    n = f"n = {passport.tokens:,} predicted {passport.unit}s on the {record.split} split. " if passport else ""
+    leaking = "In brackets: of a model that leaks. " if any(map(record.leak, record.variants)) else ""
+    return (
+        f"{record.title}: {record.figure.replace('_', ' ')} ({better} is better) of {len(record.variants)} variants at "
+        f"{budget(record)} each, {seeds}{f'; all: {common}' if common else ''}. {n}{interval}"
+        "Bold: the best mean of each architecture among what may be ranked and has all seeds. Seeds: those that "
+        "finished, of those planned. Steps: optimizer steps. Tokens/s: training tokens a second. Steady, peak: memory "
+        "while training, and at most. Time: wall clock of training. All but figures: means over seeds. "
+        f"{leaking}{MISSING}: not known."
+    )
+
+
+def notes(record: StudyRecord) -> tuple[str, ...]:
+    """Return what must be said below the table: leaks, other passports, cells that did not finish."""
+    said = []
+    for name, reason in record.left_out.items():
+        said.append(f"{name}: {reason}.")
+    for split in record.splits[1:]:
+        for name in record.ranked:
+            other = record.other_passport(name, split)
+            if other:
+                said.append(f"{name}, {split}: the passport differs: {'; '.join(other)}.")
+    for cell in record.cells:
+        if cell.state not in ("finished", "leaks") and cell.variant not in record.left_out:
+            said.append(
+                f"{cell.variant}, seed {cell.seed}: {cell.state}" + (f": {cell.message}." if cell.message else ".")
+            )
+    return tuple(said)
+
+
+def markdown(record: StudyRecord) -> str:
+    """Return the table as Markdown, the caption above it, notes below."""
+    made = table(record)
+    lines = [_plain(made.caption), "", _pipe(made.head), _pipe(["---:" if n else ":---" for n in made.numeric])]
+    for index, row in enumerate(made.rows):
+        lines.append(_pipe([f"**{_cell(c)}**" if (index, j) in made.best else _cell(c) for j, c in enumerate(row)]))
+    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in made.notes)]).rstrip() + "\n"
+
+
+def latex(record: StudyRecord) -> str:
+    """Return the table in LaTeX, for the package booktabs."""
+    made = table(record)
+    rows = []
+    for index, row in enumerate(made.rows):
+        cells = [escape(cell) for cell in row]
+        rows.append(
+            " & ".join(rf"\textbf{{{c}}}" if (index, j) in made.best else c for j, c in enumerate(cells)) + r" \\"
+        )
+    said = " ".join([made.caption, *made.notes])
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs, graphicx}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(said)}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in made.numeric)}}}",
+            r"\toprule",
+            " & ".join(escape(cell) for cell in made.head) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def terminal(record: StudyRecord) -> list[str]:
+    """Return the table as lines of plain text; what is best has a star."""
+    made = table(record)
+    # every row is followed by a star or a blank, so that columns stay straight
+    cells = [list(made.head)] + [
+        [f"{c}*" if (index, j) in made.best else c for j, c in enumerate(row)] for index, row in enumerate(made.rows)
+    ]
+    widths = [max(len(row[j]) for row in cells) for j in range(len(made.head))]
+    lines = [
+        "  ".join(f"{c:>{w}}" if n else f"{c:<{w}}" for c, w, n in zip(row, widths, made.numeric, strict=True)).rstrip()
+        for row in cells
+    ]
+    return [lines[0], "-" * len(lines[0]), *lines[1:], "", "* the best of its architecture", *made.notes]
+
+
+def escape(text: str) -> str:
+    r"""Return text as LaTeX prints it.
+
+    >>> print(escape("50 % of a_b & c ± 1"))
+    50 \% of a\_b \& c $\pm$ 1
+    """
+    return "".join(LATEX.get(character, character) for character in text).replace("Δ", r"$\Delta$")
+
+
+def _order(variant: Variant) -> tuple[str, int, str, str]:
+    kind, layers, optimizer = (variant.setting(setting) for setting in FACTS.values())
+    return str(kind), layers if isinstance(layers, int) else 0, str(optimizer), variant.name
+
+
+def _shown(variant: Variant, setting: str) -> str:
+    value = variant.setting(setting)
+    return MISSING if value is None else str(value)
+
+
+def _seeds(record: StudyRecord, name: str) -> str:
+    """Return how many seeds finished, of how many."""
+    done = sum(cell.state in ("finished", "leaks") for cell in record.cells_of(name))
+    if name in record.left_out:
+        word = record.left_out[name].split(":")[0].split(" (")[0].split(",")[0]
+        return word.upper() if word == "leaks" else word
+    return str(done) if done == len(record.seeds) else f"{done} of {len(record.seeds)}"
+
+
+def _figure(record: StudyRecord, name: str, split: str) -> str:
+    if record.other_passport(name, split):
+        return OTHER
+    values = [scale(record) * value for value in record.values(name, split).values()]
+    if not values:
+        return MISSING
+    low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
+    shown = format_interval(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    return f"({shown})" if record.leak(name) else shown
+
+
+def _costs(record: StudyRecord, variant: Variant) -> list[str]:
+    """Return parameters, steps, speed, memory and time of a variant."""
+    cells = [cell for cell in record.cells_of(variant.name) if cell.state in ("finished", "leaks")]
+
+    def mean(what: str) -> float | None:
+        known = [value for cell in cells if (value := getattr(cell, what)) is not None]
+        return fmean(known) if known else None
+
+    speed, steady, peak, seconds = (mean(what) for what in ("tokens_per_second", "steady", "peak", "seconds"))
+    return [
+        MISSING if variant.parameters is None else human_count(variant.parameters),
+        format_count(variant.steps),
+        MISSING if speed is None else human_count(speed),
+        MISSING if steady is None else human_bytes(steady),
+        MISSING if peak is None else human_bytes(peak),
+        MISSING if seconds is None else human_seconds(seconds),
+    ]
+
+
+def _best(record: StudyRecord, variants: Sequence[Variant], first: int) -> frozenset[tuple[int, int]]:
+    """Return the places of the best mean of each architecture, on each split."""
+    places = set()
+    most = max((len(record.values(name)) for name in record.ranked), default=0)
+    for column, split in enumerate(record.splits, first):
+        for kind in {_shown(variant, FACTS["architecture"]) for variant in variants}:
+            means = {}
+            for row, variant in enumerate(variants):
+                values = record.values(variant.name, split)
+                fits = variant.name in record.ranked and not record.other_passport(variant.name, split)
+                fits = fits and len(values) == most
+                if values and fits and _shown(variant, FACTS["architecture"]) == kind:
+                    means[row] = fmean(values.values())
+            if means:
+                places.add(((max if record.higher_is_better else min)(means, key=means.__getitem__), column))
+    return frozenset(places)
+
+
+def _difference(d: Difference) -> str:
+    """Return a difference with its interval, rounded to what the interval allows."""
+    if d.t_interval is None:
+        return f"{d.mean:+.4f}"
+    places = _places(d.t_interval)
+    return f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
+
+
+def _places(interval: tuple[float, float]) -> int:
+    """Return how many decimals an interval deserves: as many as half of it has digits that count."""
+    shown = format_interval(0.0, (interval[1] - interval[0]) / 2).split(" ± ")[1]
+    return len(shown.partition(".")[2])
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown prints as it is: no tags, emphasis or links out of a name."""
+    for mark in ("\\", "`", "*", "_", "[", "]"):
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

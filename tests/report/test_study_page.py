@@ -1,0 +1,142 @@
+"""The page of a study: whole, safe, the same twice; and in a real browser."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from fake_studies import cell, study, write_study_folder
+from test_page_browser import CONTRAST, browser  # noqa: F401 - a fixture
+
+from heed.errors import CheckpointError
+from heed.report.study_figures import colours, study_figures
+from heed.report.study_page import read_study, render, write_study
+from heed.report.svg import COLOURS
+
+NASTY = '<script>alert("x")</script>'
+
+
+def odd() -> dict:
+    """A study with everything: a leak, something that does not fit, missing cells, a search, names that are code."""
+    content = study(title=NASTY)
+    for name in ("naive-mask", NASTY, "a-name-that-is-long-and-has-no-space-to-break-it-at-0123456789"):
+        changes = {"model.attention.mechanism": name}
+        content["variants"][name] = {"changes": changes, "parameters": 1, "steps": 3, "flops_per_token": 1}
+    for seed in (1, 2, 3):
+        content["cells"].append(cell("naive-mask", seed, 0.2, leaks="position 3 sees 5"))
+        failed = {"variant": NASTY, "seed": seed, "state": "does not fit", "message": NASTY, "folder": f"runs/x/{seed}"}
+        content["cells"].append(failed)
+        content["cells"].append(
+            cell("a-name-that-is-long-and-has-no-space-to-break-it-at-0123456789", seed, 2.4 + seed / 99)
+        )
+    trials = [
+        {
+            "variant": "pre-norm",
+            "number": i,
+            "values": {"train.learning_rate": 10.0 ** -(i % 4), "train.optimizer": "sgd" if i % 2 else NASTY},
+            "figure": 2 + 0.1 * i,
+            "state": "pruned" if i == 5 else "finished",
+        }
+        for i in range(6)
+    ]
+    content["search"] = {"method": "tpe", "parameters": {"train.learning_rate": [1e-4, 1]}, "trials": trials}
+    del content["cells"][7]
+    return content
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    base = tmp_path_factory.mktemp("studies")
+    return [write_study_folder(base / "plain"), write_study_folder(base / "odd", odd()),
+            write_study_folder(base / "one", study(seeds=(1,)))]  # fmt: skip
+
+
+def test_page_and_tables_are_written(folders):
+    page = write_study(folders[0])
+    assert page.name == "report.html"
+    assert {"table.md", "table.tex", "report.html"} <= {path.name for path in folders[0].iterdir()}
+    assert not list(folders[0].glob("*.part"))
+    html = page.read_text()
+    for heading in ("Setup", "Results", "Interpretation", "What each writes", "Every run", "Do it again"):
+        assert f">{heading}</h2>" in html
+    assert "Against pre-norm, rotary is better" in html
+    assert 'href="./runs/rotary/seed-2/report.html"' in html
+    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
+    assert "<script" not in html
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
+
+
+def test_equal_records_give_equal_bytes(folders):
+    assert render(read_study(folders[0])) == render(read_study(folders[0]))
+
+
+def test_what_comes_from_a_study_is_escaped(folders):
+    html = write_study(folders[1]).read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "Leaks." in html
+    assert "Not done yet: rotary with seed 2" in html
+
+
+def test_one_seed_is_said_first(folders):
+    html = write_study(folders[2]).read_text()
+    assert "One seed: rotary came out best, and nothing can be said about noise." in html
+    assert "Each variant was trained once" in html
+
+
+def test_figures_are_svg_of_the_page_and_each_variant_keeps_its_colour(folders):
+    record = read_study(folders[1])
+    figures = study_figures(record)
+    assert {"forest", "validation-steps", "validation-epochs", "validation-time", "train-steps", "speed", "memory",
+            "search-0", "search-1"} <= set(figures)  # fmt: skip
+    for figure in figures.values():
+        for image in (figure.wide, figure.narrow):
+            ET.fromstring(image.replace("xlink:href", "href"))
+            assert set(re.findall(r"var\(--([\w-]+)\)", image)) <= set(COLOURS)
+            assert not re.search(r"#[0-9a-f]{6}\b", image)  # no colour that the page does not know
+    assert colours(record)["pre-norm"] == (0, 0)
+    assert len(set(colours(record).values())) == len(record.variants)
+    # the leaking variant is no curve, and the forest says why
+    assert "naive-mask" not in figures["validation-steps"].wide.split("aria-label")[0]
+    assert "naive-mask" not in figures["validation-steps"].title
+    assert "left out: leaks" in figures["forest"].wide
+    assert "Not drawn:" in figures["validation-steps"].caption
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(folders, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_study(folders[0])
+    assert not list(folders[0].glob("*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 1440])
+def test_the_page_is_quiet_fits_and_can_be_read(browser, folders, scheme, width):  # noqa: F811
+    for folder in folders:
+        address = write_study(folder).as_uri()
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        complaints, requests = [], []
+        page.on("console", lambda message, seen=complaints: seen.append(message.text))
+        page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+        page.on("request", lambda request, seen=requests: seen.append(request.url))
+        page.goto(address)
+        for details in page.query_selector_all("details"):
+            details.evaluate("element => { element.open = true }")
+        assert complaints == []
+        assert requests == [address]
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        # 4.5 is what WCAG 2 asks of body text (AA)
+        assert [entry for entry in page.evaluate(CONTRAST) if entry[0] < 4.5] == []
+        outside = page.evaluate(
+            """() => [...document.querySelectorAll('svg text')].filter(text => {
+              const a = text.getBoundingClientRect(), b = text.closest('svg').getBoundingClientRect();
+              const across = a.left < b.left - 1 || a.right > b.right + 14;  // half a number under the last tick
+              return a.width && (across || a.top < b.top - 1 || a.bottom > b.bottom + 1);
+            }).map(text => text.textContent)"""
+        )
+        assert outside == []
+        page.close()

@@ -1,0 +1,212 @@
+"""What a study says, held against numbers on paper."""
+
+import doctest
+import re
+
+import pytest
+from fake_runs import figures
+from fake_studies import cell, study, write_study_folder
+
+from heed.report import study_findings, study_rows, study_tables
+from heed.report.study_findings import (
+    budget,
+    curve,
+    differences,
+    fastest,
+    generalisation,
+    picks,
+    ranking,
+    sentences,
+    verdict,
+)
+from heed.report.study_interpretation import interpretation
+from heed.report.study_record import read_study
+from heed.report.study_tables import latex, markdown, table, terminal
+
+
+def made(tmp_path, content=None, runs=False):
+    return read_study(write_study_folder(tmp_path / "study", content, runs))
+
+
+def exact(values, figure="bits_per_byte", **other):
+    """A study whose figures are given: {variant: [one a seed]}."""
+    content = study(dict.fromkeys(values, 0.0), seeds=tuple(range(1, 1 + max(map(len, values.values())))), **other)
+    content["figure"] = figure
+    content["cells"] = [
+        cell(name, seed, 2.5) | {"figures": {"validation": figures(2.5) | {figure: value}}}
+        for name, row in values.items()
+        for seed, value in enumerate(row, 1)
+    ]
+    return content
+
+
+def test_examples():
+    for module in (study_findings, study_rows, study_tables):
+        assert doctest.testmod(module).failed == 0
+
+
+def test_planted_differences_are_found_and_equal_variants_are_not(tmp_path):
+    record = made(tmp_path)
+    said = sentences(record)
+    assert said[0].startswith(
+        "rotary is 0.029 bits per byte better than pre-norm, 95 % interval 0.023 to 0.035, 3 seeds"
+    )
+    assert said[1].startswith("post-norm is 0.0234 bits per byte worse than pre-norm")
+    assert said[2].startswith("No difference found between no-bias and pre-norm")
+    assert (
+        verdict(record)
+        == "Against pre-norm, rotary is better and post-norm is worse; for no-bias no difference was found."
+    )
+    assert [rank.variant for rank in ranking(record)] == ["rotary", "pre-norm", "no-bias", "post-norm"]
+
+
+def test_statistics_as_on_paper(tmp_path):
+    # differences 0.1, 0.2, 0.3: mean 0.2, s 0.1, t(2, 0.975) = 4.303, half 4.303 * 0.1 / sqrt(3) = 0.248
+    record = made(tmp_path, exact({"a": [1.0, 1.0, 1.0], "b": [1.1, 1.2, 1.3]}))
+    (d,) = differences(record)
+    assert d.mean == pytest.approx(0.2)
+    assert d.t_interval == pytest.approx((0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)
+    row = dict(zip(table(record).head, table(record).rows[1], strict=True))
+    assert row["validation bits per byte"] == "1.2 ± 0.2"
+    assert row["Δ validation"] == "+0.2 (-0.0 to +0.4)"
+
+
+def test_of_an_accuracy_more_is_better_and_points_are_counted(tmp_path):
+    record = made(tmp_path, exact({"a": [0.80, 0.81, 0.82], "b": [0.85, 0.861, 0.869]}, "accuracy"))
+    assert sentences(record)[0].startswith("b is 5.00 percentage points better than a")
+    assert [rank.variant for rank in ranking(record)] == ["b", "a"]
+    assert picks(record)[0].startswith("Best accuracy on the validation split: b with 86")
+    assert (1, 2) in table(record).best  # variant, seeds, validation accuracy
+
+
+def test_holm_is_over_all_variants(tmp_path):
+    # p of b alone is 0.02; with two more that differ in nothing it is tripled
+    values = {"a": [1.0] * 4, "b": [1.01, 1.02, 1.025, 1.01], "c": [1.0, 1.01, 0.99, 1.0], "d": [1.01, 0.99, 1.0, 1.0]}
+    record = made(tmp_path, exact(values))
+    found = {d.b: d for d in differences(record)}
+    assert found["b"].p_t < 0.05 < found["b"].p_holm
+    assert found["b"].p_holm == pytest.approx(3 * found["b"].p_t)
+    assert found["b"].only_uncorrected
+    said = next(sentence for sentence in sentences(record) if " b " in sentence)
+    assert said.startswith("No difference found") and "alone it would count" in said  # noqa: PT018
+    assert any("worth more seeds" in line for _, lines in interpretation(record) for line in lines)
+
+
+def test_one_seed_says_nothing_about_noise(tmp_path):
+    record = made(tmp_path, study(seeds=(1,)))
+    assert all("nothing can be said about noise" in sentence for sentence in sentences(record))
+    assert verdict(record) == "One seed: rotary came out best, and nothing can be said about noise."
+    assert "±" not in table(record).caption
+    assert "nothing can be said about noise" in table(record).caption
+
+
+def test_fewer_seeds_come_last_and_are_never_bold(tmp_path):
+    record = made(tmp_path, exact({"a": [1.0, 1.1], "b": [0.1], "c": [0.9, 1.0]}))
+    assert [rank.variant for rank in ranking(record)] == ["c", "a", "b"]
+    made_table = table(record)
+    assert [made_table.rows[row][0] for row, _ in made_table.best] == ["c"]
+    assert dict(zip(made_table.head, made_table.rows[1], strict=True))["seeds"] == "1 of 2"
+
+
+def test_rows_are_sorted_and_each_architecture_has_its_best(tmp_path):
+    names = {"lstm adamw": 2.0, "gpt 4": 1.0, "gpt 2": 1.5, "lstm adam": 2.5}
+    content = exact({name: [value, value + 0.01] for name, value in names.items()})
+    changes = {
+        "lstm adamw": {"model.kind": "lstm", "model.n_layers": 1},
+        "lstm adam": {"model.kind": "lstm", "model.n_layers": 1, "train.optimizer": "adam"},
+        "gpt 2": {"model.n_layers": 2},
+        "gpt 4": {"model.n_layers": 4},
+    }
+    for name, changed in changes.items():
+        content["variants"][name]["changes"] = changed
+    record = made(tmp_path, content)
+    shown = table(record)
+    assert [row[0] for row in shown.rows] == ["gpt 2", "gpt 4", "lstm adam", "lstm adamw"]
+    assert shown.head[1:4] == ("architecture", "layers", "optimizer")
+    assert {shown.rows[row][0] for row, _ in shown.best} == {"gpt 4", "lstm adamw"}
+    # what is the same everywhere has no column, and is said in the caption
+    assert table(made(tmp_path / "other")).head[1] == "seeds"
+    assert "all: architecture gpt, layers 4, optimizer adamw" in table(made(tmp_path / "third")).caption
+
+
+def test_another_passport_stands_in_no_column(tmp_path):
+    content = study()
+    for each in content["cells"]:
+        if each["variant"] == "rotary":
+            each["figures"]["validation"]["passport"]["corpus"] = "another 00000000"
+            each["figures"]["test"]["passport"]["stride"] = 64
+    shown = table(made(tmp_path, content))
+    row = next(row for row in shown.rows if row[0] == "rotary")
+    assert row.count("other passport") == 2
+    assert any("another 00000000" in note for note in shown.notes)
+
+
+def test_markdown_and_latex_are_well_formed_and_escaped(tmp_path):
+    effects = {"pre-norm": 0.0, "50 % & <b>|bold|</b> _x_ {y}": 0.1}
+    record = made(tmp_path, study(effects))
+    text = markdown(record)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert "<b>" not in text
+    assert "&lt;b&gt;\\|bold\\|" in text
+    tex = latex(record)
+    assert r"50 \% \& \textless{}b\textgreater{}" in tex
+    assert r"\_x\_ \{y\}" in tex
+    body = tex[tex.index(r"\toprule") : tex.index(r"\bottomrule")]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(table(record).head) - 1}
+    assert tex.isascii()
+
+
+def test_terminal_columns_are_straight(tmp_path):
+    lines = terminal(made(tmp_path))
+    assert lines[0].startswith("variant")
+    assert any("*" in line for line in lines[2:6])
+    assert "0.91 ± 0.05*" in "\n".join(lines)
+
+
+def test_caption_explains_every_column_and_symbol(tmp_path):
+    made_table = table(made(tmp_path))
+    words = made_table.caption.lower()
+    for name in ("seeds", "steps", "tokens/s", "steady", "peak", "time", "±", "δ", "bold", "–", "n = 17,920", "2.05 m"):
+        assert name in words
+
+
+def test_fastest_and_best_generalisation(tmp_path):
+    record = made(tmp_path, runs=True)
+    said = fastest(record)
+    # all fake runs fall alike and shifted: the goal is where the worst, post-norm, ends
+    goal = min(curve(record, "post-norm", "seconds").mean)
+    assert f"validation loss of {goal:.3f} nats, which all reach" in said
+    assert "All generalise alike" in generalisation(record)
+    lines = curve(record, "rotary", "step")
+    assert lines.x == [50.0 * i for i in range(1, 9)]
+    assert lines.seeds == 3
+    assert all(low <= mean <= high for low, mean, high in zip(lines.low, lines.mean, lines.high, strict=True))
+    assert curve(record, "rotary", "epoch").x[-1] == pytest.approx(400 * 2048 / 161_000)
+
+
+def test_budget_in_words():
+    class Record:
+        def __init__(self, kind, amount):
+            self.budget = {"kind": kind, "amount": amount}
+
+    assert budget(Record("seconds", 3600)) == "1 h 00 min of training"
+    assert budget(Record("steps", 1000)) == "1,000 optimizer steps"
+    assert budget(Record("flops", 2.5e15)) == "2.50 P FLOPs"
+    assert budget(Record(None, None)) == "a budget that is not known"
+
+
+def test_interpretation_says_what_could_not_be_seen_and_what_was_left_out(tmp_path):
+    content = study()
+    content["variants"]["huge"] = {"changes": {}, "parameters": 10**9, "flops_per_token": None, "steps": None}
+    content["cells"] += [
+        {"variant": "huge", "seed": s, "state": "does not fit", "message": "needs 120 GiB"} for s in (1, 2, 3)
+    ]
+    parts = dict(interpretation(made(tmp_path, content)))
+    assert any(
+        "would have been missed more than once in five" in line for line in parts["What could not have been seen"]
+    )
+    assert any("no-bias was not shown to equal pre-norm" in line for line in parts["What could not have been seen"])
+    assert parts["What was left out"] == ["huge: does not fit: needs 120 GiB."]
+    assert any("not of equal size" in line for line in parts["Where it holds"])
