@@ -12,6 +12,7 @@ import torch
 from heed.config import Config, DataConfig, ModelConfig
 from heed.errors import ConfigError, DataError
 from heed.models import MODELS, Encoder, LanguageModel
+from heed.models.block import make_attention
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.contiguous import Contiguous
@@ -43,6 +44,12 @@ def build_model(
     if config.freeze_embeddings:
         model.get_parameter("tokens.weight").requires_grad_(False)
     return model
+
+
+def check_attention(config: ModelConfig) -> None:
+    """Raise `ConfigError` with all that does not go together in a model's attention layers, of which it builds one."""
+    if config.kind in ("gpt", "encoder"):
+        make_attention(config, causal=config.kind == "gpt")
 
 
 def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corpus:

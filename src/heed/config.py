@@ -83,7 +83,8 @@ class AttentionConfig(Section):
     projection: str = "separate"
     """How queries, keys and values come from x: a name out of `heed list projections`."""
     options: dict[str, Any] = {}
-    """Options of the mechanism itself, such as {features: 128} (see `heed list attention NAME`)."""
+    """Options of the mechanism itself, such as {features: 128} (see `heed list attention NAME`); one of them as a flag:
+    --model.attention.options.features 128."""
     path: Literal["auto", "fused", "reference"] = "auto"
     """auto and fused: the fast path of the mechanism. reference: its equation, step by step, with T x T weights."""
 
@@ -470,6 +471,8 @@ def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:
     if item["type"] == "literal_error":
         choices = [part.strip().strip("'") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{where}: unknown value {item['input']!r}, {did_you_mean(str(item['input']), choices)}"
+    if item["type"] in ("dict_type", "model_type"):
+        return f"{where}: must hold settings by name, as {{name: value}}, not {item['input']!r}"
     return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from heed.build import Say, build_batches, build_corpus, build_model, build_tokenizer, build_tokens
+from heed.build import Say, build_batches, build_corpus, build_model, build_tokenizer, build_tokens, check_attention
 from heed.config import Config, make_config, overlay
 from heed.errors import ConfigError
 from heed.generation.decoding import beginning
@@ -86,6 +86,7 @@ def train(
     """
     if config.run.name is not None:
         refuse_if_taken(Path(config.run.folder) / config.run.name, overwrite=overwrite)
+    check_attention(config.model)  # before the text, which may take long
     device = _prepare(config, say)
     text = _open(config, say)
     name = config.run.name

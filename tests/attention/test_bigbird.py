@@ -140,12 +140,13 @@ def test_random_blocks_are_drawn_from_the_generator_and_saved():
     assert (counts == 2 + 2 + 3).all()  # two global, itself and the one before, three random
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("name", sorted(BigBird.facts.scores))
-def test_scores_that_are_dot_products_run_in_blocks(name):
+def test_scores_that_are_dot_products_run_in_blocks(name, causal):
     score = SCORES[name](Shape(16, 4, 64)).double()
     score.initialise(torch.Generator().manual_seed(0))
     q, k, v = draw((1, 4, 40, 4), (1, 2, 40, 4), (1, 2, 40, 4))
-    mask, mechanism = make_mask(40, causal=True), made(score=score)
+    mask, mechanism = make_mask(40, causal=causal), made(causal, score=score)
     fused = mechanism(q, k, v, mask)
     mechanism.path = "reference"
     torch.testing.assert_close(fused, mechanism(q, k, v, mask), rtol=1e-10, atol=1e-10)

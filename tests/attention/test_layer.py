@@ -153,11 +153,12 @@ def test_impossible_wishes_are_refused_all_at_once():
         weights=False, inputs="v",
     )  # fmt: skip
     wishes = Wishes(
-        causal=True, masks=frozenset({"causal"}), positions="rotary", score="dot", projection="shared-qk", grouped=True
-    )
+        causal=True, masks=frozenset({"causal"}), positions="rotary", score="dot", projection="shared-qk", grouped=True,
+        qk_norm=True,
+    )  # fmt: skip
     with pytest.raises(ConfigError) as raised:
         refuse_impossible("mixer", mixer, wishes)
-    assert len(raised.value.problems) == 5
+    assert len(raised.value.problems) == 6
     refuse_impossible("mixer", mixer, Wishes(causal=False, masks=frozenset(), positions="learned"))
 
 

@@ -291,3 +291,25 @@ def test_a_prompt_that_cannot_be_encoded_is_not_printed(heed, trained):
     answer = heed("sample", trained, "--prompt", "the cat §")
     complaint(answer)
     assert answer.out == ""
+
+
+def test_options_may_be_one_mapping(heed, tmp_path, text):
+    argv = ["--model.attention.mechanism", "bigbird", "--model.attention.options"]
+    for written in ('{"block": 8, "window_blocks": 4}', "{block: 8, window_blocks: 4}"):
+        assert "options.window_blocks: must be odd, not 4" in complaint(train(heed, tmp_path, text, *argv, written))
+    for written in ("block=8", "{block: 8"):
+        line = complaint(train(heed, tmp_path, text, *argv, written))
+        assert f"model.attention.options: must hold settings by name, as {{name: value}}, not '{written}'" in line
+
+
+def test_parts_that_do_not_go_together_are_told_at_once_and_before_the_text_is_read(heed, tmp_path, text):
+    argv = ["--model.attention.mechanism", "bigbird", "--model.attention.options", "{blok: 8, window_blocks: 4}"]
+    answer = train(heed, tmp_path, text, *argv, "--model.positions", "relative")
+    assert "cannot take positions 'relative'" in answer.err
+    assert "did you mean 'block'?" in answer.err
+    assert "tokens" not in answer.err
+    line = complaint(train(heed, tmp_path, text, *argv))
+    assert "did you mean 'block'?" in line
+    assert "window_blocks: must be odd" in line
+    problems = json.loads(heed("check", *argv, "--train.batch-size", "foo", "--json").out)["problems"]
+    assert len(problems) == 3

@@ -202,8 +202,10 @@ def test_an_interruption_starts_nothing_new(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # nine processes that import torch
 def test_a_study_that_is_killed_and_started_again_gives_the_same_figures(tmp_path):
-    file = write_study(tmp_path, budget={"steps": 60}, seeds=[1])
+    rarely = {"train.eval_every": 20, "train.checkpoint_every": 5}
+    file = write_study(tmp_path, set=rarely, budget={"steps": 40}, seeds=[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start(out: Path) -> subprocess.Popen:

@@ -303,6 +303,28 @@ def test_the_audit_before_a_training_reads_long_sequences_with_one_block(monkeyp
     assert verdict.length > 32
 
 
+@pytest.mark.parametrize("read", ["odd lengths beyond 16 leak", "whole blocks alone are read"])
+def test_the_audit_before_a_training_reads_what_is_trained_and_lengths_between_blocks(monkeypatch, read):
+    from heed.attention.masks import Mask
+    from heed.attention.softmax import Softmax
+
+    plain = Softmax.forward
+
+    def odd_leak(self, q, k, v, mask, bias=None):
+        return plain(self, q, k, v, Mask(mask.T, mask.S) if mask.S > 16 and mask.S % 16 else mask, bias)
+
+    def blocks_leak(self, q, k, v, mask, bias=None):
+        if mask.S % 16:
+            raise ValueError("whole blocks of 16 alone")
+        return plain(self, q, k, v, Mask(mask.T, mask.S), bias)
+
+    config = settings(context=128)
+    model = build_model(config, V)
+    assert audit_model(model, config).causal is True
+    monkeypatch.setattr(Softmax, "forward", odd_leak if "odd" in read else blocks_leak)
+    assert audit_model(model, config).causal is False
+
+
 def test_models_of_transformers():
     transformers = pytest.importorskip("transformers")
     tiny = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -455,6 +477,11 @@ def test_what_cannot_be_read_comes_with_the_next_step(model, words):
     verdict = audit(model, V, context=CONTEXT)
     assert verdict.causal is None
     assert words in verdict.sentence()
+
+
+def test_one_long_length_alone_can_be_read():
+    assert audit(Transformer(correct), V, lengths=[64]).causal is True
+    assert audit(Transformer(no_mask), V, lengths=[64]).causal is False
 
 
 def test_a_mapping_with_logits_is_read():

@@ -44,7 +44,7 @@ def test_the_two_losses_by_hand():
     assert batch.sequences == 2
 
 
-@pytest.mark.parametrize("vocabulary", [11, 700_000])  # the larger one is computed in chunks
+@pytest.mark.parametrize("vocabulary", [11, 250_000])  # the larger one is computed in chunks
 def test_the_loss_by_sequence_of_a_model(vocabulary):
     model = build_model(ModelConfig(kind="gru", n_layers=1, d_model=2, context=3), vocabulary).double()
     source = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
@@ -124,7 +124,11 @@ def files_of(run):
     return {name: (last / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")}
 
 
-@pytest.mark.parametrize("die_at", [5, 9, 15])  # before a checkpoint, and after one without and one with a mean
+SLOW = pytest.mark.slow
+
+
+# before a checkpoint, and after one without and one with a mean
+@pytest.mark.parametrize("die_at", [pytest.param(5, marks=SLOW), pytest.param(9, marks=SLOW), 15])
 def test_a_run_that_carries_and_averages_goes_on_bit_for_bit(tmp_path, monkeypatch, die_at):
     whole = train(config_of(tmp_path, "whole"))
     update = Updater.update
@@ -145,6 +149,7 @@ def test_a_run_that_carries_and_averages_goes_on_bit_for_bit(tmp_path, monkeypat
     assert figures[0]["passport"]["context"] == figures[0]["passport"]["tokens"]
 
 
+@pytest.mark.slow
 def test_the_state_of_one_batch_reaches_the_next(tmp_path):
     """Without the carried state the training comes out otherwise: it is not a setting without an effect."""
     config = config_of(tmp_path, "with")

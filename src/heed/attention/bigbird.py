@@ -216,10 +216,13 @@ class BigBird(Mechanism):
         chosen = pattern.gather(-1, index).flatten(1, 2).repeat_interleave(b, dim=-1) & keys
         queries, index = as_blocks(q, b), index.expand(B, -1, -1, -1)
         k_seen, v_seen = (gather_blocks(as_blocks(x, b), index, H) for x in (k, v))
-        y = self._attend(queries.flatten(1, 2), k_seen, v_seen, chosen[:, :, None], factor).view_as(queries)
+        y = self._attend(queries.flatten(1, 2), k_seen, v_seen, chosen[:, :, None], factor).unflatten(1, (H, n))
         if self.global_blocks:
-            where = self._globals(lengths).expand(B, -1)[:, None, :, None, None].expand(-1, H, -1, b, q.shape[3])
-            seen = self._attend(queries.gather(2, where).flatten(2, 3), k, v, real[:, None, None], factor)
+            where = self._globals(lengths).expand(B, -1)[:, None, :, None, None].expand(-1, H, -1, b, -1)
+            # A score may have made queries and keys wider than values.
+            asked = queries.gather(2, where.expand(-1, -1, -1, -1, q.shape[3]))
+            seen = self._attend(asked.flatten(2, 3), k, v, real[:, None, None], factor)
+            where = where.expand(-1, -1, -1, -1, v.shape[3])
             y = y.scatter(2, where, seen.view(where.shape))
         return y.flatten(2, 3)[:, :, :T]
 

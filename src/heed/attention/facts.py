@@ -55,6 +55,7 @@ class Wishes:
     score: str = "scaled-dot"
     projection: str = "separate"
     grouped: bool = False
+    qk_norm: bool = False
 
 
 def refuse_impossible(name: str, facts: Facts, wishes: Wishes) -> None:
@@ -69,14 +70,20 @@ def refuse_impossible(name: str, facts: Facts, wishes: Wishes) -> None:
     if wishes.positions not in facts.positions:
         problems.append(f"{who} cannot take positions {wishes.positions!r}: choose {_listed(facts.positions)}")
     if wishes.score != "scaled-dot" and wishes.score not in facts.scores and "any" not in facts.scores:
-        problems.append(f"{who} cannot take the score {wishes.score!r}: choose {_listed(facts.scores)}")
+        problems.append(f"{who} cannot take the score {wishes.score!r}: {_scores(facts.scores)}")
+    reads = " and ".join({"q": "queries", "k": "keys", "v": "values"}[part] for part in facts.inputs)
     if wishes.projection not in ("separate", "network") and facts.inputs != "qkv":
-        reads = " and ".join({"q": "queries", "k": "keys", "v": "values"}[part] for part in facts.inputs)
         problems.append(f"{who} reads {reads} only and cannot take the projection {wishes.projection!r}")
+    if wishes.qk_norm and facts.inputs != "qkv":
+        problems.append(f"{who} reads {reads} only, no queries and keys to normalise: leave model.qk_norm out")
     if wishes.grouped and not facts.grouped:
         problems.append(f"{who} has no grouped key/value heads: leave model.n_kv_heads out")
     if problems:
         raise ConfigError(*problems)
+
+
+def _scores(names: frozenset[str]) -> str:
+    return f"choose {_listed(names)}" if names else "leave model.attention.score out"
 
 
 def _listed(names: frozenset[str]) -> str:

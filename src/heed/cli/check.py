@@ -58,7 +58,9 @@ def main(argv: list[str]) -> int:
 
 def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """Add every problem of a configuration to `problems`; return what its run would cost if there is none."""
-    from heed.attention import find_mechanism
+    import torch
+
+    from heed.build import check_attention
     from heed.text.named import NAMED
     from heed.text.sources import find_files
     from heed.text.tokenizer import load_tokenizer
@@ -70,8 +72,8 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
         if source is not None and source not in NAMED and not source.startswith("hf:"):
             with _noted(problems, f"data.{name}: "):
                 find_files(source, NAMED)
-    with _noted(problems):
-        find_mechanism(config.model.attention.mechanism)
+    with _noted(problems), torch.device("meta"):  # shapes without memory
+        check_attention(config.model)
     facts: dict[str, Any] = {}
     asked = config.tokenizer
     with _noted(problems, "tokenizer.file: "):

@@ -12,9 +12,10 @@ import difflib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import tyro
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from heed.config import Config, make_config, overlay
@@ -59,6 +60,11 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     ({'train': {'steps': '400'}, 'model': {'bias': False}}, ['text/', '--resume', 'runs/a'])
     >>> split_settings(["--model.attention.path=reference"])
     ({'model': {'attention': {'path': 'reference'}}}, [])
+
+    What has settings below it may be written as one YAML or JSON mapping.
+
+    >>> split_settings(["--model.attention.options", "{block: 8}", "--model.attention.options.window_blocks", "5"])
+    ({'model': {'attention': {'options': {'block': 8, 'window_blocks': '5'}}}}, [])
     """
     values: dict[str, Any] = {}
     rest: list[str] = []
@@ -77,8 +83,28 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             else:
                 value = not keys[-1].startswith("no_")
                 keys[-1] = keys[-1].removeprefix("no_")
-        place(values, keys, None if value in ("None", "null") else value)
+        written = _mapping(keys, value)
+        if written is None:
+            place(values, keys, None if value in ("None", "null") else value)
+        else:
+            for inner, part in written.items():
+                place(values, [*keys, str(inner)], part)
     return values, rest
+
+
+def _mapping(keys: Sequence[str], value: Any) -> dict[Any, Any] | None:
+    """Return the settings that `value` writes as one mapping, where `keys` name what has settings below it."""
+    kind: Any = Config
+    for key in keys:
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or key not in kind.model_fields:
+            return None
+        kind = kind.model_fields[key].annotation
+    if get_origin(kind) is not dict and not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return None
+    with contextlib.suppress(yaml.YAMLError):
+        written = yaml.safe_load(value) if isinstance(value, str) else value
+        return written if isinstance(written, dict) else None
+    return None
 
 
 def _advice(option: str, flags: type[BaseModel], sections: Sequence[str]) -> str:

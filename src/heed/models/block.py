@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, get_type_hints
 
 import torch
@@ -104,29 +105,47 @@ def make_attention(config: ModelConfig, *, causal: bool) -> Attention:
 
 
 def make_mechanism(config: ModelConfig, *, causal: bool) -> Mechanism:
-    """Return the mechanism of one layer, or raise `ConfigError` where the wishes of a model do not go together."""
-    wanted = config.attention
-    kind = find_mechanism(wanted.mechanism)
-    score = find_score(wanted.score)
-    find(PROJECTIONS, wanted.projection, "model.attention.projection")
+    """Return the mechanism of one layer, or raise `ConfigError` with all that does not go together in a model."""
+    wanted, shape = config.attention, shape_of(config, causal=causal)
+    kind, score, problems = None, None, list[str]()
+    with _noted(problems):
+        kind = find_mechanism(wanted.mechanism)
+    with _noted(problems):
+        score = find_score(wanted.score)
+    with _noted(problems):
+        find(PROJECTIONS, wanted.projection, "model.attention.projection")
+    if kind is None or score is None:
+        raise ConfigError(*problems)
     wishes = Wishes(
         causal=causal,
         masks=frozenset({"causal" if causal else "padding"}),
         positions=config.positions,
         score=wanted.score,
-        projection=wanted.projection,
+        projection=wanted.projection if wanted.projection in PROJECTIONS else "separate",
         grouped=config.n_kv_heads not in (None, config.n_heads),
+        qk_norm=config.qk_norm,
     )
-    refuse_impossible(wanted.mechanism, kind.facts, wishes)
-    shape = shape_of(config, causal=causal)
-    options = read_options(wanted.mechanism, kind, wanted.options)
-    return kind(
-        shape,
-        path=wanted.path,
-        dropout=config.dropout,
-        score=None if wanted.score == "scaled-dot" else score(shape),
-        **options,
-    )
+    with _noted(problems):
+        refuse_impossible(wanted.mechanism, kind.facts, wishes)
+    possible = not problems
+    options, bad = inspect_options(wanted.mechanism, kind, wanted.options)
+    problems += bad
+    if possible:
+        with _noted(problems):  # also without the bad options: what is wrong with the others is told at once
+            made = None if wanted.score == "scaled-dot" else score(shape)
+            mechanism = kind(shape, path=wanted.path, dropout=config.dropout, score=made, **options)
+            if not problems:
+                return mechanism
+    raise ConfigError(*problems)
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Add to `problems` what is refused inside, and go on."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
 
 
 def mechanism_options(kind: type[Mechanism]) -> dict[str, tuple[Any, Any]]:
@@ -139,7 +158,17 @@ def mechanism_options(kind: type[Mechanism]) -> dict[str, tuple[Any, Any]]:
 
 def read_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options given to a mechanism in their types, or raise `ConfigError` that names every bad one."""
-    known, problems, values = mechanism_options(kind), [], {}
+    values, problems = inspect_options(name, kind, given)
+    if problems:
+        raise ConfigError(*problems)
+    return values
+
+
+def inspect_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the good options in their types, and a line for every bad one."""
+    known = mechanism_options(kind)
+    problems: list[str] = []
+    values: dict[str, Any] = {}
     for option, value in given.items():
         setting = f"model.attention.options.{option}"
         if option not in known:
@@ -151,9 +180,7 @@ def read_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) -> 
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             problems.append(f"{setting}: {message[0].lower()}{message[1:]}, not {value!r}")
-    if problems:
-        raise ConfigError(*problems)
-    return values
+    return values, problems
 
 
 @torch.no_grad()

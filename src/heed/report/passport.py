@@ -147,7 +147,7 @@ def check_comparable(a: Passport, b: Passport, figure: str, *, allow: Collection
         what = ", ".join(f"{name} ({getattr(a, name)} and {getattr(b, name)})" for name in refused)
         raise ConfigError(
             f"{figure} cannot be compared, the passports differ in {what}: "
-            f"evaluate both in the same way, or allow the difference by name"
+            f"evaluate both in the same way, or allow the difference by name (--allow {refused[0]})"
         )
 
 

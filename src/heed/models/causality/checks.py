@@ -85,7 +85,7 @@ def check_prefixes(
     Where the logits are of the vocabulary, also return the honest loss beside the usual one; and the lengths of the
     prefixes that give something else.
     """
-    T = max((T for T in lengths if T <= 33), default=0)
+    T = max((T for T in lengths if T <= 33), default=33)
     ids = given[:, : max(2, T)] if given is not None else probe.draw(2, T)
     full = probe(ids)
     alone = torch.cat([probe(ids[:, : t + 1])[:, -1:] for t in range(ids.shape[1])], dim=1)

@@ -47,12 +47,15 @@ def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Ver
         search(probe, [min(short, TRAINING)], training=True, into=found, thorough=False, repeats=1)
         checks = [check_huge(probe, short)] if short > 1 else []
         verdict = judge_search(probe, found, checks)
-    if verdict.causal is not True or model.context <= SHORT:
+    if verdict.causal is False or model.context <= SHORT:
         return verdict
     thin = type(model)(config.model_copy(update={"n_layers": 1}), min(model.vocab_size, OUTPUTS))
     device = next(model.parameters()).device
     with Probe(Hidden(thin.to(device)), thin.vocab_size, seed=seed) as probe:
         found = Search()
-        lengths = sorted({min(model.context - 1, MIDDLE), min(model.context, LONG)})
+        # what reads no short sequences, as one of whole blocks may, reads its context: that is what it is trained on
+        last = LONG if verdict.causal else model.context
+        lengths = sorted({min(model.context - 1, MIDDLE), min(model.context, last)})
         search(probe, lengths, training=False, into=found, thorough=False, repeats=0)
-        return judge_search(probe, found, checks)
+        block = judge_search(probe, found, checks)
+    return verdict if block.causal is None else block
