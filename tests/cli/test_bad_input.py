@@ -228,7 +228,7 @@ def test_check_tells_of_parts_that_do_not_go_together(heed, monkeypatch):
     from heed import build
     from heed.errors import ConfigError
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ConfigError("one part", "another part")
 
     monkeypatch.setattr(build, "build_model", refuse)

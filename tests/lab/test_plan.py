@@ -4,7 +4,8 @@ import pytest
 from studies import plan_of, write_study
 
 from heed.errors import ConfigError
-from heed.lab.plan import NO_END, read_plan
+from heed.lab.plan import read_plan
+from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import all_facts, check_models, facts_of, prepare_texts
 
 

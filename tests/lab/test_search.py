@@ -110,7 +110,9 @@ def test_poor_trials_are_pruned_by_their_evaluations(tmp_path):
     values = [float(n) for n in range(1, 13)]
     search = {"parameters": {"train.clip": values}, "method": "grid", "pruner": "hyperband"}
     plan = plan_of(tmp_path, search=search, variants={"pre": {}}, seeds=[1], budget={"steps": 27})
-    assert run_study(plan, tmp_path / "out", run_cell=toy)
+    shown = []
+    assert run_study(plan, tmp_path / "out", run_cell=toy, watch=shown.append)
+    assert {row.state for rows in shown for row in rows} >= {"running", "finished", "pruned"}
     trials = search_of(tmp_path / "out")["trials"]
     states = {trial["state"] for trial in trials}
     assert states == {"complete", "pruned"}

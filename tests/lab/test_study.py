@@ -171,7 +171,11 @@ def test_another_study_in_the_folder_is_refused_with_what_differs(tmp_path):
     assert "base train.clip is 1.0 there and 2.0 here; variant post differs in model.bias; seed 1 is missing here" in (
         str(caught.value)
     )
-    for change in ({"budget": {"steps": 7}}, {"variants": {"pre": {}}}, {"search": {"parameters": {"train.clip": [1]}}}):
+    for change in (
+        {"budget": {"steps": 7}},
+        {"variants": {"pre": {}}},
+        {"search": {"parameters": {"train.clip": [1]}}},
+    ):
         with pytest.raises(ConfigError, match="holds another study"):
             run_study(plan_of(tmp_path, **change), tmp_path / "out", run_cell=lambda task: made_up(task, 2.0))
     variants = {"pre": {}, "post": {"model.norm_order": "post"}, "rms": {"model.norm": "rms"}}

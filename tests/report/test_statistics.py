@@ -123,3 +123,12 @@ def test_what_cannot_be_compared_is_refused():
 def test_wilson_equals_scipy(right, n):
     theirs = stats.binomtest(right, n).proportion_ci(method="wilson")
     assert wilson(right, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_of_an_accuracy_more_is_better():
+    a, b = {1: 0.80, 2: 0.81, 3: 0.82}, {1: 0.85, 2: 0.861, 3: 0.869}
+    assert compare_pairs("a", "b", a, b, higher_is_better=True).verdict == "better"
+    assert compare_pairs("a", "b", a, b).verdict == "worse"
+    assert "b is 0.050 nats better" in compare_pairs("a", "b", {1: 0.80}, {1: 0.85}, higher_is_better=True).sentence()
+    same = compare_pairs("a", "b", {1: 0.8}, {1: 0.8}).sentence()
+    assert same == "b is neither worse nor better than a with one seed: nothing can be said about noise"

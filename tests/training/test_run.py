@@ -148,7 +148,7 @@ def test_load_run_gives_the_model_of_the_checkpoint(tmp_path, monkeypatch):
         vocab_size = 11
 
     monkeypatch.setattr(
-        heed.build, "build_model", lambda config, vocabulary: TinyModel(torch.Generator().manual_seed(7))
+        heed.build, "build_model", lambda config, vocabulary, classes: TinyModel(torch.Generator().manual_seed(7))
     )
     monkeypatch.setattr(heed.text.tokenizer, "load_tokenizer", lambda folder: Tokenizer())
     loaded, tokenizer, config = load_run(run.folder, "last")

@@ -17,7 +17,8 @@ import torch
 from heed.build import Say, build_corpus, build_model, build_tokenizer, build_tokens
 from heed.config import Config, overlay
 from heed.errors import ConfigError, HeedError
-from heed.lab.plan import NO_END, Plan
+from heed.lab.plan import Plan
+from heed.lab.plan_checks import NO_END
 from heed.text.labelled import LabelledCorpus
 from heed.text.sources import digest
 from heed.text.tokenizer import Tokenizer, load_tokenizer

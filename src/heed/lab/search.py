@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from heed.errors import ConfigError, require
 from heed.lab.jobs import Launch, Progress, Task, work
-from heed.lab.plan import Plan, Range, SearchPlan
+from heed.lab.plan import Plan
+from heed.lab.plan_file import Range, SearchPlan
 from heed.lab.worker import Record
 from heed.training.streams import stream_seed
 
@@ -62,10 +63,12 @@ def run_search(
     searcher = Searcher(study, search)
 
     def show(running: Mapping[str, tuple[Task, Progress]]) -> None:
-        watch([Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values()])
+        rows = [Row(name, state, message) for name, (state, message) in searcher.ended.items()]
+        watch([*rows, *(Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
 
     try:
         work(searcher.tasks(), jobs, launch, done=searcher.done, watch=show, poor=searcher.poor, asked=asked)
+        show({})
         return searcher.summary()
     finally:
         searcher.close()
@@ -84,6 +87,8 @@ class Searcher:
         names = list(study.plan.variants) if search.per_variant else [study.plan.baseline]
         self.studies = {name: self._open(name) for name in names}
         self.under_way: dict[str, Trial] = {}
+        self.ended: dict[str, tuple[str, str]] = {}
+        """State and message of the runs that have ended, by name."""
 
     def tasks(self) -> Iterator[Task]:
         """Yield the runs of all trials: those that were cut off first, then the variants in turn."""
@@ -105,6 +110,7 @@ class Searcher:
         if found["state"] == "interrupted":
             return  # it goes on the next time
         trial.pruned |= found["state"] == "pruned" or self._prunes(trial, task)
+        self.ended[task.name] = ("pruned" if trial.pruned else found["state"], found["message"])
         value = found["figures"].get("validation", {}).get(self.search.figure)
         trial.values[seed] = value if found["state"] == "finished" else None
         trial.seconds += found["seconds"] or 0.0

@@ -27,7 +27,8 @@ from heed.build import Say
 from heed.config import inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
-from heed.lab.plan import NO_END, Plan
+from heed.lab.plan import Plan
+from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
 from heed.lab.worker import Record, record, write_record
 from heed.report.record import flatten
@@ -246,7 +247,7 @@ def refuse_another(plan: Plan, folder: Path) -> None:
     asked = None if kept["search"] is None else kept["search"]["asked"]
     if asked != (None if plan.search is None else plan.search.model_dump(mode="json")):
         found.append("the search differs")
-    if False:
+    if found:
         more = f", and {len(found) - 3} more" if len(found) > 3 else ""
         raise ConfigError(
             f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants and seeds may be added; "
