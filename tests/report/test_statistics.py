@@ -108,6 +108,8 @@ def test_sentences():
     assert better.startswith("pre-norm is 0.0310 nats better than post-norm, 95 % interval 0.0285 to 0.0335")
     none = compare_pairs("x", "y", {1: 1.0, 2: 2.0}, {1: 1.1, 2: 1.9}).sentence()
     assert none.startswith("no difference found between y and x: +0.0 nats, 95 % interval -1.3 to +1.3, 2 seeds")
+    same = compare_pairs("x", "y", {1: 1.0, 2: 2.0}, {1: 1.0, 2: 2.0}).sentence()
+    assert same == "no difference at all between y and x: the same 2 figures, to the last digit"
     alone = compare_pairs("x", "y", {1: 1.0}, {1: 1.25}).sentence()
     assert alone == "y is 0.250 nats worse than x with one seed: nothing can be said about noise"
 

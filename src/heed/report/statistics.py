@@ -87,6 +87,8 @@ class Difference:
         if self.t_interval is None or self.detectable is None:
             amount = f"{_amount(self.mean, 3)} {unit} " if self.mean else ""
             return f"{self.b} is {amount}{self.direction} than {self.a} with one seed: nothing can be said about noise"
+        if not any(self.differences):
+            return f"no difference at all between {self.b} and {self.a}: the same {self.n} figures, to the last digit"
         low, high = sorted(map(abs, self.t_interval)) if self.verdict != "no difference found" else self.t_interval
         places = _places(self.t_interval) if digits is None else digits
         missed = f"a difference under {_amount(self.detectable, places)} would have been missed"
