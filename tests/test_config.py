@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from heed.config import TrainConfig, make_config, overlay
+from heed.config import TrainConfig, inspect_config, make_config, overlay
 from heed.errors import ConfigError
 
 
@@ -36,6 +36,13 @@ def test_one_line_for_a_value_that_fits_no_branch_of_a_type(value):
 @pytest.mark.parametrize("values", [{"model": 3}, {"train": None}, {1: {}}, {"model": {"preset": ["tiny"]}}])
 def test_what_is_no_section_is_one_problem(values):
     assert len(problems(values)) == 1
+
+
+@pytest.mark.parametrize(("positions", "refused"), [("learned", 1), ("rotary", 0), ("sinusoidal", 0)])
+def test_a_base_of_wavelengths_needs_positions_that_have_some(positions, refused):
+    _, told = inspect_config({"model": {"positions": positions, "rotary_base": 500}})
+    assert len(told) == refused
+    assert all(line.startswith("model.rotary_base: ") for line in told)
 
 
 def test_the_warm_up_is_at_most_a_tenth_of_the_steps_unless_it_is_given():

@@ -48,8 +48,17 @@ def build_model(
 
 def check_attention(config: ModelConfig) -> None:
     """Raise `ConfigError` with all that does not go together in a model's attention layers, of which it builds one."""
-    if config.kind in ("gpt", "encoder"):
+    if config.kind not in ("gpt", "encoder"):
+        return
+    try:
         make_attention(config, causal=config.kind == "gpt")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            f"attention {config.attention.mechanism!r} at model.context {config.context} has more parameters than there"
+            " is memory for: shorten the context, or choose another model.attention.mechanism"
+        ) from error
 
 
 def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corpus:

@@ -408,6 +408,8 @@ def contradictions(config: Config) -> list[str]:
     if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
         problems.append(f"model.n_kv_heads: {model.n_kv_heads} does not divide model.n_heads {model.n_heads}")
     width = model.d_model // model.n_heads
+    if model.positions not in ("rotary", "sinusoidal") and model.rotary_base != ModelConfig().rotary_base:
+        problems.append(f"model.rotary_base: model.positions {model.positions} has no wavelengths: leave it out")
     if model.positions == "rotary" and width % 2:
         problems.append(f"model.positions: rotary needs model.d_model / model.n_heads to be even, not {width}")
     return problems

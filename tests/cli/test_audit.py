@@ -89,6 +89,24 @@ def test_what_a_model_prints_is_no_part_of_the_answer_and_exiting_is_no_leak(hee
         assert "cannot import exiting_script: SystemExit: 1" in answer.err
 
 
+def test_a_module_may_hold_a_base_without_facts_but_no_mechanism_without(heed, tmp_path, monkeypatch):
+    text = (
+        "from heed.attention import Mechanism, Softmax\n"
+        "class Base(Mechanism): pass\n"
+        "class Mine(Base, Softmax):\n"
+        "    '''Softmax attention.'''\n"
+    )
+    (tmp_path / "based_mechanisms.py").write_text(text)
+    (tmp_path / "bare_mechanisms.py").write_text(f"{text}class Bare(Mechanism): pass\n")
+    monkeypatch.chdir(tmp_path)
+    answer = heed("audit", "--contracts", "based_mechanisms")
+    assert answer.code == 0
+    assert answer.out.startswith("Mine\n")
+    answer = heed("audit", "--contracts", "bare_mechanisms")
+    assert answer.code == 2
+    assert "bare_mechanisms:Bare declares no facts" in answer.err
+
+
 def test_a_run_is_audited(heed, trained):
     answer = heed("audit", trained)
     assert answer.code == 0
@@ -165,7 +183,9 @@ def test_what_train_and_eval_print_of_a_leaking_run_says_so(heed, leaking, train
     refused = heed("eval", leaking, trained)
     assert refused.code == 2
     assert "leaks (True and False)" in refused.err
-    assert heed("eval", leaking, trained, "--allow", "leaks").code == 0
+    allowed = heed("eval", leaking, trained, "--allow", "leaks")
+    assert allowed.code == 0
+    assert allowed.out.splitlines()[-1].endswith((str(trained), f"{leaking} (it LEAKS)"))
     honest = heed("eval", trained)
     assert "LEAK" not in honest.out
     assert "honest" not in honest.out

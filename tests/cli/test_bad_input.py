@@ -313,3 +313,8 @@ def test_parts_that_do_not_go_together_are_told_at_once_and_before_the_text_is_r
     assert "window_blocks: must be odd" in line
     problems = json.loads(heed("check", *argv, "--train.batch-size", "foo", "--json").out)["problems"]
     assert len(problems) == 3
+
+
+def test_attention_that_is_too_large_for_any_memory(heed, tmp_path, text):
+    argv = ["--model.attention.mechanism", "aft-full", "--model.context", 10_000_000]  # w alone: 400 TB
+    assert "shorten the context" in complaint(train(heed, tmp_path, text, *argv))

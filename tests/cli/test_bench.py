@@ -26,6 +26,14 @@ def test_bench_writes_table_json_and_figure(heed, tmp_path):
     assert (tmp_path / "costs" / "cost.png").stat().st_size > 0
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(heed, tmp_path):
+    (tmp_path / "file").write_text("")
+    answer = heed("bench", "attention", "softmax", *SMALL, "--out", tmp_path / "file")
+    assert answer.code == 2
+    assert "cannot write to" in answer.err
+    assert "1 of 1" not in answer.err
+
+
 def test_bench_json_and_several_widths(heed, tmp_path):
     argv = ["--lengths", 16, 24, "--widths", 16, 32, "--bidirectional", "--json", "--out", tmp_path]
     curves = json.loads(heed("bench", "attention", "fastformer", *argv).out)["curves"]
@@ -52,7 +60,9 @@ def test_bench_of_everything_leaves_out_what_does_not_fit(heed):
         (["softmax", "--option", "performer.features=3"], "write MECHANISM.OPTION=VALUE"),
         (["sliding-window", "--option", "sliding-window.widow=3"], "did you mean 'window'?"),
         (["softmax", "--widths", 30], "width 30 does not divide into 4 heads"),
+        (["softmax", "--widths", 16, 30], "width 30 does not divide into 4 heads"),
         (["softmax", "--lengths", 0], "numbers of at least 1"),
+        (["softmax", "--lengths", 16, 16], "--lengths names a number twice"),
         (["softmax", "--device", "cuda"], "torch finds no cuda"),
     ],
 )  # fmt: skip

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def test_training_alone_and_a_breakdown_are_said(tmp_path):
     )
     broken = told(tmp_path / "b", [], [3.0, float("nan")], end="the loss is NaN")
     assert loss_sentence(broken) == "Training broke down after step 20: the loss was no longer a number"
+
+
+def test_the_titles_of_a_leaking_run_make_no_claim(tmp_path):
+    record = dataclasses.replace(told(tmp_path, [2.0]), leaks="position 0 sees token 1")
+    assert loss_sentence(record) == "Loss of a model that LEAKS: it sees the tokens that it should predict"
+    assert perplexity_sentence(record) == "LEAKING: it says nothing of how unsure the model is"
 
 
 def test_perplexity_is_said_in_tokens(tmp_path):

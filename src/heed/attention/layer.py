@@ -32,8 +32,9 @@ class Linear(nn.Linear):
 class Attention(nn.Module):
     """Multi-head self-attention with any mechanism, optionally grouped (fewer key/value heads than query heads).
 
-    `qk_norm` divides each query and key by its root mean square per head and gives it a learned scale (Henry et
-    al. 2020), before positions turn it. Weights are left unset: whoever assembles the model fills them.
+    `qk_norm` divides each query and key by its root mean square per head and gives each component a learned scale,
+    before positions turn it (after Henry et al. 2020, who divide by the length and learn one scale of the scores).
+    Weights are left unset: whoever assembles the model fills them.
     """
 
     def __init__(

@@ -224,7 +224,9 @@ def mechanisms_in(name: str) -> list[Any]:
     ]
     if not kinds:
         raise ConfigError(f"{name} defines no subclass of heed.attention.Mechanism: name one as package.module:Class")
-    return kinds
+    # through the door that training uses, which refuses what declares nothing
+    bases = {base for kind in kinds for base in kind.__mro__[1:]}  # what only others build upon may declare nothing
+    return [find_mechanism(f"{name}:{kind.__name__}") for kind in kinds if hasattr(kind, "facts") or kind not in bases]
 
 
 def _is_missing(name: str) -> bool:

@@ -83,6 +83,14 @@ def main(argv: list[str]) -> int:
     flags = parse(BenchFlags, argv, "bench")
     if not flags.lengths or not flags.widths or min(*flags.lengths, *flags.widths) < 1:
         raise ConfigError("--lengths and --widths must hold numbers of at least 1")
+    for name, values in (("lengths", flags.lengths), ("widths", flags.widths)):
+        if len(set(values)) < len(values):
+            raise ConfigError(f"--{name} names a number twice: give each once")
+    for width in flags.widths:
+        if width % flags.heads:  # said now, and not after the minutes that the other widths take
+            raise ConfigError(f"width {width} does not divide into {flags.heads} heads: change --widths or --heads")
+    if flags.out is not None:
+        make_folder(flags.out)
     if flags.threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(flags.threads)
     import torch
@@ -215,13 +223,20 @@ def declared(fit: dict[str, Any]) -> str:
     return f"T^{fit['declared']}" + ("" if fit["verdict"] == "as declared" else f" {fit['verdict']}")
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder for the figures, or say in one line why it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
 def write(folder: Path, curves: list[Curve], results: dict[str, Any], caption: str) -> None:
     """Write cost.json and a figure for each width."""
     from heed.report.cost_figure import draw_costs
 
     widths = sorted({curve.width for curve in curves if curve.cells})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "cost.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         for width in widths:
             stem = "cost" if width == widths[0] else f"cost-{width}"

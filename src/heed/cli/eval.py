@@ -119,7 +119,8 @@ def main(argv: list[str]) -> int:
     if len(measured) > 1:
         most = figure == "accuracy"
         best = (max if most else min)(range(len(measured)), key=lambda i: getattr(measured[i], figure))
-        print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}{' (it LEAKS)' if measured[best].passport.leaks else ''}")
+        leaks = " (it LEAKS)" if measured[best].passport.leaks else ""
+        print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}{leaks}")
     return 0
 
 

@@ -176,7 +176,9 @@ def gradient_figure(record: RunRecord) -> Figure | None:
 
 
 def loss_sentence(record: RunRecord) -> str:
-    """Say what the loss curves show."""
+    """Say what the loss curves show; of a model that leaks, that they are false."""
+    if record.leaks and record.evaluations:
+        return "Loss of a model that LEAKS: it sees the tokens that it should predict"
     if record.state == "nan":
         return f"Training broke down after step {record.steps:,}: the loss was no longer a number"
     _, train = _points(record.train, "step", "loss")
@@ -209,6 +211,8 @@ def perplexity_sentence(record: RunRecord) -> str:
     best = record.best()
     if best is None:
         return "Perplexity: no validation yet"
+    if record.leaks:
+        return "LEAKING: it says nothing of how unsure the model is"
     return f"At best, as unsure as among {format_perplexity(_exp(best['loss']))} equally likely tokens"
 
 

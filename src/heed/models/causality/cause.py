@@ -75,7 +75,7 @@ def pattern(matrix: Tensor, threshold: float, *, symmetric: bool) -> str:
         return "unknown"
     near = leaks[p - t <= (p - t)[leaks].max()].float().mean() > 0.8  # a band above the diagonal, all of it
     banded = near and (p - t)[leaks].max() <= T // 2
-    if T > 2 and leaks[p - t == 1].float().mean() > 0.8 and (banded or _falls_off(size, p - t)):
+    if T > 2 and leaks[p - t == 1].float().mean() > 0.8 and (banded or _falls_off(size, p - t, leaks)):
         return "off by one"
     for block in range(2, T // 2 + 1):
         inside = t // block == p // block
@@ -84,17 +84,20 @@ def pattern(matrix: Tensor, threshold: float, *, symmetric: bool) -> str:
     dense = leaks.float().mean() > 0.5
     s, earlier = torch.tril_indices(T, T, -1)
     before = matrix[s, earlier]
-    if leaks.float().mean() > 0.9 and size.median() < SMALL * before[before.isfinite()].median():
+    if dense and size[leaks].median() < SMALL * before[before.isfinite()].median():
         return "normaliser"
     if symmetric:
         return "global statistic"
     return "no mask" if dense else "unknown"
 
 
-def _falls_off(size: Tensor, ahead: Tensor) -> bool:
-    """Whether the next token moves a position, and those further ahead ever less: a step for each layer, if any."""
+def _falls_off(size: Tensor, ahead: Tensor, leaks: Tensor) -> bool:
+    """Whether the next token moves a position, and those further ahead ever less: a step for each layer, if any.
+
+    The farthest then move most positions by nothing at all; a denominator over everything lets each of them through.
+    """
     near, second, far = (size[where].median() for where in (ahead == 1, ahead == 2, ahead > ahead.max() // 2))
-    return bool(second < near / 3 and far < near / 100)
+    return bool(second < near / 3 and far < near / 100 and leaks[ahead > ahead.max() // 2].float().mean() < 0.1)
 
 
 def _is_symmetric(probe: Probe, base: Base, matrix: Tensor) -> bool:
