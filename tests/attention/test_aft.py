@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.attention import MECHANISMS, Shape, make_mask
-from heed.attention.aft import AFTFull, AFTLocal, AFTSimple
-from heed.attention.means import exponential_mean, prefix_mean, running_sums
+from heed.attention.mechanisms.aft import AFTFull, AFTLocal, AFTSimple
+from heed.attention.mechanisms.means import exponential_mean, prefix_mean, running_sums
 from heed.build import build_model
 from heed.config import AttentionConfig, ModelConfig
 from heed.errors import ConfigError

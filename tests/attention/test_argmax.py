@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from heed.attention import Argmax, Shape, Softmax, make_mask, steps
-from heed.attention import argmax as module
+from heed.attention.mechanisms import argmax as module
 from heed.errors import ConfigError
 
 KEYS = torch.tensor([[0.0, 1, 2], [1, 1, 2], [-1, 1, -2], [0, -1, -2]]).view(1, 1, 4, 3)

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from heed.attention import Shape, Wishes, make_mask, refuse_impossible
-from heed.attention.fastformer import Fastformer
+from heed.attention.mechanisms.fastformer import Fastformer
 from heed.config import AttentionConfig, ModelConfig
 from heed.errors import ConfigError
 from heed.models import Encoder

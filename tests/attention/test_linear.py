@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.attention import POSITIONS, LayerCache, Shape, StateCache, Wishes, make_mask, refuse_impossible, sums
-from heed.attention import chunks as chunked
-from heed.attention.features import FeatureMap
-from heed.attention.linear import LinearAttention
-from heed.attention.performer import Performer
+from heed.attention import POSITIONS, LayerCache, Shape, StateCache, Wishes, make_mask, refuse_impossible
+from heed.attention.mechanisms import chunks as chunked
+from heed.attention.mechanisms import sums
+from heed.attention.mechanisms.features import FeatureMap
+from heed.attention.mechanisms.linear import LinearAttention
+from heed.attention.mechanisms.performer import Performer
 from heed.config import ModelConfig
 from heed.errors import ConfigError
 from heed.generation import Sampling, generate

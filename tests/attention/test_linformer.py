@@ -6,7 +6,7 @@ from linformer import LinformerSelfAttention
 from torch.utils.flop_counter import FlopCounterMode
 
 from heed.attention import Attention, Shape, Wishes, make_mask, refuse_impossible
-from heed.attention.linformer import Linformer, without_padding
+from heed.attention.mechanisms.linformer import Linformer, without_padding
 from heed.config import AttentionConfig, ModelConfig
 from heed.errors import ConfigError
 from heed.models import Encoder

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from heed.attention import Shape, make_mask
-from heed.attention.features import Positive, Trigonometric
-from heed.attention.performer import (
+from heed.attention.mechanisms.features import Positive, Trigonometric
+from heed.attention.mechanisms.performer import (
     Performer,
     default_features,
     draw,

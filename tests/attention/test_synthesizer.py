@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.attention import MECHANISMS, Attention, Shape, make_mask
-from heed.attention.synthesizer import BLOCK, DenseSynthesizer, RandomSynthesizer
+from heed.attention.mechanisms.synthesizer import BLOCK, DenseSynthesizer, RandomSynthesizer
 from heed.build import build_model
 from heed.config import AttentionConfig, ModelConfig
 from heed.errors import ConfigError

@@ -132,7 +132,7 @@ def test_models_of_transformers_are_audited(heed, tmp_path):
 
 
 def test_contracts_of_a_mechanism(heed):
-    answer = heed("audit", "--contracts", "heed.attention.softmax:Softmax", "--json")
+    answer = heed("audit", "--contracts", "heed.attention.mechanisms.softmax:Softmax", "--json")
     assert answer.code == 0
     content = json.loads(answer.out)
     assert content["ok"]

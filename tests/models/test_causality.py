@@ -287,7 +287,7 @@ def test_the_audit_before_a_training_is_fast_and_sees_what_the_long_one_sees():
 
 def test_the_audit_before_a_training_reads_long_sequences_with_one_block(monkeypatch):
     from heed.attention.masks import Mask
-    from heed.attention.softmax import Softmax
+    from heed.attention.mechanisms.softmax import Softmax
 
     plain = Softmax.forward
 
@@ -306,7 +306,7 @@ def test_the_audit_before_a_training_reads_long_sequences_with_one_block(monkeyp
 @pytest.mark.parametrize("read", ["odd lengths beyond 16 leak", "whole blocks alone are read"])
 def test_the_audit_before_a_training_reads_what_is_trained_and_lengths_between_blocks(monkeypatch, read):
     from heed.attention.masks import Mask
-    from heed.attention.softmax import Softmax
+    from heed.attention.mechanisms.softmax import Softmax
 
     plain = Softmax.forward
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from heed.attention.performer import Performer
+from heed.attention.mechanisms.performer import Performer
 from reference.linear import kernel_attention
 
 

@@ -1,7 +1,7 @@
 """The attention room: torch only, plain arguments, usable without the rest of heed.
 
-Read `steps.py` first: each equation as one function. `layer.py` projects, places, mixes and merges; one file a
-mechanism only mixes. The catalogues below are literal: a new mechanism is one file and one line here.
+Read `steps.py` first: each equation as one function. `layer.py` projects, places, mixes and merges; a file in
+`mechanisms/` only mixes. The catalogues below are literal: a new mechanism is one file and one line here.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from heed.attention.aft import AFTFull, AFTLocal, AFTSimple
-from heed.attention.argmax import Argmax
-from heed.attention.bigbird import BigBird
 from heed.attention.cache import Cache, LayerCache, StateCache
 from heed.attention.facts import Facts, Wishes, refuse_impossible
-from heed.attention.fastformer import Fastformer
 from heed.attention.layer import Attention
-from heed.attention.linear import LinearAttention
-from heed.attention.linformer import Linformer
 from heed.attention.masks import Mask, bigbird_mask, global_mask, make_mask, padding_mask, random_mask, window_mask
 from heed.attention.mechanism import Mechanism
-from heed.attention.naive_mask import NaiveMask
-from heed.attention.performer import Performer
+from heed.attention.mechanisms.aft import AFTFull, AFTLocal, AFTSimple
+from heed.attention.mechanisms.argmax import Argmax
+from heed.attention.mechanisms.bigbird import BigBird
+from heed.attention.mechanisms.fastformer import Fastformer
+from heed.attention.mechanisms.linear import LinearAttention
+from heed.attention.mechanisms.linformer import Linformer
+from heed.attention.mechanisms.naive_mask import NaiveMask
+from heed.attention.mechanisms.performer import Performer
+from heed.attention.mechanisms.renormalised_mask import RenormalisedMask
+from heed.attention.mechanisms.sliding_window import SlidingWindow
+from heed.attention.mechanisms.softmax import Softmax
+from heed.attention.mechanisms.synthesizer import DenseSynthesizer, RandomSynthesizer
 from heed.attention.plugins import Entry, load_class, load_offer, offered, offers
 from heed.attention.positions import (
     AlibiPositions,
@@ -32,13 +36,9 @@ from heed.attention.positions import (
     SinusoidalPositions,
 )
 from heed.attention.projections import PROJECTIONS
-from heed.attention.renormalised_mask import RenormalisedMask
 from heed.attention.scores import SCORES, Score, find_score, pairwise
 from heed.attention.shape import Shape
-from heed.attention.sliding_window import SlidingWindow
-from heed.attention.softmax import Softmax
 from heed.attention.steps import causal_mask, self_attention
-from heed.attention.synthesizer import DenseSynthesizer, RandomSynthesizer
 from heed.errors import ConfigError, did_you_mean
 
 MECHANISMS: dict[str, type[Mechanism]] = {

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from heed.attention.cache import LayerCache, StateCache
 from heed.attention.masks import Mask, make_mask
 from heed.attention.mechanism import Mechanism
+from heed.attention.mechanisms.softmax import Softmax
 from heed.attention.positions import Place
 from heed.attention.projections import PROJECTIONS
 from heed.attention.shape import Shape
-from heed.attention.softmax import Softmax
 from heed.errors import ConfigError
 
 

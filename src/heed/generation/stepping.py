@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from heed.attention import PROJECTIONS, Cache, LayerCache, StateCache
 from heed.attention.layer import Attention, Linear
+from heed.attention.mechanisms.softmax import Softmax
 from heed.attention.positions import Place
-from heed.attention.softmax import Softmax
 from heed.models.base import LanguageModel
 from heed.models.block import Block
 from heed.models.feedforward import FeedForward

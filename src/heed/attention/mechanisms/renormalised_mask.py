@@ -17,7 +17,7 @@ from torch import Tensor
 
 from heed.attention import steps
 from heed.attention.masks import Mask
-from heed.attention.softmax import Softmax
+from heed.attention.mechanisms.softmax import Softmax
 
 
 class RenormalisedMask(Softmax):

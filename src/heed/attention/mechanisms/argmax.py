@@ -18,9 +18,9 @@ from torch import Tensor
 from heed.attention import steps
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Path
+from heed.attention.mechanisms.softmax import Softmax
 from heed.attention.scores import meet
 from heed.attention.shape import Shape
-from heed.attention.softmax import Softmax
 
 if TYPE_CHECKING:
     from heed.attention.scores import Score

@@ -24,8 +24,8 @@ from heed.attention import steps
 from heed.attention.cache import LayerCache, StateCache
 from heed.attention.facts import Facts
 from heed.attention.masks import Mask
-from heed.attention.means import exponential_mean, prefix_mean, running_sums
 from heed.attention.mechanism import Mechanism, Path
+from heed.attention.mechanisms.means import exponential_mean, prefix_mean, running_sums
 from heed.attention.scores import Score
 from heed.attention.shape import Shape
 from heed.errors import ConfigError

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heed.attention import steps, sums
+from heed.attention import steps
 from heed.attention.cache import StateCache
-from heed.attention.chunks import CHUNK, causal
-from heed.attention.features import FeatureMap
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism
-from heed.attention.sums import NOTHING, Keys, Sums
+from heed.attention.mechanisms import sums
+from heed.attention.mechanisms.chunks import CHUNK, causal
+from heed.attention.mechanisms.features import FeatureMap
+from heed.attention.mechanisms.sums import NOTHING, Keys, Sums
 
 
 class KernelAttention(Mechanism):

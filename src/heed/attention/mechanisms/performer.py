@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from heed.attention.facts import Facts
-from heed.attention.features import FeatureMap, Positive, Trigonometric
-from heed.attention.kernel import KernelAttention
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Path
+from heed.attention.mechanisms.features import FeatureMap, Positive, Trigonometric
+from heed.attention.mechanisms.kernel import KernelAttention
 from heed.attention.shape import Shape
 from heed.errors import ConfigError
 

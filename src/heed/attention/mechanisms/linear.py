@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heed.attention.facts import Facts
-from heed.attention.features import EluPlusOne
-from heed.attention.kernel import KernelAttention
 from heed.attention.mechanism import Path
+from heed.attention.mechanisms.features import EluPlusOne
+from heed.attention.mechanisms.kernel import KernelAttention
 from heed.attention.shape import Shape
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from heed.attention import steps
 from heed.attention.facts import Facts
-from heed.attention.linformer import refuse_order
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism, Path
+from heed.attention.mechanisms.linformer import refuse_order
 from heed.attention.shape import Shape
 from heed.errors import ConfigError
 

@@ -19,11 +19,8 @@ import torch
 from torch import Tensor
 
 from heed.attention import MASKS, POSITIONS
-from heed.attention import contracts_mixing as mixing
-from heed.attention.masks import make_mask
-from heed.attention.mechanism import Mechanism
-from heed.attention.options import option_docs, own_options
-from heed.attention.trial import (
+from heed.attention.contracts import mixing
+from heed.attention.contracts.trial import (
     CONTEXT,
     HEADS,
     WIDTH,
@@ -34,6 +31,9 @@ from heed.attention.trial import (
     distance,
     mix,
 )
+from heed.attention.masks import make_mask
+from heed.attention.mechanism import Mechanism
+from heed.attention.options import option_docs, own_options
 
 
 @dataclass(frozen=True)

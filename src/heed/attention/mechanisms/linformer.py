@@ -20,8 +20,8 @@ from heed.attention import steps
 from heed.attention.facts import Facts
 from heed.attention.masks import Mask, make_mask
 from heed.attention.mechanism import Path
+from heed.attention.mechanisms.softmax import Softmax
 from heed.attention.shape import Shape
-from heed.attention.softmax import Softmax
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from heed.attention.features import FeatureMap
-from heed.attention.sums import Keys, Sums, divide, hide, with_ones
+from heed.attention.mechanisms.features import FeatureMap
+from heed.attention.mechanisms.sums import Keys, Sums, divide, hide, with_ones
 
 CHUNK = 64
 """Tokens in a chunk, at most: 32 and 64 are equally fast for K = 32 and 64, 128 up to a third slower (one thread)."""

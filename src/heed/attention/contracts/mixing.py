@@ -5,13 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heed.attention import trial as tools
 from heed.attention.cache import StateCache
+from heed.attention.contracts import trial as tools
+from heed.attention.contracts.trial import (
+    CONTEXT,
+    HEADS,
+    LONG,
+    TOLERANCE,
+    Leaves,
+    Trial,
+    cut,
+    demand,
+    distance,
+    mix,
+    qkv,
+)
 from heed.attention.facts import Wishes, refuse_impossible
 from heed.attention.masks import Mask, make_mask
 from heed.attention.mechanism import Mechanism
 from heed.attention.scores import SCORES
-from heed.attention.trial import CONTEXT, HEADS, LONG, TOLERANCE, Leaves, Trial, cut, demand, distance, mix, qkv
 from heed.errors import ConfigError, HeedError
 
 
