@@ -222,12 +222,17 @@ def _open(config: Config, say: Say, tokenizer: Tokenizer | None = None, classes:
 def _leaks(model: LanguageModel, config: Config, say: Say) -> str | None:
     """Audit a causal model before it is trained: return what leaks, None when nothing does.
 
-    Raises `ConfigError` for a leak that is not allowed.
+    Raises `ConfigError` for a leak that is not allowed, and where it cannot be told.
     """
-    if not model.causal:
+    if not model.causal or model.context == 1:  # one token has no future
         return None
     verdict = audit_model(model, config.model, config.run.seed)
     if verdict.causal is None:
+        if not config.model.allow_leak:
+            raise ConfigError(
+                f"model: the audit for leaks {verdict.sentence()}; mend the model, "
+                "or train it all the same with model.allow_leak: true"
+            )
         say(f"note: the audit for leaks {verdict.sentence()}")
     if verdict.causal is not False:
         return None

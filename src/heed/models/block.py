@@ -35,7 +35,7 @@ from heed.attention import (
 )
 from heed.attention.positions import Place
 from heed.config import ModelConfig
-from heed.errors import ConfigError, did_you_mean
+from heed.errors import ConfigError, HeedError, did_you_mean
 from heed.models.draws import begin
 from heed.models.feedforward import FeedForward, default_width
 from heed.models.norms import NORMS
@@ -133,7 +133,14 @@ def make_mechanism(config: ModelConfig, *, causal: bool) -> Mechanism:
     if possible:
         with _noted(problems):  # also without the bad options: what is wrong with the others is told at once
             made = None if wanted.score == "scaled-dot" else score(shape)
-            mechanism = kind(shape, path=wanted.path, dropout=config.dropout, score=made, **options)
+            try:
+                mechanism = kind(shape, path=wanted.path, dropout=config.dropout, score=made, **options)
+            except Exception as error:  # of another package's class, which may throw anything
+                if isinstance(error, HeedError) or kind.__module__.startswith("heed."):
+                    raise
+                raise ConfigError(
+                    f"attention {wanted.mechanism!r} cannot be built: {type(error).__name__}: {error}"
+                ) from error
             if not problems:
                 return mechanism
     raise ConfigError(*problems)
