@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from heed.config import overlay
+from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
 from heed.report.passport import FIGURES, Passport, differences
 from heed.report.record import RunRecord, gather, number, passport_of
@@ -46,7 +46,11 @@ class Variant:
     """The base configuration with the changes, nested."""
 
     def setting(self, name: str) -> Any:
-        """Return a setting by its dotted name; None when it is not there."""
+        """Return a setting by its dotted name; None when it is not there, or this kind of model does not read it."""
+        section, _, rest = name.partition(".")
+        kind = self.settings.get("model", {}).get("kind") if section == "model" else None
+        if rest.split(".")[0] in UNREAD.get(str(kind), ()):
+            return None
         value: Any = self.settings
         for key in name.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
