@@ -106,7 +106,7 @@ def verdict(record: StudyRecord) -> str:
     alone = [d for d in found if d.t_interval is None]
     by["better"].sort(key=lambda d: -abs(d.mean))
     by["worse"].sort(key=lambda d: -abs(d.mean))
-    parts = [f"{_some(by[word])} {_are(by[word])} {word}" for word in ("better", "worse") if by[word]]
+    parts = [f"{_some(by[word], most=True)} {_are(by[word])} {word}" for word in ("better", "worse") if by[word]]
     if not parts:
         largest = max((d.detectable or 0.0) for d in found)
         return (
@@ -315,9 +315,11 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _some(found: Sequence[Difference]) -> str:
-    """Name up to three variants, or say how many they are."""
-    return _listed([d.b for d in found]) if len(found) <= 3 else f"{len(found)} variants (most of all {found[0].b})"
+def _some(found: Sequence[Difference], *, most: bool = False) -> str:
+    """Name up to three variants, or say how many they are, and where `most` the first of them."""
+    if len(found) <= 3:
+        return _listed([d.b for d in found])
+    return f"{len(found)} variants" + (f" (most of all {found[0].b})" if most else "")
 
 
 def _are(found: Sequence[Difference]) -> str:
