@@ -42,6 +42,10 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/generation_speed.py
 	$(BIN)/python benchmarks/bpe.py
+	$(BIN)/python benchmarks/sliding_window.py
+	$(BIN)/python benchmarks/linear_attention.py
+	$(BIN)/python benchmarks/recurrent_speed.py
+	$(BIN)/heed bench attention --backward --threads 1
 
 clean:
 	rm -rf .venv site .pytest_cache .ruff_cache .hypothesis
