@@ -40,7 +40,8 @@ def describe_device(device: torch.device) -> str:
         return f"cuda ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
     if device.type == "mps":
         return f"mps ({_processor()})"
-    return f"cpu ({_processor()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({_processor()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
 def fast_bf16(device: torch.device) -> bool:
