@@ -11,7 +11,6 @@ from heed.errors import ConfigError, MissingPackageError
 from heed.lab.study import run_study
 from heed.lab.worker import record
 
-optuna = pytest.importorskip("optuna")
 SPACE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "train.weight_decay": [0.0, 0.1]}
 
 

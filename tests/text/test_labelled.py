@@ -27,8 +27,9 @@ def test_every_format_gives_the_same(tmp_path):
     (tmp_path / "b.csv").write_text("label,text\n" + "".join(f'{b},"{a}"\n' for a, b in ROWS))
     lines = (json.dumps({"text": a, "label": b, "other": 1}) + "\n" for a, b in ROWS)
     (tmp_path / "c.jsonl").write_text("".join(lines))
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     parquet.write_table(
         arrow.table({"label": [b for _, b in ROWS], "text": [a for a, _ in ROWS]}), tmp_path / "d.parquet"
     )
