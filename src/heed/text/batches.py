@@ -233,18 +233,25 @@ class Packed:
 
         Raises `CheckpointError` when the state is of another text or was cut otherwise.
         """
-        own = self.state()
-        if state.get("text") != own["text"]:
-            raise CheckpointError(
-                "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
-            )
-        for key in ("tokens", "context", "seed", "shuffle", "windows"):
-            if state.get(key) != own[key]:
-                raise CheckpointError(
-                    f"the checkpoint's batches have {key} {state.get(key)}, these have {own[key]}: "
-                    "resume with the data and the settings in the run's config.yaml"
-                )
+        refuse_other(state, self.state(), ("tokens", "context", "seed", "shuffle", "windows"))
         self._enter(state["epoch"], state["index"])
+
+
+def refuse_other(state: dict[str, Any], own: dict[str, Any], keys: tuple[str, ...], settings: str = "") -> None:
+    """Raise `CheckpointError` when the place in `state` is in another text, or in batches that differ in one of `keys`.
+
+    `settings` adds to the advice what the user may have changed, such as ", train.batch_size".
+    """
+    if state.get("text") != own["text"]:
+        raise CheckpointError(
+            "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
+        )
+    for key in keys:
+        if state.get(key) != own[key]:
+            raise CheckpointError(
+                f"the checkpoint's batches have {key} {state.get(key)}, these have {own[key]}: "
+                f"resume with the data{settings} and the settings in the run's config.yaml"
+            )
 
 
 class Padded(Packed):

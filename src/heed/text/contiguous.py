@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from heed.errors import CheckpointError, DataError
-from heed.text.batches import Batch, source_of
+from heed.errors import DataError
+from heed.text.batches import Batch, refuse_other, source_of
 from heed.text.tokenfile import TokenFile
 
 
@@ -87,15 +87,5 @@ class Contiguous:
         Raises `CheckpointError` when the state is of another text or was cut otherwise, into another number of rows
         for one.
         """
-        own = self.state()
-        if state.get("text") != own["text"]:
-            raise CheckpointError(
-                "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
-            )
-        for key in ("tokens", "context", "seed", "shuffle", "streams"):
-            if state.get(key) != own[key]:
-                raise CheckpointError(
-                    f"the checkpoint's batches have {key} {state.get(key)}, these have {own[key]}: "
-                    "resume with the data, train.batch_size and the settings in the run's config.yaml"
-                )
+        refuse_other(state, self.state(), ("tokens", "context", "seed", "shuffle", "streams"), ", train.batch_size")
         self._enter(state["epoch"], state["index"])
