@@ -59,3 +59,8 @@ def test_the_warm_up_is_at_most_a_tenth_of_the_steps_unless_it_is_given():
 def test_the_warm_up_of_a_resolved_configuration_stays():
     resolved = make_config({"train": {"steps": 20}}).model_dump()
     assert make_config(overlay(resolved, {"train": {"steps": 4000}})).train.warmup_steps == 2
+
+
+def test_a_test_split_is_held_out_or_left_alone_not_both():
+    with pytest.raises(ConfigError, match=r"data\.test_fraction: holds out a test split, and"):
+        make_config({"data": {"test": "none", "test_fraction": 0.1}})

@@ -15,9 +15,19 @@ from typing import Any
 
 import torch
 
-from heed.build import Say, build_batches, build_corpus, build_model, build_tokenizer, build_tokens, check_attention
-from heed.config import Config, make_config, overlay
+from heed.build import (
+    QUESTIONS,
+    Say,
+    build_batches,
+    build_corpus,
+    build_model,
+    build_tokenizer,
+    build_tokens,
+    check_attention,
+)
+from heed.config import SPANS, Config, ModelConfig, make_config, overlay
 from heed.errors import ConfigError
+from heed.generation.answers import greedy_answers
 from heed.generation.decoding import beginning
 from heed.generation.generate import generate
 from heed.generation.logprobs import score
@@ -26,25 +36,31 @@ from heed.models import LanguageModel
 from heed.models.causality.training import audit_model
 from heed.models.draws import ByName
 from heed.models.embeddings import place_embeddings, read_embeddings
+from heed.models.longer import with_context
 from heed.report.numbers import human_count
 from heed.report.page import write_report
+from heed.text.corruption import Corruption
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import special_ids
+from heed.text.question_corpus import QuestionTokens
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
+from heed.training.answering import Answering, Write, evaluate_answers
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
+from heed.training.checkpoint import latest_step
 from heed.training.classify import Classification, classify
 from heed.training.devices import choose_device, describe_device
-from heed.training.evaluate import Evaluation, evaluate, evaluate_masked
+from heed.training.evaluate import Evaluation, evaluate, evaluate_masked, evaluate_spans
 from heed.training.fit import Batches, FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_run, next_name, refuse_if_taken, write_json
+from heed.training.start import place_start, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
 
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""
 
-Figures = Evaluation | Classification
+Figures = Evaluation | Classification | Answering
 """What a model comes to on a split."""
 MakeProgress = Callable[[int], Progress]
 """From the number of steps to what shows them."""
@@ -86,27 +102,27 @@ def train(
     """
     if config.run.name is not None:
         refuse_if_taken(Path(config.run.folder) / config.run.name, overwrite=overwrite)
+    config = settle(config)
     check_attention(config.model)  # before the text, which may take long
     device = _prepare(config, say)
     text = _open(config, say)
     name = config.run.name
     folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
-    vocabulary = text.tokenizer.vocab_size
+    vocabulary = start_vocabulary(config.model) or text.tokenizer.vocab_size
     if text.tokenizer.kind in ("bpe", "char", "word"):  # as it came out, or out of its file
         config = _replace(config, "tokenizer", kind=text.tokenizer.kind)
     config = _replace(config, "tokenizer", vocab_size=vocabulary)
     streams = Streams(config.run.seed)
     classes = text.classes
     model = build_model(config.model, vocabulary, first_weights(config, streams), len(classes) if classes else None)
-    if config.model.embeddings is not None:  # once: a run that goes on has them in its checkpoints
-        place_embeddings(model, read_embeddings(config.model.embeddings), config.model.embeddings)
+    facts: dict[str, Any] = _begin(model, config.model, say)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     model.leaks = _leaks(model.to(device), config, say)
     if config.train.batch_size == "auto":
         config = _replace(config, "train", batch_size=_largest(config, text, model, streams, device, say))
     # This may refuse the text, so it comes before there is a folder.
-    batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
-    facts: dict[str, Any] = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
+    facts |= {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
     if classes is not None:
         facts["classes"] = list(classes)
     if model.leaks is not None:
@@ -138,9 +154,11 @@ def resume(
     streams = Streams(config.run.seed)
     number = len(classes) if classes else None
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config, streams), number)
+    if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
+        _begin(model, config.model, say)
     model.leaks = _leaks(model.to(device), config, say) or run.leaks
     run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
-    batches = build_batches(config, text.files, stream_seed(config.run.seed, "data"), say)
+    batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
     return _fit(run, model, text, batches, streams, device, resume=True, say=say, progress=progress)
 
 
@@ -167,11 +185,14 @@ def measure(
 ) -> Figures:
     """Evaluate a model on a split, in the way that its configuration treats documents.
 
-    Labelled texts are classified, an encoder finds hidden tokens, any other model predicts the next token: from all
-    that stands before where it carries its state, unless a context or stride asks for windows.
+    Questions are answered, labelled texts are classified, an encoder finds hidden tokens, hidden spans are told from
+    what stands around them, any other model predicts the next token: from all that stands before where it carries its
+    state, unless a context or stride asks for windows.
+    A context beyond that of training is read where the model can (`heed.models.longer`), else a `ConfigError`.
     """
     windows = context is not None or stride is not None
     context = context or config.model.context
+    model = with_context(model, context)
     common: dict[str, Any] = {
         "tokenizer_name": f"{tokenizer.kind} {tokenizer.vocab_size} {tokenizer.hash[:8]}",
         "context": context,
@@ -180,6 +201,7 @@ def measure(
         "max_tokens": max_tokens,
     }
     vocabulary = config.tokenizer.vocab_size
+    hides = config.data.objective in SPANS and config.data.plain_share < 1
     if config.model.kind == "encoder" and stride is not None:
         raise ConfigError("the stride is for models that predict the next token: leave it out for an encoder")
     labelled = isinstance(tokens, LabelledTokens)
@@ -188,6 +210,13 @@ def measure(
         raise ConfigError(f"the model {wrong}")
     if labelled:
         return classify(model, tokens, pad_id=special_ids(vocabulary)[1], **common)
+    if isinstance(tokens, QuestionTokens) or hides:
+        if stride is not None:
+            raise ConfigError("the stride is for models of running text: leave it out for hidden spans and questions")
+        if isinstance(tokens, QuestionTokens):
+            return evaluate_answers(model, tokens, tokenizer, _answers(model, tokenizer), **common)
+        corruption = Corruption(config.data.objective, tokenizer, common.pop("context"))
+        return evaluate_spans(model, tokens, corruption, **common)
     common["cross_documents"] = config.data.layout != "padded" and config.data.cross_documents
     if config.model.kind == "encoder":
         fraction = config.train.mask_fraction
@@ -196,11 +225,31 @@ def measure(
     return evaluate(model, tokens, stride=stride, sequences=config.data.layout == "padded", carry=carry, **common)
 
 
+def _answers(model: LanguageModel, tokenizer: Tokenizer) -> Write:
+    """Return how a model answers: the likeliest token after the likeliest token."""
+
+    def write(prompts: Sequence[str], max_tokens: int) -> list[str]:
+        return [answer.text for answer in greedy_answers(model, tokenizer, prompts, max_tokens=max_tokens)]
+
+    return write
+
+
 def first_weights(config: Config, streams: Streams) -> torch.Generator:
     """Return the generator that a model's first weights are drawn from, as `run.initialisation` says."""
     if config.run.initialisation == "by-name":
         return ByName(stream_seed(config.run.seed, "initialisation"))
     return streams["initialisation"]
+
+
+def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any]:
+    """Put the weights that a new model begins with in the place of those that were drawn; return where from."""
+    if config.embeddings is not None:
+        place_embeddings(model, read_embeddings(config.embeddings), config.embeddings)
+    if config.start_from is None:
+        return {}
+    started = place_start(model, config)
+    say(f"starting from {started['run']}, {started['checkpoint']}")
+    return {"started_from": started}
 
 
 def _prepare(config: Config, say: Say) -> torch.device:
@@ -252,7 +301,9 @@ def _largest(
     model.to(device)
 
     def batch(size: int) -> Any:
-        return next(build_batches(_replace(config, "train", batch_size=size), text.files, 0, lambda line: None))
+        return next(
+            build_batches(_replace(config, "train", batch_size=size), text.files, text.tokenizer, 0, lambda line: None)
+        )
 
     step = training_step(model, batch, streams, device)
     found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
@@ -274,7 +325,7 @@ def _fit(
 ) -> Outcome:
     """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
     config, tokenizer = run.config, text.tokenizer
-    held_out = {split: file for split, file in text.files.items() if split != "train"}
+    held_out = {split: file for split, file in text.files.items() if split not in ("train", QUESTIONS)}
 
     def validation() -> Figures:
         tokens = held_out["validation"]
@@ -299,8 +350,9 @@ def _fit(
     if result.reason != "interrupted":
         model, tokenizer, _ = load_run(run.folder, "best", device)
         for split, tokens in held_out.items():
-            say(f"measuring the whole {split} split")
-            figures[split] = measure(model, tokenizer, tokens, config, device=device)
+            part = config.train.final_tokens
+            say(f"measuring {f'the first {part:,} tokens of' if part else 'the whole'} {split} split")
+            figures[split] = measure(model, tokenizer, tokens, config, device=device, max_tokens=part)
         write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
         step = result.best_step or result.step
         texts = samples(model, tokenizer, config.run.seed) if model.causal else []

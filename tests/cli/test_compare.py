@@ -8,6 +8,7 @@ import yaml
 from heed.cli.compare import Lines, describe
 from heed.lab import study
 from heed.lab.jobs import Done, Progress
+from heed.lab.lengths import measure_lengths
 from heed.lab.study import Row
 from heed.lab.worker import record, run_cell, write_record
 
@@ -87,6 +88,32 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(heed, file, tmp_path):
     assert [(one["variant"], one["steps"], one["tokens"]) for one in variants] == [("pre", 5, 320), ("post", 5, 320)]
     assert variants[0]["seconds"] > 0
     assert not out.exists()
+
+
+def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_path, monkeypatch):
+    file.write_text(file.read_text().replace("model.norm_order: post", "model.positions: alibi") + "lengths: [8, 48]\n")
+    dry = heed("compare", file, "--dry-run").out
+    assert "measured on the whole validation split at contexts of 8, 48 tokens as well" in dry
+    assert "pre ends before 48: model.positions learned ends at the 16 tokens of training" in dry
+    content = json.loads(heed("compare", file, "--dry-run", "--json").out)
+    assert content["lengths"] == [8, 48]
+    assert [bool(one["ends"]) for one in content["variants"]] == [True, False]
+
+    def worker(task, threads):
+        found = run_cell(task.values)
+        write_record(task.record, found)
+        measure_lengths(task.folder, task.lengths)
+        return Done(found)
+
+    monkeypatch.setattr(study, "Worker", worker)
+    found = heed("compare", file, "--out", tmp_path / "out")
+    assert found.code == 0, found.err
+    assert "pre at 48: model.positions learned ends" in found.out
+    assert "post at 48 tokens is" in found.out
+    rows = json.loads(heed("compare", tmp_path / "out", "--json").out)["by_length"]
+    assert [(row["variant"], row["context"], row["reason"] is None) for row in rows] == [
+        ("pre", 8, True), ("pre", 48, False), ("post", 8, True), ("post", 48, True),
+    ]  # fmt: skip
 
 
 def test_mistakes_are_one_line(heed, file, tmp_path):

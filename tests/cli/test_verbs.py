@@ -25,7 +25,7 @@ def test_help_is_instant_because_nothing_heavy_is_imported():
 def test_every_verb_has_help_with_examples(verb, capsys):
     from heed.cli import main
 
-    argv = [verb, "report", "--help"] if verb == "tokenizer" else [verb, "--help"]
+    argv = [verb, *{"tokenizer": ["report"], "data": ["biographies"]}.get(verb, []), "--help"]
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert not stop.value.code
@@ -87,6 +87,21 @@ def test_eval_and_report(heed, trained):
     wider = content["results"][0]["loss"]
     assert wider != json.loads(heed("eval", trained, "--json").out)["results"][0]["loss"]
     assert heed("report", trained).out.strip().endswith("report.html")
+
+
+def test_eval_beyond_the_context_of_training(heed, tmp_path, text, trained):
+    refused = heed("eval", trained, "--context", 40)
+    assert refused.code == 2
+    assert refused.err.endswith(
+        "heed: model.positions learned ends at the 16 tokens of training, beyond them there is nothing to add: "
+        "train with alibi, none, relative, rotary or sinusoidal to read further\n"
+    )
+    argv = ["train", text, *TINY, "--tokenizer.kind", "char", "--run.folder", tmp_path, "--model.positions", "alibi"]
+    assert heed(*argv, "--run.name", "alibi").code == 0
+    found = json.loads(heed("eval", tmp_path / "alibi", "--context", 40, "--json").out)["results"][0]
+    assert (found["passport"]["context"], found["passport"]["stride"]) == (40, 40)
+    beside = heed("eval", tmp_path / "alibi", trained, "--json")
+    assert beside.code == 0  # at the context of training they compare
 
 
 def test_resume_of_a_finished_run_can_go_further(heed, tmp_path, text):

@@ -89,6 +89,11 @@ def test_every_problem_of_every_variant_at_once(tmp_path):
             {"budget": {"steps": 1, "tokens": 2}},
             "budget: give exactly one of steps, tokens, flops, seconds; it is the same for all",
         ),
+        ({"lengths": 100}, "lengths: give a list of contexts in tokens, such as [50, 100, 200]"),
+        ({"lengths": ["x"]}, "lengths: give a list of contexts in tokens, such as [50, 100, 200]"),
+        ({"lengths": [8, 8]}, "lengths: give different contexts from 1 token on, not [8, 8]"),
+        ({"lengths": [0, 8]}, "lengths: give different contexts from 1 token on, not [0, 8]"),
+        ({"length": [8]}, "length: unknown key, did you mean 'lengths'?"),
         ({"seeds": "x"}, "seeds: give a number of seeds, or a list of whole numbers"),
         ({"variants": {"a b": {}}}, "variants: 'a b' becomes a folder: take letters, digits and - _ . = + alone"),
         ({"variants": {"..": {}}}, "variants: '..' becomes a folder: take letters, digits and - _ . = + alone"),
@@ -104,12 +109,25 @@ def test_a_mistake_is_a_line_with_the_remedy(tmp_path, keys, line):
     assert line in problems_of(tmp_path, **keys)
 
 
+def test_lengths_are_sorted_and_none_by_default(tmp_path):
+    assert plan_of(tmp_path, lengths=[64, 8]).lengths == (8, 64)
+    assert plan_of(tmp_path).lengths == ()
+
+
 def test_losses_of_different_tokenizers_are_not_compared(tmp_path):
     variants = {"char": {}, "bpe": {"tokenizer": {"kind": "bpe", "vocab_size": 300}}}
     assert plan_of(tmp_path, variants=variants).figure == "bits_per_byte"
     assert problems_of(tmp_path, variants=variants, figure="loss") == [
         "figure: loss of different tokenizers cannot be compared: take bits_per_byte"
     ]
+
+
+def test_a_figure_of_the_whole_split_needs_the_whole_split(tmp_path):
+    variants = {"a": {}, "b": {"train": {"final_tokens": 100}}}
+    assert problems_of(tmp_path, variants=variants) == [
+        "b: train.final_tokens: bits_per_byte needs the whole split: leave it out, or take loss"
+    ]
+    assert plan_of(tmp_path, variants={"a": {"train": {"final_tokens": 100}}}, figure="loss").figure == "loss"
 
 
 def test_models_that_cannot_be_built_are_all_found_before_anything_runs(tmp_path):

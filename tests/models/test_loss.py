@@ -127,3 +127,28 @@ def test_never_holds_all_logits(learns, monkeypatch):
         linear_cross_entropy(hidden, weight, target, chunk_logits=500)
     assert max(logits.numel() for logits in seen) == 500
     assert len(seen) == 10
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_padding_is_not_computed_on_the_cpu(reduction, monkeypatch):
+    hidden, weight, _, target = problem(9)
+    rows = []
+    linear = F.linear
+
+    def watched(x, *rest):
+        rows.append(len(x))
+        return linear(x, *rest)
+
+    monkeypatch.setattr(F, "linear", watched)
+    mask = torch.tensor([True, False, False] * 3)
+    linear_cross_entropy(hidden, weight, target, mask=mask, reduction=reduction, chunk_logits=22)
+    with torch.no_grad():
+        linear_cross_entropy(hidden, weight, target, mask=mask, reduction=reduction, chunk_logits=22)
+    assert sum(rows) == 2 * 3
+
+
+def test_nothing_that_counts_is_still_no_number():
+    hidden, weight, _, target = problem(4)
+    none = torch.zeros(4, dtype=torch.bool)
+    assert linear_cross_entropy(hidden, weight, target, mask=none).isnan()
+    assert linear_cross_entropy(hidden, weight, target, mask=none, reduction="none").tolist() == [0.0] * 4

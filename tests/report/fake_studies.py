@@ -84,6 +84,34 @@ def study(effects: dict[str, float] | None = None, seeds: tuple[int, ...] = (1, 
     } | other
 
 
+ENDS = "model.positions learned ends at the 128 tokens of training"
+
+
+def lengths_study(seeds: tuple[int, ...] = (1, 2, 3)) -> dict[str, Any]:
+    """A study of the loss over contexts, trained on 128 tokens; see `write_lengths`."""
+    effects = {"alibi": 0.0, "rotary": -0.08, "learned": 0.11}
+    content = study(effects, seeds, figure="loss", lengths=[64, 128, 256, 512], title="Positions beyond the training")
+    for name in effects:
+        content["variants"][name]["changes"] = {"model.positions": name}
+    return content
+
+
+def write_lengths(folder: Path, content: dict[str, Any]) -> None:
+    """Write what each run came to: alibi holds, rotary rises by 0.5 a doubling, learned ends at 128."""
+    for each in content["cells"]:
+        loss, name, found = each["figures"]["validation"]["loss"], each["variant"], {}
+        for step, length in enumerate(content["lengths"]):
+            own = random.Random(f"{name}{each['seed']}{length}").gauss(0, 0.005)
+            value = figures(loss + own + (0.5 * max(0, step - 1) if name == "rotary" else -0.01 * step))
+            passport = value["passport"] | {"context": length, "stride": length}
+            found[str(length)] = value | {"passport": passport}
+            if name == "learned" and length > 128:
+                found[str(length)] = {"reason": ENDS}
+        run = folder / each["folder"]
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "lengths.json").write_text(json.dumps(found), encoding="utf-8")
+
+
 def write_study_folder(folder: Path, content: dict[str, Any] | None = None, runs: bool = True) -> Path:
     """Write study.json and a run folder for each finished cell."""
     content = study() if content is None else content

@@ -17,6 +17,7 @@ from heed.report.statistics import (
     correct,
     detectable,
     holm,
+    resampled_interval,
     sign_test,
     t_interval,
     t_test,
@@ -134,3 +135,19 @@ def test_of_an_accuracy_more_is_better():
     assert "b is 0.050 nats better" in compare_pairs("a", "b", {1: 0.80}, {1: 0.85}, higher_is_better=True).sentence()
     same = compare_pairs("a", "b", {1: 0.8}, {1: 0.8}).sentence()
     assert same == "b is neither worse nor better than a with one seed: nothing can be said about noise"
+
+
+def test_any_statistic_has_a_bootstrap_interval():
+    x = np.random.default_rng(3).exponential(1.0, 80)
+    y = 2 * x
+    theirs = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(0))
+    low, high = resampled_interval(lambda v: float(v.mean()), x)
+    # 1,000 resamples: a quantile near the end is off by about 5 % of the width of the interval
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * width)
+    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * width)
+    # columns are drawn together, and the pivotal interval is the other one mirrored in the statistic
+    assert resampled_interval(lambda a, b: float((b / a).mean()), x, y) == (2.0, 2.0)
+    centre = float(x.mean())
+    pivotal = resampled_interval(lambda v: float(v.mean()), x, pivotal=True)
+    assert pivotal == pytest.approx((2 * centre - high, 2 * centre - low))

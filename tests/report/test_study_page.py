@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from fake_studies import cell, study, write_study_folder
+from fake_studies import cell, lengths_study, study, write_lengths, write_study_folder
 from test_page_browser import CONTRAST, browser  # noqa: F401 - a fixture
 
 from heed.errors import CheckpointError
@@ -46,8 +46,10 @@ def odd() -> dict:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     base = tmp_path_factory.mktemp("studies")
+    content = lengths_study()
+    write_lengths(write_study_folder(base / "lengths", content), content)
     return [write_study_folder(base / "plain"), write_study_folder(base / "odd", odd()),
-            write_study_folder(base / "one", study(seeds=(1,)))]  # fmt: skip
+            write_study_folder(base / "one", study(seeds=(1,))), base / "lengths"]  # fmt: skip
 
 
 def test_page_and_tables_are_written(folders):

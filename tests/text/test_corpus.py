@@ -234,6 +234,17 @@ def test_given_splits_win_and_their_files_leave_training(tmp_path):
         open_corpus(tmp_path / "held.txt", validation=tmp_path)
 
 
+def test_the_test_split_can_be_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "wikitext-2").mkdir()
+    for name in ("train", "valid", "test"):
+        (tmp_path / "wikitext-2" / f"{name}.txt").write_text(f" {name} \n")
+    monkeypatch.setenv("HEED_DATA", str(tmp_path))
+    corpus = open_corpus("wikitext-2", test="none")
+    assert corpus.splits == ("train", "validation")
+    assert everything(corpus) == [" train \n", " valid \n"]
+    assert corpus.fingerprint != open_corpus("wikitext-2").fingerprint
+
+
 def test_the_fingerprint_follows_content_and_settings_not_place(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
@@ -395,6 +406,11 @@ def test_named_corpora_on_this_machine(shared_data, monkeypatch):
     wikitext = open_corpus("wikitext-2")
     counts = [sum(count_words(text, wikitext.word_rule) for text in wikitext.documents(s)) for s in wikitext.splits]
     assert counts == [2_088_628, 217_646, 245_569]  # as published, with one <eos> a line
+    lines = open_corpus("wikitext-2-lines")
+    assert [sum(1 for _ in lines.documents(split)) for split in lines.splits] == [23_767, 2_461, 2_891]
+    whole = "".join(wikitext.documents("test")).split("\n")
+    assert list(lines.documents("test")) == [line for line in whole if line.strip()]
+    assert lines.fingerprint != wikitext.fingerprint
     stories = open_corpus("tinystories")
     texts = everything(stories)
     assert len(texts) == 2316
@@ -456,6 +472,7 @@ def test_named_corpora_from_the_hub(tmp_path, monkeypatch):
     hub = Hub(monkeypatch, {("Salesforce/wikitext", "wikitext-2-v1"): lines, ("karpathy/tiny_shakespeare", None): cut})
     wikitext = open_corpus("wikitext-2")
     assert everything(wikitext) == [" \n = A = \n \n a b . \n", " c \n"]  # the file, byte for byte
+    assert everything(open_corpus("wikitext-2-lines")) == [" = A = ", " a b . ", " c "]
     assert "".join(everything(open_corpus("shakespeare"))) == "to be or not to be, that is"
     assert hub.calls[-1][2] == {"revision": "refs/convert/parquet"}
 

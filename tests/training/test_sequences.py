@@ -192,3 +192,12 @@ def test_to_device_passes_on_where_a_batch_goes_on():
 
 def test_the_recurrent_section_is_part_of_a_resolved_configuration():
     assert RecurrentConfig() == make_config({}).model.recurrent
+
+
+def test_the_end_may_be_measured_on_a_part(tmp_path):
+    config = config_of(tmp_path, "part")
+    short = config.train.model_copy(update={"steps": 2, "final_tokens": 30})
+    run = train(config.model_copy(update={"train": short}))
+    figures = json.loads((run.folder / "evaluation.json").read_text())["validation"]
+    assert (figures["passport"]["tokens"], figures["passport"]["partial"]) == (30, True)
+    assert "bits_per_byte" not in figures

@@ -15,12 +15,16 @@ from heed.errors import ConfigError, HeedError, did_you_mean
 
 VERBS: dict[str, str] = {
     "train": "a language model from your text: tokenizer, training, curves, perplexity, samples, report",
+    "pretrain": "a language model on text with hidden spans, so that it can be asked afterwards",
+    "finetune": "a pretrained run on questions with answers",
+    "ask": "answers of a fine-tuned run, each with its probability and the passage it may come from",
     "sample": "text from a trained model",
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",
     "audit": "whether a model sees the tokens that it should predict; any model",
     "report": "the page of a run: curves, speed, samples, settings",
     "tokenizer": "train a tokenizer, or report how well one fits a text",
+    "data": "invented people: text about them, questions with answers, and the truth",
     "import": "GPT-2 or Llama weights from Hugging Face into a run folder",
     "export": "a run as a folder that transformers, vLLM and llama.cpp load",
     "bench": "what it costs: attention over length, training steps on CPU and GPU, memory of a step",

@@ -61,17 +61,25 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     import torch
 
     from heed.build import check_attention
-    from heed.text.named import NAMED
+    from heed.text.corpus import NO_TEST
+    from heed.text.named import NAMED, locate
+    from heed.text.qa import read_questions
     from heed.text.sources import find_files
     from heed.text.tokenizer import load_tokenizer
+    from heed.training.start import settle
 
     config, found = inspect_config(values)
     problems += found
-    for name in ("source", "validation", "test"):
+    with _noted(problems):
+        config = settle(config)
+    asks = ("source", "validation", "test") if config.data.objective == "answers" else ("questions",)
+    for name in ("source", "validation", "test", "questions"):
         source = getattr(config.data, name)
-        if source is not None and source not in NAMED and not source.startswith("hf:"):
+        if source is not None and source not in NAMED and not source.startswith("hf:") and source != NO_TEST:
             with _noted(problems, f"data.{name}: "):
-                find_files(source, NAMED)
+                find_files(locate(source), NAMED)
+                if name in asks or (config.data.questions is not None and name != "source"):
+                    read_questions(locate(source), encoding=config.data.encoding)
     with _noted(problems), torch.device("meta"):  # shapes without memory
         if not any(line.startswith("model.n_") for line in found):  # heads that do not divide are told already
             check_attention(config.model)

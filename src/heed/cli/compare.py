@@ -84,15 +84,17 @@ def main(argv: list[str]) -> int:
 def conclude(folder: Path, as_json: bool) -> int:
     """Write the page, print what was found, and return 1 when a run failed, else 0."""
     from heed.report.study_findings import sentences
+    from heed.report.study_lengths import length_rows, length_sentences
     from heed.report.study_page import write_study
     from heed.report.study_record import read_study
     from heed.report.study_tables import terminal
 
     record = read_study(folder)
-    page, found = write_study(folder), sentences(record)
+    page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
     if as_json:
         content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        print(json.dumps({**content, "sentences": found, "page": str(page)}, indent=2, ensure_ascii=False))
+        content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
+        print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         print("\n".join([*terminal(record), "", *found, f"report: {page}"]))
     return 1 if any(cell.state == "failed" for cell in record.cells) else 0
@@ -108,9 +110,10 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
     total = sum(seconds) * len(plan.seeds) / flags.jobs if len(seconds) == len(found) else None
     if flags.json_:
         variants = [one.as_dict() for one in found]
-        print(json.dumps({"seeds": list(plan.seeds), "variants": variants, "training_seconds": total}, indent=2))
+        content = {"seeds": list(plan.seeds), "lengths": list(plan.lengths), "variants": variants}
+        print(json.dumps({**content, "training_seconds": total}, indent=2))
         return 0
-    print("\n".join([*cost_table(found), "", *said_cost(plan, flags.jobs, total)]))
+    print("\n".join([*cost_table(found), "", *said_cost(plan, flags.jobs, total), *said_lengths(plan, found)]))
     return 0
 
 
@@ -143,6 +146,15 @@ def said_cost(plan: Plan, jobs: int, total: float | None) -> list[str]:
     if plan.search is not None:
         lines.append("before that the trials of the search, each as long as a run")
     return lines
+
+
+def said_lengths(plan: Plan, found: Sequence[Estimate]) -> list[str]:
+    """Say at which contexts each run is measured besides, and which variants end before."""
+    if not plan.lengths:
+        return []
+    shown = ", ".join(f"{length:,}" for length in plan.lengths)
+    said = f"then each is measured on the whole validation split at contexts of {shown} tokens as well"
+    return [said, *(f"{one.variant} ends before {plan.lengths[-1]:,}: {one.ends}" for one in found if one.ends)]
 
 
 class Lines:

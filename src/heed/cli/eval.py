@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field
 
+from heed.cli import eval_answers
 from heed.cli.settings import data_settings, parse, split_settings
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
@@ -23,24 +25,31 @@ class EvalFlags(Section):
     With several runs the figures are set side by side; where their passports differ, that is an error which names
     the difference (exit code 2), unless it is allowed.
 
+    With --task qa a run is asked questions instead: `heed eval --task qa --help`.
+
     How another text (--corpus) is read can be set as in `heed train`: --data.encoding, --data.column ...
 
     examples:
       heed eval runs/quickstart
       heed eval runs/quickstart --stride 32 --json
+      heed eval runs/a --context 800                beyond the length of training
       heed eval runs/a runs/b --figure bits_per_byte
       heed eval runs/a --corpus other.txt
       heed eval runs/a --corpus table.csv --data.column body
+      heed eval runs/places --task qa --questions dev.tsv
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """One run folder or several."""
+    task: Literal["text", "qa"] = "text"
+    """text: predict a text. qa: answer questions, which has options of its own."""
     split: Literal["train", "validation", "test"] | None = None
     """The split. Default: validation; the whole of another text that has no validation split of its own."""
     corpus: str | None = None
     """Measure on this text and not on the run's own: on the whole of it, or on its `split`."""
     context: int | None = Field(default=None, ge=1)
-    """Tokens that the model may look back; default: the model's context."""
+    """Tokens that the model may look back; default: the context of training. More is read where no weights end there:
+    with learned positions they do."""
     stride: int | None = Field(default=None, ge=1)
     """How far the window moves on. Smaller: more context for each token, and more time. Default: the context."""
     checkpoint: str = "best"
@@ -57,6 +66,11 @@ class EvalFlags(Section):
 
 def main(argv: list[str]) -> int:
     """Measure each run, refuse to compare what differs, print; 0 when done."""
+    if "--task=qa" in argv or ("--task", "qa") in itertools.pairwise(argv):
+        return eval_answers.main(argv)
+    asked = [word for word in argv if word.split("=")[0] in eval_answers.OPTIONS]
+    if asked and not {"-h", "--help"}.intersection(argv):
+        raise ConfigError(f"{asked[0]} goes with --task qa: add that")
     settings, rest = split_settings(argv)
     flags = parse(EvalFlags, rest, "eval", ["data"])
     if not flags.runs:

@@ -1,4 +1,4 @@
-"""`heed report`: the page of a run."""
+"""`heed report`: the page of a run, or of several runs that were asked the same questions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from heed.config import Section
 class ReportFlags(Section):
     """Write the page of a run, finished or not: one self-contained file that works offline and on paper.
 
+    A folder that holds several runs with answers (heed eval --task qa) gets one page that compares them.
+
     examples:
       heed report runs/quickstart
+      heed report runs                  knowledge.html: accuracy, calibration and answers of all runs in it
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
+    """The run folder, or the folder of runs that were asked."""
 
 
 def main(argv: list[str]) -> int:
-    """Write report.html into the run folder and print its path; 0 when done."""
+    """Write report.html into a run folder, or knowledge.html above several, and print its path; 0 when done."""
     flags = parse(ReportFlags, argv, "report")
+    from heed.report.knowledge_page import write_knowledge
+    from heed.report.knowledge_record import holds_runs
     from heed.report.page import write_report
 
-    print(write_report(flags.run))
+    print((write_knowledge if holds_runs(flags.run) else write_report)(flags.run))
     return 0

@@ -5,16 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from heed.cli.settings import layered, parse, place, split_settings
-from heed.config import Config, read_yaml
+from heed.cli.settings import parse, place, split_settings
+from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import ConfigError
 
+if TYPE_CHECKING:
+    from heed.experiment import Outcome
 
-class TrainFlags(Config):
+
+class NewRun(Config):
+    """What every verb takes that begins a run: the settings, and where they come from."""
+
+    config: Path | None = None
+    """A YAML file of settings."""
+    overwrite: bool = False
+    """Delete an earlier run of the same name."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object with the final figures on standard output."""
+
+
+class TrainFlags(NewRun):
     """Train a language model on your text: tokenizer, token file, training, final figures, samples, report page.
 
     Any setting is a flag. Values are layered, later ones win: defaults, --model.preset, --config, flags.
@@ -31,16 +45,10 @@ class TrainFlags(Config):
       heed train --resume runs/my-texts-gpt-1 --train.steps 4000
     """
 
-    corpus: Annotated[str | None, tyro.conf.Positional] = None
+    corpus: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None
     """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus; the same as --data.source."""
-    config: Path | None = None
-    """A YAML file of settings."""
     resume: Path | None = None
     """Go on with the run in this folder, from its last checkpoint."""
-    overwrite: bool = False
-    """Delete an earlier run of the same name."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object with the final figures on standard output."""
 
 
 def main(argv: list[str]) -> int:
@@ -51,20 +59,34 @@ def main(argv: list[str]) -> int:
         place(settings, ["data", "source"], flags.corpus)
     if flags.resume is not None and (flags.config is not None or flags.overwrite):
         raise ConfigError("--resume goes on with the settings of the run itself: leave out --config and --overwrite")
-    config = None
-    if flags.resume is None:  # checked before torch is loaded, so that a mistake is told at once
-        config = layered(read_yaml(flags.config) if flags.config else {}, settings)
+    if flags.resume is None:
+        return begin(flags, given_settings(flags, settings))
 
     from heed import experiment
     from heed.training.progress import make_progress
 
-    if config is None:
-        assert flags.resume is not None
-        outcome = experiment.resume(flags.resume, settings, say=tell, progress=make_progress)
-    else:
-        outcome = experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress)
+    return show(experiment.resume(flags.resume, settings, say=tell, progress=make_progress), flags.json_)
+
+
+def given_settings(flags: NewRun, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the --config file, with those of the command line over them."""
+    return overlay(read_yaml(flags.config) if flags.config else {}, settings)
+
+
+def begin(flags: NewRun, settings: dict[str, Any]) -> int:
+    """Train a new run with these settings and show what it comes to; 0 when done, 130 when interrupted."""
+    config = make_config(settings)  # checked before torch is loaded, so that a mistake is told at once
+
+    from heed import experiment
+    from heed.training.progress import make_progress
+
+    return show(experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress), flags.json_)
+
+
+def show(outcome: Outcome, as_json: bool) -> int:
+    """Print the final figures of a run; 0 when it is done, 130 when it was interrupted."""
     figures = {split: figure.as_dict() for split, figure in outcome.figures.items()}
-    if flags.json_:
+    if as_json:
         answer: dict[str, Any] = {
             "run": str(outcome.folder),
             "reason": outcome.fit.reason,

@@ -13,6 +13,7 @@ import torch
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import HeedError
+from heed.lab.lengths import why_it_ends
 from heed.lab.plan import Plan
 from heed.lab.prepare import Facts, Text, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
@@ -35,11 +36,13 @@ class Estimate:
     flops: int | None
     seconds: float | None
     """Training without evaluation; None where a step could not be made."""
+    ends: str = ""
+    """Why it cannot be read at the longest of the study's lengths; empty where it can."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         numbers = {"tokens": self.tokens, "flops": self.flops, "seconds": self.seconds}
-        return {"variant": self.variant, **asdict(self.facts), **numbers}
+        return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends}
 
 
 def estimate(plan: Plan, say: Say) -> list[Estimate]:
@@ -57,7 +60,12 @@ def estimate(plan: Plan, say: Say) -> list[Estimate]:
             step = step_seconds(plan.config(name, own.steps), texts[name])
             seconds = None if step is None else step * own.steps
         tokens = None if own.steps is None else own.steps * own.tokens_per_step
-        found.append(Estimate(name, own, tokens, None if tokens is None else tokens * own.flops_per_token, seconds))
+        flops = None if tokens is None else tokens * own.flops_per_token
+        ends = ""
+        if plan.lengths:
+            text = texts[name]
+            ends = why_it_ends(plan.config(name), text.vocabulary, text.classes, plan.lengths[-1])
+        found.append(Estimate(name, own, tokens, flops, seconds, ends))
     return found
 
 

@@ -36,6 +36,10 @@ class Task:
     """Where its record is kept; the log lies beside it."""
     steps: int | None
     """Steps that it will make; None: it ends by the clock."""
+    lengths: tuple[int, ...] = ()
+    """Contexts at which it is measured when it has been trained."""
+    trained: bool = False
+    """Whether it has its record already, and only lengths are left."""
 
     @property
     def folder(self) -> Path:
@@ -120,7 +124,8 @@ class Worker:
     def __init__(self, task: Task, threads: int | None) -> None:
         self.task, self.asked = task, False
         task.record.parent.mkdir(parents=True, exist_ok=True)
-        task.record.unlink(missing_ok=True)
+        if not task.trained:
+            task.record.unlink(missing_ok=True)
         environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
         with task.record.with_suffix(".log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -133,8 +138,8 @@ class Worker:
             )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
-            line = json.dumps({"values": task.values, "record": str(task.record)}) + "\n"
-            self.process.stdin.write(line.encode())
+            asked = {"record": str(task.record), "lengths": task.lengths, "trained": task.trained}
+            self.process.stdin.write((json.dumps({"values": task.values, **asked}) + "\n").encode())
             self.process.stdin.flush()  # and left open: the process ends when it closes
 
     def poll(self) -> Record | None:

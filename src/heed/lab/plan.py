@@ -9,6 +9,7 @@
     axes: {train.optimizer: [adamw, sgd]}                   # crossed with the variants
     seeds: 3                                                # 1, 2, 3; or a list
     budget: {tokens: 2_000_000}                             # exactly one of steps, tokens, flops, seconds
+    lengths: [64, 128, 512]                                 # contexts that each run is measured at besides
 
 What a study must keep equal for a fair comparison is refused in a variant: the text, the budget, the seeds.
 """
@@ -24,9 +25,10 @@ from typing import Any
 
 from heed.config import Config, inspect_config, make_config, overlay, read_yaml
 from heed.errors import ConfigError, did_you_mean
-from heed.lab.plan_checks import NO_END, OWN, find_problems, incomparable
+from heed.lab.plan_checks import FIGURE_OF, NO_END, OWN, find_problems, incomparable, unit_of
 from heed.lab.plan_file import Budget, PlanFile, SearchPlan, parse_file
 from heed.report.passport import FIGURES
+from heed.training.start import settle
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Plan:
     baseline: str
     seeds: tuple[int, ...]
     budget: Budget
+    lengths: tuple[int, ...]
+    """Contexts, in tokens, at which every finished run is measured besides."""
     figure: str
     search: SearchPlan | None
     text: str
@@ -59,7 +63,7 @@ class Plan:
 
     def config(self, variant: str, steps: int | None = None, extra: Mapping[str, Any] | None = None) -> Config:
         """Return the checked configuration of a variant; see `values`."""
-        return make_config(self.values(variant, steps, extra))
+        return settle(make_config(self.values(variant, steps, extra)))
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -75,6 +79,7 @@ def read_plan(path: str | Path) -> Plan:
         baseline=file.baseline or next(iter(variants)),
         seeds=seeds,
         budget=file.budget,
+        lengths=tuple(sorted(file.lengths)),
         figure="",
         search=file.search,
         text=Path(path).read_text(encoding="utf-8"),
@@ -83,7 +88,13 @@ def read_plan(path: str | Path) -> Plan:
     kinds = {config.model.kind == "encoder" for config in (inspect_config(plan.values(name))[0] for name in variants)}
     if len(kinds) > 1:
         problems.append("variants: encoders and models that predict the next token have no figure in common")
-    figure = file.figure or ("loss" if True in kinds else "bits_per_byte")
+    units = list(dict.fromkeys(unit_of(inspect_config(plan.values(name))[0]) for name in variants))
+    if len(kinds) == 1 and len(units) > 1:
+        problems.append(
+            f"variants: one is measured by the {units[0]}, another by the {units[1]}: give data.questions in the base, "
+            "and all are measured by their answers"
+        )
+    figure = file.figure or FIGURE_OF.get(units[0], "loss")
     if figure not in FIGURES:
         problems.append(f"figure: unknown value {figure!r}, {did_you_mean(figure, FIGURES)}")
     elif not problems:

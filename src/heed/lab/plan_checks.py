@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from heed.config import inspect_config, overlay
+from heed.config import SPANS, Config, inspect_config, overlay
 from heed.errors import did_you_mean
 from heed.lab.plan_file import Range, SearchPlan
 from heed.report.passport import FIGURES
@@ -20,10 +20,22 @@ OWN = {"train": ("steps", "seconds"), "run": ("name", "folder", "seed", "initial
 """Settings that a study gives each cell: from a base they are left out."""
 EQUAL = {
     "data": ("source", "validation", "test", "validation_fraction", "test_fraction", "column", "label", "encoding",
-             "separator"),
+             "separator", "questions"),
     **OWN,
 }  # fmt: skip
 """Settings that no variant may change: the text, the budget and the seeds are the same for all."""
+FIGURE_OF = {"token": "bits_per_byte", "answer": "accuracy"}
+"""The figure that variants are compared by when none is named, by the unit that they are measured in; else the loss."""
+
+
+def unit_of(config: Config) -> str:
+    """Return what a run of this configuration is measured by: the unit of its passport."""
+    data = config.data
+    if config.model.kind == "encoder":
+        return "masked token" if data.label is None else "example"
+    if data.objective == "answers" or data.questions is not None:
+        return "answer"
+    return f"{data.objective} token" if data.objective in SPANS and data.plain_share < 1 else "token"
 
 
 def find_problems(plan: Plan) -> Iterator[str]:
@@ -47,6 +59,8 @@ def find_problems(plan: Plan) -> Iterator[str]:
         yield f"baseline: no variant is called {plan.baseline!r}, {did_you_mean(plan.baseline, plan.variants)}"
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds) or min(plan.seeds) < 0:
         yield f"seeds: give a number of seeds, or different numbers from 0, not {list(plan.seeds)}"
+    if len(set(plan.lengths)) < len(plan.lengths) or (plan.lengths and min(plan.lengths) < 1):
+        yield f"lengths: give different contexts from 1 token on, not {list(plan.lengths)}"
     if plan.search is not None:
         yield from _search_problems(plan, plan.search)
 
@@ -89,6 +103,15 @@ def _pruning_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
 
 def incomparable(plan: Plan, figure: str) -> Iterator[str]:
     """Yield why a figure would not mean the same for all variants, as far as the settings tell."""
+    for name in plan.variants:
+        if figure in ("bits_per_byte", "word_perplexity") and plan.config(name).train.final_tokens is not None:
+            yield f"{name}: train.final_tokens: {figure} needs the whole split: leave it out, or take loss"
+    units = {name: unit_of(plan.config(name)) for name in plan.variants}
+    for name, unit in units.items():
+        known = ("accuracy", "loss") if unit in ("answer", "example") else ("loss",)
+        if unit not in ("token", "masked token") and figure not in known:
+            yield f"figure: {name} is measured by the {unit}, which has no {figure}: take {' or '.join(known)}"
+            return
     if "tokenizer" not in FIGURES[figure]:
         return
     tokenizers = {plan.config(name).tokenizer.model_dump_json() for name in plan.variants}

@@ -87,6 +87,7 @@ class PlanFile(Section):
     baseline: str | None = None
     seeds: list[int] | int = Field(default=1)
     budget: Budget
+    lengths: list[int] = Field(default=[])
     figure: str | None = None
     search: SearchPlan | None = None
 
@@ -107,6 +108,7 @@ EITHER = {
     "base": "give settings, or the path of a configuration file",
     "seeds": "give a number of seeds, or a list of whole numbers",
     "search.parameters": "give a list of values, or {low, high, log} with low below high, and above 0 for log",
+    "lengths": "give a list of contexts in tokens, such as [50, 100, 200]",
     "budget": "give exactly one of steps, tokens, flops, seconds; it is the same for all",
 }
 """What to write where the file allows one of several things."""

@@ -74,7 +74,8 @@ def prepare_texts(plan: Plan, folder: Path | None, say: Say) -> dict[str, Text]:
     texts: dict[str, Text] = {}
     for name in plan.variants:
         config = plan.config(name)
-        key = digest(config.data.model_dump_json(), config.tokenizer.model_dump_json())[:16]
+        sentinels = config.model.context if config.data.objective == "spans" else None  # longer rows need more of them
+        key = digest(config.data.model_dump_json(), config.tokenizer.model_dump_json(), sentinels)[:16]
         if key not in ready:
             ready[key] = _prepare(config, key, folder, say)
         texts[name] = ready[key]

@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from heed.build import Say
 from heed.config import inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
+from heed.lab.lengths import measure_lengths, missing_lengths
 from heed.lab.plan import Plan
 from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
-from heed.lab.worker import Record, record, write_record
+from heed.lab.worker import TRAINED, Record, record, write_record
 from heed.report.record import flatten
 from heed.training.devices import machine_facts
 from heed.training.interrupts import Interrupts
@@ -40,7 +41,7 @@ try:
 except ImportError:  # Windows has none, and there nothing keeps two processes apart
     fcntl = None
 
-SETTLED = ("finished", "leaks", "does not fit", "broke down")
+SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
 STUDY, EXPERIMENT = "study.json", "experiment.yaml"
 
@@ -89,7 +90,8 @@ class Study:
         """Return the run of a cell."""
         folder = self.folder / "runs" / variant / f"seed-{seed}"
         kept = self.folder / "records" / variant / f"seed-{seed}.json"
-        return self.make_task(f"{variant}, seed {seed}", variant, seed, folder, kept, self.best(variant))
+        task = self.make_task(f"{variant}, seed {seed}", variant, seed, folder, kept, self.best(variant))
+        return replace(task, lengths=self.plan.lengths)
 
     def make_task(self, name: str, variant: str, seed: int, folder: Path, kept: Path, extra: Mapping[str, Any]) -> Task:
         """Return a run of a variant in `folder`; `extra` are dotted settings on top."""
@@ -127,6 +129,7 @@ class Study:
             "baseline": plan.baseline,
             "budget": {"kind": plan.budget.kind, "amount": plan.budget.amount},
             "seeds": list(plan.seeds),
+            "lengths": list(plan.lengths),
             "base": resolved_base(plan, baseline.steps),
             "variants": variants,
             "cells": cells,
@@ -189,6 +192,11 @@ def _run_cells(
             study.records[cell] = record("failed", "no trial of the search came to a figure")
     study.write()
     left = [task for cell, task in tasks.items() if cell not in study.records]
+    left += [
+        replace(task, trained=True)
+        for cell, task in tasks.items()
+        if study.records.get(cell, {}).get("state") in TRAINED and missing_lengths(task.folder, task.lengths)
+    ]
 
     def done(task: Task, found: Record) -> None:
         study.records[named[task.name]] = found
@@ -207,7 +215,7 @@ def settled(task: Task) -> Record | None:
         found = json.loads(task.record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    there = found["state"] not in ("finished", "leaks") or task.folder.is_dir()
+    there = found["state"] not in TRAINED or task.folder.is_dir()
     return found if found["state"] in SETTLED and there else None
 
 
@@ -222,7 +230,7 @@ def resolved_base(plan: Plan, steps: int | None) -> dict[str, Any]:
 def refuse_another(plan: Plan, folder: Path) -> None:
     """Raise `ConfigError` that says what differs when the folder holds a study with other settings.
 
-    Variants and seeds may be added; the title, the figure and the baseline may change.
+    Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
     """
     try:
         kept = json.loads((folder / STUDY).read_text(encoding="utf-8"))
@@ -250,7 +258,7 @@ def refuse_another(plan: Plan, folder: Path) -> None:
     if found:
         more = f", and {len(found) - 3} more" if len(found) > 3 else ""
         raise ConfigError(
-            f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants and seeds may be added; "
+            f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants, seeds and lengths may be added; "
             "for anything else choose another --out"
         )
 
@@ -272,9 +280,13 @@ def _at_once(run_cell: Callable[[Task], Record]) -> Launch:
     """Return a launch that makes the run in this process."""
 
     def launch(task: Task) -> Done:
-        found = run_cell(task)
-        if found["state"] != "interrupted":
-            write_record(task.record, found)
+        found = settled(task) if task.trained else None
+        if found is None:
+            found = run_cell(task)
+            if found["state"] != "interrupted":
+                write_record(task.record, found)
+        if found["state"] in TRAINED and task.lengths:
+            measure_lengths(task.folder, task.lengths)
         return Done(found)
 
     return launch

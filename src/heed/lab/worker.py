@@ -24,6 +24,8 @@ from heed.errors import HeedError
 
 Record = dict[str, Any]
 """What a cell of study.json holds beside variant, seed and folder."""
+TRAINED = ("finished", "leaks")
+"""States of a run that has its figures."""
 
 
 def record(state: str, message: str = "", **values: Any) -> Record:
@@ -101,16 +103,28 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    """Read {"values", "record"} from standard input, run, and write the record; 0 when there is one."""
+    """Read {"values", "record", "lengths", "trained"} from standard input, run, and write the record.
+
+    The record comes before the lengths, so that a process that ends while it measures them has trained for good.
+    """
     with suppress(OSError):  # where memory runs out, Linux shall end this process, not the study
         Path("/proc/self/oom_score_adj").write_text("500")
     task = json.loads(_first_line())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    found = run_cell(task["values"], lambda line: print(line, flush=True))  # standard output is the cell's log
-    if found["state"] != "interrupted":
-        write_record(Path(task["record"]), found)
+    say = lambda line: print(line, flush=True)  # standard output is the cell's log
+    if not task["trained"]:
+        found = run_cell(task["values"], say)
+        if found["state"] != "interrupted":
+            write_record(Path(task["record"]), found)
+        if found["state"] not in TRAINED:
+            return 0
+    if task["lengths"]:
+        from heed.lab.lengths import measure_lengths
+
+        with suppress(KeyboardInterrupt):  # what is missing is measured the next time
+            measure_lengths(Path(task["values"]["run"]["folder"]) / task["values"]["run"]["name"], task["lengths"], say)
     return 0
 
 

@@ -4,6 +4,7 @@ from heed.models.base import LanguageModel
 from heed.models.cells import CELLS
 from heed.models.encoder import Encoder
 from heed.models.gpt import GPT, count_parameters
+from heed.models.longer import with_context
 from heed.models.loss import linear_cross_entropy
 from heed.models.recurrent import Recurrent
 from heed.models.window import Window
@@ -20,4 +21,5 @@ __all__ = [
     "Window",
     "count_parameters",
     "linear_cross_entropy",
+    "with_context",
 ]

@@ -45,6 +45,16 @@ def linear_cross_entropy(
     counts = None if mask is None else mask.reshape(-1)
     if counts is not None:
         targets = targets.where(counts != 0, 0)  # what does not count may hold any filler, -100 for one
+        # Padding costs nothing. Only on the CPU: elsewhere its size is known when the device has caught up.
+        kept = counts.nonzero()[:, 0] if hidden.device.type == "cpu" else counts
+        if 0 < len(kept) < len(counts):
+            losses = linear_cross_entropy(
+                rows.index_select(0, kept), weight, targets[kept], bias=bias, mask=counts[kept], reduction=reduction,
+                chunk_logits=chunk_logits,
+            )  # fmt: skip
+            if reduction != "none":
+                return losses
+            return losses.new_zeros(len(counts)).index_copy(0, kept, losses).view(target.shape)
     chunk = chunk_logits or CHUNK_LOGITS["cpu" if hidden.device.type == "cpu" else "other"]
     whole = rows.shape[0] * V <= chunk
     size = max(1, chunk // V)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -177,6 +177,34 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVE
     else:
         index = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
     low, high = np.quantile(x[index].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_interval(
+    statistic: Callable[..., float],
+    *columns: np.ndarray,
+    level: float = LEVEL,
+    resamples: int = 1000,
+    pivotal: bool = False,
+) -> Interval:
+    """Return the bootstrap interval of any statistic of n rows, given as columns (n,) that are drawn together.
+
+    The percentile interval, or with `pivotal` the one mirrored in the statistic, 2 t - (high, low): for statistics that
+    noise pushes to one side, because a resample is pushed once more and by about as much (Davison and Hinkley 1997).
+
+    >>> low, high = resampled_interval(lambda x: float(x.max()), np.arange(5.0))
+    >>> low, high
+    (2.0, 4.0)
+    """
+    random, n = np.random.default_rng(0), len(columns[0])
+    drawn = []
+    for _ in range(resamples):
+        index = random.integers(0, n, n)
+        drawn.append(statistic(*(column[index] for column in columns)))
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    if pivotal:
+        centre = statistic(*columns)
+        return 2 * centre - float(high), 2 * centre - float(low)
     return float(low), float(high)
 
 

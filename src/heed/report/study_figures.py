@@ -16,7 +16,8 @@ from heed.report.figures import NARROW as CURVE_NARROW
 from heed.report.numbers import format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
-from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, format_interval
+from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
+from heed.report.study_lengths_figure import lengths_figure
 from heed.report.study_record import StudyRecord
 from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows, shorten
 from heed.report.study_rows import WIDE as ROWS_WIDE
@@ -34,7 +35,7 @@ def study_figures(record: StudyRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: forest, validation-steps, train-time, speed, ..."""
     figures = [forest(record)]
     figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train")]
-    figures += [speed(record), memory(record), *search_figures(record)]
+    figures += [lengths_figure(record, colours(record)), speed(record), memory(record), *search_figures(record)]
     return {figure.name: figure for figure in figures if figure is not None}
 
 
@@ -212,11 +213,8 @@ def _forest_row(d: Difference, series: int) -> Row:
     """Return the row of a difference, its numbers rounded to what the interval allows."""
     if d.t_interval is None:
         return Row(d.b, f"{d.mean:+.3f}", series, d.mean, dots=(), filled=False)
-    half = (d.t_interval[1] - d.t_interval[0]) / 2
-    places = len(format_interval(0.0, half).split(" ± ")[1].partition(".")[2])
-    text = f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
     found = d.verdict != "no difference found"
-    return Row(d.b, text, series, d.mean, d.t_interval, d.differences, d.detectable, filled=found)
+    return Row(d.b, show_difference(d), series, d.mean, d.t_interval, d.differences, d.detectable, filled=found)
 
 
 def _later(line: Curve) -> Curve:

@@ -157,18 +157,34 @@ def format_figure(record: StudyRecord, rank: Ranked) -> str:
 def format_interval(mean: float, half: float | None) -> str:
     """Return mean ± half, rounded to what the interval allows: two digits of it where the first is 1, else one.
 
+    Four decimals at most: with few seeds an interval may be narrow by chance.
+
     >>> format_interval(1.23456, 0.0123), format_interval(1.23456, 0.0456), format_interval(68.7, 3.0)
     ('1.235 ± 0.012', '1.23 ± 0.05', '69 ± 3')
-    >>> format_interval(1.23456, None), format_interval(1.5, 0.0)
-    ('1.235', '1.5000 ± 0.0000')
+    >>> format_interval(1.23456, None), format_interval(1.5, 0.0), format_interval(2.400386, 0.000093)
+    ('1.235', '1.5000 ± 0.0000', '2.4004 ± 0.0001')
     """
     if half is None:
         return f"{mean:.3f}" if abs(mean) < 100 else f"{mean:.1f}"
     if half == 0:
         return f"{mean:.4f} ± 0.0000"
     exponent = int(np.floor(np.log10(half)))
-    places = max(0, -exponent + (1 if half / 10.0**exponent < 1.95 else 0))
+    places = min(4, max(0, -exponent + (1 if half / 10.0**exponent < 1.95 else 0)))
     return f"{mean:.{places}f} ± {half:.{places}f}"
+
+
+def show_difference(d: Difference) -> str:
+    """Return a difference with its interval, rounded to what the interval allows."""
+    if d.t_interval is None:
+        return f"{d.mean:+.4f}"
+    places = _places(d.t_interval)
+    return f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
+
+
+def _places(interval: tuple[float, float]) -> int:
+    """Return how many decimals an interval deserves: as many as half of it has digits that count."""
+    shown = format_interval(0.0, (interval[1] - interval[0]) / 2).split(" ± ")[1]
+    return len(shown.partition(".")[2])
 
 
 def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation") -> Curve | None:

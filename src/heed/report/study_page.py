@@ -23,6 +23,7 @@ from heed.report.samples import Sample, texts_to_show
 from heed.report.study_figures import AXES, study_figures
 from heed.report.study_findings import budget
 from heed.report.study_interpretation import interpretation
+from heed.report.study_lengths import length_sentences, length_tables
 from heed.report.study_record import Cell, StudyRecord, read_study
 from heed.report.study_tables import latex, markdown, picks, sentences, table, verdict
 
@@ -88,6 +89,8 @@ def render(record: StudyRecord) -> str:
         banners=banners(record),
         sentences=sentences(record),
         figures=figures,
+        lengths=length_sentences(record),
+        length_tables=length_tables(record),
         axes=[(axis, shown) for axis, (_, shown) in AXES.items() if f"validation-{axis}" in figures],
         small=[figures[name] for name in ("speed", "memory") if name in figures],
         search=[figure for name, figure in figures.items() if name.startswith("search-")],

@@ -2,7 +2,7 @@
 
     study folder/
       study.json                     title, figure, baseline, budget, seeds, base, variants, cells, machine, search
-      runs/<variant>/seed-<n>/       an ordinary run folder for each cell
+      runs/<variant>/seed-<n>/       an ordinary run folder for each cell, with lengths.json where they were asked for
 
 A study may still be running, and some of its cells may have failed. What is missing or broken is named in
 `StudyRecord.notes`, and the rest is used. Three kinds of variants are kept out of ranking and statistics, with the
@@ -24,7 +24,7 @@ from heed.errors import CheckpointError, DataError, HeedError
 from heed.report.passport import FIGURES, Passport, differences
 from heed.report.record import RunRecord, gather, number, passport_of
 
-STUDY = "study.json"
+STUDY, LENGTHS = "study.json", "lengths.json"
 HIGHER_IS_BETTER = ("accuracy",)
 SPLITS = ("validation", "test", "train")
 """The order in which splits are shown."""
@@ -82,6 +82,8 @@ class Cell:
     """What the audit found, where it found a leak."""
     run: RunRecord | None
     """The run folder as it was read; None when there is none."""
+    lengths: dict[int, dict[str, Any]]
+    """By context in tokens: the figures of the validation split with their passport, or {"reason": why none}."""
 
     def figure(self, name: str, split: str) -> float | None:
         """Return a final figure, None where it is missing or not finite."""
@@ -100,6 +102,8 @@ class StudyRecord:
     budget: dict[str, Any]
     """kind (tokens, steps, flops or seconds) and amount."""
     seeds: tuple[int, ...]
+    lengths: tuple[int, ...]
+    """Contexts in tokens, ascending, at which finished cells are measured besides."""
     base: dict[str, Any]
     """The configuration that all have in common, nested."""
     variants: dict[str, Variant]
@@ -227,6 +231,7 @@ def read_study(folder: str | Path) -> StudyRecord:
         baseline=baseline,
         budget=_mapping(content, "budget", notes),
         seeds=tuple(sorted(seeds)),
+        lengths=tuple(sorted({n for n in _list(content.get("lengths")) if type(n) is int and n > 0})),
         base=base,
         variants=variants,
         cells=tuple(cells),
@@ -311,6 +316,7 @@ def _cell(facts: Mapping[str, Any], path: Path, notes: list[str]) -> Cell:
         peak=number(memory.get("peak")),
         leaks=str(leaks) if leaks else None,
         run=run,
+        lengths=_lengths(path / folder, who, notes) if folder and state in ("finished", "leaks") else {},
     )
 
 
@@ -338,6 +344,20 @@ def _run(folder: Path, who: str, state: str, notes: list[str]) -> RunRecord | No
         if state == "finished":
             notes.append(f"{who}: the run folder is missing or broken, so there are no curves and samples of it.")
         return None
+
+
+def _lengths(folder: Path, who: str, notes: list[str]) -> dict[int, dict[str, Any]]:
+    """Read what a run came to at other contexts; no file is nothing."""
+    try:
+        values = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        notes.append(f"{who}: {LENGTHS} is broken; run the study again to measure its lengths.")
+        return {}
+    return {int(key): dict(v) for key, v in values.items() if key.isdecimal() and isinstance(v, Mapping)}
 
 
 def _mapping(content: Mapping[str, Any], key: str, notes: list[str]) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Scale:
     """Whether rows are bars from 0, or marks around a zero line."""
     sides: tuple[str, str] = ("", "")
     """What it means to be left and right of zero."""
+    rule: float | None = None
+    """A stroke at this value in every row of bars: what all are held against."""
 
 
 def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: int) -> str:
@@ -103,7 +105,7 @@ def _frame(axes: Axes, rows: Sequence[Row], scale: Scale) -> None:
     """Set limits, ticks and grid."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    values = [0.0]
+    values = [0.0, *([] if scale.rule is None else [scale.rule])]
     for row in rows:
         if row.value is not None:
             values += [row.value, *(row.interval or ()), *row.dots]
@@ -139,6 +141,10 @@ def _mark(axes: Axes, row: Row, y: float, scale: Scale, height: float) -> None:
     colour = COLOURS[f"series-{row.series}"]
     if scale.bars:
         axes.barh(y, row.value, height=1.2 * height, color=colour, linewidth=0)
+        if row.interval:
+            axes.plot(row.interval, (y, y), color=COLOURS["ink"], linewidth=2, solid_capstyle="butt", zorder=3)
+        if scale.rule is not None:
+            axes.vlines(scale.rule, y - height, y + height, color=COLOURS["muted"], linewidth=2, zorder=2.5)
         return
     if row.zone:
         axes.barh(y, 2 * row.zone, left=-row.zone, height=1.7 * height, color=COLOURS["grid"], linewidth=0, zorder=1.5)

@@ -8,11 +8,10 @@ ranked. A figure whose passport is not the baseline's does not stand in the colu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds
-from heed.report.statistics import Difference, t_interval
+from heed.report.statistics import t_interval
 from heed.report.study_findings import (
     UNITS,
     budget,
@@ -22,9 +21,12 @@ from heed.report.study_findings import (
     ranking,
     scale,
     sentences,
+    show_difference,
     verdict,
 )
+from heed.report.study_lengths import length_tables
 from heed.report.study_record import StudyRecord, Variant
+from heed.report.tabular import Table, to_latex, to_markdown, to_text
 
 __all__ = ["Table", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
 
@@ -36,26 +38,6 @@ FACTS = {
 """Columns that a table is sorted by, and the settings that they show; one that is the same everywhere has no column."""
 OTHER = "other passport"
 """What stands in the place of a figure that must not stand in the column."""
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": r"\textless{}",
-    ">": r"\textgreater{}", "µ": r"\textmu{}", "\n": " ",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as plain values."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
-    """Whether a column holds numbers, which are set flush right."""
-    best: frozenset[tuple[int, int]]
-    """(row, column) of what stands in bold."""
-    caption: str
-    notes: tuple[str, ...]
-    """What is said below the table."""
 
 
 def table(record: StudyRecord) -> Table:
@@ -75,7 +57,7 @@ def table(record: StudyRecord) -> Table:
         if name == record.baseline:
             row.append("baseline")
         elif name in found:
-            row.append(_difference(found[name]))
+            row.append(show_difference(found[name]))
         else:
             row.append(MISSING)
         rows.append((*row, *_costs(record, variant)))
@@ -138,67 +120,28 @@ def notes(record: StudyRecord) -> tuple[str, ...]:
     return tuple(said)
 
 
+def tables(record: StudyRecord) -> list[Table]:
+    """Return every table of a study: the main one, and those of its lengths where there are any."""
+    return [table(record), *length_tables(record)]
+
+
 def markdown(record: StudyRecord) -> str:
-    """Return the table as Markdown, the caption above it, notes below."""
-    made = table(record)
-    lines = [_plain(made.caption), "", _pipe(made.head), _pipe(["---:" if n else ":---" for n in made.numeric])]
-    for index, row in enumerate(made.rows):
-        lines.append(_pipe([f"**{_cell(c)}**" if (index, j) in made.best else _cell(c) for j, c in enumerate(row)]))
-    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in made.notes)]).rstrip() + "\n"
+    """Return the tables as Markdown."""
+    return "\n".join(to_markdown(made) for made in tables(record))
 
 
 def latex(record: StudyRecord) -> str:
-    """Return the table in LaTeX, for the package booktabs."""
-    made = table(record)
-    rows = []
-    for index, row in enumerate(made.rows):
-        cells = [escape(cell) for cell in row]
-        rows.append(
-            " & ".join(rf"\textbf{{{c}}}" if (index, j) in made.best else c for j, c in enumerate(cells)) + r" \\"
-        )
-    said = " ".join([made.caption, *made.notes])
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs, graphicx}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape(said)}}}",
-            r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in made.numeric)}}}",
-            r"\toprule",
-            " & ".join(escape(cell) for cell in made.head) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    """Return the tables in LaTeX, for the package booktabs."""
+    return "% needs \\usepackage{booktabs, graphicx}\n" + "\n".join(to_latex(made) for made in tables(record))
 
 
 def terminal(record: StudyRecord) -> list[str]:
-    """Return the table as lines of plain text; what is best has a star."""
-    made = table(record)
-    # every row is followed by a star or a blank, so that columns stay straight
-    cells = [list(made.head)] + [
-        [f"{c}*" if (index, j) in made.best else c for j, c in enumerate(row)] for index, row in enumerate(made.rows)
-    ]
-    widths = [max(len(row[j]) for row in cells) for j in range(len(made.head))]
-    lines = [
-        "  ".join(f"{c:>{w}}" if n else f"{c:<{w}}" for c, w, n in zip(row, widths, made.numeric, strict=True)).rstrip()
-        for row in cells
-    ]
-    return [lines[0], "-" * len(lines[0]), *lines[1:], "", "* the best of its architecture", *made.notes]
-
-
-def escape(text: str) -> str:
-    r"""Return text as LaTeX prints it.
-
-    >>> print(escape("50 % of a_b & c ± 1"))
-    50 \% of a\_b \& c $\pm$ 1
-    """
-    return "".join(LATEX.get(character, character) for character in text).replace("Δ", r"$\Delta$")
+    """Return the tables as lines of plain text; what is best, or was found, has a star."""
+    main, *others = tables(record)
+    lines = to_text(main)
+    for made in others:
+        lines += ["", made.caption, "", *to_text(made)]
+    return lines
 
 
 def _order(variant: Variant) -> tuple[str, int, str, str]:
@@ -266,32 +209,3 @@ def _best(record: StudyRecord, variants: Sequence[Variant], first: int) -> froze
             if means:
                 places.add(((max if record.higher_is_better else min)(means, key=means.__getitem__), column))
     return frozenset(places)
-
-
-def _difference(d: Difference) -> str:
-    """Return a difference with its interval, rounded to what the interval allows."""
-    if d.t_interval is None:
-        return f"{d.mean:+.4f}"
-    places = _places(d.t_interval)
-    return f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
-
-
-def _places(interval: tuple[float, float]) -> int:
-    """Return how many decimals an interval deserves: as many as half of it has digits that count."""
-    shown = format_interval(0.0, (interval[1] - interval[0]) / 2).split(" ± ")[1]
-    return len(shown.partition(".")[2])
-
-
-def _pipe(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown prints as it is: no tags, emphasis or links out of a name."""
-    for mark in ("\\", "`", "*", "_", "[", "]"):
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

@@ -46,6 +46,8 @@ Series 0 is the ink of the page, for what others are held against.
 """
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Line styles, for when there are more lines than colours."""
+EARLY = 0.25
+"""A line ends early when it ends this share of the plot before the last one."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ class Axes2D:
     """Whether the vertical axis must begin at 0: for amounts."""
     rule: tuple[float, str] | None = None
     """A horizontal line at this height, and its name."""
+    log_x: bool = False
+    """Whether ratios matter on the horizontal axis, which then begins at the first point."""
+    x_ticks: tuple[float, ...] = ()
+    """Where the horizontal axis has its numbers; empty: chosen."""
+    marks: tuple[tuple[float, str], ...] = ()
+    """Vertical lines, and their names."""
 
 
 def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], label: str, values: bool = True) -> str:
@@ -169,7 +177,9 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
         low, high = (0.0 if axes.zero else low - margin), high + margin
     canvas.set_ylim(low, high)
     across = [value for line in lines for value in line.x]
-    start, stop = min(0.0, *across), max(across)
+    start, stop = min(across) if axes.log_x else min(0.0, *across), max(across)
+    if axes.log_x:
+        canvas.set_xscale("log")
     canvas.set_xlim(start, stop if stop > start else start + 1)
 
     ticks = log_ticks(low, high) if axes.log_y else []
@@ -177,7 +187,10 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
         FixedLocator(ticks) if len(ticks) >= 3 else MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
     )
     canvas.yaxis.set_minor_locator(NullLocator())
-    canvas.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    canvas.xaxis.set_minor_locator(NullLocator())
+    canvas.xaxis.set_major_locator(
+        FixedLocator(axes.x_ticks) if axes.x_ticks else MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+    )
     for axis in (canvas.xaxis, canvas.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     canvas.grid(axis="y", color=COLOURS["grid"], linewidth=1)
@@ -192,6 +205,9 @@ def _frame(canvas: Axes, axes: Axes2D, lines: Sequence[Line]) -> None:
         canvas.axhline(axes.rule[0], color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
         place = (1, axes.rule[0])
         _write(canvas, axes.rule[1], place, (9, 0), xycoords=("axes fraction", "data"), va="center")
+    for at, text in axes.marks:
+        canvas.axvline(at, color=COLOURS["muted"], linewidth=1, dashes=(4, 3), zorder=0.9)
+        _write(canvas, text, (at, 1), (5, -2), xycoords=("data", "axes fraction"), va="top")
 
 
 def _tick_width(canvas: Axes) -> float:
@@ -233,7 +249,19 @@ def _plot(canvas: Axes, line: Line) -> None:
 
 
 def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
-    """Write each name right of its last point, pushed apart where ends are close."""
+    """Write each name right of its last point; the names of lines that end early stand in boxes, over the others."""
+    places = [float(canvas.transData.transform((line.x[-1], line.y[-1]))[0]) for line in lines]
+    early = [max(places) - place > EARLY * canvas.bbox.width for place in places]
+    behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.5, "alpha": 0.8}
+    for which, box in ((False, None), (True, behind)):
+        group = [index for index, is_early in enumerate(early) if is_early == which]
+        _name_group(canvas, [lines[i] for i in group], [names[i] for i in group], box)
+
+
+def _name_group(canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: dict[str, Any] | None) -> None:
+    """Write the names of lines, pushed apart where ends are close."""
+    if not lines:
+        return
     gap = 15.0  # pixels between the middles of two names at 12 px
     height = canvas.transData.transform
     ends = [float(height((line.x[-1], line.y[-1]))[1]) for line in lines]
@@ -248,7 +276,7 @@ def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> Non
         canvas.annotate(
             names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index]),
             textcoords="offset points", va="center", color=COLOURS[f"name-{line.series}"], fontsize=12,
-            annotation_clip=False,
+            annotation_clip=False, bbox=box,
         )  # fmt: skip
 
 

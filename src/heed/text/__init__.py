@@ -11,4 +11,9 @@ tokenizer_report  what a tokenizer makes of a text
 corpus            where documents come from, and their splits
 tokenfile         token ids on disk, memory-mapped
 batches           what a training step sees
+spans             a document with a span of it moved to its end
+salient           names, places and dates in a text
+corruption        batches of documents with hidden spans
+qa                questions with answers: their files, and batches of them
+mixture           batches whose rows come from several streams
 """

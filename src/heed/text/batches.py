@@ -23,6 +23,8 @@ from heed.text.tokenfile import TokenFile
 ROUNDS = 8
 BLOCK = 4096
 """Places in the order of an epoch that are computed at once; it spreads numpy's overhead over many batches."""
+COLUMNS = 8
+"""Widths of trimmed batches are multiples of it: few shapes, for allocators and compilers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,11 @@ class _Windows:
         return start, valid, np.where(place > 0, self.context - self.stride, 0)
 
 
-def _gather(ids: np.ndarray, start: np.ndarray, valid: np.ndarray, seen: np.ndarray, context: int) -> Batch:
-    """Cut windows; targets from `seen` up to `valid` count, and beyond `valid` there is padding."""
+def gather(ids: np.ndarray, start: np.ndarray, valid: np.ndarray, seen: np.ndarray, context: int) -> Batch:
+    """Cut windows of `context` out of joined tokens: `start`, `valid`, `seen` (B,), a number for each row.
+
+    Targets from `seen` up to `valid` count, and beyond `valid` there is padding.
+    """
     place = np.arange(context)
     inside = place < valid[:, None]
     at = start[:, None] + place
@@ -193,19 +198,23 @@ class Packed:
 
     def __next__(self) -> Batch:
         """Return the next batch, always full."""
+        return self.take(self.batch_size)
+
+    def take(self, rows: int) -> Batch:
+        """Return the next `rows` rows, at least one."""
         parts: list[Batch] = []
-        wanted = self.batch_size
-        while wanted:
-            offset = self._offset
-            numbers = self._next_numbers(wanted)
-            parts.append(self._cut(numbers, offset))
-            wanted -= len(numbers)
+        while rows:
+            epoch, offset = self._epoch, self._offset
+            numbers = self._next_numbers(rows)
+            parts.append(self._cut(numbers, epoch, offset))
+            rows -= len(numbers)
         return parts[0] if len(parts) == 1 else _stacked(parts)
 
-    def _cut(self, numbers: np.ndarray, offset: int) -> Batch:
+    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
+        """Return the windows with these numbers, of an epoch that cuts at `offset`."""
         if self._windows is not None:
             start, valid, _ = self._windows.find(numbers)
-            return _gather(self.ids, start, valid, np.zeros_like(start), self.context)
+            return gather(self.ids, start, valid, np.zeros_like(start), self.context)
         at = (numbers * self.context + offset)[:, None] + self._steps
         windows = self.ids[at]
         return Batch(windows[:, :-1].astype(np.int64), windows[:, 1:].astype(np.int64), None)
@@ -293,6 +302,20 @@ def _stacked(parts: list[Batch]) -> Batch:
     )
 
 
+def trimmed(batch: Batch) -> Batch:
+    """Take away columns at the end in which no target counts, down to a multiple of `COLUMNS`.
+
+    Rows of one text each are short, most of them; their padding costs as much as text does.
+    """
+    assert batch.mask is not None
+    used = np.flatnonzero(batch.mask.any(axis=0))
+    width = -(-(int(used[-1]) + 1 if len(used) else 1) // COLUMNS) * COLUMNS
+    if width >= batch.mask.shape[1]:
+        return batch
+    source, target, mask = (np.ascontiguousarray(a[:, :width]) for a in (batch.source, batch.target, batch.mask))
+    return Batch(source, target, mask)
+
+
 def evaluation_windows(
     tokens: TokenFile, context: int, stride: int, batch_size: int, cross_documents: bool = True
 ) -> Iterator[Batch]:
@@ -314,4 +337,4 @@ def evaluation_windows(
         raise DataError(f"the {split} split has {len(tokens.ids)} tokens, evaluation needs two: give more text")
     for first in range(0, windows.count, batch_size):
         numbers = np.arange(first, min(first + batch_size, windows.count))
-        yield _gather(tokens.ids, *windows.find(numbers), context)
+        yield gather(tokens.ids, *windows.find(numbers), context)

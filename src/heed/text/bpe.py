@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from heed.errors import DataError
 from heed.text.patterns import BYTE_OF, SPLITS, chunks, make_pattern
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, tokenizer_json
+from heed.text.tokenizer import (
+    END_OF_TEXT,
+    Tokenizer,
+    added_token,
+    adds_nothing,
+    mask_among,
+    sentinels_among,
+    tokenizer_json,
+)
 
 Pair = tuple[int, int]
 Merges = Mapping[Pair, tuple[int, int]]
@@ -57,7 +65,9 @@ class Bpe(Tokenizer):
         if pattern in SPLITS and not self.vocabulary.keys() >= BYTE_OF.keys():
             raise DataError("this vocabulary is not byte-level: it lacks some of the 256 bytes")
         self.pieces = self._bytes_of_tokens()
-        self.end_id = self.vocabulary[END_OF_TEXT] if END_OF_TEXT in self.specials else None
+        added = {token: self.vocabulary[token] for token in self.specials}
+        self.end_id = added.get(END_OF_TEXT)
+        self.mask_id, self.sentinel_ids = mask_among(added), sentinels_among(added)
         self.unknown_id = None if unknown is None else self.vocabulary[unknown]
         self.merges = self._ranked()
         self._cache = _Cache(self._encode_piece)

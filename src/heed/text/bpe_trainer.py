@@ -1,9 +1,10 @@
 """Byte-pair encoding: learning the merges (Sennrich et al. 2016), with counts that are kept up to date, not made anew.
 
 The most frequent pair of neighbours is joined, again and again. Ties go to the pair with the smallest ids, the left id
-first, as in the `BpeTrainer` of `tokenizers`, whose merges and ids these equal: the end-of-text token has id 0, then
-come the 256 bytes in the order of their printable characters, then the joined tokens as they are learned. (A merge that
-gives a token which is there takes its id, as in `tokenizers`; in 6,000 random texts that never happened.)
+first, as in the `BpeTrainer` of `tokenizers`, whose merges and ids these equal: the end-of-text token has id 0, other
+special tokens follow, then come the 256 bytes in the order of their printable characters, then the joined tokens as
+they are learned. (A merge that gives a token which is there takes its id, as in `tokenizers`; in 6,000 random texts
+that never happened.)
 
     words          distinct pieces of the text, as lists of ids, and how often each occurs
     counts         pair -> occurrences in the whole text
@@ -13,7 +14,7 @@ gives a token which is there takes its id, as in `tokenizers`; in 6,000 random t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
@@ -23,9 +24,10 @@ from heed.text.patterns import BYTE_OF, SPLITS, Pattern, chunks, make_pattern
 from heed.text.tokenizer import END_OF_TEXT
 
 
-def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") -> Bpe:
+def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2", specials: Sequence[str] = ()) -> Bpe:
     """Learn a byte-level vocabulary of `vocab_size` tokens: the end-of-text token, 256 bytes, and what merging adds.
 
+    `specials` are more tokens that no text is encoded to, each longer than a character or none that stands for a byte.
     Where the text has fewer pairs than that, the vocabulary is smaller and `note` says so.
     Raises `DataError` when the vocabulary is too small, or the text is empty or has nothing to merge.
 
@@ -37,7 +39,9 @@ def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") 
     """
     if pattern not in SPLITS:
         raise ConfigError(f"tokenizer.pattern: {pattern!r} cannot be trained, choose one of 'gpt2', 'gpt4'")
-    tokens = [END_OF_TEXT, *BYTE_OF]
+    if taken := [special for special in specials if special in BYTE_OF]:
+        raise ConfigError(f"the special token {taken[0]!r} is the name of a byte: take another")
+    tokens = [END_OF_TEXT, *specials, *BYTE_OF]
     if vocab_size < len(tokens):
         raise DataError(f"a vocabulary of {vocab_size} is too small: byte-level BPE needs at least {len(tokens)}")
     rule = make_pattern(pattern)
@@ -51,7 +55,7 @@ def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2") 
         raise DataError(
             f"this text has no two symbols side by side, so the largest vocabulary is {len(tokens)}: give more text"
         )
-    bpe = Bpe(tokens, merges, pattern)
+    bpe = Bpe(tokens, merges, pattern, (END_OF_TEXT, *specials))
     if bpe.vocab_size < vocab_size:
         bpe.note = f"the text gives only {bpe.vocab_size} tokens, {vocab_size} were asked for: everything is merged"
     return bpe

@@ -13,8 +13,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from heed.errors import DataError
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, code_points, tokenizer_json
+from heed.errors import ConfigError, DataError
+from heed.text.tokenizer import (
+    END_OF_TEXT,
+    MASK,
+    Tokenizer,
+    added_token,
+    adds_nothing,
+    code_points,
+    tokenizer_json,
+)
 
 _MISSING = np.uint32(0xFFFFFFFF)
 _PARTS = {
@@ -40,6 +48,7 @@ class Characters(Tokenizer):
     def __init__(self, alphabet: Sequence[str], end_of_text: bool = False) -> None:
         self.alphabet = list(alphabet)
         self.pieces = [character.encode("utf-8") for character in self.alphabet]
+        self.mask_id = self.alphabet.index(MASK) if MASK in self.alphabet else None
         if end_of_text:
             self.end_id = len(self.pieces)
             self.pieces.append(END_OF_TEXT.encode())
@@ -81,15 +90,20 @@ class Characters(Tokenizer):
         return tokenizer if same else None
 
 
-def train_characters(documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None) -> Characters:
-    """Collect the characters of some documents.
+def train_characters(
+    documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None, specials: Sequence[str] = ()
+) -> Characters:
+    """Collect the characters of some documents, and those of `specials`.
 
     Without `end_of_text` given, there is an end-of-text token when there is more than one document.
-    Raises `DataError` when there is no text, or more characters than `vocab_size` has room for.
+    Raises `DataError` when there is no text, or more characters than `vocab_size` has room for, and `ConfigError` for
+    a special token of several characters.
 
     >>> train_characters(["banana"], vocab_size=10).alphabet
     ['a', 'b', 'n']
     """
+    if long := [special for special in specials if len(special) != 1]:
+        raise ConfigError(f"a character tokenizer has no token {long[0]!r}: take tokenizer.kind bpe")
     alphabet: set[str] = set()
     count = 0
     for document in documents:
@@ -98,7 +112,7 @@ def train_characters(documents: Iterable[str], vocab_size: int, end_of_text: boo
         count += 1
     if not alphabet:
         raise DataError("there is no text to train a tokenizer on: the documents are empty")
-    tokenizer = Characters(sorted(alphabet), count > 1 if end_of_text is None else end_of_text)
+    tokenizer = Characters(sorted(alphabet.union(specials)), count > 1 if end_of_text is None else end_of_text)
     if tokenizer.vocab_size > vocab_size:
         raise DataError(
             f"the text needs {tokenizer.vocab_size} tokens, one a character, more than the {vocab_size} asked for: "

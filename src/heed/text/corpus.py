@@ -22,6 +22,8 @@ from heed.text.named import NAMED, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
 
 SPLITS = ("train", "validation", "test")
+NO_TEST = "none"
+"""In the place of a test source: the test split is left alone, where a comparison shall not see it yet."""
 WORD_RULES = ("words", "words + line ends")
 
 
@@ -192,8 +194,8 @@ def open_corpus(
 ) -> Corpus:
     """Open a corpus; the arguments are the settings of the same names in `data`.
 
-    `validation` and `test` may be sources of their own, which win over those that come with `source`. The fractions
-    count only for a split that neither has; 0 means no such split.
+    `validation` and `test` may be sources of their own, which win over those that come with `source`; a test of "none"
+    leaves the test split alone. The fractions count only for a split that neither has; 0 means no such split.
 
     Raises `DataError`: nothing there, nothing readable, too little to split, not in this encoding, no such column.
     """
@@ -201,7 +203,9 @@ def open_corpus(
     name = str(source)
     sources = _open(name, reading)
     for split, other in (("validation", validation), ("test", test)):
-        if other is not None:
+        if split == "test" and other == NO_TEST:
+            sources.pop(split, None)
+        elif other is not None:
             given = _open(str(other), reading)
             sources[split] = given.get(split, given["train"])
     sources["train"] = _without_held_out(name, sources, reading)

@@ -39,7 +39,7 @@ class Examples(Packed):
         """Return the next batch, always full."""
         return _trimmed(super().__next__(), self.pad_id)
 
-    def _cut(self, numbers: np.ndarray, offset: int) -> Batch:
+    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
         source = self._texts.rows(numbers, self.pad_id)
         return Batch(source, self._labels[numbers], None)
 

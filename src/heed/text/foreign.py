@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from heed.errors import DataError
 from heed.text.patterns import BYTE_OF
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, code_points
+from heed.text.tokenizer import END_OF_TEXT, Tokenizer, code_points, mask_among, sentinels_among
 
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 """How the end of a text is called, most telling first; a tokenizer_config.json beside the file knows better."""
@@ -39,6 +39,7 @@ class Foreign(Tokenizer):
         self.rust.encode_special_tokens = True
         added = {token.content: id for id, token in self.rust.get_added_tokens_decoder().items()}
         self.end_id = next((added[name] for name in END_NAMES if name in added), None)
+        self.mask_id, self.sentinel_ids = mask_among(added), sentinels_among(added)
         unknown = data["model"].get("unk_token")
         self.unknown_id = None if unknown is None else self.rust.token_to_id(unknown)
         self.start_ids = self._before_text()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from heed.errors import DataError, did_you_mean
-from heed.text.corpus import SPLITS, Corpus, held_out_shares, name_of
+from heed.text.corpus import NO_TEST, SPLITS, Corpus, held_out_shares, name_of
 from heed.text.formats import Reading, kind_of, read_rows
 from heed.text.named import NAMED, named_files
 from heed.text.sources import Documents, Found, Source, draw, file_source, find_files
@@ -101,7 +101,9 @@ def open_labelled(
     columns = Columns(column, label, encoding)
     found = _find(str(source))
     for split, other in (("validation", validation), ("test", test)):
-        if other is not None:
+        if split == "test" and other == NO_TEST:
+            found.pop(split, None)
+        elif other is not None:
             given = _find(str(other))
             found[split] = given.get(split, given["train"])
     found["train"] = _without(found, str(source))

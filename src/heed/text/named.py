@@ -1,6 +1,7 @@
 """Corpora that heed knows by name. One comes with Python; the others are found on this machine or on the hub.
 
-A folder of data sets is looked for in $HEED_DATA, then as `shared/data` in the current folder or one above it.
+A folder of data sets is looked for in $HEED_DATA, then as `shared/data` in the current folder or one above it. What
+lies in it is also found by its path from there (`locate`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ NAMED: dict[str, Named] = {
         {"train": "wikitext-2/train.txt", "validation": "wikitext-2/valid.txt", "test": "wikitext-2/test.txt"},
         hub="Salesforce/wikitext",
         word_rule="words + line ends",
+    ),
+    "wikitext-2-lines": Named(
+        "WikiText-2, each of its 23,767 / 2,461 / 2,891 lines that is not empty (a paragraph or a heading) a document",
+        {"train": "wikitext-2/train.txt", "validation": "wikitext-2/valid.txt", "test": "wikitext-2/test.txt"},
+        hub="Salesforce/wikitext",
     ),
     "tinystories": Named(
         "TinyStories, short stories in a small child's words: the first 2 MiB from a file, or all from the hub",
@@ -93,6 +99,14 @@ def data_folders() -> list[Path]:
     return named + [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
 
 
+def locate(source: str) -> str:
+    """Return a path as it is, or below the folder of data sets that alone has it: birth-places/wiki.txt."""
+    path = Path(source).expanduser()
+    if source in NAMED or source.startswith("hf:") or path.is_absolute() or path.exists():
+        return source
+    return next((str(folder / source) for folder in data_folders() if (folder / source).exists()), source)
+
+
 def _python_reference() -> Source:
     """Return Python's language reference: a topic is a document, and its name (not its text) decides its split.
 
@@ -112,6 +126,8 @@ def _from_file(name: str, path: Path) -> Source:
     source = file_source(Found(path.parent, [path]), Reading(), name)
     if columns := NAMED[name].columns:
         return replace(source, read=lambda skipped: _column(path, columns))
+    if name == "wikitext-2-lines":
+        return replace(source, fingerprint=digest(name, source.fingerprint), read=lambda skipped: _lines(path, skipped))
     if name != "tinystories":
         return source
 
@@ -127,6 +143,13 @@ def _from_file(name: str, path: Path) -> Source:
     return Source(name, digest(name, source.fingerprint), read, source.size, source.files)
 
 
+def _lines(path: Path, skipped: Counter[str]) -> Documents:
+    """Yield the lines of a file that are not empty."""
+    for _, line in read_file(path, Reading(separator="\n"), skipped):
+        if line.strip():
+            yield draw(line), line
+
+
 def _column(path: Path, header: tuple[str, ...]) -> Documents:
     """Yield the texts of a file of labelled ones."""
     for _, (text,) in read_rows(path, {"--data.column": header[0]}, header=header):
@@ -139,9 +162,22 @@ def _from_hub(name: str) -> dict[str, Source]:
         return hub_sources(f"hf:{hub}", Reading())
     if name == "wikitext-2":
         return {split: _joined(name, [table]) for split, table in hub_tables(hub, "wikitext-2-v1").items()}
+    if name == "wikitext-2-lines":
+        return {split: _rows(name, table) for split, table in hub_tables(hub, "wikitext-2-v1").items()}
     # The hub cuts tiny Shakespeare in 90/5/5; joined again, it is split as everywhere else. Its newest version is a
     # script, which `datasets` no longer runs: the hub's own conversion stands beside it.
     return {"train": _joined(name, list(hub_tables(hub, revision="refs/convert/parquet").values()))}
+
+
+def _rows(name: str, table: Any) -> Source:
+    """Return the rows of a table that hold text, each a document."""
+
+    def read(skipped: Counter[str]) -> Documents:
+        for text in hub_rows(table, "text", name):
+            if text and text.strip():
+                yield draw(text), text.strip("\r\n")
+
+    return Source(name, digest(name, table._fingerprint), read)
 
 
 def _joined(name: str, tables: list[Any]) -> Source:

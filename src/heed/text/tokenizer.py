@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,12 @@ from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean
 
 END_OF_TEXT = "<|endoftext|>"
 """The token between documents, named as in GPT-2."""
+
+MASK = "\u2047"
+"""What stands for hidden text, and between a question and its answer: the double question mark of CS224N."""
+
+MASK_NAMES = (MASK, "<mask>", "[MASK]")
+"""How tokenizers call the mask token: heed's, RoBERTa's, BERT's."""
 
 KINDS = ("bpe", "char", "word")
 """What `train_tokenizer` can train."""
@@ -43,6 +50,10 @@ class Tokenizer(ABC):
     """The end-of-text token, written between documents; None when there is none."""
     unknown_id: int | None = None
     """The token of what the vocabulary lacks; None when nothing can be unknown, or when that is an error."""
+    mask_id: int | None = None
+    """The token of `MASK`; None when there is none. It is never made from text, except by a character tokenizer."""
+    sentinel_ids: tuple[int, ...] = ()
+    """The tokens of `sentinels`, which stand for hidden spans, in their order."""
     note: str = ""
     """What training could not do as it was asked, for the caller to show; empty when there is nothing to say."""
 
@@ -120,11 +131,18 @@ def from_json(data: dict[str, Any]) -> Tokenizer:
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     """Read a tokenizer: a tokenizer.json, a folder that holds one, or a run folder.
 
+    A folder may also hold GPT-1's or GPT-2's own two files, and be named as it is among the data sets (`published.py`).
     The end-of-text token of a foreign one is the `eos_token` in a tokenizer_config.json beside it, where there is one.
     Raises `DataError` when there is none or it cannot be read, `CheckpointError` when a run folder has lost its own.
     """
+    from heed.text.published import find_pair, in_data_folders, read_pair
+
     place = Path(path)
+    if not place.exists():
+        place = in_data_folders(place) or place
     file = place / "tokenizer.json" if place.is_dir() else place
+    if not file.exists() and (pair := find_pair(place)) is not None:
+        return read_pair(*pair)
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -153,12 +171,15 @@ def train_tokenizer(
     vocab_size: int,
     pattern: str = "gpt2",
     end_of_text: bool | None = None,
+    specials: Sequence[str] = (),
 ) -> Tokenizer:
     """Train a tokenizer on documents, which are streamed: only counts of distinct words are kept.
 
     `vocab_size` counts special tokens too. BPE always has the end-of-text token; char and word have it as `end_of_text`
-    says, and by default when there is more than one document. `note` of the result says where less was possible than
-    asked for. Raises `ConfigError` for an unknown kind or pattern, `DataError` for text that cannot be used.
+    says, and by default when there is more than one document. `specials` are more tokens, such as `MASK` and
+    `sentinels(8)`, that no text is encoded to; to a character tokenizer they are characters of its alphabet. `note` of
+    the result says where less was possible than asked for. Raises `ConfigError` for an unknown kind or pattern and for
+    specials that cannot be, `DataError` for text that cannot be used.
 
     >>> train_tokenizer("char", ["to be or not to be"], vocab_size=100).encode("rot")
     [5, 4, 6]
@@ -167,13 +188,38 @@ def train_tokenizer(
     from heed.text.characters import train_characters
     from heed.text.words import train_words
 
+    if not all(specials) or len({END_OF_TEXT, *specials}) <= len(specials):
+        raise ConfigError(f"special tokens must be different and not empty, and {END_OF_TEXT} none of them")
     if kind == "bpe":
-        return train_bpe(documents, vocab_size, pattern)
+        return train_bpe(documents, vocab_size, pattern, specials)
     if kind == "char":
-        return train_characters(documents, vocab_size, end_of_text)
+        return train_characters(documents, vocab_size, end_of_text, specials)
     if kind == "word":
-        return train_words(documents, vocab_size, end_of_text)
+        return train_words(documents, vocab_size, end_of_text, specials)
     raise ConfigError(f"tokenizer.kind: unknown value {kind!r}, {did_you_mean(kind, KINDS)}")
+
+
+def sentinels(count: int) -> tuple[str, ...]:
+    """Return the names of T5's sentinel tokens, each of which stands for a hidden span (Raffel et al. 2020, 2.2.4).
+
+    >>> sentinels(2)
+    ('<extra_id_0>', '<extra_id_1>')
+    """
+    return tuple(f"<extra_id_{number}>" for number in range(count))
+
+
+def mask_among(specials: Mapping[str, int]) -> int | None:
+    """Return the id of the mask token among special tokens, if it is there."""
+    return next((specials[name] for name in MASK_NAMES if name in specials), None)
+
+
+def sentinels_among(specials: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the ids of the sentinels among special tokens, from the first up to a gap in their numbers.
+
+    >>> sentinels_among({"<extra_id_1>": 7, "<extra_id_0>": 8, "<extra_id_3>": 5})
+    (8, 7)
+    """
+    return tuple(specials[name] for name in itertools.takewhile(specials.__contains__, sentinels(len(specials))))
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -2,7 +2,7 @@
 
 A word that the vocabulary lacks becomes `<unk>`. A text that holds `<unk>` or `<eos>` as a word means these tokens: the
 published files do. Ids: `<unk>`, `<eos>`, the words from the most to the least frequent (ties: which came first), then
-the end-of-text token where one is wanted.
+the end-of-text token where one is wanted, then other special tokens.
 
 Decoding puts a space before every word and every line end. That is the layout of the WikiText files, which come back
 byte for byte; other text comes back up to its white space.
@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from heed.errors import DataError
 from heed.text.patterns import chunks
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, added_token, adds_nothing, code_points, tokenizer_json
+from heed.text.tokenizer import (
+    END_OF_TEXT,
+    Tokenizer,
+    added_token,
+    adds_nothing,
+    code_points,
+    mask_among,
+    sentinels_among,
+    tokenizer_json,
+)
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
 
@@ -38,7 +47,8 @@ _PARTS = {
 
 
 class Words(Tokenizer):
-    """One token a word. `words` begin with `<unk>` and `<eos>`; the end-of-text token, when wanted, has the last id.
+    """One token a word. `words` begin with `<unk>` and `<eos>`; after them come the end-of-text token, when wanted, and
+    `specials`.
 
     >>> words = Words(["<unk>", "<eos>", "to", "be"])
     >>> words.encode("to be or not\\n")
@@ -50,13 +60,15 @@ class Words(Tokenizer):
     kind = "word"
     unknown_id = 0
 
-    def __init__(self, words: Sequence[str], end_of_text: bool = False) -> None:
+    def __init__(self, words: Sequence[str], end_of_text: bool = False, specials: Sequence[str] = ()) -> None:
         self.words = list(words)
         self.pieces = [f" {word}".encode() for word in self.words]
         self.pieces[1] = b" \n"
-        if end_of_text:
-            self.end_id = len(self.pieces)
-            self.pieces.append(END_OF_TEXT.encode())
+        names = (*[END_OF_TEXT] * end_of_text, *specials)
+        self.specials = {name: len(self.words) + number for number, name in enumerate(names)}
+        self.pieces += [name.encode() for name in names]
+        self.end_id = self.specials.get(END_OF_TEXT)
+        self.mask_id, self.sentinel_ids = mask_among(self.specials), sentinels_among(self.specials)
         self._ids = _Ids((word, id) for id, word in enumerate(self.words))
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
@@ -69,7 +81,7 @@ class Words(Tokenizer):
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""
         model = {"type": "WordLevel", "vocab": {word: id for id, word in enumerate(self.words)}, "unk_token": UNKNOWN}
-        added = [] if self.end_id is None else [added_token(END_OF_TEXT, self.end_id)]
+        added = [added_token(name, id) for name, id in self.specials.items()]
         return tokenizer_json(model, added, **_PARTS)
 
     @classmethod
@@ -78,7 +90,9 @@ class Words(Tokenizer):
         vocabulary = data["model"].get("vocab")
         if not isinstance(vocabulary, dict) or vocabulary.get(UNKNOWN) != 0 or vocabulary.get(END_OF_LINE) != 1:
             return None
-        tokenizer = cls(list(vocabulary), end_of_text=bool(data.get("added_tokens")))
+        added = [entry["content"] for entry in data.get("added_tokens") or []]
+        others = [name for name in added if name != END_OF_TEXT]
+        tokenizer = cls(list(vocabulary), END_OF_TEXT in added, others)
         same = adds_nothing(data.get("post_processor")) and {**data, "post_processor": None} == tokenizer.to_json()
         return tokenizer if same else None
 
@@ -101,7 +115,9 @@ def split_words(text: str) -> list[str]:
     return text.replace("\n", f" {END_OF_LINE} ").split()
 
 
-def train_words(documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None) -> Words:
+def train_words(
+    documents: Iterable[str], vocab_size: int, end_of_text: bool | None = None, specials: Sequence[str] = ()
+) -> Words:
     """Collect the words of some documents and keep the `vocab_size` most frequent, special tokens included.
 
     Without `end_of_text` given, there is an end-of-text token when there is more than one document. `note` says how
@@ -113,16 +129,16 @@ def train_words(documents: Iterable[str], vocab_size: int, end_of_text: bool | N
         number += 1
         for chunk in chunks(document, _CHUNK):
             counts.update(split_words(chunk))
-    for special in (UNKNOWN, END_OF_LINE, END_OF_TEXT):
+    for special in (UNKNOWN, END_OF_LINE, END_OF_TEXT, *specials):
         counts.pop(special, None)
     if not counts:
         raise DataError("there is no text to train a tokenizer on: the documents hold no word")
     end = number > 1 if end_of_text is None else end_of_text
-    room = vocab_size - 2 - end
+    room = vocab_size - 2 - end - len(specials)
     if room < 1:
-        raise DataError(f"a vocabulary of {vocab_size} has no room for a word: take at least {3 + end}")
+        raise DataError(f"a vocabulary of {vocab_size} has no room for a word: take at least {vocab_size + 1 - room}")
     kept = counts.most_common(room)
-    tokenizer = Words([UNKNOWN, END_OF_LINE, *(word for word, _ in kept)], end)
+    tokenizer = Words([UNKNOWN, END_OF_LINE, *(word for word, _ in kept)], end, specials)
     if len(kept) < len(counts):
         share = 1 - sum(times for _, times in kept) / counts.total()
         tokenizer.note = (

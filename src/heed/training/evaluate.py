@@ -29,6 +29,7 @@ from heed.models.loss import linear_cross_entropy
 from heed.report.numbers import format_loss, format_perplexity
 from heed.report.passport import Passport
 from heed.text.batches import Batch, evaluation_windows
+from heed.text.corruption import Corruption, corrupted_windows
 from heed.text.masking import masked_windows
 from heed.text.tokenfile import TokenFile
 from heed.training.honest import HonestLoss, evaluating, honest_loss
@@ -197,6 +198,41 @@ def evaluate_masked(
         partial=len(part.ids) < len(tokens.ids),
     )
     return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport)
+
+
+def evaluate_spans(
+    model: nn.Module,
+    tokens: TokenFile,
+    corruption: Corruption,
+    *,
+    tokenizer_name: str,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Measure how well the hidden spans of a split are told, after all that stands around them; the same every time.
+
+    The loss is in nats per token of a span. It is no loss of a language model on that text, since both sides of a span
+    are seen: there are no perplexities, and its passport has a unit of its own. Otherwise as `evaluate`, with the
+    context of `corruption`.
+    """
+    part = tokens if max_tokens is None else first_tokens(tokens, max_tokens)
+    begin = time.perf_counter()
+    total = Total()
+    total.read(window_losses(model, corrupted_windows(part, corruption, batch_size), device))
+    nats, counted = total.nats, total.counted
+    passport = passport_of_split(
+        tokens,
+        f"{corruption.objective} token",  # each hides other spans
+        counted,
+        tokenizer_name,
+        corruption.context,
+        documents="separate",
+        partial=len(part.ids) < len(tokens.ids),
+    )
+    leaks = getattr(model, "leaks", None)
+    passport = replace(passport, leaks=leaks is not None)
+    return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport, leaks=leaks)
 
 
 def passport_of_split(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.config import TrainConfig
-from heed.errors import CheckpointError, HeedError
+from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.base import LanguageModel
 from heed.training import checkpoint as files
 from heed.training.average import WeightAverage
@@ -126,8 +126,11 @@ def fit(
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
-    checkpoint cannot be read or written, `DataError` when a whole step has no target that counts.
+    checkpoint cannot be read or written, `DataError` when a whole step has no target that counts, `ConfigError` for
+    `train.average_patience` without a validation.
     """
+    if plan.average_patience is not None and validation is None:
+        raise ConfigError("train.average_patience: goes by the validation loss, and nothing is held out: leave it out")
     model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
@@ -280,6 +283,8 @@ class _Loop:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()
                 self.run.log({"event": "sample", "step": now.step, "texts": texts})
+        if self.average.watch(measured.loss):
+            self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
         improved = now.best_loss is None or measured.loss < now.best_loss
         now.stale = 0 if improved else now.stale + 1
         if improved:
@@ -322,7 +327,7 @@ class _Loop:
                 group, _, rest = name.partition("/")
                 tensors[group][rest] = tensor
             load_weights(self.model, saved.model)
-            self.average.load_state(tensors["trained"], saved.state.get("averaged", 0))
+            self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
             if isinstance(self.model, LanguageModel) and tensors["carried"]:
                 self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
             self.updater.optimizer.load_state(tensors["optimizer"])
@@ -354,7 +359,7 @@ class _Loop:
             tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             with self.average.in_place():
-                averaged = {"averaged": self.average.count}
+                averaged = {"averaged": self.average.count, "watched": self.average.losses}
                 path = files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)

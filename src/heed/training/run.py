@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
 OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS,
-    "tokenizer.json", "evaluation.json", "samples.jsonl", "report.html", "hf",
+    "tokenizer.json", "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 
@@ -157,7 +157,7 @@ class Run:
         A line that was cut off when the process died is taken away first.
         """
         write_yaml(self.config, self.folder / CONFIG)
-        for name in ("evaluation.json", "samples.jsonl"):
+        for name in ("evaluation.json", "lengths.json", "samples.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
         path = self.folder / METRICS
         if path.exists():

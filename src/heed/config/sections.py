@@ -1,23 +1,10 @@
-"""The typed configuration of a run: five sections, from YAML and flags.
-
-One definition serves four purposes: the command-line flags (`--model.n-layers 6`), the YAML file, the resolved
-`config.yaml` in a run folder, and the JSON schema that editors use. Values are layered, later ones win:
-
-    defaults  <  preset (model.preset)  <  YAML file  <  command-line flags
-
-Unknown keys are refused, and every problem of a file is reported at once.
-"""
+"""The five sections of a run's configuration and every setting in them, with its type, default and meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from heed.errors import ConfigError, did_you_mean
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -34,7 +21,8 @@ class DataConfig(Section):
     validation: str | None = None
     """A separate source for validation; when absent, a part of the documents is held out."""
     test: str | None = None
-    """A separate source for the test split; when absent, `test_fraction` decides."""
+    """A separate source for the test split; when absent, `test_fraction` decides. none: leave the test split alone, for
+    runs whose figures still decide something."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the documents (or of a single document's end) held out for validation."""
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
@@ -50,6 +38,19 @@ class DataConfig(Section):
     layout: Literal["packed", "padded", "stream"] = "packed"
     """packed: windows cut from the joined documents. padded: one sequence a document, cut and padded to the context.
     stream: each row of a batch goes on where that row of the batch before ended."""
+    objective: Literal["next-token", "single-span", "spans", "salient-span", "recall-span", "answers"] = "next-token"
+    """next-token: the text as it is. single-span: each document cut at random, a random span of about a quarter moved
+    to its end behind mask tokens. spans: several spans, as T5 does. salient-span: as single-span, but whole documents,
+    and the span a name, a place or a date. recall-span: the beginning name, a few words before such a span, and the
+    span, which must be known by heart. answers: questions with answers, the loss on these alone."""
+    plain_share: float = Field(default=0.0, ge=0, le=1)
+    """Of the documents of a span objective, the share that stays plain text."""
+    questions: str | None = None
+    """Questions with answers that are mixed into the text: TSV (question, tab, answer) or JSON lines."""
+    questions_share: float = Field(default=0.25, gt=0, lt=1)
+    """Of the rows of training, the share that are `questions`."""
+    group_batches: int = Field(default=1, ge=1)
+    """Batches of layout padded that are drawn together and sorted by length, so that less of them is padding."""
     cross_documents: bool = True
     """Whether a packed window may run over the end of a document into the next one."""
     cache: str | None = None
@@ -70,7 +71,8 @@ class TokenizerConfig(Section):
     train_bytes: int = Field(default=100_000_000, ge=1)
     """The tokenizer is trained on the first documents of the training split, up to about this many bytes."""
     file: str | None = None
-    """Use this tokenizer.json (or the tokenizer of this run folder) and train none."""
+    """Use this tokenizer and train none: a tokenizer.json, a run folder, or a folder with the two files of GPT-1 or
+    GPT-2, which is looked for in $HEED_DATA as well (gpt1-bpe)."""
 
 
 class AttentionConfig(Section):
@@ -121,6 +123,9 @@ class ModelConfig(Section):
     (Bengio 2003). All predict the next token; an encoder sees both sides, and learns hidden tokens or labels."""
     preset: str | None = None
     """Start from a named shape (see `heed list presets`); settings given beside it win."""
+    start_from: str | None = None
+    """Begin with the weights, the shape and the tokenizer of this run folder; a shorter context may be given beside it,
+    and dropout."""
     n_layers: int = Field(default=4, ge=1)
     """Number of blocks, or of recurrent layers."""
     n_heads: int = Field(default=4, ge=1)
@@ -209,6 +214,9 @@ class TrainConfig(Section):
     """The learning rate at the last step, as a share of the peak."""
     average_fraction: float | None = Field(default=None, gt=0, le=1)
     """Evaluate and keep the mean of the weights over this last share of the training, not the last weights."""
+    average_patience: int | None = Field(default=None, ge=1)
+    """The same, from the first evaluation on whose loss is above the lowest of those more than this many evaluations
+    before it (NT-ASGD, in which AWD-LSTM takes 5)."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; None switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -218,7 +226,9 @@ class TrainConfig(Section):
     eval_every: int = Field(default=250, ge=1)
     """Steps between evaluations on the validation split."""
     eval_tokens: int | None = Field(default=None, ge=1)
-    """Evaluate on this many tokens during training (the final evaluation is always on the whole split); None: all."""
+    """Evaluate on this many tokens during training; None: all."""
+    final_tokens: int | None = Field(default=None, ge=1)
+    """Measure the end on the first this many tokens of each held-out split, and say so; None: the whole split."""
     checkpoint_every: int = Field(default=250, ge=1)
     """Steps between checkpoints."""
     keep_last: int = Field(default=2, ge=1)
@@ -286,224 +296,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Named shapes for `model.preset`; each lists what differs from the defaults."""
-
-
-RECURRENT = ("lstm", "gru", "rnn", "linear-rnn")
-"""The kinds of models that carry a state."""
-_TRANSFORMER = (
-    "n_heads", "n_kv_heads", "norm", "norm_order", "norm_epsilon", "positions", "rotary_base", "activation", "qk_norm",
-    "attention",
-)  # fmt: skip
-UNREAD: dict[str, tuple[str, ...]] = {
-    "gpt": ("window", "recurrent"),
-    "encoder": ("window", "recurrent", "embeddings"),
-    "window": (*_TRANSFORMER, "n_layers", "recurrent"),
-    **dict.fromkeys(RECURRENT, (*_TRANSFORMER, "window")),
-}
-"""The settings of `ModelConfig` that each kind takes no notice of."""
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML configuration as nested dictionaries.
-
-    Raises `ConfigError` when the file is missing, is no YAML, or is no mapping.
-    """
-    file = Path(path)
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where is not None else ""
-        raise ConfigError(f"{file}{line} is not valid YAML: {getattr(error, 'problem', error)}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise ConfigError(f"{file} must hold sections (data, tokenizer, model, train, run), not a {kind}")
-    return content
-
-
-def make_config(values: Mapping[str, Any]) -> Config:
-    """Check nested dictionaries and return the `Config`, with `model.preset` filled in beneath them.
-
-    Raises `ConfigError` that holds every problem at once, each a line such as
-    `model.n_layer: unknown setting, did you mean 'n_layers'?`.
-    """
-    config, problems = inspect_config(values)
-    if problems:
-        raise ConfigError(*problems)
-    return config
-
-
-def inspect_config(values: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """Return the configuration without the settings that are no good, and every problem, one line each."""
-    model = values.get("model")
-    if isinstance(model, Mapping) and isinstance(preset := model.get("preset"), str):
-        values = {**values, "model": {**PRESETS.get(preset, {}), **model}}
-    try:
-        config = Config.model_validate(values)
-        return config, contradictions(config)
-    except ValidationError as error:
-        bad: dict[tuple[str, ...], list[Any]] = {}
-        for item in error.errors():
-            bad.setdefault(_setting(item["loc"]), []).append(item)
-    problems = [_explain(where, items) for where, items in bad.items()]
-    config = Config.model_validate(_without(values, bad))
-    names = [".".join(where) for where, items in bad.items() if items[0]["type"] != "extra_forbidden"]
-    # A default stands where a value was bad, and what goes against that default was not asked for.
-    return config, problems + [line for line in contradictions(config) if not any(name in line for name in names)]
-
-
-def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries with the values of `top` over those of `base`.
-
-    >>> overlay({"train": {"steps": 1, "clip": 2}}, {"train": {"steps": 3}})
-    {'train': {'steps': 3, 'clip': 2}}
-    """
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = overlay(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
-    return merged
-
-
-def contradictions(config: Config) -> list[str]:
-    """Return what is wrong between settings that are each valid alone, one line a problem."""
-    data, tokenizer, model, train = config.data, config.tokenizer, config.model, config.train
-    problems: list[str] = []
-    if data.validation_fraction + data.test_fraction >= 1:
-        problems.append("data.validation_fraction: with data.test_fraction it leaves nothing to train on")
-    if tokenizer.kind == "bpe" and tokenizer.file is None and tokenizer.vocab_size < 257:
-        problems.append(
-            "tokenizer.vocab_size: tokenizer.kind bpe needs at least 257 (256 bytes and the end-of-text token)"
-        )
-    if model.kind != "encoder" and data.label is not None:
-        problems.append(
-            f"data.label: a {model.kind} learns tokens, not labels: add model.kind encoder, or leave it out"
-        )
-    hides = model.kind == "encoder" and data.label is None
-    if train.mask_fraction != TrainConfig().mask_fraction and not hides:
-        problems.append("train.mask_fraction: is for model.kind encoder without data.label: leave it out")
-    if data.label is not None and data.separator is not None:
-        problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
-    if train.seconds is not None and train.average_fraction is not None:
-        problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
-    if train.warmup_steps > train.steps:
-        problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
-    if train.batch_size != "auto" and train.batch_size < 1:
-        problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
-    if model.preset is not None and model.preset not in PRESETS:
-        problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
-        return problems  # the shape is not known
-    problems += _unread(model)
-    problems += _about_sequences(config)
-    if model.kind not in ("gpt", "encoder"):
-        return problems
-    if model.d_model % model.n_heads:
-        problems.append(f"model.n_heads: {model.n_heads} heads do not divide model.d_model {model.d_model}")
-    if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
-        problems.append(f"model.n_kv_heads: {model.n_kv_heads} does not divide model.n_heads {model.n_heads}")
-    width = model.d_model // model.n_heads
-    if model.positions not in ("rotary", "sinusoidal") and model.rotary_base != ModelConfig().rotary_base:
-        problems.append(f"model.rotary_base: model.positions {model.positions} has no wavelengths: leave it out")
-    if model.positions == "rotary" and width % 2:
-        problems.append(f"model.positions: rotary needs model.d_model / model.n_heads to be even, not {width}")
-    return problems
-
-
-def _unread(model: ModelConfig) -> list[str]:
-    """Return a line for each setting that was given and that a model of this kind does not read."""
-    given: list[str] = []
-    for name in UNREAD[model.kind]:
-        value, default = getattr(model, name), ModelConfig.model_fields[name].default
-        if isinstance(value, Section):
-            given += [f"{name}.{key}" for key, own in value if own != getattr(default, key)]
-        elif value != default:
-            given.append(name)
-    preset = PRESETS.get(model.preset or "", {})
-    return [
-        f"model.{name}: model.kind {model.kind} does not read it: leave out "
-        + (f"model.preset {model.preset}, which sets it" if name in preset else "this setting")
-        for name in given
-    ]
-
-
-def _about_sequences(config: Config) -> list[str]:
-    """Return what is wrong between the layout of the data, the loss, the state and the embeddings of a model."""
-    data, model, train, ours = config.data, config.model, config.train, config.model.recurrent
-    problems: list[str] = []
-    if ours.carry and data.layout != "stream":
-        problems.append("model.recurrent.carry: needs rows that go on from batch to batch: set data.layout stream")
-    if data.layout == "stream" and model.kind == "encoder":
-        problems.append("data.layout: stream is for models that predict the next token: leave it out for an encoder")
-    if data.layout == "stream" and not data.cross_documents:
-        problems.append("data.cross_documents: a stream runs over the ends of documents: leave it true")
-    if train.loss == "sequence" and (data.layout != "padded" or model.kind == "encoder"):
-        problems.append("train.loss: sequence is for data.layout padded and models that predict the next token")
-    if model.dropout and (ours.input_dropout or ours.hidden_dropout or ours.output_dropout):
-        problems.append(
-            "model.dropout: input_dropout, hidden_dropout and output_dropout stand in its place: leave it out"
-        )
-    if ours.hidden_dropout and model.n_layers == 1:
-        problems.append("model.recurrent.hidden_dropout: is between layers, and there is one: leave it out")
-    if model.freeze_embeddings and model.embeddings is None:
-        problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
-    if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
-        problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
-    return problems
-
-
-def write_yaml(config: Config, path: str | Path) -> None:
-    """Write the resolved configuration: every default spelled out, sections in order."""
-    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:
-    """Turn what pydantic says of one setting into a line that names it and the remedy."""
-    where, item = ".".join(keys), items[0]
-    if len(items) > 1:  # one a branch of the type, as in `int | Literal["auto"]`
-        branches = (i["ctx"]["expected"] if i["type"] == "literal_error" else "a whole number" for i in items)
-        return f"{where}: {item['input']!r} is neither {' nor '.join(branches)}"
-    if item["type"] == "extra_forbidden":
-        return f"{where}: unknown setting, {did_you_mean(keys[-1], _siblings(keys[:-1]))}"
-    if item["type"] == "literal_error":
-        choices = [part.strip().strip("'") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{where}: unknown value {item['input']!r}, {did_you_mean(str(item['input']), choices)}"
-    if item["type"] in ("dict_type", "model_type"):
-        return f"{where}: must hold settings by name, as {{name: value}}, not {item['input']!r}"
-    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
-
-
-def _setting(location: Sequence[int | str]) -> tuple[str, ...]:
-    """Return the setting at pydantic's location, which may go on into the branches of a type."""
-    keys = tuple(map(str, location))
-    for depth in range(1, len(keys)):
-        if not _siblings(keys[:depth]):
-            return keys[:depth]
-    return keys
-
-
-def _without(values: Mapping[Any, Any], bad: Collection[tuple[str, ...]]) -> dict[str, Any]:
-    """Return nested dictionaries without these settings.
-
-    >>> _without({"train": {"steps": "x", "clip": 1}, "run": 3}, {("train", "steps"), ("run",)})
-    {'train': {'clip': 1}}
-    """
-    kept = {str(key): value for key, value in values.items() if (str(key),) not in bad}
-    below = {key: {where[1:] for where in bad if where[0] == key} for key in kept}
-    return {key: _without(value, below[key]) if below[key] else value for key, value in kept.items()}
-
-
-def _siblings(keys: Sequence[str]) -> list[str]:
-    """Return the names of the settings in the section that `keys` lead to."""
-    section: Any = Config
-    for key in keys:
-        field = section.model_fields.get(key)
-        section = field.annotation if field is not None else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return []
-    return list(section.model_fields)

@@ -1,0 +1,46 @@
+"""The typed configuration of a run: five sections, from YAML and flags.
+
+One definition serves four purposes: the command-line flags (`--model.n-layers 6`), the YAML file, the resolved
+`config.yaml` in a run folder, and the JSON schema that editors use. Values are layered, later ones win:
+
+    defaults  <  preset (model.preset)  <  YAML file  <  command-line flags
+
+Unknown keys are refused, and every problem of a file is reported at once.
+"""
+
+from heed.config.checks import RECURRENT, SPANS, UNREAD, contradictions
+from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
+from heed.config.sections import (
+    PRESETS,
+    AttentionConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    RecurrentConfig,
+    RunConfig,
+    Section,
+    TokenizerConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "PRESETS",
+    "RECURRENT",
+    "SPANS",
+    "UNREAD",
+    "AttentionConfig",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "RecurrentConfig",
+    "RunConfig",
+    "Section",
+    "TokenizerConfig",
+    "TrainConfig",
+    "contradictions",
+    "inspect_config",
+    "make_config",
+    "overlay",
+    "read_yaml",
+    "write_yaml",
+]

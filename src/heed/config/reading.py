@@ -1,0 +1,134 @@
+"""From YAML files and nested dictionaries to a checked `Config`, and what is said of a mistake in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from heed.config.checks import contradictions
+from heed.config.sections import PRESETS, Config
+from heed.errors import ConfigError, did_you_mean
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML configuration as nested dictionaries.
+
+    Raises `ConfigError` when the file is missing, is no YAML, or is no mapping.
+    """
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise ConfigError(f"{file}{line} is not valid YAML: {getattr(error, 'problem', error)}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ConfigError(f"{file} must hold sections (data, tokenizer, model, train, run), not a {kind}")
+    return content
+
+
+def make_config(values: Mapping[str, Any]) -> Config:
+    """Check nested dictionaries and return the `Config`, with `model.preset` filled in beneath them.
+
+    Raises `ConfigError` that holds every problem at once, each a line such as
+    `model.n_layer: unknown setting, did you mean 'n_layers'?`.
+    """
+    config, problems = inspect_config(values)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def inspect_config(values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Return the configuration without the settings that are no good, and every problem, one line each."""
+    model = values.get("model")
+    if isinstance(model, Mapping) and isinstance(preset := model.get("preset"), str):
+        values = {**values, "model": {**PRESETS.get(preset, {}), **model}}
+    try:
+        config = Config.model_validate(values)
+        return config, contradictions(config)
+    except ValidationError as error:
+        bad: dict[tuple[str, ...], list[Any]] = {}
+        for item in error.errors():
+            bad.setdefault(_setting(item["loc"]), []).append(item)
+    problems = [_explain(where, items) for where, items in bad.items()]
+    config = Config.model_validate(_without(values, bad))
+    names = [".".join(where) for where, items in bad.items() if items[0]["type"] != "extra_forbidden"]
+    # A default stands where a value was bad, and what goes against that default was not asked for.
+    return config, problems + [line for line in contradictions(config) if not any(name in line for name in names)]
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries with the values of `top` over those of `base`.
+
+    >>> overlay({"train": {"steps": 1, "clip": 2}}, {"train": {"steps": 3}})
+    {'train': {'steps': 3, 'clip': 2}}
+    """
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = overlay(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def write_yaml(config: Config, path: str | Path) -> None:
+    """Write the resolved configuration: every default spelled out, sections in order."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:
+    """Turn what pydantic says of one setting into a line that names it and the remedy."""
+    where, item = ".".join(keys), items[0]
+    if len(items) > 1:  # one a branch of the type, as in `int | Literal["auto"]`
+        branches = (i["ctx"]["expected"] if i["type"] == "literal_error" else "a whole number" for i in items)
+        return f"{where}: {item['input']!r} is neither {' nor '.join(branches)}"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown setting, {did_you_mean(keys[-1], _siblings(keys[:-1]))}"
+    if item["type"] == "literal_error":
+        choices = [part.strip().strip("'") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: unknown value {item['input']!r}, {did_you_mean(str(item['input']), choices)}"
+    if item["type"] in ("dict_type", "model_type"):
+        return f"{where}: must hold settings by name, as {{name: value}}, not {item['input']!r}"
+    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+
+
+def _setting(location: Sequence[int | str]) -> tuple[str, ...]:
+    """Return the setting at pydantic's location, which may go on into the branches of a type."""
+    keys = tuple(map(str, location))
+    for depth in range(1, len(keys)):
+        if not _siblings(keys[:depth]):
+            return keys[:depth]
+    return keys
+
+
+def _without(values: Mapping[Any, Any], bad: Collection[tuple[str, ...]]) -> dict[str, Any]:
+    """Return nested dictionaries without these settings.
+
+    >>> _without({"train": {"steps": "x", "clip": 1}, "run": 3}, {("train", "steps"), ("run",)})
+    {'train': {'clip': 1}}
+    """
+    kept = {str(key): value for key, value in values.items() if (str(key),) not in bad}
+    below = {key: {where[1:] for where in bad if where[0] == key} for key in kept}
+    return {key: _without(value, below[key]) if below[key] else value for key, value in kept.items()}
+
+
+def _siblings(keys: Sequence[str]) -> list[str]:
+    """Return the names of the settings in the section that `keys` lead to."""
+    section: Any = Config
+    for key in keys:
+        field = section.model_fields.get(key)
+        section = field.annotation if field is not None else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+    return list(section.model_fields)

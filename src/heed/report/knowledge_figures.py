@@ -1,0 +1,141 @@
+"""The figures of an experiment with knowledge: accuracy of each run, reliability, risk and coverage, learning curves.
+
+A group of runs (a variant with its pretraining) has one colour in all figures. Those that would be crowded show the
+best run of each group, at most `MOST` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from heed.report.calibration import reliability
+from heed.report.calibration_figure import reliability_figure, risk_figure
+from heed.report.figures import Figure, stretches
+from heed.report.knowledge_record import Asked, KnowledgeRecord
+from heed.report.numbers import format_accuracy
+from heed.report.record import RunRecord, number
+from heed.report.statistics import wilson
+from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows, shorten
+from heed.report.svg import DASHES, Axes2D, Line, draw
+
+MOST = 6
+SERIES = 6
+CURVE_WIDE, CURVE_NARROW = (HALF, 300), (352, 280)
+
+
+def knowledge_figures(record: KnowledgeRecord) -> dict[str, Figure]:
+    """Return every figure that the record has data for: accuracy, reliability-0.., risk, pretraining, fine-tuning."""
+    shown = sure_runs(record)
+    figures: list[Figure | None] = [accuracy_figure(record)]
+    figures += [reliability_of(record, one, place) for place, one in enumerate(shown)]
+    if shown:
+        curves = {one.name: one.risk for one in shown if one.risk is not None}
+        figures.append(risk_figure("risk", curves, colours(record), shown[0].name))
+    figures += stage_figures(record)
+    return {figure.name: figure for figure in figures if figure is not None}
+
+
+def colours(record: KnowledgeRecord) -> dict[str, tuple[int, int]]:
+    """Return (series, dash) of each run, by its group."""
+    given = {}
+    for i, runs in enumerate(record.groups.values()):
+        given |= dict.fromkeys((one.name for one in runs), (1 + i % SERIES, i // SERIES % len(DASHES)))
+    return given
+
+
+def sure_runs(record: KnowledgeRecord) -> list[Asked]:
+    """Return the runs that the figures of trust show: the best of each group that has probabilities."""
+    first = [runs[0] for runs in record.groups.values()]
+    return [one for one in first if one.sure[0]][:MOST]
+
+
+def accuracy_figure(record: KnowledgeRecord) -> Figure:
+    """Accuracy of every run with its interval, beside the commonest answer."""
+    paint = colours(record)
+    rows = []
+    for one in record.asked:
+        low, high = wilson(one.right, one.total)
+        text = f"{format_accuracy(one.accuracy)} ({one.right} of {one.total})"
+        rows.append(Row(one.name, text, paint[one.name][0], 100 * one.accuracy, (100 * low, 100 * high)))
+    base = record.best.baseline
+    label = "right answers (%)"
+    rule = None
+    if base is not None:
+        rule = 100 * base[1] / record.best.total
+        label += f"; stroke: always “{shorten(base[0], 16)}”, {rule:.1f}"
+    scale = Scale(label, bars=True, rule=rule)
+    title = accuracy_sentence(record)
+    caption = (
+        f"Share of {record.best.total:,} questions that are answered exactly (white space at the ends apart), with "
+        "Wilson's 95 % interval."
+    )
+    sizes = (("wide", WIDE), ("narrow", NARROW))
+    drawn = (draw_rows(f"accuracy-{kind}", rows, scale, title, size) for kind, size in sizes)
+    return Figure("accuracy", title, caption, *drawn)
+
+
+def accuracy_sentence(record: KnowledgeRecord) -> str:
+    """Say how far pretraining carries."""
+    without = [one for one in record.asked if one.pretraining == "none"]
+    having = [one for one in record.asked if one.pretraining not in ("none", "not known")]
+    best = record.best
+    if not without or not having:
+        more = "the most right answers, " if len(record.asked) > 1 else ""
+        return f"{best.name} has {more}{format_accuracy(best.accuracy)}{'' if more else ' right'}"
+    return (
+        f"At best {format_accuracy(without[0].accuracy)} without pretraining, "
+        f"{format_accuracy(having[0].accuracy)} with it"
+    )
+
+
+def reliability_of(record: KnowledgeRecord, one: Asked, place: int) -> Figure | None:
+    """Return the reliability figure of a run; None without probabilities."""
+    if one.calibration is None:
+        return None
+    name, bins = shorten(one.name, 30), reliability(*one.sure)
+    return reliability_figure(f"reliability-{place}", name, bins, one.calibration, colours(record)[one.name])
+
+
+def stage_figures(record: KnowledgeRecord) -> list[Figure | None]:
+    """Return the training losses of the runs that learnt text, and of those that learnt questions."""
+    paint = colours(record)
+    first = [one for group in record.groups.values() for one in group[:1]]
+    runs: list[tuple[str, RunRecord]] = [(one.name, one.run) for one in first if one.run is not None]
+    for i, stage in enumerate(record.stages):
+        after = next((one.name for one in record.asked if one.before is stage), None)
+        # a pretraining has the colour of the runs that came of it
+        paint[stage.name] = paint[after] if after else (1 + (len(runs) + i) % SERIES, 1)
+        runs.append((stage.name, stage))
+    on_answers = [pair for pair in runs if pair[1].setting("data.objective") == "answers"]
+    on_text = [pair for pair in runs if pair not in on_answers]
+    return [
+        stage_figure("pretraining", on_text, paint, "Learning the text"),
+        stage_figure("fine-tuning", on_answers, paint, "Learning to answer"),
+    ]
+
+
+def stage_figure(
+    name: str, runs: Sequence[tuple[str, RunRecord]], paint: dict[str, tuple[int, int]], doing: str
+) -> Figure | None:
+    """Return the training losses of some runs over wall clock; None where nothing was logged."""
+    lines = []
+    for label, run in runs:
+        points = [(number(event.get("seconds")), number(event.get("loss"))) for event in run.train]
+        known = [(x / 60, y) for x, y in points if x is not None and y is not None]
+        if known:
+            x, y, _, _ = stretches([x for x, _ in known], [y for _, y in known], most=60)
+            lines.append(Line(label, x, y, paint[label][0], dash=paint[label][1]))
+    lines = lines[:MOST]
+    if not lines:
+        return None
+    low = min(lines, key=lambda line: line.y[-1])
+    title = f"{doing}: {low.label} ends at {low.y[-1]:.2f} nats"
+    caption = "Training loss over its counted tokens, means of stretches, by wall clock of training."
+    if len(runs) > len(lines):
+        caption += f" The first {len(lines)} of {len(runs)} runs."
+    axes = Axes2D("wall clock of training (minutes)", "training loss (nats per token)")
+    many, few = ([replace(line, label=shorten(line.label, letters)) for line in lines] for letters in (22, 14))
+    wide = draw(f"{name}-wide", many, axes, CURVE_WIDE, title, values=False)
+    narrow = draw(f"{name}-narrow", few, axes, CURVE_NARROW, title, values=False)
+    return Figure(name, title, caption, wide, narrow)

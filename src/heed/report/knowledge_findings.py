@@ -1,0 +1,197 @@
+"""What follows from the answers of several models: differences on the same questions, and sentences that say them.
+
+Two groups of runs are compared when they differ in one thing, the pretraining or the attention. With two seeds and
+more of both the difference is paired over seeds (Student's t); else the first run of each is compared, paired over
+questions: d is +1 where only b is right, -1 where only a is, and the exact test of McNemar 1947 is the sign test of d.
+Holm's correction goes over all comparisons of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from heed.report.knowledge_record import Asked, KnowledgeRecord
+from heed.report.numbers import format_accuracy
+from heed.report.statistics import LEVEL, Interval, holm, sign_test, t_interval, t_test, wilson
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The accuracy of b less that of a, in points of a hundred."""
+
+    a: str
+    b: str
+    common: str
+    """What both have, an attention or a pretraining, as the sentence begins."""
+    points: float
+    interval: Interval
+    """95 % t interval of the mean difference."""
+    p: float
+    paired_over: str
+    """Such as "500 questions" or "3 seeds"."""
+    p_holm: float = 1.0
+
+    def sentence(self) -> str:
+        """Say in a sentence what was found."""
+        low, high = self.interval
+        amount = f"95 % interval {low:+.1f} to {high:+.1f}, paired over {self.paired_over}"
+        if self.p_holm >= 1 - LEVEL:
+            pair = f"{self.b} and {self.a}"
+            return f"{self.common}: no difference found between {pair} ({self.points:+.1f} points, {amount})."
+        sign = "more" if self.points > 0 else "fewer"
+        return f"{self.common}: {self.b} has {abs(self.points):.1f} points {sign} right than {self.a} ({amount})."
+
+
+def comparisons(record: KnowledgeRecord) -> list[Comparison]:
+    """Return the differences between groups that differ in one thing, each with Holm's correction over all of them.
+
+    Differences of pretraining come first.
+    """
+    found: list[tuple[bool, Comparison]] = []
+    for a, b in combinations(_from_base(record), 2):
+        (variant_a, text_a), (variant_b, text_b) = a, b
+        if variant_a == variant_b:
+            names = _said_text(text_a), _said_text(text_b), variant_a
+        elif text_a == text_b:
+            names = variant_a, variant_b, f"With {_said_text(text_a)}"
+        else:
+            continue
+        found.append((variant_a != variant_b, _compare(names, record.groups[a], record.groups[b])))
+    ordered = [one for _, one in sorted(found, key=lambda pair: pair[0])]
+    corrected = holm([one.p for one in ordered])
+    return [replace(one, p_holm=p) for one, p in zip(ordered, corrected, strict=True)]
+
+
+def verdict(record: KnowledgeRecord) -> str:
+    """Say in a sentence what came out: the accuracy of the best run beside its other seeds and the commonest answer."""
+    best = record.best
+    sentence = f"{best.name} answers {said_accuracy(best.right, best.total)}"
+    group = record.groups[best.variant, best.pretraining]
+    if has_seeds(group):
+        # the best of several seeds flatters: their mean is what another one can be expected to come to
+        mean = sum(one.accuracy for one in group) / len(group)
+        sentence += f"; the mean of its {len(group)} seeds is {format_accuracy(mean)}"
+    if best.baseline is None:
+        return f"{sentence}; what the commonest answer would get is not known."
+    answer, right = best.baseline
+    return f"{sentence}; always “{answer}” gets {format_accuracy(right / best.total)}."
+
+
+def said_accuracy(right: int, total: int) -> str:
+    """Return a share of right answers with its counts and Wilson's interval.
+
+    >>> said_accuracy(135, 500)
+    '27.0 % of 500 questions rightly (95 % interval 23.3 to 31.1 %)'
+    """
+    low, high = wilson(right, total)
+    return (
+        f"{format_accuracy(right / total)} of {total:,} questions rightly "
+        f"(95 % interval {100 * low:.1f} to {format_accuracy(high)})"
+    )
+
+
+def findings(record: KnowledgeRecord) -> list[str]:
+    """Return what else a reader must know, the most important first."""
+    best, found = record.best, record.best.calibration
+    sentences = [one.sentence() for one in comparisons(record)]
+    sentences += seen_sentences(best)
+    if found is not None:
+        low, high = found.interval
+        sentences.append(
+            f"The probabilities of {best.name}: {found.verdict}, calibration error {found.error:.3f} (95 % interval "
+            f"{low:.3f} to {high:.3f}). A model that is calibrated perfectly would show {found.chance:.3f} on so few "
+            f"questions, and more than {found.chance_most:.3f} once in twenty."
+        )
+    if len(record.asked) > 1 and not any(map(has_seeds, record.groups.values())):
+        sentences.append(
+            "Each model was trained once: an interval says how sure the accuracy of this model is, and nothing about "
+            "what another seed would have come to."
+        )
+    return sentences
+
+
+def seen_sentences(one: Asked) -> list[str]:
+    """Say what depends on the name having been seen, and on the corpus holding the answer."""
+    sentences = []
+    parts = by_seen(one)
+    if len(parts) > 1:
+        said = [
+            f"{format_accuracy(right / total)} ({right} of {total}) {seen_words(seen)}" for seen, right, total in parts
+        ]
+        sentences.append(f"{one.name} has right: " + ", ".join(said) + ".")
+    elif parts and parts[0][0] == "pretraining":
+        sentences.append(
+            "Every name stands in the pretraining text, by design: this measures what was kept of that text, and not "
+            "what can be worked out about a stranger."
+        )
+    wrong = [answer for answer in one.answers if not answer.correct]
+    made_up = sum(not answer.holds_answer for answer in wrong)
+    if wrong and any(answer.passage for answer in one.answers):
+        sentences.append(
+            f"Of its {len(wrong)} wrong answers {made_up} do not stand in the passage that was found for the question, "
+            "or there is none: they are made up."
+        )
+    return sentences
+
+
+def seen_words(seen: str) -> str:
+    """Return where a name was seen, as a sentence says it."""
+    return {
+        "pretraining": "where the pretraining text has the name",
+        "fine-tuning only": "where only the fine-tuning questions have it",
+        "never": "where neither has it",
+    }.get(seen, f"where it was seen in “{seen}”")
+
+
+def by_seen(one: Asked) -> list[tuple[str, int, int]]:
+    """Return (where the name was seen, right, total), as far as it was looked for."""
+    order = {"pretraining": 0, "fine-tuning only": 1, "never": 2}
+    places = sorted({answer.seen for answer in one.answers if answer.seen}, key=lambda seen: (order.get(seen, 3), seen))
+    groups = [(seen, [answer.correct for answer in one.answers if answer.seen == seen]) for seen in places]
+    return [(seen, sum(right), len(right)) for seen, right in groups]
+
+
+def by_support(one: Asked) -> list[tuple[str, int, int]]:
+    """Return (what the corpus says, right, total); empty where no answer has a passage."""
+    if not any(answer.passage for answer in one.answers):
+        return []
+    kinds = {"the passage holds the answer": [], "the passage does not hold it": [], "no passage": []}
+    for answer in one.answers:
+        kind = 2 if not answer.passage else 0 if answer.holds_answer else 1
+        list(kinds.values())[kind].append(answer.correct)
+    return [(kind, sum(right), len(right)) for kind, right in kinds.items() if right]
+
+
+def has_seeds(group: Sequence[Asked]) -> bool:
+    """Say whether the runs of a group differ by their seed: two and more, and no seed twice."""
+    seeds = {one.seed for one in group if one.seed is not None}
+    return len(group) > 1 and len(seeds) == len(group)
+
+
+def _from_base(record: KnowledgeRecord) -> list[tuple[str, str]]:
+    """Return the groups with what others are held against first: no pretraining, plain softmax, the better one."""
+    order = list(record.groups)
+    return sorted(order, key=lambda group: (group[1] != "none", group[0] != "softmax", order.index(group)))
+
+
+def _said_text(pretraining: str) -> str:
+    return "no pretraining" if pretraining == "none" else f"pretraining ({pretraining})"
+
+
+def _compare(names: tuple[str, str, str], a: Sequence[Asked], b: Sequence[Asked]) -> Comparison:
+    """Compare two groups over the seeds that both have, else their first runs over the questions."""
+    by_seed = [{one.seed: one for one in group if one.seed is not None} for group in (a, b)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    distinct = all(len(found) == len(group) for found, group in zip(by_seed, (a, b), strict=True))
+    if distinct and len(seeds) > 1:
+        d = [100 * (by_seed[1][seed].accuracy - by_seed[0][seed].accuracy) for seed in seeds]
+        return Comparison(*names, sum(d) / len(d), t_interval(d), t_test(d), f"{len(d)} seeds")
+    # by seed and name, never by accuracy: the best of several runs would flatter its group
+    first, second = (min(group, key=lambda one: (one.seed or 0, one.name)) for group in (a, b))
+    before = {(one.prompt, one.gold): one.correct for one in first.answers}
+    d = [100.0 * (one.correct - before[one.prompt, one.gold]) for one in second.answers]
+    # one question cannot tell noise; the sign test is exact for any number
+    interval = t_interval(d) if len(d) > 1 else (-100.0, 100.0)
+    return Comparison(*names, sum(d) / len(d), interval, sign_test(d), f"{len(d)} questions")

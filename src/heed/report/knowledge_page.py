@@ -1,0 +1,184 @@
+"""One page about an experiment with knowledge: what models answered, where it comes from, how far to trust it.
+
+    read_knowledge(folder) -> KnowledgeRecord -> render(record) -> HTML        write_knowledge(folder) does both
+
+It has the look and the security policy of the page of a run (`heed.report.page`): one file, no network, no script.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from heed.errors import CheckpointError
+from heed.report.knowledge_figures import knowledge_figures, sure_runs
+from heed.report.knowledge_findings import findings, verdict
+from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, read_knowledge
+from heed.report.knowledge_tables import area_rows, results, seed_rows, support_rows, threshold_rows, trust_rows
+from heed.report.numbers import format_percent
+from heed.report.page import Banner, load_template, show_value
+
+__all__ = ["PAGE", "read_knowledge", "render", "write_knowledge"]
+
+PAGE = "knowledge.html"
+NAMED = {
+    "pretraining": "named in the pretraining text",
+    "fine-tuning only": "named in the fine-tuning questions only",
+    "never": "never named",
+}
+"""What is said of a question by where its name was seen."""
+EXAMPLES = 4
+"""Answers shown of each kind."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer as the page shows it."""
+
+    prompt: str
+    answer: str
+    gold: str
+    correct: bool
+    how: str
+    """Probability, next best answers, where the name was seen."""
+    source: str
+    """What the corpus says, in words."""
+    passage: tuple[tuple[str, bool], ...]
+    """The passage in pieces, each with whether it is the answer."""
+
+
+def write_knowledge(folder: str | Path) -> Path:
+    """Write knowledge.html into a folder of runs that were asked and return its path.
+
+    Raises `CheckpointError` when no run below the folder holds answers, or the folder cannot be written to.
+    """
+    page = render(read_knowledge(folder))
+    path = Path(folder) / PAGE
+    aside = path.with_suffix(".html.part")  # a reader never sees half a page
+    try:
+        aside.write_text(page, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}; free some space or check rights") from error
+    return path
+
+
+def render(record: KnowledgeRecord) -> str:
+    """Return the page as HTML; equal records give equal bytes."""
+    figures = knowledge_figures(record)
+    sure = sure_runs(record)
+    return load_template("knowledge.html").render(
+        title=record.folder.name,
+        verdict=verdict(record),
+        design=design(record),
+        banners=banners(record),
+        figures=figures,
+        findings=findings(record),
+        results=results(record),
+        seeds=seed_rows(record),
+        reliability=[figure for name, figure in figures.items() if name.startswith("reliability-")],
+        trust=trust_rows(sure),
+        areas=area_rows(sure),
+        thresholds=threshold_rows(sure),
+        support=support_rows(record.best),
+        best=record.best.name,
+        learning=[figures[name] for name in ("pretraining", "fine-tuning") if name in figures],
+        examples=examples(record.best),
+        settings=settings(record),
+    )
+
+
+def design(record: KnowledgeRecord) -> str:
+    """Say in a sentence what was asked and how."""
+    many, best = len(record.asked), record.best
+    source = best.summary.get("questions")
+    sentence = f"{best.total:,} questions" + (f" of {Path(str(source)).name}" if isinstance(source, str) else "")
+    sentence += f", put to {many} model{'s' if many != 1 else ''}"
+    decodes = sorted({str(one.summary["decode"]) for one in record.asked if one.summary.get("decode")})
+    sentence += f"; answers by {', '.join(decodes)} decoding" if decodes else ""
+    return sentence + "; right is what equals the expected answer exactly."
+
+
+def banners(record: KnowledgeRecord) -> list[Banner]:
+    """Return what a reader must know before any figure, the gravest first."""
+    found = []
+    leaking = [one.name for one in record.asked if one.run is not None and one.run.leaks]
+    if leaking:
+        text = (
+            f"{', '.join(leaking)}: the model sees the tokens that it should predict, so its training loss means "
+            "nothing. It answers without them, so its accuracy stands."
+        )
+        found.append(Banner("error", "Leaks", text))
+    if record.apart:
+        names = ", ".join(f"{one.name} ({one.total:,})" for one in record.apart)
+        text = f"{names}: asked other questions than the rest, so these are in no table and no figure below."
+        found.append(Banner("warning", "Not the same questions", text))
+    if len({one.summary.get("decode") for one in record.asked}) > 1:
+        text = "The answers were found in different ways (see the table): a difference may be one of decoding."
+        found.append(Banner("warning", "Not decoded alike", text))
+    silent = [one.name for one in record.asked if not one.sure[0]]
+    if silent:
+        found.append(Banner("warning", "Without probabilities", f"{', '.join(silent)}: nothing can be said of trust."))
+    if record.best.total < 100:
+        text = f"{record.best.total} questions: intervals are wide, and calibration says little."
+        found.append(Banner("warning", "Few questions", text))
+    if record.notes:
+        found.append(Banner("note", "About the files", " ".join(record.notes)))
+    return found
+
+
+def examples(one: Asked) -> list[tuple[str, list[Example]]]:
+    """Return some answers of a run under headings: the surest right and wrong ones, and some right ones of little."""
+    order = sorted(one.answers, key=lambda answer: (-(answer.probability or 0), answer.prompt))
+    right, wrong = [answer for answer in order if answer.correct], [answer for answer in order if not answer.correct]
+    kinds = [
+        ("Right, and surest", right[:EXAMPLES]),
+        ("Wrong, and surest: what a threshold does not catch", wrong[:EXAMPLES]),
+        ("Right, and least sure: what a threshold costs", right[EXAMPLES:][-EXAMPLES // 2 :]),
+    ]
+    return [(heading, [show_example(answer) for answer in some]) for heading, some in kinds if some]
+
+
+def show_example(one: Answered) -> Example:
+    """Return an answer as the page shows it."""
+    how = [] if one.probability is None else [f"probability {format_percent(one.probability)}"]
+    if one.runners_up:
+        how.append("then " + ", ".join(f"{text} {format_percent(p)}" for text, p in one.runners_up[:3]))
+    if one.seen:
+        how.append(NAMED.get(one.seen, one.seen))
+    made_up = "a guess" if one.correct else "made up"
+    where = f"Line {one.passage_line:,} of the corpus" if one.passage_line is not None else "The nearest passage"
+    source = f"{where} holds the answer:" if one.holds_answer else f"{where} does not hold the answer ({made_up}):"
+    if not one.passage:
+        source = f"No support in the corpus: {made_up}."
+    passage = split_at(one.passage, one.answer) if one.holds_answer else ((one.passage, False),)
+    return Example(one.prompt, one.answer, one.gold, one.correct, ", ".join(how), source, passage)
+
+
+def split_at(passage: str, answer: str) -> tuple[tuple[str, bool], ...]:
+    """Return a passage in pieces, each with whether it is the answer.
+
+    >>> split_at("Born in Rome, left Rome.", "Rome")
+    (('Born in ', False), ('Rome', True), (', left ', False), ('Rome', True), ('.', False))
+    """
+    pieces = (
+        re.split(rf"(?<!\w)({re.escape(answer)})(?!\w)", passage, flags=re.IGNORECASE) if answer.strip() else [passage]
+    )
+    return tuple((piece, index % 2 == 1) for index, piece in enumerate(pieces) if piece)
+
+
+def settings(record: KnowledgeRecord) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return for each run what it learnt from and how, as pairs."""
+    names = (
+        "data.source", "data.objective", "data.plain_share", "data.questions", "data.questions_share",
+        "model.start_from", "model.n_layers", "model.d_model", "model.context", "tokenizer.kind",
+        "tokenizer.vocab_size", "train.steps", "train.batch_size", "train.optimizer", "train.learning_rate",
+    )  # fmt: skip
+    runs = [(one.name, one.run) for one in record.asked if one.run] + [(run.name, run) for run in record.stages]
+    return [
+        (name, [(key, show_value(run.setting(key))) for key in names if run.setting(key) is not None])
+        for name, run in runs
+    ]

@@ -1,0 +1,311 @@
+"""What several models answered to the same questions: the runs below a folder that were asked, in one plain object.
+
+    FOLDER/
+      .../<run>/answers.jsonl           one line a question: prompt, gold, answer, probability, correct, seen, passage
+      .../<run>/evaluation-qa.json      how it was asked, and what always saying the commonest answer would get
+      .../<run>/trust.json              a threshold that was chosen on other questions, where there is one
+      .../<run>/config.yaml             a run folder like any other; runs that were not asked are stages before
+
+Every figure of the page is counted from answers.jsonl. Where evaluation-qa.json says something else, or a line cannot
+be used, `notes` says so. Runs that answered other questions than most are kept out of the comparison, and named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Any
+
+from heed.errors import CheckpointError, HeedError
+from heed.report.calibration import Calibration, RiskCoverage, calibration, risk_coverage
+from heed.report.record import RunRecord, gather, number
+
+ANSWERS, SUMMARY, TRUST = "answers.jsonl", "evaluation-qa.json", "trust.json"
+SEEN = ("pretraining", "fine-tuning only", "never")
+"""Where the name in a question stands: the three words of answers.jsonl, in the order of the page."""
+DEPTH = 3
+"""Folders below the one that is named in which runs are looked for."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One question and what the model said."""
+
+    prompt: str
+    gold: str
+    answer: str
+    probability: float | None
+    """Of the whole answer; None where the model gave none."""
+    correct: bool
+    seen: str
+    """One of `SEEN`; empty where it was not looked for."""
+    passage: str = ""
+    """The nearest passage of the corpus; empty: there is no support."""
+    passage_line: int | None = None
+    """Line of the corpus, from 1."""
+    holds_answer: bool = False
+    """Whether the words of the answer stand in the passage."""
+    runners_up: tuple[tuple[str, float], ...] = ()
+    """The next best answers with their probabilities."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One run that was asked."""
+
+    name: str
+    """Its folder, relative to the folder of the page."""
+    answers: tuple[Answered, ...]
+    summary: dict[str, Any]
+    """evaluation-qa.json as it is; empty when there is none."""
+    run: RunRecord | None
+    """The run folder; None where only answers are there."""
+    trust: dict[str, Any] = field(default_factory=dict)
+    """The threshold below which the run abstains, and what it was chosen by; empty when there is none."""
+    before: RunRecord | None = None
+    """The run whose weights it began with, where that lies below the same folder."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> int:
+        """Answers that are right."""
+        return sum(one.correct for one in self.answers)
+
+    @property
+    def total(self) -> int:
+        """Questions."""
+        return len(self.answers)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.right / self.total
+
+    @cached_property
+    def sure(self) -> tuple[list[float], list[bool]]:
+        """Probabilities and marks of those answers that have a probability."""
+        known = [(one.probability, one.correct) for one in self.answers if one.probability is not None]
+        return [p for p, _ in known], [correct for _, correct in known]
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How far the probabilities can be trusted; None where there are none."""
+        return calibration(*self.sure) if self.sure[0] else None
+
+    @cached_property
+    def risk(self) -> RiskCoverage | None:
+        """Risk at every coverage; None where there are no probabilities."""
+        return risk_coverage(*self.sure) if self.sure[0] else None
+
+    @property
+    def baseline(self) -> tuple[str, int] | None:
+        """The commonest answer and how often it is right."""
+        found = self.summary.get("baseline")
+        right = number(found.get("correct")) if isinstance(found, Mapping) else None
+        return (str(found.get("answer", "")), int(right)) if isinstance(found, Mapping) and right is not None else None
+
+    @property
+    def variant(self) -> str:
+        """The attention of the model, as the catalogue names it."""
+        if self.run is None:
+            return self.name
+        mechanism = self.run.setting("model.attention.mechanism") or "softmax"
+        score = self.run.setting("model.attention.score")
+        return f"{mechanism}, {score} score" if score not in (None, "scaled-dot") else str(mechanism)
+
+    @property
+    def pretraining(self) -> str:
+        """What it learnt before the questions, or beside them: none, or the text and how it was shown."""
+        if self.run is None:
+            return "not known"
+        if self.before is not None:
+            return describe_text(self.before)
+        if self.run.setting("model.start_from"):
+            return f"of {PurePath(str(self.run.setting('model.start_from'))).name}"
+        if self.run.setting("data.objective") in (None, "answers"):
+            return "none"
+        return describe_text(self.run) + (", questions mixed in" if self.run.setting("data.questions") else "")
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run."""
+        seed = number(self.run.setting("run.seed")) if self.run is not None else None
+        return None if seed is None else int(seed)
+
+
+@dataclass(frozen=True)
+class KnowledgeRecord:
+    """Every run below a folder that was asked, best first, and the runs before them."""
+
+    folder: Path
+    asked: tuple[Asked, ...]
+    """Those that answered the same questions; a page compares them."""
+    apart: tuple[Asked, ...] = ()
+    """Those that answered other questions: no figure of theirs may stand beside the others'."""
+    stages: tuple[RunRecord, ...] = ()
+    """Runs that were not asked: as a rule the pretraining."""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def best(self) -> Asked:
+        """The run with the most right answers, the first of equal ones."""
+        return self.asked[0]
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, str], list[Asked]]:
+        """Runs by (variant, pretraining), best group first: those of one group differ by their seed, or by a detail."""
+        found: dict[tuple[str, str], list[Asked]] = {}
+        for one in self.asked:
+            found.setdefault((one.variant, one.pretraining), []).append(one)
+        return found
+
+
+def holds_runs(folder: str | Path) -> bool:
+    """Say whether a folder is no run itself and holds runs, or answers of some."""
+    root = Path(folder)
+    marks = ("config.yaml", "metrics.jsonl")
+    return not any((root / name).is_file() for name in marks) and any(_find(root, name) for name in (ANSWERS, *marks))
+
+
+def read_knowledge(folder: str | Path) -> KnowledgeRecord:
+    """Read the runs below a folder. Raises `CheckpointError` when none of them holds an answer that can be used."""
+    root = Path(folder).resolve()
+    notes: list[str] = []
+    runs: dict[Path, RunRecord] = {}
+    for path in sorted({file.parent for name in ("config.yaml", "metrics.jsonl") for file in _find(root, name)}):
+        try:
+            runs[path] = gather(path)
+        except HeedError as error:
+            notes.append(f"{path.relative_to(root)} was left out: {error}.")
+    asked: list[Asked] = []
+    for file in _find(root, ANSWERS):
+        one = read_answers(file.parent, root, runs.get(file.parent))
+        notes += one.notes
+        if one.answers:
+            asked.append(replace(one, before=_before(one.run, runs)))
+    if not asked:
+        raise CheckpointError(
+            f"{folder} holds no answers ({ANSWERS} in the folders of its runs): "
+            "heed eval RUN --task qa --questions FILE writes them"
+        )
+    questions = Counter(_questions(one) for one in asked)
+    # the questions that most runs were asked; among equal counts the larger set
+    common = max(questions, key=lambda asked_for: (questions[asked_for], len(asked_for)))
+    compared = sorted((one for one in asked if _questions(one) == common), key=lambda one: (-one.right, one.name))
+    return KnowledgeRecord(
+        folder=root,
+        asked=tuple(compared),
+        apart=tuple(one for one in asked if _questions(one) != common),
+        stages=tuple(run for path, run in runs.items() if not (path / ANSWERS).is_file()),
+        notes=tuple(notes),
+    )
+
+
+def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Asked:
+    """Read answers.jsonl and evaluation-qa.json of one folder; what cannot be used is noted."""
+    name = str(folder.relative_to(root)) if folder != root else folder.name
+    notes: list[str] = []
+    answers: list[Answered] = []
+    for index, line in enumerate((folder / ANSWERS).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            found = _answer(line)
+            answers += [] if found is None else [found]
+            notes += [f"Line {index} of {name}/{ANSWERS} is no answer and was left out."] if found is None else []
+    if len(notes) > 3:
+        notes = [*notes[:3], f"{len(notes) - 3} more lines of {name}/{ANSWERS} were left out."]
+    summary = _object(folder / SUMMARY)
+    if summary is None:
+        notes.append(f"{name}/{SUMMARY} is missing or broken: how it was asked and the commonest answer are not known.")
+        summary = {}
+    counted = (sum(one.correct for one in answers), len(answers))
+    said = (summary.get("correct", counted[0]), summary.get("total", counted[1]))
+    if said != counted:
+        notes.append(
+            f"{name}: {SUMMARY} says {said[0]} of {said[1]} and {ANSWERS} holds {counted[0]} of {counted[1]} right; "
+            "the page goes by the answers."
+        )
+    own = summary.get("threshold")
+    trust = own if isinstance(own, dict) else _object(folder / TRUST) or {}
+    return Asked(name, tuple(answers), summary, run, trust, notes=tuple(notes))
+
+
+def describe_text(run: RunRecord) -> str:
+    """Say what text a run learnt and how it was shown, such as "wiki.txt, single-span, half plain".
+
+    >>> config = {"data": {"source": "data/wiki.txt", "objective": "spans", "plain_share": 0.5}}
+    >>> describe_text(RunRecord("a", config, {}, (), (), (), None, {}, (), ()))
+    'wiki.txt, spans, 50 % plain'
+    """
+    parts = [PurePath(str(run.setting("data.source") or run.name)).name]
+    if run.setting("data.objective"):
+        parts.append(str(run.setting("data.objective")))
+    plain = number(run.setting("data.plain_share"))
+    return ", ".join([*parts, *([f"{100 * plain:.0f} % plain"] if plain else [])])
+
+
+def _find(root: Path, name: str) -> list[Path]:
+    """Return the files of a name at most `DEPTH` folders down, in order."""
+    return sorted(file for depth in range(DEPTH + 1) for file in root.glob("*/" * depth + name) if file.is_file())
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object; None where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _questions(one: Asked) -> frozenset[tuple[str, str]]:
+    return frozenset((answered.prompt, answered.gold) for answered in one.answers)
+
+
+def _before(run: RunRecord | None, runs: Mapping[Path, RunRecord]) -> RunRecord | None:
+    """Return the run that another began with: by its path, else by its name where only one has it."""
+    start = run.setting("model.start_from") if run is not None else None
+    if not start:
+        return None
+    if (there := runs.get(Path(str(start)).resolve())) is not None:
+        return there
+    named = [found for path, found in runs.items() if path.name == PurePath(str(start)).name and found is not run]
+    return named[0] if len(named) == 1 else None
+
+
+def _answer(line: str) -> Answered | None:
+    """Return the answer of one line, or None when it is none."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("correct"), bool):
+        return None
+    if not all(isinstance(content.get(key), str) for key in ("prompt", "gold", "answer")):
+        return None
+    probability = number(content.get("probability"))
+    if probability is not None and not 0 <= probability <= 1 + 1e-6:
+        return None
+    passage = content.get("passage")
+    passage = passage if isinstance(passage, Mapping) and passage.get("text") else {}
+    line_number = number(passage.get("line"))
+    pairs = content.get("runners_up")
+    return Answered(
+        prompt=content["prompt"],
+        gold=content["gold"],
+        answer=content["answer"],
+        probability=None if probability is None else min(1.0, probability),  # float32 sums to a little more than 1
+        correct=content["correct"],
+        seen=str(content.get("seen") or ""),
+        passage=str(passage.get("text", "")),
+        passage_line=None if line_number is None else int(line_number),
+        holds_answer=passage.get("holds_answer") is True,
+        runners_up=tuple(
+            (str(pair[0]), chance)
+            for pair in (pairs if isinstance(pairs, list) else [])
+            if isinstance(pair, list) and len(pair) == 2 and (chance := number(pair[1])) is not None
+        ),
+    )

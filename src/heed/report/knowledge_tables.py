@@ -1,0 +1,163 @@
+"""The tables of the page of an experiment with knowledge: runs, seeds, calibration, risk, thresholds, support.
+
+Each function returns plain rows of text, in the order of the heading in templates/knowledge.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from heed.report.calibration import (
+    Threshold,
+    abstention_threshold,
+    beyond,
+    brier,
+    expected_calibration_error,
+    halves,
+    held_out_threshold,
+)
+from heed.report.knowledge_findings import by_seen, by_support, has_seeds
+from heed.report.knowledge_record import SEEN, Asked, KnowledgeRecord
+from heed.report.numbers import MISSING, format_accuracy
+from heed.report.record import number
+from heed.report.statistics import t_interval, wilson
+
+TARGETS = (0.5, 0.8, 0.9)
+"""Accuracies for which thresholds are chosen."""
+
+
+def results(record: KnowledgeRecord) -> dict[str, Any]:
+    """Return the table of runs: head, rows of (name, link, cells), and from which column on there are numbers.
+
+    The columns seed and decoding are left out where they would say the same in every row.
+    """
+    heads = {"pretraining": "name in the text", "fine-tuning only": "in the questions only", "never": "never seen"}
+    places = [seen for seen in SEEN if any(answer.seen == seen for one in record.asked for answer in one.answers)]
+    words = {
+        "seed": [MISSING if one.seed is None else str(one.seed) for one in record.asked],
+        "decoding": [str(one.summary.get("decode") or MISSING) for one in record.asked],
+    }
+    words = {name: values for name, values in words.items() if len(set(values)) > 1}
+    rows = []
+    for place, one in enumerate(record.asked):
+        seen = {where: (right, total) for where, right, total in by_seen(one)}
+        shares = [_counted(*seen[where]) if where in seen else MISSING for where in places]
+        error = MISSING if one.calibration is None else f"{one.calibration.error:.3f}"
+        how = [one.variant, one.pretraining, *(values[place] for values in words.values())]
+        rows.append((one.name, _link(record, one), [*how, *_share(one.right, one.total), *shares, error]))
+    head = ["attention", "pretraining", *words, "right", "accuracy", "95 % interval"]
+    return {
+        "head": [*head, *(heads[where] for where in places), "calibration error"],
+        "words": 2 + len(words),
+        "seen": "pretraining" in places,
+        "rows": rows,
+    }
+
+
+def seed_rows(record: KnowledgeRecord) -> list[tuple[str, str, str, str, str]]:
+    """Return (attention, pretraining, seeds, mean accuracy, t interval) of each group that has several seeds."""
+    rows = []
+    for (variant, pretraining), runs in record.groups.items():
+        if has_seeds(runs):
+            values = [one.accuracy for one in runs]
+            low, high = t_interval(values)
+            interval = f"{100 * max(0.0, low):.1f} to {format_accuracy(min(1.0, high))}"
+            rows.append(
+                (variant, pretraining, str(len(runs)), format_accuracy(sum(values) / len(values)), interval)
+            )  # fmt: skip
+    return rows
+
+
+def trust_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
+    """Return calibration error and Brier score of each run, in the order of the template's heading."""
+    rows = []
+    for one in sure:
+        found, score = one.calibration, brier(*one.sure)
+        if found is not None:
+            cells = [
+                f"{found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f})",
+                f"{found.chance:.3f}",
+                f"{expected_calibration_error(*one.sure, equal='width'):.3f}",
+                f"{score.score:.3f} ({score.interval[0]:.3f} to {score.interval[1]:.3f})",
+                f"{score.reliability:.3f} − {score.resolution:.3f} + {score.uncertainty:.3f} {_signed(score.within)}",
+            ]
+            rows.append((one.name, cells))
+    return rows
+
+
+def area_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
+    """Return the area under risk and coverage of each run, beside the least one and that of an order by lot."""
+    return [
+        (
+            one.name,
+            [
+                f"{one.risk.area:.3f} ({one.risk.area_interval[0]:.3f} to {one.risk.area_interval[1]:.3f})",
+                f"{one.risk.oracle_area:.3f}",
+                f"{one.risk.risk[-1]:.3f}",
+            ],
+        )
+        for one in sure
+        if one.risk is not None
+    ]
+
+
+def threshold_rows(sure: Sequence[Asked]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Return for each run (accuracy wanted, threshold, answered, accuracy reached) of several thresholds.
+
+    Each is measured on answers that did not choose it. The run's own threshold, which other questions chose, is first.
+    """
+    rows = []
+    for one in sure:
+        p, correct = one.sure
+        half = halves([answer.prompt for answer in one.answers if answer.probability is not None])
+        own, wanted = (number(one.trust.get(key)) for key in ("threshold", "accuracy"))
+        cells = []
+        if own is not None:
+            asked = "" if wanted is None else f"{format_accuracy(wanted)}, "
+            cells.append((f"{asked}chosen on other questions", f"p ≥ {own:.2f}", *_pooled([beyond(own, p, correct)])))
+        for target in TARGETS:
+            whole = abstention_threshold(p, correct, accuracy=target)
+            parts = held_out_threshold(p, correct, half, accuracy=target)
+            if whole is None:
+                found = ("none", MISSING, "the surest answers are not that good")
+            elif parts is None:
+                found = (f"p ≥ {whole.probability:.2f}", MISSING, "not found on each half alone")
+            else:
+                found = (f"p ≥ {whole.probability:.2f}", *_pooled(parts))
+            cells.append((format_accuracy(target), *found))
+        rows.append((one.name, cells))
+    return rows
+
+
+def support_rows(one: Asked) -> list[tuple[str, str, str, str]]:
+    """Return (what the corpus says, right, accuracy, 95 % interval) of the answers of a run."""
+    return [(kind, *_share(right, total)) for kind, right, total in by_support(one)]
+
+
+def _pooled(parts: Sequence[Threshold]) -> tuple[str, str]:
+    """Add what thresholds come to on several sets of answers: the share answered, the accuracy with its interval."""
+    answered, right, total = (sum(getattr(part, key) for part in parts) for key in ("answered", "right", "total"))
+    if not answered:
+        return format_accuracy(0.0), "none was answered"
+    _, share, interval = _share(right, answered)
+    return format_accuracy(answered / total), f"{share} ({interval})"
+
+
+def _share(right: int, total: int) -> tuple[str, str, str]:
+    low, high = wilson(right, total)
+    return f"{right} of {total}", format_accuracy(right / total), f"{100 * low:.1f} to {format_accuracy(high)}"
+
+
+def _counted(right: int, total: int) -> str:
+    return f"{format_accuracy(right / total)} of {total}"
+
+
+def _signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'} {abs(value):.3f}"
+
+
+def _link(record: KnowledgeRecord, one: Asked) -> str:
+    """Return the address of the page of a run; empty where there is none."""
+    return f"./{quote(one.name)}/report.html" if (record.folder / one.name / "report.html").is_file() else ""

@@ -1,0 +1,101 @@
+"""A table as plain values, and how it is written: Markdown, LaTeX, lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": r"\textless{}",
+    ">": r"\textgreater{}", "µ": r"\textmu{}", "Δ": r"$\Delta$", "\n": " ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as plain values."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    """Whether a column holds numbers, which are set flush right."""
+    best: frozenset[tuple[int, int]]
+    """(row, column) of what stands in bold."""
+    caption: str
+    notes: tuple[str, ...]
+    """What is said below the table."""
+    starred: str = "the best of its architecture"
+    """What bold means, in a few words."""
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table as Markdown, the caption above it, notes below."""
+    lines = [_plain(table.caption), "", _pipe(table.head), _pipe(["---:" if n else ":---" for n in table.numeric])]
+    for index, row in enumerate(table.rows):
+        lines.append(_pipe([f"**{_cell(c)}**" if (index, j) in table.best else _cell(c) for j, c in enumerate(row)]))
+    return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in table.notes)]).rstrip() + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """Return a table in LaTeX, for the packages booktabs and graphicx."""
+    rows = []
+    for index, row in enumerate(table.rows):
+        cells = [escape(cell) for cell in row]
+        rows.append(
+            " & ".join(rf"\textbf{{{c}}}" if (index, j) in table.best else c for j, c in enumerate(cells)) + r" \\"
+        )
+    said = " ".join([table.caption, *table.notes])
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(said)}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in table.numeric)}}}",
+            r"\toprule",
+            " & ".join(escape(cell) for cell in table.head) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def to_text(table: Table) -> list[str]:
+    """Return a table as lines of plain text; what is bold elsewhere has a star."""
+    # every row is followed by a star or a blank, so that columns stay straight
+    cells = [list(table.head)] + [
+        [f"{c}*" if (index, j) in table.best else c for j, c in enumerate(row)] for index, row in enumerate(table.rows)
+    ]
+    widths = [max(len(row[j]) for row in cells) for j in range(len(table.head))]
+    kinds = [(width, ">" if n else "<") for width, n in zip(widths, table.numeric, strict=True)]
+    lines = ["  ".join(f"{c:{side}{w}}" for c, (w, side) in zip(row, kinds, strict=True)).rstrip() for row in cells]
+    return [lines[0], "-" * len(lines[0]), *lines[1:], "", f"* {table.starred}", *table.notes]
+
+
+def escape(text: str) -> str:
+    r"""Return text as LaTeX prints it.
+
+    >>> print(escape("50 % of a_b & c ± 1"))
+    50 \% of a\_b \& c $\pm$ 1
+    """
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown prints as it is: no tags, emphasis or links out of a name."""
+    for mark in ("\\", "`", "*", "_", "[", "]"):
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

@@ -1,0 +1,250 @@
+"""Streams of documents with hidden spans: what a model that reads from left to right learns facts from.
+
+    row       Khatchig Mouradian is a jour⁇orn in Lebanon .⁇nalist b        see `spans.py` for the ways to make one
+    source    all but its last token, target all but its first, padded
+    loss      on the whole row, or only on what is hidden; never on padding
+
+A stream keeps its place in two numbers, the epoch and the index of the next document, as `Packed` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heed.errors import ConfigError, DataError, did_you_mean
+from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.spans import (
+    MEAN_LENGTH,
+    RATE,
+    SHARE,
+    SHORTEST,
+    longest_document,
+    recall_span,
+    salient_span,
+    sentinels_needed,
+    single_span,
+    t5_spans,
+)
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import Tokenizer
+
+OBJECTIVES = ("single-span", "salient-span", "recall-span", "spans")
+TRAINING, EVALUATION = 0x7370616E, 0x6D656173
+"""Kept apart from the draws that order the data, and from each other."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One of `OBJECTIVES` for a tokenizer and a context: called with a document and a generator, it gives a row.
+
+    `share` of a document is hidden (None: `SHARE`, or `RATE` for "spans"), by "spans" in spans of `mean_length`; the
+    longest row has `context` + 1 ids. Raises `ConfigError` for an unknown objective, a number out of range and a
+    context that is too short, `DataError` when the tokenizer lacks the mask token or enough sentinels.
+    """
+
+    objective: str
+    tokenizer: Tokenizer
+    context: int
+    share: float | None = None
+    mean_length: float = MEAN_LENGTH
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(f"data.objective: {did_you_mean(self.objective, OBJECTIVES)}")
+        if self.share is not None and not 0 < self.share < 1:
+            raise ConfigError(f"the share of a document that is hidden is between 0 and 1, not {self.share}")
+        if self.mean_length < 1:
+            raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
+        if self.context < 2 * SHORTEST:
+            raise ConfigError(f"model.context: documents with hidden spans need at least {2 * SHORTEST}")
+        sentinels = self.tokenizer.sentinel_ids
+        if self.objective == "spans":
+            if (need := sentinels_needed(self.context, self._hidden_share, self.mean_length)) > len(sentinels):
+                raise DataError(
+                    f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has "
+                    f"{len(sentinels)}: train one with them (tokenizer.kind bpe), or take single-span"
+                )
+        else:
+            mask_of(self.tokenizer)
+
+    @property
+    def _hidden_share(self) -> float:
+        return self.share or (RATE if self.objective == "spans" else SHARE)
+
+    @property
+    def most(self) -> int:
+        """The most tokens of a document that ever come into a row."""
+        if self.objective == "spans":
+            return longest_document(self.context, self._hidden_share, self.mean_length)
+        return self.context * 7 // 8 if self.objective == "single-span" else self.context - 1
+
+    def __call__(self, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""
+        ids, share = ids[: self.context], self._hidden_share
+        if self.objective == "spans":
+            hidden = {"rate": share, "mean_length": self.mean_length}
+            return t5_spans(ids[: self.most], self.tokenizer.sentinel_ids, random, **hidden)
+        mask_id = mask_of(self.tokenizer)
+        if self.objective == "single-span":
+            return single_span(ids, mask_id, random, longest=self.context, share=share)
+        if self.objective == "recall-span":
+            return recall_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context)
+        return salient_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context, share=share)
+
+    def begin(self, row: np.ndarray) -> int:
+        """Return where in a row the hidden text begins: behind the last mask or the first sentinel's second place.
+
+        A row of `recall_span` is closed by a mask, and its text begins behind the one before.
+        """
+        token = self.tokenizer.sentinel_ids[0] if self.objective == "spans" else mask_of(self.tokenizer)
+        places = np.flatnonzero(row == token)
+        return int(places[-2] if row[-1] == token else places[-1]) + 1
+
+
+def mask_of(tokenizer: Tokenizer) -> int:
+    """Return the mask token of a tokenizer. Raises `DataError` when there is none."""
+    if tokenizer.mask_id is None:
+        raise DataError(
+            "this tokenizer has no mask token: train one with data.objective single-span, or take one with [MASK]"
+        )
+    return tokenizer.mask_id
+
+
+class Corrupted(Packed):
+    """Endless batches of one row a document, each with hidden spans or, a `plain_share` of them, as it is.
+
+    Every epoch draws anew. What is drawn for a document depends on the seed, the epoch and its number alone, not on
+    the size of the batches. The loss counts whole rows, as in the assignment, or with `whole_rows=False` only what is
+    hidden (plain rows count whole). Batches are as wide as their longest row, see `trimmed`. A plain row is one of
+    `Padded`, with end tokens; the others have none.
+
+    Raises `DataError` when there is no document, or what `Corruption` raises.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenFile,
+        corruption: Corruption,
+        batch_size: int,
+        seed: int,
+        *,
+        plain_share: float = 0.0,
+        whole_rows: bool = True,
+        shuffle: bool = True,
+    ) -> None:
+        self.corruption, self.plain_share, self.whole_rows = corruption, plain_share, whole_rows
+        self._documents = _Documents(tokens)
+        super().__init__(tokens, batch_size, corruption.context, seed, shuffle, cross_documents=False)
+        self._windows = self._documents
+        self._enter(0, 0)
+        self.notes = self._documents.notes(corruption)
+
+    def take(self, rows: int) -> Batch:
+        """Return the next `rows` rows, at least one."""
+        return trimmed(super().take(rows))
+
+    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
+        draws = _Draws(self.seed, epoch, TRAINING)
+        return _corrupted(self._documents, numbers, draws, self.corruption, self.plain_share, self.whole_rows)
+
+
+def corrupted_windows(
+    tokens: TokenFile, corruption: Corruption, batch_size: int, count: int | None = None
+) -> Iterator[Batch]:
+    """Yield the first `count` documents of a split (None: all) in order, the same spans every time.
+
+    Only what is hidden counts, a span's tokens or, in T5's rows, spans and sentinels. The same for every batch size;
+    the last batch may be smaller. Raises `DataError` when there is no document.
+    """
+    documents = _Documents(tokens)
+    draws = _Draws(EVALUATION)
+    end = documents.count if count is None else min(count, documents.count)
+    for first in range(0, end, batch_size):
+        numbers = np.arange(first, min(first + batch_size, end))
+        yield trimmed(_corrupted(documents, numbers, draws, corruption, 0.0, False))
+
+
+class _Documents:
+    """The documents of a token file that are not empty, by number, without their end tokens."""
+
+    def __init__(self, tokens: TokenFile) -> None:
+        self.ids = tokens.ids
+        ends = tokens.ends.astype(np.int64)
+        starts = np.concatenate([[0], ends[:-1]])
+        end_id = tokens.header.get("end_id")
+        ended = np.zeros(len(ends), bool)
+        if end_id is not None:
+            ended = (ends > starts) & (tokens.ids[np.maximum(ends - 1, 0)] == end_id)
+        full = ends - ended > starts
+        self.left_out = int(np.count_nonzero(~full))
+        # with the end tokens before and behind, where they are: what a plain row shows
+        before = np.concatenate([[False], ended[:-1]])
+        self.plain = np.stack([starts - before, ends], axis=1)[full]
+        self.own = np.stack([starts, ends - ended], axis=1)[full]
+        self.count = len(self.own)
+        if self.count == 0:
+            raise DataError(f"the {tokens.header.get('split') or 'given'} split has no document: give more text")
+
+    def notes(self, corruption: Corruption) -> list[str]:
+        """Return what of a text is not seen, or is not what it seems."""
+        notes: list[str] = []
+        most = corruption.most
+        lost = np.maximum(0, self.own[:, 1] - self.own[:, 0] - most)
+        if lost.any():
+            notes.append(
+                f"{np.count_nonzero(lost):,} of {self.count:,} documents have more than {most:,} tokens: "
+                f"what comes after them, {lost.sum() / len(self.ids):.1%} of all tokens, is cut off in rows with spans"
+            )
+        if self.left_out:
+            notes.append(f"empty documents are left out: {self.left_out:,}")
+        if corruption.tokenizer.kind == "char" and (found := int((self.ids == corruption.tokenizer.mask_id).sum())):
+            notes.append(f"mask characters in the text itself: {found:,}; take them out, their rows are ambiguous")
+        return notes
+
+
+class _Draws:
+    """A random generator for each document, which depends on its number and on nothing drawn before.
+
+    Philox makes numbers by encrypting a counter (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
+    one word of the counter is the document. Making a generator for each document would take ten times as long.
+    """
+
+    def __init__(self, *seeds: int) -> None:
+        self._bits = np.random.Philox(np.random.SeedSequence(seeds))
+        self._state: Any = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def __call__(self, document: int) -> np.random.Generator:
+        self._state["state"]["counter"][:] = (0, document, 0, 0)
+        self._bits.state = self._state
+        return self._generator
+
+
+def _corrupted(
+    documents: _Documents,
+    numbers: np.ndarray,
+    draws: _Draws,
+    corruption: Corruption,
+    plain_share: float,
+    whole_rows: bool,
+) -> Batch:
+    """Return the rows of some documents, padded to the context."""
+    rows: list[np.ndarray] = []
+    seen: list[int] = []
+    bounds = np.concatenate([documents.own[numbers], documents.plain[numbers]], axis=1)
+    for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
+        random = draws(number)
+        if random.random() < plain_share and last - first > 1:
+            row = documents.ids[first : min(last, first + corruption.context + 1)]
+            begin = 1
+        else:
+            row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
+            begin = 1 if whole_rows else corruption.begin(row)
+        rows.append(row)
+        seen.append(begin - 1)
+    lengths = np.array([len(row) for row in rows])
+    return gather(np.concatenate(rows), np.cumsum(lengths) - lengths, lengths - 1, np.array(seen), corruption.context)

@@ -1,0 +1,247 @@
+"""Questions with answers: what a pretrained model is taught to say, and asked afterwards.
+
+    file      Where was Khatchig Mouradian born?  TAB  Lebanon         .tsv or .txt, a line each, without a header
+              {"question": ..., "answer": ...}                         .jsonl; "prompt" is as good as "question"
+    row       Where was Khatchig Mouradian born?⁇Lebanon⁇              CS224N, assignment 5
+    loss                                         ^^^^^^^^^             on the answer and the mask that closes it
+
+The mask stands where the hidden span of `corruption.py` begins, so that a model pretrained so begins to answer there.
+A tokenizer of subwords reads an answer with a space before it, as it stands in running text: the same tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from heed.errors import DataError
+from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.corruption import mask_of
+from heed.text.formats import Reading, kind_of, open_bytes
+from heed.text.sources import digest
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import MASK, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, its answer where that is known, and where it stands: the line (from 1) of the file `path`."""
+
+    prompt: str
+    answer: str | None
+    line: int
+    path: str = "the questions"
+
+    @property
+    def place(self) -> str:
+        """Where the question stands, in words."""
+        return f"{self.path}, line {self.line}"
+
+
+def read_questions(path: str | Path, *, encoding: str = "utf-8", answers: bool = True) -> list[Question]:
+    """Read questions from a .tsv, .txt or .jsonl file, also as .gz or .zst; spaces around them are taken away.
+
+    With `answers=False` the answer may be missing (no tab, no such key) and is None then. Raises `DataError`, which
+    names file and line: no tab, two tabs, an empty line, question or answer, the mask character in one of them, a value
+    that is no text, another encoding; also when there is no such file or nothing in it.
+    """
+    path = Path(path)
+    lines = _lines(path, encoding)
+    read = _from_json if kind_of(path) == ".jsonl" else _from_table
+    return [_checked(Question(*read(line, f"{path}, line {n}"), n, str(path)), answers) for n, line in lines]
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file and their numbers, without empty ones at its end."""
+    Reading(encoding=encoding)  # refuses an encoding that is none
+    if kind_of(path) not in (".tsv", ".txt", ".jsonl"):
+        raise DataError(f"{path}: questions are read from .tsv (question, tab, answer) or .jsonl files: give one")
+    try:
+        with open_bytes(path) as stream:
+            data = stream.read()
+        text = data.decode(encoding).removeprefix("\ufeff").rstrip()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        hint = "name its encoding with --data.encoding (often cp1252, latin-1 or utf-16)"
+        raise DataError(f"{path}, line {line} is not {encoding}: {hint}") from None
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not text:
+        raise DataError(f"{path} is empty: give a file with a question, a tab and its answer in each line")
+    yield from enumerate(text.split("\n"), 1)
+
+
+def _from_table(line: str, place: str) -> tuple[str, str | None]:
+    """Return question and answer of a line of TSV."""
+    cells = line.rstrip("\r").split("\t")
+    if len(cells) > 2:
+        raise DataError(f"{place} has {len(cells)} columns: write the question, one tab and the answer")
+    return cells[0].strip(), cells[1].strip() if len(cells) == 2 else None
+
+
+def _from_json(line: str, place: str) -> tuple[str, str | None]:
+    """Return question and answer of a line of JSON."""
+    if not line.strip():
+        return "", None
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place} is not valid JSON: {error}") from None
+    if not isinstance(row, dict) or not ("question" in row) ^ ("prompt" in row):
+        raise DataError(f'{place} must be an object with "question" (or "prompt") and "answer"')
+    prompt = _text(row.get("question", row.get("prompt")), place, "question")
+    return prompt, None if row.get("answer") is None else _text(row["answer"], place, "answer")
+
+
+def _text(value: object, place: str, name: str) -> str:
+    """Return a value of JSON that is text, without white space around it."""
+    if not isinstance(value, str):
+        raise DataError(f"{place}: the {name} is {value!r} and must be text: write it in quotation marks")
+    return value.strip()
+
+
+def _checked(question: Question, answers: bool) -> Question:
+    """Return a question as it is. Raises `DataError` when it cannot be used."""
+    if not question.prompt:
+        what = "is empty: take the line out" if not question.answer else "has an empty question: fill it in"
+        raise DataError(f"{question.place} {what}")
+    if question.answer is None and answers:
+        missing = '"answer"' if kind_of(Path(question.path)) == ".jsonl" else "tab"
+        raise DataError(f"{question.place} has no {missing}: write the question, a tab and the answer")
+    if question.answer == "":
+        raise DataError(f"{question.place} has an empty answer: fill it in or take the line out")
+    if MASK in question.prompt or MASK in (question.answer or ""):
+        raise DataError(f"{question.place} holds {MASK} (U+2047), which stands for the mask: write it in another way")
+    return question
+
+
+def question_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return the ids of a question and the mask behind it, after which the answer begins.
+
+    Raises `DataError` when the tokenizer lacks a character or the mask.
+    """
+    return [*tokenizer.encode(prompt), mask_of(tokenizer)]
+
+
+def answer_ids(tokenizer: Tokenizer, answer: str) -> list[int]:
+    """Return the ids of an answer as it follows the mask, and the mask that closes it; raises as `question_ids`."""
+    return [*tokenizer.encode(_space(tokenizer) + answer), mask_of(tokenizer)]
+
+
+def _space(tokenizer: Tokenizer) -> str:
+    """Return what an answer needs before it so that its tokens are those of the middle of a text."""
+    if tokenizer.kind in ("char", "word"):
+        return ""
+    begins = tokenizer.encode("a")[:1]  # some tokenizers put the space there themselves
+    return "" if any(tokenizer.token_bytes(id).startswith(b" ") for id in begins) else " "
+
+
+def normalise(answer: str) -> str:
+    """Return an answer as it is compared: without white space around it. Nothing else is forgiven."""
+    return answer.strip()
+
+
+def commonest_answer(questions: Sequence[Question]) -> tuple[str, int]:
+    """Return the answer that is right most often, and how often; of several the one that comes first.
+
+    Raises `DataError` when no question has an answer.
+
+    >>> commonest_answer([Question("a", "Rome", 1), Question("b", "London", 2), Question("c", "London", 3)])
+    ('London', 2)
+    """
+    counts = Counter(normalise(question.answer) for question in questions if question.answer is not None)
+    if not counts:
+        raise DataError("none of these questions has an answer: give a file with answers")
+    return counts.most_common(1)[0]
+
+
+class Questions(Packed):
+    """Endless batches of questions with answers, a row each; the loss is on answers and what closes them.
+
+    Every question once an epoch, in another order each time; where the stream stands is what it is for `Packed`.
+    Batches are as wide as their longest row, see `trimmed`. Raises `DataError`, which names file and line: a character
+    that the vocabulary lacks, a row longer than the context, a question without an answer.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        tokenizer: Tokenizer,
+        batch_size: int,
+        context: int,
+        seed: int,
+        shuffle: bool = True,
+    ) -> None:
+        self._rows = _Rows(questions, tokenizer, context)
+        super().__init__(self._rows.tokens, batch_size, context, seed, shuffle, cross_documents=False)
+        self._windows = self._rows
+        self._enter(0, 0)
+        self.notes = self._rows.notes
+
+    def take(self, rows: int) -> Batch:
+        """Return the next `rows` rows, at least one."""
+        return trimmed(super().take(rows))
+
+    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
+        return self._rows.batch(numbers)
+
+
+def question_windows(
+    questions: Sequence[Question], tokenizer: Tokenizer, context: int, batch_size: int
+) -> Iterator[Batch]:
+    """Yield each question once, in order, as `Questions` makes its rows; the last batch may be smaller.
+
+    Raises what `Questions` raises.
+    """
+    rows = _Rows(questions, tokenizer, context)
+    for first in range(0, rows.count, batch_size):
+        yield trimmed(rows.batch(np.arange(first, min(first + batch_size, rows.count))))
+
+
+class _Rows:
+    """Encoded questions, by number."""
+
+    def __init__(self, questions: Sequence[Question], tokenizer: Tokenizer, context: int) -> None:
+        if not questions:
+            raise DataError("there are no questions: give a file with a question, a tab and its answer in each line")
+        self.context, self.count = context, len(questions)
+        rows = [_row(question, tokenizer, context) for question in questions]
+        lengths = np.array([len(prompt) + len(answer) for prompt, answer in rows])
+        ends = np.cumsum(lengths)
+        self.starts, self.valid = ends - lengths, lengths - 1
+        self.seen = np.array([len(prompt) - 1 for prompt, _ in rows])
+        ids = np.array([id for row in rows for part in row for id in part], dtype=np.uint32)
+        texts = [(question.prompt, question.answer) for question in questions]
+        header = {"corpus_fingerprint": digest("questions", texts), "tokenizer_hash": tokenizer.hash}
+        self.tokens = TokenFile(ids, ends.astype(np.uint64), header)
+        unknown = sum(tokenizer.unknown_id in answer for _, answer in rows)
+        said = f"{unknown:,} of {self.count:,} answers hold words that the vocabulary lacks: they are never right"
+        self.notes = [said] if tokenizer.unknown_id is not None and unknown else []
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """Return some rows, padded to the context; answers count."""
+        return gather(self.tokens.ids, self.starts[numbers], self.valid[numbers], self.seen[numbers], self.context)
+
+
+def _row(question: Question, tokenizer: Tokenizer, context: int) -> tuple[list[int], list[int]]:
+    """Return the ids of a question and of its answer. Raises `DataError` that names file and line."""
+    if question.answer is None:
+        raise DataError(f"{question.place} has no answer: write the question, a tab and the answer")
+    try:
+        prompt, answer = question_ids(tokenizer, question.prompt), answer_ids(tokenizer, question.answer)
+    except DataError as error:
+        raise DataError(f"{question.place}: {error}") from None
+    if (need := len(prompt) + len(answer) - 1) > context:
+        raise DataError(
+            f"{question.place} needs {need:,} tokens with its answer, model.context is {context:,}: "
+            "raise it or shorten the line"
+        )
+    return prompt, answer

@@ -1,0 +1,144 @@
+"""Begin where another run ended (`model.start_from`): its weights, its shape and its tokenizer.
+
+What is given beside it may say how the training goes on (`FREE`), and how long the sequences are. A shorter context
+keeps the parameters of its positions and leaves out the others: up to there both models give the same numbers. A
+longer one is for models in which no parameter belongs to a position (see `models/longer.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from heed.config import Config, ModelConfig, Section, contradictions
+from heed.errors import CheckpointError, ConfigError
+from heed.models.longer import with_context
+from heed.text.tokenizer import load_tokenizer
+from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpoint
+from heed.training.run import Run, load_run
+
+FREE = (
+    "context", "dropout", "freeze_embeddings", "allow_leak", "attention.path",
+    "recurrent.carry", "recurrent.weight_drop", "recurrent.embedding_dropout", "recurrent.input_dropout",
+    "recurrent.hidden_dropout", "recurrent.output_dropout", "recurrent.activation_penalty", "recurrent.change_penalty",
+)  # fmt: skip
+"""Settings of the model that may differ from those of the run it begins with: no weight depends on them."""
+
+
+def settle(config: Config) -> Config:
+    """Return `config` with the shape and the tokenizer of the run that it starts from; without one, as it is.
+
+    Raises `CheckpointError` where there is no such run, `ConfigError` with every setting that goes against it, each
+    with both values, and for a run that would be written over.
+    """
+    asked = config.model
+    if asked.start_from is None:
+        return config
+    source, name = Run.open(asked.start_from).config, asked.start_from
+    if source.model.kind == "encoder":
+        raise ConfigError(f"model.start_from: {name} is an encoder: give a run that predicts the next token")
+    if config.run.name and (Path(config.run.folder) / config.run.name).resolve() == Path(name).resolve():
+        raise ConfigError(f"run.name: {config.run.name} is the run that this one starts from: choose another name")
+    own = dict(_leaves("", source.model))
+    given = {key: value for key, value in _given("", asked) if key in own}
+    problems = [
+        f"model.{key}: {value} is asked for, but {name} has {own[key]}: leave one of them out"
+        for key, value in given.items()
+        if key not in FREE and value != own[key]
+    ]
+    problems += _about_tokenizer(config, name)
+    if given.get("context", 0) > source.model.context:
+        problems += _about_context(name, source.model.context, given["context"])
+    if problems:
+        raise ConfigError(*problems)
+    shape = source.model.model_dump() | {"preset": None, "embeddings": None, "start_from": name}
+    for key in FREE:
+        if key in given:
+            section, _, last = key.rpartition(".")
+            (shape[section] if section else shape)[last] = given[key]
+    tokenizer = config.tokenizer.model_copy(update={"file": config.tokenizer.file or name})
+    config = config.model_copy(update={"model": ModelConfig(**shape), "tokenizer": tokenizer})
+    if problems := contradictions(config):
+        raise ConfigError(*problems)
+    return config
+
+
+def start_vocabulary(model: ModelConfig) -> int | None:
+    """Return the vocabulary of the model that this one starts from, which may exceed its tokenizer's; None: no run."""
+    return None if model.start_from is None else Run.open(model.start_from).config.tokenizer.vocab_size
+
+
+def place_start(model: nn.Module, config: ModelConfig) -> dict[str, Any]:
+    """Copy the weights of the run that `config` starts from into `model`, and return what they are.
+
+    They are those of its best checkpoint, of its last where nothing was held out. Raises `CheckpointError` where they
+    do not fit.
+    """
+    assert config.start_from is not None
+    run = Run.open(config.start_from)
+    path = find_checkpoint(run.checkpoints, "best")
+    saved, own = load_checkpoint(path), model.state_dict()
+    odd = sorted(own.keys() ^ saved.model.keys())
+    cut = {name: _cut(saved.model[name], tensor) for name, tensor in own.items() if name in saved.model}
+    odd += [name for name, tensor in cut.items() if tensor is None]
+    if odd:
+        has, asked = (tuple(weights[odd[0]].shape) if odd[0] in weights else "none" for weights in (saved.model, own))
+        raise CheckpointError(
+            f"{config.start_from} does not fit the model: {odd[0]} is {has} there and {asked} here "
+            f"(context {run.config.model.context} and {config.context}): leave model.context out"
+        )
+    model.load_state_dict({name: tensor for name, tensor in cut.items() if tensor is not None})
+    digest = json.loads((path / STATE).read_text(encoding="utf-8"))["sha256"][MODEL]
+    return {"run": config.start_from, "checkpoint": path.name, "weights": digest}
+
+
+def _cut(tensor: Tensor, like: Tensor) -> Tensor | None:
+    """Return the leading part of `tensor` that has the shape of `like`, None where it is smaller."""
+    if tensor.dim() != like.dim() or any(has < wanted for has, wanted in zip(tensor.shape, like.shape, strict=True)):
+        return None
+    return tensor[tuple(slice(size) for size in like.shape)]
+
+
+def _about_tokenizer(config: Config, name: str) -> list[str]:
+    """Return a line where a tokenizer file is given that is not the tokenizer of the run."""
+    if config.tokenizer.file is None:
+        return []
+    asked, own = load_tokenizer(config.tokenizer.file), load_tokenizer(name)
+    if asked.hash == own.hash:
+        return []
+    facts = [f"{t.kind} {t.vocab_size} ({t.hash[:8]})" for t in (asked, own)]
+    return [f"tokenizer.file: {facts[0]} is asked for, but {name} has {facts[1]}: leave tokenizer.file out"]
+
+
+def _about_context(name: str, has: int, asked: int) -> list[str]:
+    """Return why a model cannot be given a longer context."""
+    model, _, _ = load_run(name)
+    try:
+        with_context(model, asked)
+    except ConfigError as error:
+        return [f"model.context: {asked} is asked for, but {name} has {has}: {line}" for line in error.problems]
+    return []
+
+
+def _leaves(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a section and of those below it, by their dotted names."""
+    for key, value in section:
+        if isinstance(value, Section):
+            yield from _leaves(f"{prefix}{key}.", value)
+        elif key not in ("start_from", "preset", "embeddings"):
+            yield prefix + key, value
+
+
+def _given(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that were given, by their dotted names."""
+    for key, value in section:
+        if key not in section.model_fields_set:
+            continue
+        if isinstance(value, Section):
+            yield from _given(f"{prefix}{key}.", value)
+        else:
+            yield prefix + key, value
