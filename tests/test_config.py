@@ -64,3 +64,35 @@ def test_the_warm_up_of_a_resolved_configuration_stays():
 def test_a_test_split_is_held_out_or_left_alone_not_both():
     with pytest.raises(ConfigError, match=r"data\.test_fraction: holds out a test split, and"):
         make_config({"data": {"test": "none", "test_fraction": 0.1}})
+
+
+TEXT = {"layout": "padded", "objective": "single-span"}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"data": {"objective": "salient-span"}}, "data.layout: data.objective salient-span needs a row for each"),
+        ({"data": {"questions": "q.tsv"}}, "data.layout: data.questions needs a row for each"),
+        ({"data": TEXT, "model": {"kind": "encoder"}}, "model.kind: data.objective single-span is for models that"),
+        ({"data": {"plain_share": 0.5}}, "data.plain_share: is for a span objective"),
+        ({"data": {**TEXT, "objective": "spans"}, "tokenizer": {"kind": "char"}}, "data.objective: spans needs T5's"),
+        ({"data": {**TEXT, "questions_share": 0.5}}, "data.questions_share: there are none to mix in"),
+        ({"data": {**TEXT, "objective": "answers", "questions": "q.tsv"}}, "data.questions: data.objective answers"),
+        ({"data": {**TEXT, "objective": "answers", "column": "body"}}, "data.column: questions with answers have none"),
+        ({"data": {"layout": "padded", "group_batches": 2}, "model": {"kind": "encoder"}}, "data.group_batches: is for"),
+        ({"model": {"start_from": "runs/a", "preset": "tiny"}}, "model.preset: model.start_from has its own"),
+        ({"model": {"start_from": "runs/a", "embeddings": "e.npy"}}, "model.embeddings: model.start_from has its own"),
+        ({"model": {"start_from": "runs/a", "kind": "encoder"}}, "model.start_from: is for models that predict"),
+    ],
+)
+def test_objectives_that_do_not_go_with_the_rest(values, told):
+    (line,) = problems(values)
+    assert line.startswith(told)
+
+
+def test_objectives_that_do():
+    for data in ({"plain_share": 0.5}, {"objective": "answers"}, {"objective": "next-token", "questions": "q.tsv"}):
+        assert make_config({"data": {**TEXT, **data}}).data.layout == "padded"
+    # the shape is that of the other run, so two heads may well divide its width
+    assert make_config({"model": {"start_from": "runs/a", "n_heads": 3, "freeze_embeddings": True}})

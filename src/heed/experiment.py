@@ -156,6 +156,11 @@ def resume(
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config, streams), number)
     if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
         _begin(model, config.model, say)
+    if (run.folder / "trust.json").exists():
+        say(
+            "note: the threshold of this run was chosen for the weights before and goes: choose it again "
+            "(heed eval --threshold-from)"
+        )
     model.leaks = _leaks(model.to(device), config, say) or run.leaks
     run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
@@ -201,7 +206,6 @@ def measure(
         "max_tokens": max_tokens,
     }
     vocabulary = config.tokenizer.vocab_size
-    hides = config.data.objective in SPANS and config.data.plain_share < 1
     if config.model.kind == "encoder" and stride is not None:
         raise ConfigError("the stride is for models that predict the next token: leave it out for an encoder")
     labelled = isinstance(tokens, LabelledTokens)
@@ -210,11 +214,12 @@ def measure(
         raise ConfigError(f"the model {wrong}")
     if labelled:
         return classify(model, tokens, pad_id=special_ids(vocabulary)[1], **common)
-    if isinstance(tokens, QuestionTokens) or hides:
-        if stride is not None:
-            raise ConfigError("the stride is for models of running text: leave it out for hidden spans and questions")
-        if isinstance(tokens, QuestionTokens):
-            return evaluate_answers(model, tokens, tokenizer, _answers(model, tokenizer), **common)
+    hides = config.data.objective in SPANS and config.data.plain_share < 1
+    if (isinstance(tokens, QuestionTokens) or hides) and stride is not None:
+        raise ConfigError("the stride is for models of running text: leave it out for hidden spans and questions")
+    if isinstance(tokens, QuestionTokens):
+        return evaluate_answers(model, tokens, tokenizer, _answers(model, tokenizer), **common)
+    if hides:
         corruption = Corruption(config.data.objective, tokenizer, common.pop("context"))
         return evaluate_spans(model, tokens, corruption, **common)
     common["cross_documents"] = config.data.layout != "padded" and config.data.cross_documents

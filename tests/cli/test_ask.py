@@ -52,12 +52,20 @@ def test_what_was_learned_is_answered(heed, folder, tmp_path, decode):
     assert result.code == 0, result.err
     summary = json.loads(result.out)
     assert summary["correct"] >= 15  # of 16: all but by chance
+    assert (summary["trained_on"], summary["chosen_by"]) == (16, False)
+    assert "note: 16 of 16 questions stand in " in result.err
     assert summary["by_seen"]["pretraining"]["total"] == 3
     assert summary["by_seen"]["fine-tuning only"]["total"] == 13
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert sum(line["correct"] for line in lines) == summary["correct"]
     assert (lines[0]["passage"]["line"], lines[0]["passage"]["holds_answer"]) == (1, lines[0]["correct"])
     assert not (folder / "asked" / "answers.jsonl").exists()
+
+
+def test_runs_that_answer_are_compared_by_accuracy(heed, folder):
+    result = heed("eval", folder / "asked", folder / "asked", "--split", "train")
+    assert result.code == 0, result.err
+    assert "highest accuracy: " in result.out
 
 
 def test_a_hidden_test_set_is_predicted_only(heed, folder, tmp_path):

@@ -119,6 +119,15 @@ def test_a_model_that_reads_no_tree_scores_the_same_way(tokenizer):
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-10)
 
 
+def test_candidates_of_unknown_words_have_no_probability():
+    words = train_tokenizer("word", ["who is it a b c"] * 2, 100, end_of_text=False, specials=[MASK])
+    model = Table(torch.zeros(words.vocab_size, words.vocab_size, dtype=torch.float64))
+    scores = score_answers(model, words, ["who is it"], ["a", "Rome", "b Oslo", "c"])
+    # each of the V words and then the mask: 1 / V^2; Rome and Oslo are one and the same unknown word
+    known = -2 * math.log(words.vocab_size)
+    assert scores.tolist() == [[pytest.approx(known), -math.inf, -math.inf, pytest.approx(known)]]
+
+
 def test_what_cannot_be_asked_is_refused_in_one_line(model, tokenizer):
     with pytest.raises(ConfigError, match="candidates must be 1 or more"):
         score_answers(model, tokenizer, ["a"], [])

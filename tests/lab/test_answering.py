@@ -8,12 +8,13 @@ import pytest
 from heed.config import make_config
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.generation.answers import Answer
-from heed.lab.answering import Answered, Way, known_answers, read_candidates
+from heed.lab.answering import Answered, Way, answer_questions, known_answers, read_candidates
 from heed.lab.marking import mark, write_marks, write_predictions
 from heed.lab.respondent import Respondent, Sources, sources_of, way_of
 from heed.lab.trust import Trust, choose_trust
-from heed.text.qa import Question
+from heed.text.qa import Question, read_questions
 from heed.text.support import Corpora, Passage
+from heed.text.tokenizer import MASK, train_tokenizer
 from heed.training.run import Run
 
 
@@ -182,3 +183,43 @@ def test_a_run_knows_what_it_and_those_before_it_have_read(tmp_path):
     lost = settings(data={"source": str(pairs), "objective": "answers"}, model={"start_from": str(tmp_path / "gone")})
     (note,) = sources_of(lost).notes
     assert "gone, which this run began with, is not there" in note
+
+
+def test_a_circle_of_runs_ends(tmp_path):
+    pairs = tmp_path / "train.tsv"
+    pairs.write_text("a\tb\n")
+    for name, start in (("a", "b"), ("b", "a")):  # b began with a, and a was written over by a run that began with b
+        data = {"source": str(pairs), "objective": "answers"}
+        config = settings(data=data, model={"start_from": str(tmp_path / start)})
+        Run.create(tmp_path / name, config, facts={})
+    (note,) = sources_of(config).notes
+    assert "was written over by a run that began with it" in note
+
+
+def test_of_several_texts_the_newest_is_searched_and_that_is_said(tmp_path):
+    for name in ("old.txt", "new.txt"):
+        (tmp_path / name).write_text("text")
+    data = {"objective": "single-span", "encoding": "cp1252"}
+    Run.create(tmp_path / "before", settings(data=data | {"source": str(tmp_path / "old.txt")}), facts={})
+    config = settings(data=data | {"source": str(tmp_path / "new.txt")}, model={"start_from": str(tmp_path / "before")})
+    sources = sources_of(config)
+    assert (sources.pretraining, sources.reading.encoding) == (tmp_path / "new.txt", "cp1252")
+    (note,) = sources.notes
+    assert note.startswith("of the text that the run learned from only ") and note.endswith("old.txt")
+
+
+def test_questions_that_are_not_new_are_told(tmp_path):
+    pairs, dev = tmp_path / "train.tsv", tmp_path / "dev.tsv"
+    pairs.write_text("a\tb\nc\td\n")
+    dev.write_text("c\td\ne\tf\n")
+    config = settings(data={"source": str(pairs), "objective": "answers", "validation": str(dev)})
+    sources = sources_of(config)
+    asked = Respondent(None, None, Way(), sources, sources.corpora(), "best")  # type: ignore[arg-type]
+    assert asked.trained_on(read_questions(dev)) == 1
+    assert (asked.chosen_by(dev), asked.chosen_by(pairs)) == (True, False)
+
+
+def test_a_known_answer_that_cannot_be_written_is_named():
+    tokenizer = train_tokenizer("char", ["Where was Ada born? Rome"], 100, specials=(MASK,))
+    with pytest.raises(DataError, match=r"the known answer 'Łódź': character 'Ł'"):
+        answer_questions(None, tokenizer, [], Way("known", known=("Rome", "Łódź")))  # type: ignore[arg-type]

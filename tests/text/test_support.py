@@ -1,8 +1,11 @@
 """Where an answer may come from: the name in a question, the lines that name it, and the nearest of them."""
 
+import gzip
+
 import pytest
 
 from heed.errors import DataError
+from heed.text.formats import Reading
 from heed.text.support import Corpora, holds, name_in, words_of
 
 TEXT = """Ada Byron was a writer .
@@ -73,6 +76,23 @@ def test_the_nearest_passage_holds_the_answer_if_one_does(corpora):
 def test_a_line_is_what_an_editor_calls_one(tmp_path):
     (tmp_path / "wiki.txt").write_text("one\u2028two\nAda C\n", encoding="utf-8")
     assert Corpora(tmp_path / "wiki.txt", None).support("Who is Ada C?", "x").line == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reading"),
+    [
+        ("wiki.txt", "Bea Ö\nAda C\n".encode("cp1252"), Reading(encoding="cp1252")),
+        ("wiki.txt.gz", gzip.compress(b"Bea\nAda C\n"), Reading()),
+        ("wiki.txt", b"\xef\xbb\xbfBea\r\nAda C\r\n", Reading()),
+        ("wiki.jsonl", b'{"body": "Bea"}\n{"body": "\\u0041da\\nC"}\n', Reading(column="body")),
+        ("wiki.csv", b'body,id\nBea,1\n"Ada\nC",2\n', Reading(column="body")),
+    ],
+)
+def test_a_text_is_searched_as_it_was_read_for_training(tmp_path, name, content, reading):
+    (tmp_path / name).write_bytes(content)
+    corpora = Corpora(tmp_path / name, None, reading=reading)
+    passage = corpora.support("Who is Ada C?", "x")
+    assert (passage.text, passage.line) == ("Ada C", 2)
 
 
 def test_no_corpus_no_support(tmp_path):

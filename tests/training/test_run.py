@@ -30,6 +30,8 @@ def test_an_existing_run_is_refused_or_overwritten_without_touching_strange_file
     run = new_run(tmp_path / "run")
     fit(TinyModel(), Windows(), plan(), run)
     (run.folder / "notes.txt").write_text("mine")
+    for name in ("answers.jsonl", "evaluation-qa.json", "trust.json"):  # of the old weights, as the rest
+        (run.folder / name).write_text("{}")
     with pytest.raises(CheckpointError, match=r"holds a run already: go on with --resume.*, or --overwrite it"):
         Run.create(run.folder, Config())
     fresh = Run.create(run.folder, Config(), overwrite=True)
@@ -57,6 +59,9 @@ def test_an_empty_folder_or_what_a_killed_creation_left_is_no_obstacle(tmp_path,
 def test_opening_what_is_no_run(tmp_path):
     with pytest.raises(CheckpointError, match="holds no run"):
         Run.open(tmp_path)
+    (tmp_path / "wiki.txt").write_text("text")
+    with pytest.raises(CheckpointError, match=r"wiki\.txt is a file: give a folder"):
+        Run.open(tmp_path / "wiki.txt")
     with pytest.raises(CheckpointError, match="does not exist: give a folder that `heed train` wrote"):
         Run.open(tmp_path / "none")
 
@@ -116,9 +121,11 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
 
 def test_final_figures_are_void_once_a_run_goes_on(tmp_path):
     run = new_run(tmp_path / "run")
-    (run.folder / "evaluation.json").write_text("{}")
+    names = ("evaluation.json", "answers.jsonl", "evaluation-qa.json", "trust.json")
+    for name in names:
+        (run.folder / name).write_text("{}")
     run.log_resume(1)
-    assert not (run.folder / "evaluation.json").exists()
+    assert not any((run.folder / name).exists() for name in names)
 
 
 def test_a_full_disk_is_one_line(tmp_path):

@@ -109,13 +109,14 @@ def _lines(one: Answered, respondent: Respondent, trust: Trust | None) -> list[s
     from heed.lab.answering import probability
     from heed.report.numbers import format_percent
 
-    best = f"{one.text}  ({format_percent(one.probability)}{'' if one.answers[0].finished else ', cut off'})"
+    cut = "" if one.answers[0].finished else ", cut off"
+    best = f"{one.text or '(nothing)'}  ({format_percent(one.probability)}{cut})"
     lines = [best]
     if trust is not None and _withheld(one, trust):
         lines = [f"not sure enough to answer: the threshold of this run is {format_percent(trust.threshold)}"]
         lines.append(f"best guess: {best}")
     if len(one.answers) > 1:
-        others = (f"{answer.text} {format_percent(probability(answer))}" for answer in one.answers[1:])
+        others = (f"{answer.text or '(nothing)'} {format_percent(probability(answer))}" for answer in one.answers[1:])
         lines.append(f"next: {', '.join(others)}")
     return [*lines, _support(one, respondent)]
 

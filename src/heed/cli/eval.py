@@ -55,7 +55,8 @@ class EvalFlags(Section):
     checkpoint: str = "best"
     """best, last, or a step."""
     figure: Literal["loss", "token_perplexity", "word_perplexity", "bits_per_byte", "accuracy"] | None = None
-    """With several runs: the figure to compare them by. Default: bits_per_byte; of encoders, accuracy or loss."""
+    """With several runs: the figure to compare them by. Default: bits_per_byte; of classes and answers, accuracy; of
+    hidden tokens and spans, loss."""
     allow: tuple[str, ...] = ()
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -140,4 +141,6 @@ def main(argv: list[str]) -> int:
 
 def _figure_of(unit: str) -> str:
     """Return the figure to compare runs by: the one that depends least on how the text was cut."""
-    return {"example": "accuracy", "masked token": "loss"}.get(unit, "bits_per_byte")
+    if unit in ("example", "answer"):
+        return "accuracy"
+    return "loss" if unit == "masked token" or "span" in unit else "bits_per_byte"

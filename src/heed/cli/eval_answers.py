@@ -99,7 +99,7 @@ def main(argv: list[str]) -> int:
     from heed.cli.train import tell
     from heed.lab.marking import ANSWERS, mark, share_of, write_marks, write_predictions
     from heed.lab.respondent import open_respondent
-    from heed.lab.trust import choose_trust
+    from heed.lab.trust import Trust, choose_trust
     from heed.report.calibration import beyond
     from heed.report.numbers import format_percent
 
@@ -116,6 +116,14 @@ def main(argv: list[str]) -> int:
     )
     for note in respondent.sources.notes:
         tell(f"note: {note}")
+    trained = respondent.trained_on(questions) if marked else 0
+    if trained:
+        tell(
+            f"note: {trained:,} of {len(questions):,} questions stand in {respondent.sources.finetuning}, which "
+            "the run learned from: of new ones it may know less"
+        )
+    if marked and respondent.chosen_by(flags.questions):
+        tell("note: the checkpoint was chosen by these questions (data.validation), so the figures flatter it")
     trust = None
     if held_out is not None:
         tell(f"choosing a threshold on {flags.threshold_from}")
@@ -132,6 +140,8 @@ def main(argv: list[str]) -> int:
         tell(f"predictions: {flags.predictions}")
     summary: dict[str, Any] = {"run": str(flags.run), "questions": str(flags.questions), **respondent.as_dict()}
     summary |= {"seconds": round(seconds, 3), "threshold": None}
+    if marked:
+        summary |= {"trained_on": trained, "chosen_by": respondent.chosen_by(flags.questions)}
     lines = []
     if marked:
         marks = mark(answered)
@@ -142,6 +152,8 @@ def main(argv: list[str]) -> int:
         lines.append(
             f"threshold: none: not even the surest held-out answers are {wanted} right; try a lower --accuracy"
         )
+        if (before := Trust.load(flags.run)) is not None:
+            lines.append(f"heed ask keeps the one from before, {format_percent(before.threshold)}")
     if trust is not None:
         trust.save(flags.run)
         lines.append(trust.sentence())

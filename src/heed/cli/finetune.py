@@ -28,7 +28,7 @@ class FinetuneFlags(NewRun):
 
     examples:
       heed finetune runs/pretrained train.tsv --run.name asked
-      heed finetune runs/pretrained train.tsv --data.validation dev.tsv --train.steps 200 --train.learning-rate 6e-4
+      heed finetune runs/pretrained train.tsv --data.validation held-out.tsv --train.steps 200
       heed finetune --config configs/birth-places-char-finetune.yaml
       heed train train.tsv --data.objective answers --data.layout padded     the same without pretraining
       heed ask runs/asked "Where was Ada Lovelace born?"                     what comes next

@@ -129,6 +129,8 @@ def _about_objectives(config: Config) -> list[str]:
         problems.append(f"data.label: texts with labels are not learned by {asks}: leave out one of the two")
     if data.group_batches > 1 and data.layout != "padded":
         problems.append("data.group_batches: rows of other layouts are all as long: set data.layout padded")
+    if data.group_batches > 1 and model.kind == "encoder":
+        problems.append("data.group_batches: is for models that predict the next token: leave it out for an encoder")
     if data.plain_share and data.objective not in SPANS:
         problems.append(f"data.plain_share: is for a span objective ({', '.join(SPANS)}): leave it out")
     if data.objective == "spans" and tokenizer.kind != "bpe" and tokenizer.file is None and model.start_from is None:

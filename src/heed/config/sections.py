@@ -46,7 +46,8 @@ class DataConfig(Section):
     plain_share: float = Field(default=0.0, ge=0, le=1)
     """Of the documents of a span objective, the share that stays plain text."""
     questions: str | None = None
-    """Questions with answers that are mixed into the text: TSV (question, tab, answer) or JSON lines."""
+    """Questions with answers that are mixed into the text: TSV (question, tab, answer) or JSON lines. What is held out
+    is then questions too, `validation` and `test` name such files, and of the text every line is learned."""
     questions_share: float = Field(default=0.25, gt=0, lt=1)
     """Of the rows of training, the share that are `questions`."""
     group_batches: int = Field(default=1, ge=1)

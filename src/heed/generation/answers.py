@@ -115,8 +115,9 @@ def score_answers(
     """Return the log-probability (N, C) in nats of each whole candidate, closing mask included, after each question.
 
     Exact: no candidate is left out, and what candidates share is read once a question (see `tree.py`) where the model
-    allows it. `batch_size` questions are read together. Raises `ConfigError` without candidates and where a question
-    with a candidate is longer than the context, and what `question_ids` and `answer_ids` raise.
+    allows it. One with a word that the vocabulary lacks can never be written and gets -inf. `batch_size` questions are
+    read together. Raises `ConfigError` without candidates and where a question with a candidate is longer than the
+    context, and what `question_ids` and `answer_ids` raise.
     """
     _at_least_one(candidates=len(candidates), batch_size=batch_size)
     answers = [answer_ids(tokenizer, candidate) for candidate in candidates]
@@ -134,6 +135,8 @@ def score_answers(
     with reading_only(model), torch.inference_mode():
         for batch in _batches(order, batch_size):
             scores[batch] = score([questions[i] for i in batch])
+    if tokenizer.unknown_id is not None:  # many texts have these ids: none has their probability
+        scores[:, [tokenizer.unknown_id in ids for ids in answers]] = -np.inf
     return scores
 
 

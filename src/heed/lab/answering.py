@@ -17,7 +17,7 @@ import numpy as np
 from heed.errors import ConfigError, DataError
 from heed.generation.answers import Answer, beam_answers, greedy_answers, score_answers
 from heed.models.base import LanguageModel
-from heed.text.qa import Question, normalise, question_ids, read_questions
+from heed.text.qa import Question, answer_ids, normalise, question_ids, read_questions
 from heed.text.support import Corpora, Passage, Seen
 from heed.text.tokenizer import Tokenizer
 
@@ -117,8 +117,14 @@ def answer_questions(
 ) -> list[Answered]:
     """Ask every question and look each up in the corpora.
 
-    Raises `DataError` with file and line for a question that the tokenizer cannot read, and what `Way.ask` raises.
+    Raises `DataError` with file and line for a question that the tokenizer cannot read, one that names a known answer
+    which it cannot write, and what `Way.ask` raises.
     """
+    for known in way.known:
+        try:
+            answer_ids(tokenizer, known)
+        except DataError as error:
+            raise DataError(f"the known answer {known!r}: {error}") from None
     for question in questions:
         try:
             question_ids(tokenizer, question.prompt)
@@ -139,9 +145,10 @@ def probability(answer: Answer) -> float:
     return min(1.0, math.exp(answer.logprob))
 
 
-def known_answers(path: Path) -> tuple[str, ...]:
+def known_answers(path: Path, encoding: str = "utf-8") -> tuple[str, ...]:
     """Return the distinct answers of a file of questions, in order. Raises what `read_questions` raises."""
-    return tuple(sorted({normalise(one.answer) for one in read_questions(path) if one.answer is not None}))
+    questions = read_questions(path, encoding=encoding)
+    return tuple(sorted({normalise(one.answer) for one in questions if one.answer is not None}))
 
 
 def read_candidates(path: Path) -> tuple[str, ...]:

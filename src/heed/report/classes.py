@@ -29,12 +29,27 @@ def accuracy_headline(values: Mapping[str, Any]) -> list[Headline]:
     if isinstance(interval, list) and len(interval) == 2:
         low, high = (format_accuracy(number(edge)) for edge in interval)
         between = f"{low} to {high} (95 %)"
+    if "questions" in values:
+        return _answer_headline(values, between)
     examples = number(values.get("examples"))
     return [
         Headline("Accuracy", format_accuracy(number(values.get("accuracy"))), between),
         Headline("Majority class", format_accuracy(number(values.get("majority"))), "whoever always says the same"),
         Headline("Examples", format_count(None if examples is None else int(examples)), "classified"),
         Headline("Loss", format_loss(number(values.get("loss"))), "nats per example"),
+    ]
+
+
+def _answer_headline(values: Mapping[str, Any], between: str) -> list[Headline]:
+    """Return the figures of questions: the right answers, the commonest one, and the loss of a whole answer."""
+    correct, total = (format_count(int(number(values.get(key)) or 0)) for key in ("correct", "questions"))
+    commonest = values.get("commonest")
+    always = f"always “{commonest.get('answer')}”" if isinstance(commonest, Mapping) else "whoever always says the same"
+    return [
+        Headline("Right answers", f"{correct} of {total}", "letter for letter"),
+        Headline("Accuracy", format_accuracy(number(values.get("accuracy"))), between),
+        Headline("Commonest answer", format_accuracy(number(values.get("majority"))), always),
+        Headline("Loss", format_loss(number(values.get("loss"))), "nats per answer"),
     ]
 
 

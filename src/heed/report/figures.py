@@ -47,7 +47,7 @@ class Figure:
 
 def run_figures(record: RunRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: loss-steps, perplexity-time, speed, memory, ..."""
-    beside = {"token": perplexity_figure, "example": accuracy_figure}.get(record.unit)
+    beside = {"token": perplexity_figure, "example": accuracy_figure, "answer": accuracy_figure}.get(record.measured)
     figures = [loss_figure(record, axis) for axis in AXES] + ([beside(record, axis) for axis in AXES] if beside else [])
     figures += [speed_figure(record), memory_figure(record), rate_figure(record), gradient_figure(record)]
     return {figure.name: figure for figure in figures if figure is not None}
@@ -59,18 +59,33 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
     train = _training(record, axis, factor)
     lines = [train] if train else []
     how = "the mean of each stretch of steps, with its range" if train and train.low else "at each logged step"
-    held_out = _points(record.evaluations, AXES[axis], "loss", factor)
+    key = _loss_of(record)
+    held_out = _points(record.evaluations, AXES[axis], key, factor)
     best = record.best()
     if held_out[0]:
         ring = None
         if best is not None and number(best.get(AXES[axis])) is not None:
-            last = best["loss"] == held_out[1][-1]  # then the name at the end of the line says the value
-            ring = (best[AXES[axis]] * factor, best["loss"], "" if last else f"best {short(best['loss'])}")
+            last = best[key] == held_out[1][-1]  # then the name at the end of the line says the value
+            ring = (best[AXES[axis]] * factor, best[key], "" if last else f"best {short(best[key])}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     return _figure(
         f"loss-{axis}", lines, Axes2D(x_label, f"loss (nats per {record.unit})"), loss_sentence(record),
-        f"Training loss: {how}. Validation loss: on text that the model never trained on; the ring is the best.",
+        f"Training loss: {how}. Validation loss: on {_held_out(record)}; the ring is the best.",
     )  # fmt: skip
+
+
+def _loss_of(record: RunRecord) -> str:
+    """Return the name of the validation loss that is per token, as the training loss is."""
+    return "token_loss" if record.measured == "answer" else "loss"
+
+
+def _held_out(record: RunRecord) -> str:
+    """Say what the validation loss is on."""
+    if record.measured == "answer":
+        return "the answers to questions that the model never trained on, and on nothing else"
+    if record.measured.endswith("span token"):
+        return "the hidden spans of text that the model never trained on, and on nothing else"
+    return "text that the model never trained on"
 
 
 def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
@@ -90,7 +105,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
 
 
 def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
-    """Validation accuracy over `axis`, with its interval."""
+    """Validation accuracy over `axis`, with its interval: of classes, or of answers."""
     factor, x_label = _scale(record, axis)
     x, y = _points(record.evaluations, AXES[axis], "accuracy", factor)
     if not x:
@@ -101,10 +116,11 @@ def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
     low, high = ([100 * band[side] for band in bands if band] if whole else [] for side in (0, 1))
     base = number(record.evaluations[-1].get("majority"))
     rule = (100 * base, f"majority {format_accuracy(base)}") if base is not None else None
+    what, constant = ("questions", "answer") if record.measured == "answer" else ("texts", "class")
     return _figure(
         f"accuracy-{axis}", [Line("", x, [100 * value for value in y], 2, low, high, dots=True)],
         Axes2D(x_label, "validation accuracy (%)", rule=rule), accuracy_sentence(record),
-        "On texts that the model never trained on, with the 95 % interval. The line: always the commonest class.",
+        f"On {what} that the model never trained on, with the 95 % interval. The line: always the same {constant}.",
         (BESIDE, NARROW),
     )  # fmt: skip
 
@@ -182,7 +198,7 @@ def loss_sentence(record: RunRecord) -> str:
     if record.state == "nan":
         return f"Training broke down after step {record.steps:,}: the loss was no longer a number"
     _, train = _points(record.train, "step", "loss")
-    steps, losses = _points(record.evaluations, "step", "loss")
+    steps, losses = _points(record.evaluations, "step", _loss_of(record))
     if not losses:
         if not train:
             return "No loss has been logged yet"
@@ -222,7 +238,8 @@ def accuracy_sentence(record: RunRecord) -> str:
     share = number(best.get("accuracy")) if best is not None else None
     if best is None or share is None:
         return "Accuracy: no validation yet"
-    return f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are classified rightly"
+    done = "answered" if record.measured == "answer" else "classified"
+    return f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are {done} rightly"
 
 
 def rate_sentence(steps: Sequence[float], rates: Sequence[float]) -> str:

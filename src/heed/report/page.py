@@ -77,7 +77,7 @@ def render(record: RunRecord) -> str:
         sentence=_sentence(record),
         figures=figures,
         axes=[(axis, _axis_name(axis, record.unit)) for axis in AXES if f"loss-{axis}" in figures],
-        beside={"token": "perplexity", "example": "accuracy"}.get(record.unit, ""),
+        beside={"token": "perplexity", "example": "accuracy", "answer": "accuracy"}.get(record.measured, ""),
         classes=class_table(record.evaluation),
         small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
         speed=speed_facts(record),
@@ -103,7 +103,9 @@ def lead(record: RunRecord) -> str:
     else:
         subject = kind
     source = record.setting("data.source")
-    sentence = subject + (f", trained on {source}" if source else ", trained")
+    start = record.setting("model.start_from")
+    sentence = subject + (f", begun with {start}" if start else "")
+    sentence += f", trained on {source}" if source else ", trained"
     last = record.train[-1] if record.train else {}
     sentence += f" for {record.steps:,} steps{_step_size(record, last)}"
     seconds = number(last.get("seconds"))
@@ -155,7 +157,7 @@ def headline(record: RunRecord) -> list[Headline]:
 def measures(values: Mapping[str, Any]) -> list[Headline]:
     """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured.
 
-    Of a classifier, accuracy first; of hidden tokens, the loss alone under a name of its own.
+    Of classes and answers, accuracy first; of hidden tokens and spans, the loss alone under a name of its own.
     """
     if "loss" not in values:
         return []
@@ -164,6 +166,8 @@ def measures(values: Mapping[str, Any]) -> list[Headline]:
     passport = passport_of(values)
     if passport is not None and passport.unit == "masked token":
         return [Headline("Masked-token loss", format_loss(_float(values["loss"])), "nats per hidden token")]
+    if passport is not None and passport.unit.endswith("span token"):
+        return [Headline("Hidden-span loss", format_loss(_float(values["loss"])), "nats per token of a span")]
     loss, token = values.get("loss"), values.get("token_perplexity")
     word, bits = values.get("word_perplexity"), values.get("bits_per_byte")
     shown = [
@@ -214,7 +218,7 @@ def passport_table(record: RunRecord) -> dict[str, Any]:
         "figures": [(row[0].label.lower(), [item.value for item in row]) for row in zip(*shown, strict=True)],
         "rows": [
             (
-                f"{record.unit}s" if field.name == "tokens" else field.name.replace("_", " "),
+                f"{record.measured}s" if field.name == "tokens" else field.name.replace("_", " "),
                 [show_value(getattr(passport, field.name)) for _, passport in columns.values()],
             )
             for field in fields(Passport)

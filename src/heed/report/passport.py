@@ -40,7 +40,8 @@ class Passport:
     """What a figure was measured on, and how."""
 
     unit: str
-    """What the model predicts one at a time: "token", "masked token" or "example" (its class)."""
+    """What the model predicts one at a time: "token", "masked token", "single-span token" (those of a span of this
+    kind), "example" (its class) or "answer" (the whole of it)."""
     tokenizer: str
     """Kind, vocabulary and short hash, such as "bpe 4096 1f3a9c20"."""
     context: int
@@ -109,7 +110,11 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
             "windows that do not overlap" if self.stride == self.context else f"windows that move on by {self.stride}"
         )
         view = f"with up to {self.context:,} tokens of context in {windows}, documents {self.documents}"
-        if self.unit == "example":
+        if self.unit == "answer":
+            view = f"each after its question alone, in up to {self.context:,} tokens"
+        elif self.unit.endswith("span token"):
+            view = f"each document in a row of up to {self.context:,} tokens, its hidden text at the end"
+        elif self.unit == "example":
             view = f"each read up to its token {self.context:,}"
         rule = "words" if self.word_rule == "words" else f"words (counted as {self.word_rule})"
         counts = f", {self.words:,} {rule} and {self.bytes:,} bytes" if self.words or self.bytes else ""

@@ -56,10 +56,18 @@ class RunRecord:
 
     @property
     def unit(self) -> str:
-        """What the model predicts one at a time, as in passports: token, masked token or example."""
+        """What training counts: token, masked token or example."""
         if self.setting("model.kind") != "encoder":
             return "token"
         return "masked token" if self.setting("data.label") is None else "example"
+
+    @property
+    def measured(self) -> str:
+        """What the figures are of: the unit of their passport, which for answers and hidden spans is not `unit`."""
+        for values in (*self.evaluation.values(), *self.evaluations):
+            if (passport := passport_of(values)) is not None:
+                return passport.unit
+        return self.unit
 
     @property
     def steps(self) -> int:

@@ -80,7 +80,9 @@ class Corruption:
         """The most tokens of a document that ever come into a row."""
         if self.objective == "spans":
             return longest_document(self.context, self._hidden_share, self.mean_length)
-        return self.context * 7 // 8 if self.objective == "single-span" else self.context - 1
+        if self.objective == "single-span":
+            return self.context * 7 // 8
+        return self.context - (2 if self.objective == "recall-span" else 1)
 
     def __call__(self, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""

@@ -65,10 +65,10 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     try:
         with open_bytes(path) as stream:
             data = stream.read()
-        text = data.decode(encoding).removeprefix("\ufeff").rstrip()
+        text = data.decode(encoding).removeprefix("\ufeff").rstrip(" \r\n")  # a tab there has an empty answer behind it
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        hint = "name its encoding with --data.encoding (often cp1252, latin-1 or utf-16)"
+        hint = "convert it to UTF-8; for training, --data.encoding names another (often cp1252, latin-1 or utf-16)"
         raise DataError(f"{path}, line {line} is not {encoding}: {hint}") from None
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from heed.errors import DataError
+from heed.text.formats import Reading, kind_of, open_bytes, read_file
 from heed.text.qa import read_questions
 
 Seen = Literal["pretraining", "fine-tuning only", "never"]
@@ -49,17 +52,29 @@ class Corpus:
                 self._index.setdefault(word, array("L")).append(number)
 
     @classmethod
-    def open(cls, path: Path, *, encoding: str = "utf-8") -> Corpus:
-        """Read a text file. Raises `DataError` when it is missing, is not in this encoding, or holds no text."""
+    def open(cls, path: Path, reading: Reading | None = None) -> Corpus:
+        """Read a text file, packed or not; of rows (.jsonl, .csv, .tsv, .parquet) the text of each is a line.
+
+        Raises `DataError` when it is missing, is not as `reading` says, or holds no text.
+        """
+        reading = reading or Reading()
+        if kind_of(path) not in (None, ".txt", ".md"):
+            lines: list[str] = []
+            for begins, part in read_file(path, reading, Counter()):
+                lines += [part] if begins else [lines.pop() + part]
+            return cls([" ".join(line.split()) for line in lines])
         try:
-            text = path.read_text(encoding=encoding)
+            with open_bytes(path) as stream:
+                text = stream.read().decode(reading.encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not {encoding} at byte {error.start}: convert it to UTF-8") from error
+            raise DataError(f"{path} is not {reading.encoding} at byte {error.start}: convert it to UTF-8") from error
+        except (EOFError, zlib.error) as error:
+            raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         if not text.strip():
             raise DataError(f"{path} holds no text to search")
-        return cls(text.split("\n"))  # as a line is counted elsewhere: U+2028 ends none
+        return cls(line.removesuffix("\r") for line in text.split("\n"))  # as counted elsewhere: U+2028 ends none
 
     def naming(self, name: str) -> list[int]:
         """Return the indices of the lines in which the words of `name` stand side by side, in order."""
@@ -79,9 +94,16 @@ class Corpus:
 class Corpora:
     """What a model has read: the text it was pretrained on and the questions it was fine-tuned on, where known."""
 
-    def __init__(self, pretraining: Path | None, finetuning: Path | None, *, encoding: str = "utf-8") -> None:
-        self.pretraining = None if pretraining is None else Corpus.open(pretraining, encoding=encoding)
-        asked = [] if finetuning is None else read_questions(finetuning, encoding=encoding)
+    def __init__(
+        self,
+        pretraining: Path | None,
+        finetuning: Path | None,
+        *,
+        reading: Reading | None = None,
+        questions_encoding: str = "utf-8",
+    ) -> None:
+        self.pretraining = None if pretraining is None else Corpus.open(pretraining, reading)
+        asked = [] if finetuning is None else read_questions(finetuning, encoding=questions_encoding)
         self.finetuning = Corpus(one.prompt for one in asked)
         self.prompts = frozenset(self.finetuning.lines)
         """The questions of fine-tuning, word for word."""

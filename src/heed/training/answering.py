@@ -2,7 +2,8 @@
 
 accuracy    questions whose answer is written exactly as it should be / questions, with Wilson's interval at 95 %
 loss        nats of the right answers, the mask that closes each included / questions
-commonest   the share that always saying the commonest answer would get
+token loss  the same nats / tokens of these answers
+majority    the share that always saying the commonest answer would get
 
 What the model writes is the likeliest token after the likeliest token. `heed eval --task qa` says more of each answer.
 """
@@ -34,7 +35,9 @@ class Answering:
     """The figures of one evaluation of questions."""
 
     loss: float
-    """Nats per answer."""
+    """Nats per answer; it does not depend on how many tokens that takes."""
+    token_loss: float
+    """Nats per token of the answers, as the loss of training on answers is."""
     correct: int
     """Answers that are exactly right."""
     questions: int
@@ -60,10 +63,12 @@ class Answering:
         answer, count = self.commonest
         figures = {
             "loss": self.loss,
+            "token_loss": self.token_loss,
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.interval),
             "correct": self.correct,
             "questions": self.questions,
+            "majority": count / self.questions,
             "commonest": {"answer": answer, "correct": count},
             "evaluation_seconds": round(self.evaluation_seconds, 3),
         }
@@ -118,6 +123,7 @@ def evaluate_answers(
     leaks = getattr(model, "leaks", None)
     return Answering(
         loss=total.nats / count,
+        token_loss=total.nats / total.counted,
         correct=sum(normalise(answer) == right for answer, right in zip(written, gold, strict=True)),
         questions=count,
         commonest=commonest_answer(questions),

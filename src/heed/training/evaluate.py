@@ -79,7 +79,8 @@ class Evaluation:
     def lines(self) -> list[tuple[str, str]]:
         """Return the figures as people read them, each with its name."""
         unit = self.passport.unit
-        shown = [("loss" if unit == "token" else f"{unit} loss", f"{format_loss(self.loss)} nats a {unit}")]
+        name = {"token": "loss"}.get(unit, f"{unit.replace('-span token', '-span')} loss")
+        shown = [(name, f"{format_loss(self.loss)} nats a {unit}")]
         for name in ("token_perplexity", "word_perplexity"):
             if (value := getattr(self, name)) is not None:
                 shown.append((name.replace("_", " "), format_perplexity(value)))

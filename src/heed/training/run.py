@@ -50,8 +50,13 @@ CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "
 OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS,
     "tokenizer.json", "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf",
+    "answers.jsonl", "evaluation-qa.json", "trust.json",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
+FINAL = (
+    "evaluation.json", "lengths.json", "samples.jsonl", "answers.jsonl", "evaluation-qa.json", "trust.json",
+)  # fmt: skip
+"""Of these, what was measured on the last weights and is void once they change."""
 
 
 class Run:
@@ -94,7 +99,8 @@ class Run:
         """Open an existing run folder. Raises `CheckpointError` when it is none."""
         path = Path(folder)
         if not is_run(path):
-            what = "holds no run (no config.yaml)" if path.is_dir() else "does not exist"
+            what = "is a file" if path.is_file() else "does not exist"
+            what = "holds no run (no config.yaml)" if path.is_dir() else what
             raise CheckpointError(f"{path} {what}: give a folder that `heed train` wrote")
         return cls(path, make_config(read_yaml(path / CONFIG)))
 
@@ -157,7 +163,7 @@ class Run:
         A line that was cut off when the process died is taken away first.
         """
         write_yaml(self.config, self.folder / CONFIG)
-        for name in ("evaluation.json", "lengths.json", "samples.jsonl"):
+        for name in FINAL:
             (self.folder / name).unlink(missing_ok=True)
         path = self.folder / METRICS
         if path.exists():

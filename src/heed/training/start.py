@@ -1,8 +1,8 @@
 """Begin where another run ended (`model.start_from`): its weights, its shape and its tokenizer.
 
 What is given beside it may say how the training goes on (`FREE`), and how long the sequences are. A shorter context
-keeps the parameters of its positions and leaves out the others: up to there both models give the same numbers. A
-longer one is for models in which no parameter belongs to a position (see `models/longer.py`).
+keeps the learned positions up to there: both models give the same numbers. A longer one is for models in which no
+parameter belongs to a position (see `models/longer.py`). Mechanisms whose weights belong to positions keep theirs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from heed.config import Config, ModelConfig, Section, contradictions
 from heed.errors import CheckpointError, ConfigError
@@ -81,26 +81,21 @@ def place_start(model: nn.Module, config: ModelConfig) -> dict[str, Any]:
     assert config.start_from is not None
     run = Run.open(config.start_from)
     path = find_checkpoint(run.checkpoints, "best")
-    saved, own = load_checkpoint(path), model.state_dict()
-    odd = sorted(own.keys() ^ saved.model.keys())
-    cut = {name: _cut(saved.model[name], tensor) for name, tensor in own.items() if name in saved.model}
-    odd += [name for name, tensor in cut.items() if tensor is None]
+    weights, own = dict(load_checkpoint(path).model), model.state_dict()
+    for name in own.keys() & weights.keys():
+        if name.startswith("positions."):
+            weights[name] = weights[name][: len(own[name])]
+    odd = sorted(own.keys() ^ weights.keys())
+    odd += [name for name in own if name in weights and own[name].shape != weights[name].shape]
     if odd:
-        has, asked = (tuple(weights[odd[0]].shape) if odd[0] in weights else "none" for weights in (saved.model, own))
+        has, asked = (tuple(some[odd[0]].shape) if odd[0] in some else "none" for some in (weights, own))
         raise CheckpointError(
             f"{config.start_from} does not fit the model: {odd[0]} is {has} there and {asked} here "
             f"(context {run.config.model.context} and {config.context}): leave model.context out"
         )
-    model.load_state_dict({name: tensor for name, tensor in cut.items() if tensor is not None})
+    model.load_state_dict(weights)
     digest = json.loads((path / STATE).read_text(encoding="utf-8"))["sha256"][MODEL]
     return {"run": config.start_from, "checkpoint": path.name, "weights": digest}
-
-
-def _cut(tensor: Tensor, like: Tensor) -> Tensor | None:
-    """Return the leading part of `tensor` that has the shape of `like`, None where it is smaller."""
-    if tensor.dim() != like.dim() or any(has < wanted for has, wanted in zip(tensor.shape, like.shape, strict=True)):
-        return None
-    return tensor[tuple(slice(size) for size in like.shape)]
 
 
 def _about_tokenizer(config: Config, name: str) -> list[str]:
