@@ -80,7 +80,10 @@ TEXT = {"layout": "padded", "objective": "single-span"}
         ({"data": {**TEXT, "questions_share": 0.5}}, "data.questions_share: there are none to mix in"),
         ({"data": {**TEXT, "objective": "answers", "questions": "q.tsv"}}, "data.questions: data.objective answers"),
         ({"data": {**TEXT, "objective": "answers", "column": "body"}}, "data.column: questions with answers have none"),
-        ({"data": {"layout": "padded", "group_batches": 2}, "model": {"kind": "encoder"}}, "data.group_batches: is for"),
+        (
+            {"data": {"layout": "padded", "group_batches": 2}, "model": {"kind": "encoder"}},
+            "data.group_batches: is for",
+        ),
         ({"model": {"start_from": "runs/a", "preset": "tiny"}}, "model.preset: model.start_from has its own"),
         ({"model": {"start_from": "runs/a", "embeddings": "e.npy"}}, "model.embeddings: model.start_from has its own"),
         ({"model": {"start_from": "runs/a", "kind": "encoder"}}, "model.start_from: is for models that predict"),

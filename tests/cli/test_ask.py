@@ -68,6 +68,16 @@ def test_runs_that_answer_are_compared_by_accuracy(heed, folder):
     assert "highest accuracy: " in result.out
 
 
+def test_right_answers_that_no_candidate_is_are_told(heed, folder, tmp_path):
+    (tmp_path / "few.txt").write_text("Rome\nOslo\n")
+    gold = [line.split("\t")[1] for line in (folder / "train.tsv").read_text().splitlines()]
+    argv = ("--questions", folder / "train.tsv", "--candidates", tmp_path / "few.txt", "--out", tmp_path, "--json")
+    result = heed("eval", folder / "asked", "--task", "qa", *argv)
+    beyond = sum(place not in ("Rome", "Oslo") for place in gold)
+    assert json.loads(result.out)["out_of_reach"] == beyond > 0
+    assert f"note: {beyond} of 16 right answers are not among the known ones" in result.err
+
+
 def test_a_hidden_test_set_is_predicted_only(heed, folder, tmp_path):
     argv = ("eval", folder / "asked", "--task=qa", "--questions", folder / "test.tsv")
     result = heed(*argv)

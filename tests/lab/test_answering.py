@@ -205,7 +205,8 @@ def test_of_several_texts_the_newest_is_searched_and_that_is_said(tmp_path):
     sources = sources_of(config)
     assert (sources.pretraining, sources.reading.encoding) == (tmp_path / "new.txt", "cp1252")
     (note,) = sources.notes
-    assert note.startswith("of the text that the run learned from only ") and note.endswith("old.txt")
+    assert note.startswith("of the text that the run learned from only ")
+    assert note.endswith("old.txt")
 
 
 def test_questions_that_are_not_new_are_told(tmp_path):

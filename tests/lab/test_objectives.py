@@ -51,6 +51,7 @@ def test_the_questions_are_the_same_for_all(tmp_path):
     [
         ({}, "token"),
         ({"objective": "salient-span"}, "salient-span token"),
+        ({"objective": "spans"}, "span token"),
         ({"objective": "salient-span", "plain_share": 1}, "token"),
         ({"objective": "answers"}, "answer"),
         ({"questions": "pairs.tsv"}, "answer"),

@@ -7,6 +7,8 @@ from heed.errors import ConfigError
 from heed.lab.plan import read_plan
 from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import all_facts, check_models, facts_of, prepare_texts
+from heed.lab.study import run_study
+from heed.lab.worker import record
 
 
 def problems_of(folder, **keys):
@@ -38,6 +40,18 @@ def test_a_base_may_be_a_file_and_gives_up_what_the_study_sets(tmp_path):
     plan = plan_of(tmp_path, base="base.yaml", set={"train.batch_size": 2})
     config = plan.config("pre")
     assert (config.train.steps, config.train.batch_size, config.run.threads, config.run.name) == (6, 2, 2, None)
+
+
+def test_a_study_that_was_begun_has_its_base_with_it(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_study(tmp_path, base="base.yaml")
+    (tmp_path / "base.yaml").write_text(f"{{data: {{source: {tmp_path / 'animals.txt'}}}, tokenizer: {{kind: char}}}}")
+    monkeypatch.chdir(elsewhere)
+    plan = read_plan(tmp_path / "study.yaml")
+    assert run_study(plan, elsewhere / "out", run_cell=lambda task: record("failed"))
+    (tmp_path / "base.yaml").unlink()
+    assert read_plan(elsewhere / "out" / "experiment.yaml").base == plan.base
 
 
 def test_the_figure_follows_from_the_kind_of_model(tmp_path):
@@ -99,6 +113,36 @@ def test_every_problem_of_every_variant_at_once(tmp_path):
         ({"variants": {"..": {}}}, "variants: '..' becomes a folder: take letters, digits and - _ . = + alone"),
         ({"variants": None}, "variants: there is nothing to compare: name variants, or give axes"),
         ({"base": "no.yaml"}, "base: no such configuration file: no.yaml"),
+        ({"budget": {"flops": float("inf")}}, "budget.flops: input should be a finite number"),
+        ({"budget": {"seconds": float("inf")}}, "budget.seconds: input should be a finite number"),
+        (
+            {"variants": {"a": {"train.optimizer": "adam"}}, "axes": {"train.optimizer": ["sgd", "adamw"]}},
+            "axes: train.optimizer is what the variant a sets as well: leave it out of one of the two",
+        ),
+        ({"variants": {"a": {"train": 5}}}, "a: train: must hold settings by name, as {name: value}, not 5"),
+        (
+            {"variants": {"a" * 201: {}}},
+            f"variants: {'a' * 201!r} becomes a folder: take 1 to 200 letters",
+        ),
+        (
+            {"figure": "accuracy"},
+            "figure: pre is measured by the token, which has no accuracy: "
+            "take loss or token_perplexity or word_perplexity or bits_per_byte",
+        ),
+        (
+            {"search": {"parameters": {"train.clip": [1.0]}, "figure": "sequence_mean_loss"}},
+            "search.figure: pre is measured by the token, which has no sequence_mean_loss: "
+            "take loss or token_perplexity or word_perplexity or bits_per_byte",
+        ),
+        (
+            {"search": {"parameters": {"train.clip": [1.0]}, "seeds": [1, 1]}},
+            "search.seeds: give different numbers from 0, not [1, 1]",
+        ),
+        ({"search": {"parameters": {"train.clip": [1.0, 1.0]}}}, "search.parameters: train.clip: give each value once"),
+        (
+            {"search": {"parameters": {"train": [1]}}},
+            "search.parameters: train is no setting: name one of it, such as train.learning_rate",
+        ),
         (
             {"search": {"method": "grid", "trials": 3, "parameters": {"train.clip": {"low": 1, "high": 2}}}},
             "search.parameters: train.clip: a grid needs a list of values",

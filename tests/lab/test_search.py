@@ -68,6 +68,37 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
     assert trials_of(tmp_path / "cut") == trials_of(tmp_path / "whole")
 
 
+def test_a_search_that_was_killed_is_not_gone_on_with_as_another(tmp_path):
+    def dies(task):
+        raise KeyboardInterrupt
+
+    search = {"parameters": {"train.clip": [1.0, 2.0]}, "trials": 2}
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan_of(tmp_path, search=search), tmp_path / "out", run_cell=dies)
+    search = {"parameters": {"train.clip": [3.0, 4.0, 5.0]}, "trials": 2}
+    with pytest.raises(ConfigError, match="holds another study: the search differs"):
+        run_study(plan_of(tmp_path, search=search), tmp_path / "out", run_cell=valley)
+
+
+def test_a_trial_that_was_cut_off_keeps_the_seeds_that_it_has(tmp_path):
+    search = {"parameters": {"train.clip": [1.0, 2.0]}, "method": "grid", "seeds": [7, 8]}
+    plan, made = plan_of(tmp_path, search=search, variants={"pre": {}}, seeds=[1]), []
+
+    def toy(task):
+        made.append(task.name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return made_up(task, task.values["train"]["clip"])
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan, tmp_path / "out", run_cell=toy)
+    assert run_study(plan, tmp_path / "out", run_cell=toy)
+    trial = "pre, trial 0, seed"
+    assert made[:3] == [f"{trial} 7", f"{trial} 8", f"{trial} 8"]  # 7 has its record, and no weights to go on from
+    assert len(made) == 6
+    assert {trial["figure"] for trial in search_of(tmp_path / "out")["trials"]} == {1.0, 2.0}
+
+
 def test_a_grid_runs_every_combination_once_also_side_by_side(tmp_path):
     parameters = {"train.learning_rate": [1e-3, 1e-2, 1e-1], "train.weight_decay": [0.0, 0.1]}
     plan = plan_of(tmp_path, search={"parameters": parameters, "method": "grid"}, variants={"pre": {}}, seeds=[1])

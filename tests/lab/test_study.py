@@ -19,7 +19,7 @@ from heed.config import ModelConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.lab import study as study_module
 from heed.lab.jobs import Done, Follower, Task, work
-from heed.lab.study import run_study
+from heed.lab.study import refuse_another, run_study
 from heed.lab.worker import out_of_memory, record, run_cell
 from heed.models.draws import ByName
 from heed.report.statistics import compare_pairs
@@ -182,6 +182,19 @@ def test_another_study_in_the_folder_is_refused_with_what_differs(tmp_path):
     more = plan_of(tmp_path, variants=variants, title="new", baseline="post")
     assert run_study(more, tmp_path / "out", run_cell=lambda task: made_up(task, 2.0))
     assert len(content_of(tmp_path / "out")["cells"]) == 6
+
+
+def test_a_study_json_that_holds_no_study_is_refused(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for content in ("{}", "[]", '{"base": 3}'):
+        (out / "study.json").write_text(content)
+        with pytest.raises(CheckpointError, match="no study of this version of heed"):
+            refuse_another(plan_of(tmp_path), out)
+
+
+def test_a_run_that_somebody_else_ended_is_not_done(tmp_path):
+    assert not run_study(plan_of(tmp_path), tmp_path / "out", run_cell=lambda task: record("interrupted"))
 
 
 def test_two_processes_are_not_at_one_study(tmp_path):

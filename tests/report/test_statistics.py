@@ -40,7 +40,7 @@ def figures(seed, n, difference=0.0, noise=0.01):
 @given(st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=2, max_size=9))
 def test_t_test_and_interval_equal_scipy(values):
     if np.ptp(values) == 0:
-        assert t_test(values) == (1.0 if values[0] == 0 else 0.0)
+        assert t_test(values) == sign_test(values)
         return
     theirs = stats.ttest_1samp(values, 0.0)
     assert t_test(values) == pytest.approx(theirs.pvalue, rel=1e-9)
@@ -113,6 +113,25 @@ def test_sentences():
     assert same == "no difference at all between y and x: the same 2 figures, to the last digit"
     alone = compare_pairs("x", "y", {1: 1.0}, {1: 1.25}).sentence()
     assert alone == "y is 0.250 nats worse than x with one seed: nothing can be said about noise"
+
+
+def test_counted_figures_that_differ_alike_with_every_seed_are_no_proof():
+    # 101 of 500 against 100, and 93 against 92: with noise alone, two seeds agree like this often
+    found = compare_pairs("a", "b", {1: 20.0, 2: 18.4}, {1: 20.2, 2: 18.6}, higher_is_better=True)
+    assert (found.p_t, found.verdict) == (0.5, "no difference found")
+    assert found.sentence("percentage points") == (
+        "b is 0.200 percentage points better than a with each of 2 seeds: without a spread a t test says nothing, and "
+        "the sign test p = 0.5"
+    )
+    assert compare_pairs("a", "b", dict.fromkeys(range(6), 1.0), dict.fromkeys(range(6), 1.5)).verdict == "worse"
+
+
+def test_what_could_have_been_seen_goes_by_the_correction():
+    pairs = [compare_pairs("a", f"b{k}", {1: 1.0, 2: 1.0, 3: 1.0}, {1: 0.9, 2: 1.0, 3: 1.1}) for k in range(10)]
+    alone, among = pairs[0].detectable, correct(pairs)[0].detectable
+    # at 0.05 / 10 two degrees of freedom need |t| > 14.1, not 4.3
+    assert among / alone == pytest.approx(stats.t.ppf(1 - 0.0025, 2) / stats.t.ppf(0.975, 2), rel=0.03)
+    assert correct(pairs[:1])[0].detectable == alone
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -7,9 +7,10 @@ import pytest
 from fake_studies import cell, lengths_study, study, write_lengths, write_study_folder
 from test_page_browser import CONTRAST, browser  # noqa: F401 - a fixture
 
+from heed.config import make_config
 from heed.errors import CheckpointError
 from heed.report.study_figures import colours, study_figures
-from heed.report.study_page import read_study, render, write_study
+from heed.report.study_page import read_study, render, setup, write_study
 from heed.report.svg import COLOURS
 
 NASTY = '<script>alert("x")</script>'
@@ -65,6 +66,15 @@ def test_page_and_tables_are_written(folders):
     assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
     assert "<script" not in html
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
+
+
+def test_the_setup_is_what_all_variants_have(tmp_path):
+    base = make_config({"tokenizer": {"file": "gpt1-bpe"}}).model_dump()
+    rows = dict(setup(read_study(write_study_folder(tmp_path, study(base=base), runs=False))))
+    assert rows["tokenizer"] == "file gpt1-bpe"  # its kind and size are not those of a tokenizer that is trained
+    assert rows["model"] == "kind gpt, n layers 4, n heads 4, d model 128, context 128"  # no positions
+    plain = dict(setup(read_study(write_study_folder(tmp_path / "plain", runs=False))))
+    assert plain["tokenizer"] == "kind bpe, vocab size 4,096"
 
 
 def test_equal_records_give_equal_bytes(folders):

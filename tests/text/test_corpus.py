@@ -375,6 +375,9 @@ def test_a_separator_that_never_occurs_is_told(tmp_path):
     corpus = open_corpus(tmp_path / "a.txt", separator="<|end|>")
     assert any("'<|end|>' does not stand between" in note for note in corpus.notes)
     assert "separator is empty" in message(open_corpus, tmp_path / "a.txt", separator="")
+    assert "a backslash and a letter: for a line end write $'" in message(
+        open_corpus, tmp_path / "a.txt", separator=r"\n"
+    )
 
 
 def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):

@@ -285,3 +285,5 @@ def test_a_recall_row_holds_the_name_what_stands_before_a_span_and_the_span(bpe)
             near.add(len(bpe.encode(context)))
     assert min(near) == 0
     assert 3 <= max(near) <= 7
+    # a row of 65 has two masks, and its source is all but the last
+    assert Corruption("recall-span", bpe, 64).most == 62

@@ -12,7 +12,7 @@ from heed.report.passport import check_comparable
 from heed.text.corruption import Corruption, corrupted_windows
 from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, train_tokenizer
+from heed.text.tokenizer import MASK, sentinels, train_tokenizer
 from heed.training.answering import evaluate_answers
 from heed.training.classify import wilson
 from heed.training.evaluate import evaluate_spans
@@ -99,3 +99,12 @@ def test_hidden_spans_alone_count_and_are_the_same_every_time(objective):
         assert result.token_perplexity is result.bits_per_byte is None
         assert result.lines() == [(f"{objective} loss", f"{result.loss:.4f} nats a {objective} token")]
     assert evaluate_spans(Even(), file, corruption, tokenizer_name="t", max_tokens=12).passport.partial
+
+
+def test_several_hidden_spans_are_said_to_be_hidden():
+    bpe = train_tokenizer("bpe", ["abcabc"], 262, specials=[MASK, *sentinels(4)], end_of_text=False)
+    header = {"corpus": "toy", "corpus_fingerprint": "0123456789", "split": "validation"}
+    file = TokenFile(np.arange(97, 109, dtype=np.uint16), np.array([12], np.uint64), header)
+    result = evaluate_spans(Even(), file, Corruption("spans", bpe, 16), tokenizer_name="t")
+    assert result.passport.unit == "span token"
+    assert "a row of up to 16 tokens, its hidden text at the end" in result.passport.sentence()

@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("there is nothing to ask: give --questions FILE (question, tab, answer in each line)")
     if flags.accuracy is not None and flags.threshold_from is None:
         raise ConfigError("--accuracy is what a threshold is chosen for: give --threshold-from FILE")
-    from heed.text.qa import read_questions
+    from heed.text.qa import normalise, read_questions
 
     questions = read_questions(flags.questions, answers=False)
     marked = any(one.answer is not None for one in questions)
@@ -124,6 +124,12 @@ def main(argv: list[str]) -> int:
         )
     if marked and respondent.chosen_by(flags.questions):
         tell("note: the checkpoint was chosen by these questions (data.validation), so the figures flatter it")
+    out_of_reach = sum(normalise(one.answer or "") not in respondent.way.known for one in questions)
+    if marked and respondent.way.known and out_of_reach:
+        tell(
+            f"note: {out_of_reach:,} of {len(questions):,} right answers are not among the known ones, so none of "
+            "these is given: add --candidates that hold them, or --decode beam"
+        )
     trust = None
     if held_out is not None:
         tell(f"choosing a threshold on {flags.threshold_from}")
@@ -141,7 +147,11 @@ def main(argv: list[str]) -> int:
     summary: dict[str, Any] = {"run": str(flags.run), "questions": str(flags.questions), **respondent.as_dict()}
     summary |= {"seconds": round(seconds, 3), "threshold": None}
     if marked:
-        summary |= {"trained_on": trained, "chosen_by": respondent.chosen_by(flags.questions)}
+        summary |= {
+            "out_of_reach": out_of_reach if respondent.way.known else None,
+            "trained_on": trained,
+            "chosen_by": respondent.chosen_by(flags.questions),
+        }
     lines = []
     if marked:
         marks = mark(answered)

@@ -28,7 +28,13 @@ from heed.errors import ConfigError, did_you_mean
 from heed.lab.plan_checks import FIGURE_OF, NO_END, OWN, find_problems, incomparable, unit_of
 from heed.lab.plan_file import Budget, PlanFile, SearchPlan, parse_file
 from heed.report.passport import FIGURES
+from heed.report.record import flatten
 from heed.training.start import settle
+
+EXPERIMENT, BASE = "experiment.yaml", "experiment.base.yaml"
+"""What the folder of a study calls its file, and that of its base."""
+LONGEST = 200
+"""Bytes of the name of a variant: a folder may have 255, and files beside it have longer names."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Plan:
     search: SearchPlan | None
     text: str
     """The file as given."""
+    base_text: str | None = None
+    """The file of the base as given; None where the base stands in the study's own file."""
 
     def values(self, variant: str, steps: int | None = None, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the nested values of a variant's configuration; `extra` are dotted settings on top.
@@ -70,7 +78,8 @@ def read_plan(path: str | Path) -> Plan:
     """Read the file of a study. Raises `ConfigError` that holds every problem of every variant at once."""
     content = read_yaml(path)
     file = parse_file(content)
-    base, variants = _base(file, Path(path)), _variants(file)
+    base, base_text = _base(file, Path(path))
+    variants = _variants(file)
     seeds = tuple(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else tuple(file.seeds)
     plan = Plan(
         title=file.title or Path(path).stem,
@@ -83,6 +92,7 @@ def read_plan(path: str | Path) -> Plan:
         figure="",
         search=file.search,
         text=Path(path).read_text(encoding="utf-8"),
+        base_text=base_text,
     )
     problems = list(find_problems(plan))
     kinds = {config.model.kind == "encoder" for config in (inspect_config(plan.values(name))[0] for name in variants)}
@@ -119,23 +129,28 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _base(file: PlanFile, path: Path) -> dict[str, Any]:
-    """Return the base as nested values, without what the study gives; a path is looked up here, then beside the file.
+def _base(file: PlanFile, path: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the base as nested values, without what the study gives, and the text of its file where it has one.
 
+    A path is looked up here, then beside the file; of a study that was begun its folder has a copy, which comes first.
     Raises `ConfigError` when the file is missing.
     """
+    text = None
     if isinstance(file.base, str):
-        found = next((place for place in (Path(file.base), path.parent / file.base) if place.is_file()), None)
+        places = [Path(file.base), path.parent / file.base]
+        if path.name == EXPERIMENT:
+            places.insert(0, path.with_name(BASE))
+        found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise ConfigError(f"base: no such configuration file: {file.base}")
-        base = nest(read_yaml(found))
+        base, text = nest(read_yaml(found)), found.read_text(encoding="utf-8")
     else:
         base = nest(file.base)
     base = overlay(base, nest(file.set))
     for section, names in OWN.items():
         if isinstance(base.get(section), Mapping):
             base[section] = {name: value for name, value in base[section].items() if name not in names}
-    return base
+    return base, text
 
 
 def _variants(file: PlanFile) -> dict[str, dict[str, Any]]:
@@ -149,6 +164,9 @@ def _variants(file: PlanFile) -> dict[str, dict[str, Any]]:
     for key, values in file.axes.items():
         if not values or any(isinstance(value, list | Mapping) for value in values):
             problems.append(f"axes: {key} needs a list of single values; write variants for anything else")
+        for name, changes in named.items():
+            if any(f"{known}.".startswith(f"{key}.") for known, _ in flatten(changes)):
+                problems.append(f"axes: {key} is what the variant {name} sets as well: leave it out of one of the two")
     if not named and not file.axes:
         problems.append("variants: there is nothing to compare: name variants, or give axes")
     if problems:
@@ -160,6 +178,8 @@ def _variants(file: PlanFile) -> dict[str, dict[str, Any]]:
             full = "-".join(filter(None, [name, *(_value_name(key, value) for key, value in settings.items())]))
             if full in crossed:
                 raise ConfigError(f"axes: two variants would be called {full!r}: leave out one of them")
+            if not 0 < len(full.encode()) <= LONGEST:
+                raise ConfigError(f"variants: {full!r} becomes a folder: take 1 to {LONGEST} letters")
             crossed[full] = overlay(changes, nest(settings))
     return crossed
 

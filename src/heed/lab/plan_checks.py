@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heed.config import SPANS, Config, inspect_config, overlay
 from heed.errors import did_you_mean
@@ -35,13 +35,14 @@ def unit_of(config: Config) -> str:
         return "masked token" if data.label is None else "example"
     if data.objective == "answers" or data.questions is not None:
         return "answer"
-    return f"{data.objective} token" if data.objective in SPANS and data.plain_share < 1 else "token"
+    return f"{data.objective.removesuffix('s')} token" if data.objective in SPANS and data.plain_share < 1 else "token"
 
 
 def find_problems(plan: Plan) -> Iterator[str]:
     """Yield what is wrong with the settings of the base, of each variant, and of the study itself."""
     of_base = inspect_config(overlay(plan.base, {"train": {"steps": plan.budget.steps or NO_END}}))[1]
     yield from (f"base: {line}" for line in of_base)
+    yield from _no_settings("base", plan.base)
     for name in plan.variants:
         for section, keys in EQUAL.items():
             given = plan.variants[name].get(section)
@@ -49,6 +50,7 @@ def find_problems(plan: Plan) -> Iterator[str]:
                 if isinstance(given, Mapping) and key in given:
                     remedy = "the study sets it" if key in OWN.get(section, ()) else "set it in the base"
                     yield f"{name}: {section}.{key}: is the same for all variants of a study: {remedy}"
+        yield from _no_settings(name, plan.variants[name])
         config, found = inspect_config(plan.values(name))
         yield from (f"{name}: {line}" for line in found if line not in of_base)
         if config.train.patience is not None:
@@ -69,12 +71,17 @@ def _search_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
     """Yield what is wrong with the search."""
     for key, values in search.parameters.items():
         section, _, name = key.partition(".")
+        if not name and section in Config.model_fields:
+            yield f"search.parameters: {key} is no setting: name one of it, such as train.learning_rate"
+            continue
         if name in EQUAL.get(section, ()):
             yield f"search.parameters: {key} is the study's to set: leave it out"
         if search.method == "grid" and isinstance(values, Range):
             yield f"search.parameters: {key}: a grid needs a list of values"
         if isinstance(values, list) and (not values or any(isinstance(value, list | Mapping) for value in values)):
             yield f"search.parameters: {key}: give a list of single values"
+        elif isinstance(values, list) and len(values) > len(set(values)):
+            yield f"search.parameters: {key}: give each value once"
         changed = [variant for variant in plan.variants if key in dict(flatten(plan.variants[variant]))]
         if changed:
             yield f"search.parameters: {key} is what {changed[0]} changes: search something else"
@@ -85,8 +92,33 @@ def _search_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
         yield "search.trials: a grid takes every combination: leave it out"
     if search.pruner == "hyperband":
         yield from _pruning_problems(plan, search)
+    if len(set(search.seeds)) < len(search.seeds) or min(search.seeds) < 0:
+        yield f"search.seeds: give different numbers from 0, not {search.seeds}"
     if search.figure not in FIGURES:
         yield f"search.figure: unknown value {search.figure!r}, {did_you_mean(search.figure, FIGURES)}"
+    else:
+        yield from (f"search.{line}" for line in not_measured(plan, search.figure))
+
+
+def not_measured(plan: Plan, figure: str) -> Iterator[str]:
+    """Yield why there will be no such figure of one of the variants; nothing where all have it."""
+    for name in plan.variants:
+        config = inspect_config(plan.values(name))[0]
+        unit = unit_of(config)
+        if unit not in ("token", "masked token"):
+            known: tuple[str, ...] = ("accuracy", "loss") if unit in ("answer", "example") else ("loss",)
+        else:
+            padded = unit == "token" and config.data.layout == "padded"
+            known = tuple(f for f in FIGURES if f != "accuracy" and (padded or f != "sequence_mean_loss"))
+        if figure not in known:
+            yield f"figure: {name} is measured by the {unit}, which has no {figure}: take {' or '.join(known)}"
+            return
+
+
+def _no_settings(where: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line where the section that the study writes into holds no settings: its value would be dropped."""
+    if "train" in given and not isinstance(given["train"], Mapping):
+        yield f"{where}: train: must hold settings by name, as {{name: value}}, not {given['train']!r}"
 
 
 def _pruning_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
@@ -106,12 +138,10 @@ def incomparable(plan: Plan, figure: str) -> Iterator[str]:
     for name in plan.variants:
         if figure in ("bits_per_byte", "word_perplexity") and plan.config(name).train.final_tokens is not None:
             yield f"{name}: train.final_tokens: {figure} needs the whole split: leave it out, or take loss"
-    units = {name: unit_of(plan.config(name)) for name in plan.variants}
-    for name, unit in units.items():
-        known = ("accuracy", "loss") if unit in ("answer", "example") else ("loss",)
-        if unit not in ("token", "masked token") and figure not in known:
-            yield f"figure: {name} is measured by the {unit}, which has no {figure}: take {' or '.join(known)}"
-            return
+    problems = list(not_measured(plan, figure))
+    if problems:
+        yield from problems
+        return
     if "tokenizer" not in FIGURES[figure]:
         return
     tokenizers = {plan.config(name).tokenizer.model_dump_json() for name in plan.variants}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -18,9 +19,9 @@ class Budget(Section):
     """Optimizer steps."""
     tokens: int | None = Field(default=None, ge=1)
     """Places of the training windows, padding included: batch size x accumulation x context x steps."""
-    flops: float | None = Field(default=None, gt=0)
+    flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Floating-point operations of training, by the formula of each model."""
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Training wall clock, without evaluation."""
 
     @property
@@ -50,7 +51,7 @@ class Range(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if not self.low < self.high:
+        if not -math.inf < self.low < self.high < math.inf:
             raise ValueError("low must be below high")
         if self.log and self.low <= 0:
             raise ValueError("log needs low above 0")
@@ -107,7 +108,7 @@ def parse_file(content: Mapping[str, Any]) -> PlanFile:
 EITHER = {
     "base": "give settings, or the path of a configuration file",
     "seeds": "give a number of seeds, or a list of whole numbers",
-    "search.parameters": "give a list of values, or {low, high, log} with low below high, and above 0 for log",
+    "search.parameters": "give a list of values, or {low, high, log} low below high, both finite, for log above 0",
     "lengths": "give a list of contexts in tokens, such as [50, 100, 200]",
     "budget": "give exactly one of steps, tokens, flops, seconds; it is the same for all",
 }

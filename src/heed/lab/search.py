@@ -67,6 +67,8 @@ def run_search(
         watch([*rows, *(Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
 
     try:
+        study.search = searcher.summary()
+        study.write()  # before the first trial: a folder that holds trials says of which study
         work(searcher.tasks(), jobs, launch, done=searcher.done, watch=show, poor=searcher.poor, asked=asked)
         show({})
         return searcher.summary()
@@ -178,6 +180,8 @@ class Searcher:
     def _begin(self, variant: str, asked: optuna.Trial) -> Iterator[Task]:
         """Yield the runs of a trial, one for each seed."""
         extra = {key: _suggest(asked, key, values) for key, values in self.search.parameters.items()}
+        from heed.lab.study import settled
+
         trial, place = Trial(variant, asked), f"search/{variant}/trial-{asked.number}"
         for seed in self.search.seeds:
             name = f"{variant}, trial {asked.number}" + (f", seed {seed}" if len(self.search.seeds) > 1 else "")
@@ -190,7 +194,10 @@ class Searcher:
                 self._tell(trial)
                 return
             self.under_way[name] = trial
-            yield task
+            if (found := settled(task)) is not None:  # of a trial that was cut off: its weights are gone by now
+                self.done(task, found)
+            else:
+                yield task
 
     def _report(self, trial: Trial, progress: Progress) -> bool:
         """Tell Optuna of evaluations that are new, in order; True where the trial is poor after one of them."""

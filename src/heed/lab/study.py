@@ -1,7 +1,7 @@
 """A study: every variant with every seed, the same budget for all, kept in a folder that can be gone on with.
 
     OUT/
-      experiment.yaml                the plan as given
+      experiment.yaml                the plan as given; its base in experiment.base.yaml, where that is a file
       study.json                     plan, variants and cells as plain values; rewritten whole after each cell
       runs/<variant>/seed-<n>/       an ordinary run folder for each cell
       records/                       what each cell came to, and its log
@@ -28,7 +28,7 @@ from heed.config import inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.lab.lengths import measure_lengths, missing_lengths
-from heed.lab.plan import Plan
+from heed.lab.plan import BASE, EXPERIMENT, Plan
 from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
 from heed.lab.worker import TRAINED, Record, record, write_record
@@ -43,7 +43,7 @@ except ImportError:  # Windows has none, and there nothing keeps two processes a
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
-STUDY, EXPERIMENT = "study.json", "experiment.yaml"
+STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,8 @@ def run_study(
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
         (folder / EXPERIMENT).write_text(plan.text, encoding="utf-8")
+        if plan.base_text is not None:
+            (folder / BASE).write_text(plan.base_text, encoding="utf-8")
         if plan.search is not None:
             from heed.lab.search import run_search
 
@@ -176,7 +178,8 @@ def run_study(
         if not interrupts.asked:
             _run_cells(study, jobs, launch, lambda: interrupts.asked, watch)
         study.write()
-        return not interrupts.asked
+        # a run may have been ended by someone else, and is no more done than one that the study ended
+        return not interrupts.asked and all(found["state"] != "interrupted" for found in study.records.values())
 
 
 def _run_cells(
@@ -238,6 +241,20 @@ def refuse_another(plan: Plan, folder: Path) -> None:
         return
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / STUDY} cannot be read: {error}; choose another --out") from error
+    try:
+        found = _other_settings(plan, kept)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / STUDY} is no study of this version of heed: choose another --out") from error
+    if found:
+        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+        raise ConfigError(
+            f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants, seeds and lengths may be added; "
+            "for anything else choose another --out"
+        )
+
+
+def _other_settings(plan: Plan, kept: Any) -> list[str]:
+    """Say what is different in a study.json."""
     steps = kept["base"]["train"]["steps"]
     base, mine = (dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
@@ -255,12 +272,7 @@ def refuse_another(plan: Plan, folder: Path) -> None:
     asked = None if kept["search"] is None else kept["search"]["asked"]
     if asked != (None if plan.search is None else plan.search.model_dump(mode="json")):
         found.append("the search differs")
-    if found:
-        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants, seeds and lengths may be added; "
-            "for anything else choose another --out"
-        )
+    return found
 
 
 def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -41,7 +41,7 @@ class Passport:
 
     unit: str
     """What the model predicts one at a time: "token", "masked token", "single-span token" (those of a span of this
-    kind), "example" (its class) or "answer" (the whole of it)."""
+    kind; "span token" of T5's), "example" (its class) or "answer" (the whole of it)."""
     tokenizer: str
     """Kind, vocabulary and short hash, such as "bpe 4096 1f3a9c20"."""
     context: int

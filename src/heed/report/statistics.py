@@ -7,7 +7,8 @@ What both have in common falls out of the difference d_i = b_i - a_i of seed i, 
     bootstrap interval   2.5 % and 97.5 % of the means of n draws from d      Efron 1979
     sign test            how often a fair coin falls as one-sided as d does   Arbuthnot 1710
     Holm                 p-values of m variants, kept honest together         Holm 1979
-    detectable           the true difference that this t test finds 4 times in 5 (power 0.8, level 0.05)
+    detectable           the true difference that this t test finds 4 times in 5 (power 0.8), at the level that Holm's
+                         procedure ended at: 0.05 / (m - what was found)
 
 The bootstrap of few seeds is too narrow (three draws of three values leave out much); the sentence goes by the t
 interval, and the bootstrap stands beside it as a witness against outliers.
@@ -51,7 +52,7 @@ class Difference:
     p_sign: float | None
     """Two-sided p-value of the sign test; ties are left out."""
     detectable: float | None
-    """The smallest true difference that would be found 4 times in 5."""
+    """The smallest true difference that would be found 4 times in 5; `correct` makes it that among all."""
     p_holm: float | None = None
     """`p_t` after Holm's correction over the variants that were compared; None before it."""
     higher_is_better: bool = False
@@ -89,6 +90,12 @@ class Difference:
             return f"{self.b} is {amount}{self.direction} than {self.a} with one seed: nothing can be said about noise"
         if not any(self.differences):
             return f"no difference at all between {self.b} and {self.a}: the same {self.n} figures, to the last digit"
+        if no_spread(self.differences):
+            return (
+                f"{self.b} is {_amount(self.mean, 3)} {unit} {self.direction} than {self.a} with each of {self.n} "
+                f"seeds: without a spread a t test says nothing, and the sign test p = {self.p_t:.2g}"
+                + self._correction()
+            )
         low, high = sorted(map(abs, self.t_interval)) if self.verdict != "no difference found" else self.t_interval
         places = _places(self.t_interval) if digits is None else digits
         missed = f"a difference under {_amount(self.detectable, places)} would have been missed"
@@ -158,14 +165,28 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> In
 
 
 def t_test(differences: Sequence[float] | np.ndarray) -> float:
-    """Return the two-sided p-value of "the mean difference is 0"; 1 when every difference is 0."""
+    """Return the two-sided p-value of "the mean difference is 0"; without a spread that of the sign test.
+
+    Figures that are counted, such as 101 and 100 of 500 right, differ by the same amount with two or three seeds
+    easily, and a t test would be sure of it (p = 0).
+    """
     from scipy import stats
 
     x = np.asarray(differences, dtype=np.float64)
-    if np.ptp(x) == 0:
-        return 1.0 if x[0] == 0 else 0.0
+    if no_spread(x):
+        return sign_test(x)
     error = float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(2 * stats.t.sf(abs(float(x.mean())) / error, len(x) - 1))
+
+
+def no_spread(differences: Sequence[float] | np.ndarray) -> bool:
+    """Whether all differences are the same but for rounding.
+
+    >>> no_spread([20.2 - 20.0, 18.6 - 18.4]), no_spread([0.2, 0.3])
+    (True, False)
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    return float(np.ptp(x)) <= 1e-9 * float(np.abs(x).max())
 
 
 def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval:
@@ -235,12 +256,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def correct(differences: Sequence[Difference]) -> list[Difference]:
-    """Return the differences with Holm's correction over those of them that have a p-value."""
+    """Return the differences with Holm's correction over those of them that have a p-value.
+
+    What could have been seen goes by the correction as well: among m variants of which r were found, the next one needs
+    p < 0.05 / (m - r), so that its difference must be larger than a single one would have to be.
+    """
     known = [place for place, difference in enumerate(differences) if difference.p_t is not None]
     adjusted = holm([p for difference in differences if (p := difference.p_t) is not None])
     out = list(differences)
+    left = max(1, sum(p >= 1 - LEVEL for p in adjusted))
     for place, p in zip(known, adjusted, strict=True):
-        out[place] = replace(out[place], p_holm=p)
+        d = out[place].differences
+        seen = detectable(float(np.std(d, ddof=1)), len(d), level=1 - (1 - LEVEL) / left)
+        out[place] = replace(out[place], p_holm=p, detectable=seen)
     return out
 
 

@@ -19,6 +19,7 @@ from heed.report.study_record import StudyRecord
 
 UNITS = {
     "loss": "nats",
+    "sequence_mean_loss": "nats",
     "bits_per_byte": "bits per byte",
     "accuracy": "percentage points",
     "token_perplexity": "points of token perplexity",
@@ -109,10 +110,8 @@ def verdict(record: StudyRecord) -> str:
     parts = [f"{_some(by[word], most=True)} {_are(by[word])} {word}" for word in ("better", "worse") if by[word]]
     if not parts:
         largest = max((d.detectable or 0.0) for d in found)
-        return (
-            f"No variant was found to differ from {record.baseline}; differences under {largest:.2g} "
-            f"{UNITS[record.figure]} would have been missed."
-        )
+        missed = f"; differences under {largest:.2g} {UNITS[record.figure]} would have been missed" if largest else ""
+        return f"No variant was found to differ from {record.baseline}{missed}."
     rest = f"; for {_some(none)} no difference was found" if none else ""
     rest += f"; {_some(alone)} {'has' if len(alone) == 1 else 'have'} one seed so far" if alone else ""
     return _sentence(f"against {record.baseline}, {' and '.join(parts)}{rest}")

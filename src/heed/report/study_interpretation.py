@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from heed.report.numbers import human_count, human_seconds
-from heed.report.statistics import Difference
+from heed.report.statistics import Difference, no_spread
 from heed.report.study_findings import UNITS, differences, format_interval, scale
 from heed.report.study_record import StudyRecord
 
@@ -54,7 +54,9 @@ def _found(record: StudyRecord, found: list[Difference]) -> list[str]:
 
 
 def _unseen(record: StudyRecord, found: list[Difference]) -> list[str]:
-    known = {d.b: d.detectable for d in found if d.detectable is not None}
+    known = {d.b: d.detectable for d in found if d.detectable}  # 0: the same with every seed, which tells no noise
+    if not known and any(d.t_interval is not None for d in found):
+        return []
     if not known:
         return ["With one seed a difference of any size may be noise: run more seeds."] if found else []
     low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
@@ -67,7 +69,7 @@ def _unseen(record: StudyRecord, found: list[Difference]) -> list[str]:
         "missed more than once in five."
     ]
     for d in found:
-        if d.verdict == "no difference found" and d.t_interval is not None:
+        if d.verdict == "no difference found" and d.t_interval is not None and not no_spread(d.differences):
             low_end, high_end = d.t_interval
             lines.append(
                 f"{d.b} was not shown to equal {d.a}: anything from {low_end:+.2g} to {high_end:+.2g} {unit} fits."

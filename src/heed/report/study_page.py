@@ -152,8 +152,11 @@ def banners(record: StudyRecord) -> list[Banner]:
 
 
 def setup(record: StudyRecord) -> list[tuple[str, str]]:
-    """Return how the study was set up, as pairs."""
-    values = dict(flatten(record.base))
+    """Return how the study was set up, as pairs; what variants change is left to the table of their differences."""
+    changed = {name for variant in record.variants.values() for name in variant.changes}
+    values = {name: value for name, value in flatten(record.base) if name not in changed}
+    if values.get("tokenizer.file") is not None:  # which has a kind and a size of its own
+        values |= {"tokenizer.kind": None, "tokenizer.vocab_size": None}
     rows = []
     for what, names in SHOWN.items():
         parts = [

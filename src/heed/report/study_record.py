@@ -46,9 +46,12 @@ class Variant:
     """The base configuration with the changes, nested."""
 
     def setting(self, name: str) -> Any:
-        """Return a setting by its dotted name; None when it is not there, or this kind of model does not read it."""
+        """Return a setting by its dotted name; None when it is not there, or this model does not read it."""
         section, _, rest = name.partition(".")
-        kind = self.settings.get("model", {}).get("kind") if section == "model" else None
+        model = self.settings.get("model", {}) if section == "model" else {}
+        kind = model.get("kind")
+        if model.get("start_from") is not None and rest not in ("start_from", "kind"):
+            return None  # the shape is that of the run it starts from, whatever the base says
         if rest.split(".")[0] in UNREAD.get(str(kind), ()):
             return None
         value: Any = self.settings

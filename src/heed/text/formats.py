@@ -18,6 +18,7 @@ import gzip
 import io
 import itertools
 import json
+import re
 import shutil
 import tempfile
 import zlib
@@ -58,6 +59,11 @@ class Reading:
             raise DataError(f"unknown encoding {self.encoding!r} (data.encoding), {hint}") from None
         if self.separator == "":
             raise DataError("data.separator is empty: give the text that stands between documents, or leave it out")
+        if self.separator and not re.sub(r"\\[nrt]", "", self.separator):
+            raise DataError(
+                f"data.separator is {self.separator}, a backslash and a letter: for a line end write "
+                "$'\\n' in a shell, \"\\n\" in YAML"
+            )
 
 
 def kind_of(path: Path) -> str | None:

@@ -105,7 +105,7 @@ class Grouped:
             if state.get(key) != getattr(self, key):
                 raise CheckpointError(
                     f"the checkpoint's batches were grouped by length with {key} {state.get(key)}, these with "
-                    f"{getattr(self, key)}: resume with data.group_batches and train.batch_size of the run's config.yaml"
+                    f"{getattr(self, key)}: resume with data.group_batches and train.batch_size of its config.yaml"
                 )
         self.stream.load_state(state["before"])
         self._before = state["before"]

@@ -92,7 +92,7 @@ def recall_span(
     longest: int,
     local: int = LOCAL,
 ) -> np.ndarray:
-    """Return title, up to `local` tokens before the span, mask, span, mask: a question about the document, in its words.
+    """Return title, up to `local` tokens before a span, mask, span, mask: a question about the document, in its words.
 
     The title is the run of `salient_tokens` that begins the document `ids` (N,), with the full stop behind it, and is
     empty where there is none; the span is one of the other runs among the first `longest` - 2 tokens, each as likely,

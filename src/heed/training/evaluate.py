@@ -224,7 +224,7 @@ def evaluate_spans(
     nats, counted = total.nats, total.counted
     passport = passport_of_split(
         tokens,
-        f"{corruption.objective} token",  # each hides other spans
+        f"{corruption.objective.removesuffix('s')} token",  # each hides other spans; those of "spans" are "span token"s
         counted,
         tokenizer_name,
         corruption.context,
