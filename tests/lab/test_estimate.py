@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from studies import plan_of
+from studies import TINY, make_text, plan_of
 
 from heed.lab import estimate
 from heed.lab.prepare import Text
@@ -38,15 +38,6 @@ def test_a_long_step_is_worked_out_from_few_rows(tmp_path, monkeypatch, batch, a
     assert sum(sizes) <= 8  # and not 32, as two whole steps have
 
 
-def test_a_step_that_would_not_fit_is_told_without_being_tried(tmp_path, monkeypatch):
-    plan = plan_of(tmp_path, set={"train.batch_size": 16})
-    monkeypatch.setattr(estimate, "peak_bytes", lambda step, device: step() or 1 << 30)
-    monkeypatch.setattr(estimate, "available_memory", lambda device: 1 << 29)
-    seconds, sizes = timed(monkeypatch, plan.config("pre", 5), fixed=0.1, a_row=0.5)
-    assert seconds is None
-    assert max(sizes) < 16
-
-
 def test_a_step_that_is_too_long_even_for_one_row(tmp_path, monkeypatch):
     plan = plan_of(tmp_path, set={"train.batch_size": 16})
     seconds, sizes = timed(monkeypatch, plan.config("pre", 5), fixed=0.0, a_row=50.0)
@@ -56,7 +47,25 @@ def test_a_step_that_is_too_long_even_for_one_row(tmp_path, monkeypatch):
 def test_a_short_step_is_timed_whole(tmp_path, monkeypatch):
     seconds, sizes = timed(monkeypatch, plan_of(tmp_path).config("pre", 5), fixed=0.001, a_row=0.001)
     assert seconds == pytest.approx(0.005)
-    assert sizes == [1, 1, 4, 4, 4, 4, 4]
+    assert sizes == [1, 4, 4, 4, 4, 4]
+
+
+def test_after_some_time_only_kinds_of_models_are_timed_that_were_not(tmp_path, monkeypatch):
+    asked = []
+
+    def step_seconds(config, text, *, glance=False):
+        asked.append((config.model.kind, config.model.n_layers, glance))
+        return 2.0
+
+    monkeypatch.setattr(estimate, "step_seconds", step_seconds)
+    monkeypatch.setattr(estimate, "PATIENCE", 0.0)
+    variants = {"gpt": {}, "deep": {"model.n_layers": 4}, "lstm": {"model.kind": "lstm"}}
+    base = {k: v for k, v in TINY.items() if k != "model"} | {"model": {"n_layers": 1, "d_model": 16, "context": 16}}
+    plan = plan_of(tmp_path, variants=variants, base=base | {"data": {"source": str(make_text(tmp_path / "a.txt"))}})
+    found = {one.variant: one for one in estimate.estimate(plan, lambda line: None)}
+    assert asked == [("gpt", 1, False), ("gpt", 4, True), ("lstm", 1, False)]
+    assert [one.timed for one in found.values()] == [True, False, True]
+    assert found["deep"].seconds == pytest.approx(12.0 * found["deep"].flops / found["gpt"].flops)
 
 
 def test_a_row_of_an_encoder_hides_something(tmp_path):

@@ -113,7 +113,8 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
         content = {"seeds": list(plan.seeds), "lengths": list(plan.lengths), "variants": variants}
         print(json.dumps({**content, "training_seconds": total}, indent=2))
         return 0
-    print("\n".join([*cost_table(found), "", *said_cost(plan, flags.jobs, total), *said_lengths(plan, found)]))
+    said = said_cost(plan, flags.jobs, total, sum(not one.timed for one in found))
+    print("\n".join([*cost_table(found), "", *said, *said_lengths(plan, found)]))
     return 0
 
 
@@ -135,7 +136,7 @@ def cost_table(found: Sequence[Estimate]) -> list[str]:
     return columns(rows, shrink=(0,))
 
 
-def said_cost(plan: Plan, jobs: int, total: float | None) -> list[str]:
+def said_cost(plan: Plan, jobs: int, total: float | None, untimed: int = 0) -> list[str]:
     """Say how much there is to run."""
     from heed.report.numbers import human_seconds
 
@@ -143,6 +144,8 @@ def said_cost(plan: Plan, jobs: int, total: float | None) -> list[str]:
     lines = [f"{len(plan.variants)} variants x {len(plan.seeds)} seeds = {cells} runs, each with the same budget"]
     if total is not None:
         lines.append(f"about {human_seconds(total)} of training with {jobs} at a time, evaluation not counted")
+    if untimed:
+        lines.append(f"{untimed} of these times go by operations, at the speed of a variant with the same kind of model")
     if plan.search is not None:
         lines.append("before that the trials of the search, each as long as a run")
     return lines

@@ -1,7 +1,9 @@
 """What a study would take: the steps of each variant, timed on this machine for a moment, times their number.
 
 On a CPU a step of a full-size model may take a minute. There batches of a few rows are timed, and a straight line goes
-through them: time = what every step costs, as the optimizer does + rows x what a row costs. Memory likewise.
+through them: time = what every step costs, as the optimizer does + rows x what a row costs. After `PATIENCE` a variant
+whose kind of model has been timed makes one step of one row, so that what cannot run is found, and its time goes by its
+operations.
 """
 
 from __future__ import annotations
@@ -19,12 +21,11 @@ import torch
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import HeedError
-from heed.lab.cost import peak_bytes
 from heed.lab.lengths import why_it_ends
 from heed.lab.plan import Plan
 from heed.lab.prepare import Facts, Text, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
-from heed.training.devices import available_memory, choose_device
+from heed.training.devices import choose_device
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -33,6 +34,8 @@ STEPS, SECONDS = 4, 3.0
 
 FEW = 3
 """Rows of a step that are timed at least beside one row, however long they take."""
+PATIENCE = 20.0
+"""Seconds after which no variant is timed whose kind of model has been."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class Estimate:
     """Training without evaluation; None where a step could not be made."""
     ends: str = ""
     """Why it cannot be read at the longest of the study's lengths; empty where it can."""
+    timed: bool = True
+    """Whether its own steps were timed; else the seconds are those of its operations in a model of the same kind."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         numbers = {"tokens": self.tokens, "flops": self.flops, "seconds": self.seconds}
-        return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends}
+        return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends, "timed": self.timed}
 
 
 def estimate(plan: Plan, say: Say) -> list[Estimate]:
@@ -64,26 +69,33 @@ def estimate(plan: Plan, say: Say) -> list[Estimate]:
     texts = prepare_texts(plan, None, say)
     facts = all_facts(plan, texts)
     found = []
+    rates: dict[tuple[str, str], float] = {}
+    begin = time.perf_counter()
     for name, own in facts.items():
-        seconds = plan.budget.seconds
+        seconds, timed = plan.budget.seconds, True
         if own.steps is not None:
-            step = step_seconds(plan.config(name, own.steps), texts[name])
-            seconds = None if step is None else step * own.steps
+            config, operations = plan.config(name, own.steps), own.tokens_per_step * own.flops_per_token
+            kind = (config.model.kind, config.model.attention.mechanism)
+            timed = kind not in rates or time.perf_counter() - begin < PATIENCE
+            step = step_seconds(config, texts[name], glance=not timed)
+            if step is not None and timed:
+                rates[kind] = step / operations
+            seconds = None if step is None else rates[kind] * operations * own.steps
         tokens = None if own.steps is None else own.steps * own.tokens_per_step
         flops = None if tokens is None else tokens * own.flops_per_token
         ends = ""
         if plan.lengths:
             text = texts[name]
             ends = why_it_ends(plan.config(name), text.vocabulary, text.classes, plan.lengths[-1])
-        found.append(Estimate(name, own, tokens, flops, seconds, ends))
+        found.append(Estimate(name, own, tokens, flops, seconds, ends, timed))
     return found
 
 
-def step_seconds(config: Config, text: Text) -> float | None:
+def step_seconds(config: Config, text: Text, *, glance: bool = False) -> float | None:
     """Return the wall clock of a step on random tokens; None where it fails, as when memory runs out.
 
     The median of a few steps. Where a step of all rows would take longer than `SECONDS` on a CPU, it is worked out from
-    steps of fewer rows, and so is whether it fits into the free memory.
+    steps of fewer rows. With `glance` one step of one row says whether it works at all, and the rest is left out.
     """
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
@@ -95,57 +107,40 @@ def step_seconds(config: Config, text: Text) -> float | None:
         model = build_model(config.model, text.vocabulary, classes=text.classes).to(device).train()
         updater = Updater(model, config.train, device, streams, lambda line: None)
 
-        def step(batches: list[Batch]) -> float:
+        def step(size: int, parts: int) -> float:
+            batches = [_random_batch(config, text, size)] * parts
             begin = time.perf_counter()
             updater.update(next(made), batches)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return time.perf_counter() - begin
 
-        if device.type == "cpu" and rows * accumulation > 1:
-            first = [_random_batch(config, text, 1)]
-            once = step(first)  # allocates, and is slow for that
-            if once * rows * accumulation > SECONDS:
-                once = step(first)
-            if once * rows * accumulation > SECONDS:
-                return _from_few_rows(step, config, text, once)
-        batches = [_random_batch(config, text, rows) for _ in range(accumulation)]
+        if glance:
+            return step(1, 1)
+        if device.type == "cpu" and step(1, 1) * rows * accumulation > SECONDS:
+            return _from_few_rows(step, rows, accumulation)
         taken: list[float] = []
         while len(taken) <= STEPS and sum(taken) < SECONDS:
-            taken.append(step(batches))
+            taken.append(step(rows, accumulation))
     except (HeedError, RuntimeError, MemoryError):
         return None
     return statistics.median(taken[1:] or taken)  # the first allocates once and for all
 
 
-def _from_few_rows(step: Callable[[list[Batch]], float], config: Config, text: Text, once: float) -> float | None:
-    """Return the seconds of a whole step on a CPU, from as many rows as take some `SECONDS`; None: it does not fit.
+def _from_few_rows(step: Callable[[int, int], float], rows: int, accumulation: int) -> float:
+    """Return the seconds of a whole step from one of one row and one of as many as take some `SECONDS`.
 
-    `once` are the seconds of one row.
+    >>> calls = []
+    >>> step = lambda size, parts: calls.append((size, parts)) or 0.4 + 0.6 * size * parts
+    >>> round(_from_few_rows(step, 16, 1), 6), calls
+    (10.0, [(1, 1), (3, 1)])
     """
-    rows, accumulation = int(config.train.batch_size), config.train.accumulation
+    once = step(1, 1)
     several = min(rows * accumulation, max(FEW, int(SECONDS / once)))
-    several -= several % rows if several > rows else 0  # whole batches
-    at_once, cpu, free = min(several, rows), torch.device("cpu"), available_memory(torch.device("cpu"))
-    taken: list[float] = []
-    part = [_random_batch(config, text, at_once)] * max(1, several // rows)
-    most = peak_bytes(lambda: taken.append(step(part)), cpu)
-    if most * rows > free * at_once:  # part of it is the same for any number of rows
-        least = peak_bytes(lambda: step([_random_batch(config, text, 1)]), cpu)
-        if _line(least, at_once, most, rows) > free:
-            return None
-    return _line(once, several, taken[0], rows * accumulation)
-
-
-def _line(once: float, several: int, taken: float, rows: int) -> float:
-    """Return the seconds (or bytes) of a step of `rows` rows, from those of one row and those that `several` took.
-
-    >>> round(_line(1.0, 3, 2.2, 16), 6)  # 0.4 s a step and 0.6 s a row
-    10.0
-    """
-    if several < 2:
-        return once * rows
-    return once + (rows - 1) * max((taken - once) / (several - 1), 0.0)
+    size, parts = min(several, rows), max(1, several // rows)
+    if size * parts < 2:
+        return once * rows * accumulation
+    return once + (rows * accumulation - 1) * max(0.0, (step(size, parts) - once) / (size * parts - 1))
 
 
 def _random_batch(config: Config, text: Text, rows: int) -> Batch:
