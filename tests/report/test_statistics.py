@@ -129,8 +129,11 @@ def test_counted_figures_that_differ_alike_with_every_seed_are_no_proof():
 def test_what_could_have_been_seen_goes_by_the_correction():
     pairs = [compare_pairs("a", f"b{k}", {1: 1.0, 2: 1.0, 3: 1.0}, {1: 0.9, 2: 1.0, 3: 1.1}) for k in range(10)]
     alone, among = pairs[0].detectable, correct(pairs)[0].detectable
-    # at 0.05 / 10 two degrees of freedom need |t| > 14.1, not 4.3
-    assert among / alone == pytest.approx(stats.t.ppf(1 - 0.0025, 2) / stats.t.ppf(0.975, 2), rel=0.03)
+    # at 0.05 / 10 two degrees of freedom need |t| > 14.1, not 4.3; the power of both by E[Phi(delta - t sqrt(V / 2))]
+    middle = np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, 2) / 2)
+    for size, level in ((alone, 0.05), (among, 0.005)):
+        power = stats.norm.cdf(size / 0.1 * 3**0.5 - stats.t.ppf(1 - level / 2, 2) * middle).mean()
+        assert power == pytest.approx(0.8, abs=1e-3)
     assert correct(pairs[:1])[0].detectable == alone
 
 

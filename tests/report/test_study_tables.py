@@ -22,6 +22,7 @@ from heed.report.study_findings import (
 from heed.report.study_interpretation import interpretation
 from heed.report.study_record import read_study
 from heed.report.study_tables import latex, markdown, table, terminal
+from heed.report.tabular import Table, to_latex
 
 
 def made(tmp_path, content=None, runs=False):
@@ -156,6 +157,23 @@ def test_markdown_and_latex_are_well_formed_and_escaped(tmp_path):
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(table(record).head) - 1}
     assert tex.isascii()
+
+
+def test_a_latex_row_that_begins_like_an_option_is_no_option():
+    written = to_latex(Table(("run",), (("[a] 5pt",), ("*b",)), (False,), frozenset({(1, 0)}), "", ()))
+    assert r"{}[a] 5pt" in written
+    assert r"\textbf{{}*b}" in written
+
+
+def test_sequence_mean_losses_have_a_unit(tmp_path):
+    content = exact({"a": [1.0, 1.1], "b": [1.2, 1.4]}, figure="sequence_mean_loss")
+    assert "nats" in " ".join(sentences(made(tmp_path, content)))
+
+
+def test_equal_variants_leave_nothing_to_miss(tmp_path):
+    record = made(tmp_path, exact({"a": [1.0, 1.1], "b": [1.0, 1.1]}))
+    assert verdict(record) == "No variant was found to differ from a."
+    assert "What could not have been seen" not in dict(interpretation(record))
 
 
 def test_terminal_columns_are_straight(tmp_path):

@@ -145,7 +145,9 @@ def said_cost(plan: Plan, jobs: int, total: float | None, untimed: int = 0) -> l
     if total is not None:
         lines.append(f"about {human_seconds(total)} of training with {jobs} at a time, evaluation not counted")
     if untimed:
-        lines.append(f"{untimed} of these times go by operations, at the speed of a variant with the same kind of model")
+        lines.append(
+            f"{untimed} of these times go by operations, at the speed of a variant with the same kind of model"
+        )
     if plan.search is not None:
         lines.append("before that the trials of the search, each as long as a run")
     return lines

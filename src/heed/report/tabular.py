@@ -41,7 +41,8 @@ def to_latex(table: Table) -> str:
     """Return a table in LaTeX, for the packages booktabs and graphicx."""
     rows = []
     for index, row in enumerate(table.rows):
-        cells = [escape(cell) for cell in row]
+        # after \\ and \midrule a [ would begin an option, and * belong to the command
+        cells = [("{}" if cell.startswith(("[", "*")) else "") + escape(cell) for cell in row]
         rows.append(
             " & ".join(rf"\textbf{{{c}}}" if (index, j) in table.best else c for j, c in enumerate(cells)) + r" \\"
         )
