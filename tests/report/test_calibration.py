@@ -241,3 +241,9 @@ def test_settings_out_of_range():
         reliability([0.5], [True], 0)
     with pytest.raises(ConfigError, match="share"):
         abstention_threshold([0.5], [True], accuracy=80)
+
+
+def test_a_share_that_is_reached_exactly_is_reached():
+    found = abstention_threshold([0.5] * 20, [True] * 11 + [False] * 9, accuracy=0.55)  # 0.55 * 20 > 11
+    assert found is not None
+    assert (found.right, found.answered) == (11, 20)

@@ -17,7 +17,7 @@ from test_page_browser import CONTRAST, browser  # noqa: F401 - a fixture
 from heed.errors import CheckpointError
 from heed.report import knowledge_findings, knowledge_page, knowledge_record
 from heed.report.knowledge_figures import colours, knowledge_figures
-from heed.report.knowledge_findings import by_seen, by_support, comparisons, findings, verdict
+from heed.report.knowledge_findings import Comparison, by_seen, by_support, comparisons, findings, verdict
 from heed.report.knowledge_page import banners, examples, render, write_knowledge
 from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, holds_runs, read_knowledge
 from heed.report.knowledge_tables import results, seed_rows, threshold_rows
@@ -254,3 +254,21 @@ def test_the_page_is_quiet_fits_and_can_be_read(browser, folders, scheme, width)
         )
         assert outside == []
         page.close()
+
+
+@pytest.mark.slow
+def test_a_long_word_does_not_widen_the_page(browser, tmp_path):  # noqa: F811
+    for name in ("a" * 100, "b"):
+        write_asked(tmp_path / name, answers(0.3, n=20))
+    page = browser.new_page(viewport={"width": 380, "height": 900})
+    page.goto(write_knowledge(tmp_path).as_uri())
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 380
+    page.close()
+
+
+def test_seeds_that_differ_alike_are_no_proof():
+    same = Comparison("a", "b", "softmax", 0.4, (0.4, 0.4), 0.5, "2 seeds", 0.5)
+    assert same.sentence() == (
+        "softmax: no difference found between b and a (+0.4 points, the same with each of 2 seeds, so that the sign "
+        "test decides: p = 0.5)."
+    )

@@ -152,3 +152,13 @@ def test_the_page_is_quiet_fits_and_can_be_read(browser, folders, scheme, width)
         )
         assert outside == []
         page.close()
+
+
+@pytest.mark.slow
+def test_a_long_word_does_not_widen_the_page(browser, tmp_path):  # noqa: F811
+    content = study()
+    content["cells"][-1] |= {"state": "failed", "message": f"no such file: /{'a' * 200}"}
+    page = browser.new_page(viewport={"width": 380, "height": 900})
+    page.goto(write_study(write_study_folder(tmp_path, content)).as_uri())
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 380
+    page.close()

@@ -259,7 +259,7 @@ def abstention_threshold(
     p, y = _sorted(probabilities, correct)
     ends = np.flatnonzero(np.r_[True, np.diff(p) > 0])  # the first of equal probabilities: all of them are answered
     answered, right = len(p) - ends, np.cumsum(y[::-1])[::-1][ends]
-    good = np.flatnonzero((answered >= max(1, least)) & (right >= accuracy * answered))
+    good = np.flatnonzero((answered >= max(1, least)) & (right >= accuracy * answered - 1e-9))  # 0.55 * 20 > 11
     return beyond(float(p[ends[good[0]]]), p, y) if len(good) else None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import isclose
 
 from heed.report.knowledge_record import Asked, KnowledgeRecord
 from heed.report.numbers import format_accuracy
@@ -37,6 +38,8 @@ class Comparison:
         """Say in a sentence what was found."""
         low, high = self.interval
         amount = f"95 % interval {low:+.1f} to {high:+.1f}, paired over {self.paired_over}"
+        if isclose(low, high, abs_tol=1e-9):
+            amount = f"the same with each of {self.paired_over}, so that the sign test decides: p = {self.p:.2g}"
         if self.p_holm >= 1 - LEVEL:
             pair = f"{self.b} and {self.a}"
             return f"{self.common}: no difference found between {pair} ({self.points:+.1f} points, {amount})."
