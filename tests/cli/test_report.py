@@ -22,3 +22,10 @@ def test_a_folder_without_either_is_one_line(heed, tmp_path):
     assert answer.code == 2
     assert "no run folder" in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_the_folder_of_a_study_has_a_verb_of_its_own(heed, tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    found = heed("report", tmp_path)
+    assert found.code == 2
+    assert f"heed compare {tmp_path} --report" in found.err.replace("\n", " ")

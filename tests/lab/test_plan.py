@@ -119,6 +119,7 @@ def test_every_problem_of_every_variant_at_once(tmp_path):
             {"variants": {"a": {"train.optimizer": "adam"}}, "axes": {"train.optimizer": ["sgd", "adamw"]}},
             "axes: train.optimizer is what the variant a sets as well: leave it out of one of the two",
         ),
+        ({"seeds": [1, 1 << 63]}, f"seeds: {1 << 63} is too large: take numbers below 2^63"),
         ({"variants": {"a": {"train": 5}}}, "a: train: must hold settings by name, as {name: value}, not 5"),
         (
             {"variants": {"a" * 201: {}}},

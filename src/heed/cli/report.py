@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import tyro
 
 from heed.cli.settings import parse
 from heed.config import Section
+from heed.errors import ConfigError
 
 
 class ReportFlags(Section):
@@ -32,5 +34,7 @@ def main(argv: list[str]) -> int:
     from heed.report.knowledge_record import holds_runs
     from heed.report.page import write_report
 
+    if (flags.run / "study.json").is_file():
+        raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
     print((write_knowledge if holds_runs(flags.run) else write_report)(flags.run))
     return 0

@@ -61,6 +61,7 @@ def find_problems(plan: Plan) -> Iterator[str]:
         yield f"baseline: no variant is called {plan.baseline!r}, {did_you_mean(plan.baseline, plan.variants)}"
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds) or min(plan.seeds) < 0:
         yield f"seeds: give a number of seeds, or different numbers from 0, not {list(plan.seeds)}"
+    yield from (f"seeds: {seed} is too large: take numbers below 2^63" for seed in plan.seeds if seed >= 1 << 63)
     if len(set(plan.lengths)) < len(plan.lengths) or (plan.lengths and min(plan.lengths) < 1):
         yield f"lengths: give different contexts from 1 token on, not {list(plan.lengths)}"
     if plan.search is not None:
