@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heed.config import SPANS
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.text.batches import Batch, Padded
 from heed.text.characters import Characters
-from heed.text.corruption import OBJECTIVES, Corrupted, Corruption, corrupted_windows, mask_of
+from heed.text.corruption import Corrupted, Corruption, corrupted_windows, mask_of
 from heed.text.spans import restore, restore_spans
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import END_OF_TEXT, MASK, Tokenizer, sentinels, train_tokenizer
@@ -72,7 +73,7 @@ def document_of(row: list[int], tokenizer: Tokenizer, objective: str) -> str:
 # What a stream holds -------------------------------------------------------------------------------------------------
 
 
-LOSSLESS = [name for name in OBJECTIVES if name != "recall-span"]
+LOSSLESS = [name for name in SPANS if name != "recall-span"]
 
 
 @pytest.mark.parametrize("objective", LOSSLESS)
@@ -184,7 +185,7 @@ def test_the_mask_character_in_the_text_is_said():
 # Going on ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", SPANS)
 @pytest.mark.parametrize("done", [0, 1, 7, 12])
 def test_a_stream_goes_on_with_exactly_the_next_batch(bpe, objective, done):
     def make(seed: int = 5) -> Corrupted:
@@ -218,7 +219,7 @@ def test_every_epoch_hides_something_else(bpe):
 # Evaluation ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", SPANS)
 def test_the_evaluation_hides_the_same_whatever_the_batches(bpe, objective):
     file, rule = token_file(bpe, LINES), Corruption(objective, bpe, 64)
 

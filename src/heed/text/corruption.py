@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from heed.config import SPANS
 from heed.errors import ConfigError, DataError, did_you_mean
 from heed.text.batches import Batch, Packed, gather, trimmed
 from heed.text.spans import (
@@ -32,14 +33,13 @@ from heed.text.spans import (
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
-OBJECTIVES = ("single-span", "salient-span", "recall-span", "spans")
 TRAINING, EVALUATION = 0x7370616E, 0x6D656173
 """Kept apart from the draws that order the data, and from each other."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One of `OBJECTIVES` for a tokenizer and a context: called with a document and a generator, it gives a row.
+    """One of `SPANS` for a tokenizer and a context: called with a document and a generator, it gives a row.
 
     `share` of a document is hidden (None: `SHARE`, or `RATE` for "spans"), by "spans" in spans of `mean_length`; the
     longest row has `context` + 1 ids. Raises `ConfigError` for an unknown objective, a number out of range and a
@@ -53,8 +53,8 @@ class Corruption:
     mean_length: float = MEAN_LENGTH
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(f"data.objective: {did_you_mean(self.objective, OBJECTIVES)}")
+        if self.objective not in SPANS:
+            raise ConfigError(f"data.objective: {did_you_mean(self.objective, SPANS)}")
         if self.share is not None and not 0 < self.share < 1:
             raise ConfigError(f"the share of a document that is hidden is between 0 and 1, not {self.share}")
         if self.mean_length < 1:
