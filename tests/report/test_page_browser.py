@@ -54,6 +54,34 @@ def browser():
         browser.close()
 
 
+def check_page(browser, address, scheme, width, texts=0):
+    """A page is quiet and asks the network for nothing, fits, can be read, and keeps the texts of figures inside them."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints, requests = [], []
+    page.on("console", lambda message, seen=complaints: seen.append(message.text))
+    page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+    page.on("request", lambda request, seen=requests: seen.append(request.url))
+    page.goto(address)
+    for details in page.query_selector_all("details"):
+        details.evaluate("element => { element.open = true }")
+    assert complaints == []
+    assert requests == [address]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    measured = page.evaluate(CONTRAST)
+    assert len(measured) > texts
+    # 4.5 is what WCAG 2 asks of body text (AA)
+    assert [entry for entry in measured if entry[0] < 4.5] == []
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll('svg text')].filter(text => {
+          const a = text.getBoundingClientRect(), b = text.closest('svg').getBoundingClientRect();
+          const across = a.left < b.left - 1 || a.right > b.right + 14;  // half a number under the last tick
+          return a.width && (across || a.top < b.top - 1 || a.bottom > b.bottom + 1);
+        }).map(text => text.textContent)"""
+    )
+    assert outside == []
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -67,23 +95,7 @@ def addresses(tmp_path_factory):
 @pytest.mark.parametrize("width", [380, 1440])
 def test_the_page_is_quiet_fits_and_can_be_read(browser, addresses, scheme, width):
     for address in addresses:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        complaints, requests = [], []
-        page.on("console", lambda message, seen=complaints: seen.append(message.text))
-        page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
-        page.on("request", lambda request, seen=requests: seen.append(request.url))
-        page.goto(address)
-        for details in page.query_selector_all("details"):
-            details.evaluate("element => { element.open = true }")
-        assert complaints == []
-        assert requests == [address]
-        across = page.evaluate("() => document.documentElement.scrollWidth")
-        assert across <= width
-        measured = page.evaluate(CONTRAST)
-        assert len(measured) > 60
-        # 4.5 is what WCAG 2 asks of body text (AA)
-        assert [entry for entry in measured if entry[0] < 4.5] == []
-        page.close()
+        check_page(browser, address, scheme, width, texts=60)
 
 
 def test_the_axis_is_chosen_by_keyboard_and_without_script(browser, addresses):

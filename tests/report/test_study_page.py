@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from fake_studies import cell, lengths_study, study, write_lengths, write_study_folder
-from test_page_browser import CONTRAST, browser  # noqa: F401 - a fixture
+from test_page_browser import browser, check_page  # noqa: F401 - a fixture
 
 from heed.config import make_config
 from heed.errors import CheckpointError
@@ -130,28 +130,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(folders, monkeypatch):
 def test_the_page_is_quiet_fits_and_can_be_read(browser, folders, scheme, width):  # noqa: F811
     for folder in folders:
         address = write_study(folder).as_uri()
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        complaints, requests = [], []
-        page.on("console", lambda message, seen=complaints: seen.append(message.text))
-        page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
-        page.on("request", lambda request, seen=requests: seen.append(request.url))
-        page.goto(address)
-        for details in page.query_selector_all("details"):
-            details.evaluate("element => { element.open = true }")
-        assert complaints == []
-        assert requests == [address]
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-        # 4.5 is what WCAG 2 asks of body text (AA)
-        assert [entry for entry in page.evaluate(CONTRAST) if entry[0] < 4.5] == []
-        outside = page.evaluate(
-            """() => [...document.querySelectorAll('svg text')].filter(text => {
-              const a = text.getBoundingClientRect(), b = text.closest('svg').getBoundingClientRect();
-              const across = a.left < b.left - 1 || a.right > b.right + 14;  // half a number under the last tick
-              return a.width && (across || a.top < b.top - 1 || a.bottom > b.bottom + 1);
-            }).map(text => text.textContent)"""
-        )
-        assert outside == []
-        page.close()
+        check_page(browser, address, scheme, width)
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def _filled(rows: Iterator[str | None], skipped: Counter[str]) -> Iterator[Part]
 def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[str | None]:
     """Yield the text of each row."""
     for where, (value,) in rows:
-        yield _whole_characters(checked_text(value, column, where), skipped)
+        yield whole_characters(checked_text(value, column, where), skipped)
 
 
 def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -197,7 +197,7 @@ def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -
         yield where, [row.get(key) for key in columns.values()]
 
 
-def _whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
+def whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
     """Put U+FFFD where JSON escaped half a character (a lone surrogate), which no encoding can hold."""
     if text is None or text.isascii():
         return text

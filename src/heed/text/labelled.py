@@ -9,8 +9,9 @@ training texts, in order. Labelled texts are few beside texts to read, so they a
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from heed.errors import DataError, did_you_mean
 from heed.text.corpus import NO_TEST, SPLITS, Corpus, held_out_shares, name_of
-from heed.text.formats import Reading, kind_of, read_rows
+from heed.text.formats import Reading, kind_of, read_rows, whole_characters
 from heed.text.named import NAMED, named_files
 from heed.text.sources import Documents, Found, Source, draw, file_source, find_files
 from heed.text.tokenfile import TokenFile
@@ -99,14 +100,14 @@ def open_labelled(
     """
     Reading(column, encoding)  # refuses an encoding that is none
     columns = Columns(column, label, encoding)
-    found = _find(str(source))
+    found = labelled_files(str(source))
     for split, other in (("validation", validation), ("test", test)):
         if split == "test" and other == NO_TEST:
             found.pop(split, None)
         elif other is not None:
-            given = _find(str(other))
+            given = labelled_files(str(other))
             found[split] = given.get(split, given["train"])
-    found["train"] = _without(found, str(source))
+    found["train"] = without_held_out(found, str(source))
     shares = held_out_shares(validation_fraction, test_fraction, found)
     sources: dict[str, Source] = {}
     labels: dict[str, list[tuple[float, str]]] = {}
@@ -119,8 +120,8 @@ def open_labelled(
     return corpus
 
 
-def _find(source: str) -> dict[str, Found]:
-    """Return the files of each split behind a name or path."""
+def labelled_files(source: str) -> dict[str, Found]:
+    """Return the files of each split behind a name or path. Raises `DataError` where they hold no labels."""
     if source in NAMED:
         if not NAMED[source].columns:
             known = ", ".join(name for name in NAMED if NAMED[name].columns)
@@ -135,7 +136,7 @@ def _find(source: str) -> dict[str, Found]:
     return {"train": found}
 
 
-def _without(found: dict[str, Found], name: str) -> Found:
+def without_held_out(found: Mapping[str, Found], name: str) -> Found:
     """Return the files of the training split that are not also held out."""
     held_out = {path.resolve() for split, some in found.items() if split != "train" for path in some.files}
     kept = [path for path in found["train"].files if path.resolve() not in held_out]
@@ -150,16 +151,16 @@ def _read(found: Found, where: str, columns: Columns) -> tuple[Source, list[tupl
         columns = replace(columns, header=NAMED[where].columns)
     rows: list[tuple[float, str]] = []
     texts: list[str] = []
+    mended: Counter[str] = Counter()
     wanted = {"--data.column": columns.text, "--data.label": columns.label}
     for path in found.files:
         for place, (text, label) in read_rows(path, wanted, columns.encoding, columns.header):
-            if not isinstance(text, str) or not text.strip():
-                what = "an empty text" if text is None or isinstance(text, str) else "no text but a value"
-                raise DataError(f"{place} has {what} in {columns.text!r}: fill it in or leave the row out")
-            rows.append((draw(text), _label_name(label, columns.label, place)))
+            text = filled_text(text, columns.text, place, mended)
+            rows.append((draw(text), label_name(label, columns.label, place)))
             texts.append(text)
 
     def read(skipped: Counter[str]) -> Documents:
+        skipped.update(mended)
         return ((value, text) for (value, _), text in zip(rows, texts, strict=True))
 
     # the fingerprint of the files and of the columns that were read
@@ -167,10 +168,19 @@ def _read(found: Found, where: str, columns: Columns) -> tuple[Source, list[tupl
     return replace(base, read=read, size=sum(map(len, texts))), rows
 
 
-def _label_name(value: object, column: str, place: str) -> str:
-    """Return a label as a name; raise `DataError` where there is none.
+def filled_text(value: object, column: str, place: str, mended: Counter[str]) -> str:
+    """Return a text; raise `DataError` where there is none. What is mended in it is counted in `mended`."""
+    text = whole_characters(value, mended) if isinstance(value, str) else None
+    if text is None or not text.strip():
+        what = "an empty text" if value is None or isinstance(value, str) else "no text but a value"
+        raise DataError(f"{place} has {what} in {column!r}: fill it in or leave the row out")
+    return text
 
-    >>> _label_name(True, "label", "line 1"), _label_name(3, "label", "line 1")
+
+def label_name(value: object, column: str, place: str, setting: str = "--data.label") -> str:
+    """Return a label as a name; raise `DataError` where there is none. `setting` is what chose the column.
+
+    >>> label_name(True, "label", "line 1"), label_name(3, "label", "line 1")
     ('true', '3')
     """
     if isinstance(value, bool):
@@ -178,22 +188,31 @@ def _label_name(value: object, column: str, place: str) -> str:
     if isinstance(value, str | int | float) and value == value and (name := str(value).strip()):
         return name
     what = "no label" if value is None or value == "" else f"the label {value!r}"
-    raise DataError(f"{place} has {what} in {column!r}: a label is a word, a number or true / false (--data.label)")
+    raise DataError(f"{place} has {what} in {column!r}: a label is a word, a number or true / false ({setting})")
 
 
-def _name_classes(corpus: LabelledCorpus, known: Sequence[str] | None, setting: str) -> None:
+def class_names(counts: Counter[str], column: str) -> tuple[str, ...]:
+    """Return the labels of the training texts as classes, in order: numbers by size, then words.
+
+    Raises `DataError` when there is one only, or so many that the column is hardly one of labels.
+
+    >>> class_names(Counter(["10", "no", "2"]), "label")
+    ('2', '10', 'no')
+    """
+    names = tuple(sorted(counts, key=_by_number))
+    if len(names) == 1:
+        raise DataError(f"all training texts have the label {names[0]!r} (data.label {column}): two classes are needed")
+    if len(names) > 20 and counts.total() < FEWEST_PER_CLASS * len(names):
+        raise DataError(
+            f"data.label {column!r} holds {len(names):,} labels in {counts.total():,} texts: is it another column?"
+        )
+    return names
+
+
+def _name_classes(corpus: LabelledCorpus, known: Sequence[str] | None, column: str) -> None:
     """Set the classes of a corpus, and note how many texts each has."""
     counts = Counter(corpus.label_names("train"))
-    names = sorted(counts, key=_by_number) if known is None else list(known)
-    if known is None and len(names) == 1:
-        raise DataError(
-            f"all training texts have the label {names[0]!r} (data.label {setting}): two classes are needed"
-        )
-    if known is None and len(names) > 20 and counts.total() < FEWEST_PER_CLASS * len(names):
-        raise DataError(
-            f"data.label {setting!r} holds {len(names):,} labels in {counts.total():,} texts: is it another column?"
-        )
-    corpus.classes = tuple(names)
+    corpus.classes = names = class_names(counts, column) if known is None else tuple(known)
     shown = ", ".join(f"{name} ({counts[name]:,})" for name in names[:10])
     corpus._notes.append(f"{len(names)} classes in train: {shown}{', ...' if len(names) > 10 else ''}")
 
@@ -201,9 +220,10 @@ def _name_classes(corpus: LabelledCorpus, known: Sequence[str] | None, setting: 
 def _by_number(name: str) -> tuple[int, float, str]:
     """Return what sorts numbers by size and before words: 2 before 10."""
     try:
-        return 0, float(name), name
+        number = float(name)
     except ValueError:
-        return 1, 0.0, name
+        number = math.nan
+    return (1, 0.0, name) if math.isnan(number) else (0, number, name)  # "nan" is a word, and has no place
 
 
 def _short(where: str) -> str:

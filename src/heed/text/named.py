@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import pydoc_data.topics
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heed.errors import DataError, MissingPackageError
 from heed.text.formats import Reading, read_file, read_rows
 from heed.text.sources import Documents, Found, Source, digest, draw, file_source, hub_rows, hub_sources, hub_tables
 
 STORY_END = "<|endoftext|>"
+Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Named:
     word_rule: str = "words"
     columns: tuple[str, ...] = ()
     """Names of the columns of labelled texts; the first holds the text."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """What the columns are for: text, pair (a second text beside it), label, group (rows that share a split)."""
+    note: str = ""
+    """What is to be known of the files."""
 
 
 NAMED: dict[str, Named] = {
@@ -61,6 +66,15 @@ NAMED: dict[str, Named] = {
         "SST-2, sentences of film reviews: 6,920 / 872 / 1,821, with data.label label (0 negative, 1 positive)",
         {"train": "sst2/train.tsv", "validation": "sst2/dev.tsv", "test": "sst2/test.tsv"},
         columns=("text", "label"),
+        roles={"text": "text", "label": "label"},
+    ),
+    "boolq": Named(
+        "BoolQ, questions with a passage each, 3,270, with data.label answer (true or false); from the hub 9,427 / 3,270",
+        {"train": "boolq/dev.jsonl"},
+        hub="google/boolq",
+        columns=("question", "passage", "answer"),
+        roles={"text": "question", "pair": "passage", "label": "answer", "group": "passage"},
+        note="the files hold no official training passages: the official development set is split by passage",
     ),
 }
 
@@ -69,15 +83,26 @@ def open_named(name: str) -> dict[str, Source]:
     """Return the splits of a named corpus. Raises `DataError` that says where it looked when it is not to be had."""
     if name == "python-reference":
         return {"train": _python_reference()}
+    return files_or_hub(
+        name, lambda files: {split: _from_file(name, path) for split, path in files.items()}, lambda: _from_hub(name)
+    )
+
+
+def files_or_hub(name: str, files: Callable[[dict[str, Path]], Opened], hub: Callable[[], Opened]) -> Opened:
+    """Return what `files` makes of the files of a named corpus, or what `hub` returns where they are not there.
+
+    Raises `DataError` that says where it looked.
+    """
     try:
-        return {split: _from_file(name, path) for split, path in named_files(name).items()}
+        found = named_files(name)
     except DataError as missing:
         if not NAMED[name].hub:
             raise
         try:
-            return _from_hub(name)
+            return hub()
         except (DataError, MissingPackageError) as error:
             raise DataError(f"{missing} (nor is it on the hub: {error})") from None
+    return files(found)
 
 
 def named_files(name: str) -> dict[str, Path]:
@@ -124,7 +149,7 @@ def _python_reference() -> Source:
 
 def _from_file(name: str, path: Path) -> Source:
     source = file_source(Found(path.parent, [path]), Reading(), name)
-    if columns := NAMED[name].columns:
+    if columns := NAMED[name].columns:  # of labelled texts those in the first column are read
         return replace(source, read=lambda skipped: _column(path, columns))
     if name == "wikitext-2-lines":
         return replace(source, fingerprint=digest(name, source.fingerprint), read=lambda skipped: _lines(path, skipped))
@@ -160,6 +185,8 @@ def _from_hub(name: str) -> dict[str, Source]:
     hub = NAMED[name].hub
     if name == "tinystories":
         return hub_sources(f"hf:{hub}", Reading())
+    if columns := NAMED[name].columns:
+        return hub_sources(f"hf:{hub}", Reading(columns[0]))
     if name == "wikitext-2":
         return {split: _joined(name, [table]) for split, table in hub_tables(hub, "wikitext-2-v1").items()}
     if name == "wikitext-2-lines":

@@ -221,9 +221,14 @@ def hub_rows(table: Any, column: str, where: str) -> Iterator[str | None]:
 
 
 def hub_sources(address: str, reading: Reading) -> dict[str, Source]:
-    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME`.
+    """Return the splits of a data set of the hub (see `find_tables`), each row a document."""
+    return _row_sources(address, find_tables(address), reading.column)
 
-    Each row is a document. A folder that `datasets` can load may stand in place of the name.
+
+def find_tables(address: str) -> dict[str, Any]:
+    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME` as tables.
+
+    A folder that `datasets` can load may stand in place of the name. Raises `DataError` as `hub_tables` does.
     """
     path = address.removeprefix("hf:")
     parts = path.split("/")
@@ -238,7 +243,7 @@ def hub_sources(address: str, reading: Reading) -> dict[str, Source]:
     problems: list[DataError] = []
     for name, config in meanings:
         try:
-            return _row_sources(address, hub_tables(name, config), reading.column)
+            return hub_tables(name, config)
         except DataError as problem:
             problems.append(problem)
     raise problems[0]

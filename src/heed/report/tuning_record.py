@@ -1,0 +1,399 @@
+"""What `heed tune` found, in one plain object: every arm (an encoder with a method), its runs and their predictions.
+
+    FOLDER/tune.json                                   data, encoders, arms with their searches, memory and runs
+    FOLDER/runs/lora-1/predictions-test.jsonl          a line an example: place, text, label, predicted, probabilities
+
+A tune may be unfinished: arms without runs have a row and no figure. tune.json that cannot be read is an error, since
+nothing can be said without it; predictions that are missing or broken are named in `notes` and cost what needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+
+from heed.errors import CheckpointError
+from heed.report.record import number
+from heed.report.tuning_predictions import Answers, Examples, PredictionReader, Split
+
+FILE, FORMAT = "tune.json", 1
+SPLITS: tuple[Split, ...] = ("validation", "test")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one split: see `heed.report.classification`."""
+
+    examples: int
+    correct: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    majority: float
+    """Share of the commonest class."""
+    loss: float
+    """Nats an example."""
+    f1: float
+    """Macro F1."""
+    f1_positive: float | None
+    """F1 of the second of two classes."""
+    mcc: float
+    calibration_error: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What was measured at one moment of training."""
+
+    epoch: float
+    train_loss: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One learning rate of the search."""
+
+    learning_rate: float
+    steps: int
+    accuracy: float | None
+    """On the validation split; None: it broke down."""
+    loss: float | None
+    seconds: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one training step."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    forward_peak: int | None
+    backward_peak: int | None
+    batch_size: int | None
+    tokens: int | None
+    """Tokens of a row."""
+
+    @property
+    def peak(self) -> int:
+        """The four parts together, or what was measured at most where that is more."""
+        parts = self.weights + self.gradients + self.optimizer + self.activations
+        return max(parts, self.forward_peak or 0, self.backward_peak or 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with one seed."""
+
+    seed: int
+    folder: str
+    """Relative to the folder of the tune."""
+    best_epoch: float | None
+    seconds: float
+    examples_per_second: float | None
+    reason: str
+    """Why it ended."""
+    curve: tuple[CurvePoint, ...]
+    validation: Scores
+    test: Scores | None
+    answers: Mapping[Split, Answers]
+    """Of those splits whose predictions could be read."""
+
+    def scores(self, split: Split) -> Scores | None:
+        """Return the figures of a split."""
+        return self.validation if split == "validation" else self.test
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An encoder with a method, and its runs by seed."""
+
+    name: str
+    encoder: str
+    method: str
+    options: Mapping[str, Any]
+    pooling: str
+    status: str
+    """done, "does not fit" or failed."""
+    reason: str | None
+    trained_parameters: int | None
+    formula: str
+    """How `trained_parameters` is counted."""
+    learning_rate: float | None
+    search: tuple[Trial, ...]
+    memory: Memory | None
+    runs: tuple[Run, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether it failed or did not fit: then it counts as 0, marked."""
+        return not self.runs and self.status not in ("done", "waiting", "running")
+
+    @property
+    def best_run(self) -> Run:
+        """The run with the lowest validation loss, the first of equal ones. Only of an arm that has runs."""
+        return min(self.runs, key=lambda run: math.inf if math.isnan(run.validation.loss) else run.validation.loss)
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean training time of a run; None without runs."""
+        return fmean(run.seconds for run in self.runs) if self.runs else None
+
+    def mean(self, figure: str, split: Split) -> float | None:
+        """Return the mean over seeds of a figure of `Scores`; None where no run has it."""
+        found = [scores for run in self.runs if (scores := run.scores(split)) is not None]
+        known = [value for scores in found if (value := getattr(scores, figure)) is not None]
+        return fmean(known) if known else None
+
+
+@dataclass(frozen=True)
+class Size:
+    """A run on part of the training examples."""
+
+    arm: str
+    examples: int
+    seed: int
+    validation: Scores
+    test: Scores | None
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """A tune as plain values."""
+
+    folder: Path
+    name: str
+    """Of the data."""
+    classes: tuple[str, ...]
+    data: Mapping[str, Any]
+    """Splits, leakage, notes and lengths, as tune.json has them."""
+    encoders: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+    """Epochs, batch size, steps, and how rates were searched."""
+    machine: Mapping[str, Any]
+    command: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    """In the order of the command."""
+    sizes: tuple[Size, ...]
+    examples: Mapping[Split, Examples]
+    """Of those splits that a run has predictions of."""
+    notes: tuple[str, ...] = field(default=())
+    """What is missing or could not be read."""
+
+    @property
+    def split(self) -> Split:
+        """What is reported: test where a run has it, else validation."""
+        return "test" if any(run.test for arm in self.arms for run in arm.runs) else "validation"
+
+    @cached_property
+    def ran(self) -> tuple[Arm, ...]:
+        """The arms that have a figure of the split that is reported, the best mean validation accuracy first."""
+        having = [arm for arm in self.arms if arm.mean("accuracy", self.split) is not None]
+        return tuple(sorted(having, key=lambda arm: -(arm.mean("accuracy", "validation") or 0.0)))
+
+    @property
+    def reference(self) -> Arm | None:
+        """The arm with the best mean validation accuracy; None before there is one."""
+        return self.ran[0] if self.ran else None
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Names of the arms that lack runs and are not broken."""
+        return [arm.name for arm in self.arms if not arm.broken and len(arm.runs) < len(self.seeds)]
+
+    def majority(self, split: Split) -> float | None:
+        """Return the share of the commonest class of a split."""
+        found = [scores for arm in self.arms for run in arm.runs if (scores := run.scores(split)) is not None]
+        return found[0].majority if found else None
+
+    def answering(self, split: Split) -> list[Arm]:
+        """Return the arms all of whose runs have predictions of a split, the best first."""
+        return [arm for arm in self.ran if all(split in run.answers for run in arm.runs)]
+
+    def confusion(self, arm: Arm) -> np.ndarray | None:
+        """Return the confusion matrix (C, C) of the best run of an arm on the split that is reported."""
+        scores = arm.best_run.scores(self.split)
+        counts = np.array(scores.confusion if scores is not None else [])
+        return counts if counts.shape == (len(self.classes),) * 2 else None
+
+
+def read_tuning(folder: str | Path) -> TuningRecord:
+    """Read a folder of `heed tune`. Raises `CheckpointError` when tune.json is missing or damaged."""
+    root = Path(folder).resolve()
+    try:
+        content = json.loads((root / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no {FILE}: heed tune DATA --out FOLDER writes one") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}/{FILE} cannot be read ({_first_line(error)}): run heed tune again") from error
+    values = Values(content, f"{folder}/{FILE}")
+    if values.get("format", int) != FORMAT:
+        raise CheckpointError(
+            f"{folder}/{FILE} has format {values.get('format', int)}, this heed reads {FORMAT}: run heed tune again"
+        )
+    try:
+        return _record(root, values)
+    except (TypeError, ValueError) as error:  # a list of the wrong length, a word among numbers
+        raise CheckpointError(f"{folder}/{FILE} is damaged ({_first_line(error)}): run heed tune again") from error
+
+
+def _record(root: Path, values: Values) -> TuningRecord:
+    data = values.inner("data")
+    reader = PredictionReader(root, tuple(str(name) for name in data.get("classes", list)))
+    known = ("epochs", "batch_size", "steps", "search")
+    return TuningRecord(
+        folder=root,
+        name=data.get("name", str),
+        classes=reader.classes,
+        data=data.content,
+        encoders={name: Values(one, f"{values.where}, {name}").content for name, one in values.items("encoders")},
+        seeds=tuple(int(seed) for seed in values.get("seeds", list)),
+        settings={key: values.content[key] for key in known if key in values.content},
+        machine=values.get("machine", dict, {}),
+        command=tuple(str(part) for part in values.get("command", list, [])),
+        arms=tuple(_arm(one, reader) for one in values.each("arms")),
+        sizes=tuple(_size(one) for one in values.each("sizes", [])),
+        examples=reader.examples,
+        notes=tuple(reader.notes),
+    )
+
+
+class Values:
+    """A JSON object that says where it stands when something in it is missing or of the wrong kind."""
+
+    def __init__(self, content: Any, where: str) -> None:
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{where} is damaged (no JSON object): run heed tune again")
+        self.content: dict[str, Any] = content
+        self.where = where
+
+    def get(self, key: str, kind: type[T], *default: Any) -> T:
+        """Return a value of a kind; with a default, null and a missing key give that. Raises `CheckpointError`."""
+        value = self.content.get(key)
+        if kind in (float, int) and number(value) is not None:  # 162.0 steps are 162
+            value = float(value) if kind is float else int(value) if float(value).is_integer() else value
+        elif kind is float:
+            value = None
+        if value is None and default:
+            return default[0]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            state = "is missing" if key not in self.content else f"is no {kind.__name__}"
+            raise CheckpointError(f"{self.where} is damaged ({key} {state}): run heed tune again")
+        return value
+
+    def inner(self, key: str) -> Values:
+        """Return an object inside."""
+        return Values(self.get(key, dict), f"{self.where}, {key}")
+
+    def items(self, key: str) -> list[tuple[str, Any]]:
+        """Return the pairs of an object inside."""
+        return list(self.get(key, dict).items())
+
+    def each(self, key: str, *default: Any) -> list[Values]:
+        """Return the objects of a list inside."""
+        return [Values(one, f"{self.where}, {key} {place}") for place, one in enumerate(self.get(key, list, *default))]
+
+    def maybe(self, key: str, make: Callable[[Values], T]) -> T | None:
+        """Return what `make` makes of an object inside; None where there is null, or nothing."""
+        return make(self.inner(key)) if self.content.get(key) is not None else None
+
+
+def _arm(one: Values, reader: PredictionReader) -> Arm:
+    name = one.get("name", str)
+    return Arm(
+        name=name,
+        encoder=one.get("encoder", str),
+        method=one.get("method", str),
+        options=one.get("options", dict, {}),
+        pooling=one.get("pooling", str, ""),
+        status=one.get("status", str),
+        reason=one.get("reason", str, None),
+        trained_parameters=one.get("trained_parameters", int, None),
+        formula=one.get("formula", str, ""),
+        learning_rate=one.get("learning_rate", float, None),
+        search=tuple(_trial(trial) for trial in one.each("search", [])),
+        memory=one.maybe("memory", _memory),
+        runs=tuple(_run(run, reader) for run in one.each("runs", [])),
+    )
+
+
+def _run(one: Values, reader: PredictionReader) -> Run:
+    folder = one.get("folder", str)
+    validation, test = _scores(one.inner("validation")), one.maybe("test", _scores)
+    answers: dict[Split, Answers] = {}
+    for split, found in zip(SPLITS, (validation, test), strict=True):
+        if found is not None and (read := reader.read(folder, split, found.correct)) is not None:
+            answers[split] = read
+    return Run(
+        seed=one.get("seed", int),
+        folder=folder,
+        best_epoch=one.get("best_epoch", float, None),
+        seconds=one.get("seconds", float),
+        examples_per_second=one.get("examples_per_second", float, None),
+        reason=one.get("reason", str, ""),
+        curve=tuple(_point(point) for point in one.each("curve", [])),
+        validation=validation,
+        test=test,
+        answers=answers,
+    )
+
+
+def _scores(one: Values) -> Scores:
+    low, high = one.get("accuracy_interval", list)
+    return Scores(
+        examples=one.get("examples", int),
+        correct=one.get("correct", int),
+        accuracy=one.get("accuracy", float),
+        accuracy_interval=(float(low), float(high)),
+        majority=one.get("majority", float),
+        loss=one.get("loss", float, math.nan),
+        f1=one.get("f1", float),
+        f1_positive=one.get("f1_positive", float, None),
+        mcc=one.get("mcc", float),
+        calibration_error=one.get("calibration_error", float),
+        confusion=tuple(tuple(int(count) for count in row) for row in one.get("confusion", list)),
+    )
+
+
+def _point(one: Values) -> CurvePoint:
+    keys = ("train_loss", "validation_loss", "validation_accuracy")
+    return CurvePoint(one.get("epoch", float), *(number(one.content.get(key)) for key in keys))
+
+
+def _trial(one: Values) -> Trial:
+    return Trial(
+        one.get("learning_rate", float), one.get("steps", int, 0), number(one.content.get("accuracy")),
+        number(one.content.get("loss")), one.get("seconds", float, 0.0), one.get("chosen", bool, False),
+    )  # fmt: skip
+
+
+def _memory(one: Values) -> Memory:
+    parts = (one.get(key, int, 0) for key in ("weights", "gradients", "optimizer", "activations"))
+    rest = (one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens"))
+    return Memory(*parts, *rest)
+
+
+def _size(one: Values) -> Size:
+    return Size(
+        one.get("arm", str), one.get("examples", int), one.get("seed", int), _scores(one.inner("validation")),
+        one.maybe("test", _scores),
+    )  # fmt: skip
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())

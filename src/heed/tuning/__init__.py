@@ -1,0 +1,1 @@
+"""Pretrained encoders on labelled texts: full, head, prompt, prefix, LoRA and other tuning, through the one loop."""

@@ -1,0 +1,136 @@
+"""A classifier out of a pretrained encoder: states of tokens, one vector a text, one logit a class.
+
+    source (B, 2, T) ──> backbone ──> states (B, T, D) ──mean of the real tokens──> (B, D) ──head──> logits (B, C)
+
+The first plane of `source` holds the token ids, the second which text of a pair a token belongs to: 1 the first, 2 the
+second, 0 padding. So one tensor is all that the loop has to know of a batch. `features` (B, D), the pooled vectors,
+can stand in the place of `source` where the backbone learns nothing.
+
+Only what is trained is in `state_dict`, and so in a checkpoint: the rest is in the encoder's own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from heed.models.encoder import Encoder as OwnEncoder
+from heed.tuning.encoders import Encoder
+
+
+class Tuned(nn.Module):
+    """The encoder, a way of pooling and a head; `heed.tuning.methods` decide what is trained."""
+
+    class_weights: Tensor | None
+
+    def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.backbone: Any = encoder.model
+        self.shape, self.segments, self.classes = encoder.shape, encoder.segments, classes
+        self.skipped = 0
+        """States before those of the text: the virtual tokens of a trained prompt."""
+        self.dropout = dropout
+        self.head: nn.Linear | None = None if encoder.native else nn.Linear(encoder.shape.d_model, classes)
+        if self.head is not None:
+            nn.init.normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+        self.register_buffer("class_weights", None, persistent=False)
+
+    def hidden(self, source: Tensor) -> Tensor:
+        """Return the last states (B, T, D) of source (B, 2, T); those of padding mean nothing."""
+        return self._read(source).last_hidden_state[:, self.skipped :]
+
+    def features(self, source: Tensor) -> Tensor:
+        """Return the mean state (B, D) of the real tokens of each text."""
+        return OwnEncoder.pool(self.hidden(source), source[:, 1] > 0)
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Return the logits (B, C) of texts (B, 2, T) int64, or of their features (B, D)."""
+        if self.head is None:
+            return self._read(source).logits
+        pooled = source if source.is_floating_point() else self.features(source)
+        if self.training and self.dropout and not source.is_floating_point():
+            pooled = F.dropout(pooled, self.dropout)
+        return self.head(pooled)
+
+    def loss(
+        self,
+        source: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+    ) -> Tensor:
+        """Return the cross-entropy in nats of the classes `target` (B,), weighted by `class_weights` where there are.
+
+        `mask` (B,) says which rows count.
+        """
+        losses = F.cross_entropy(self(source).float(), target, weight=self.class_weights, reduction="none")
+        if mask is not None:
+            losses = losses * mask
+        if reduction == "none":
+            return losses
+        count = target.numel() if mask is None else mask.sum()
+        return losses.sum() / (count if reduction == "mean" else 1)
+
+    def native_head(self) -> list[nn.Parameter]:
+        """Return the parameters of the architecture's own head; none where the head is heed's."""
+        if self.head is not None:
+            return []
+        model: Any = self.backbone
+        inside = {id(parameter) for parameter in getattr(model, model.base_model_prefix).parameters()}
+        return [parameter for parameter in model.parameters() if id(parameter) not in inside]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the head, which learn in every method."""
+        return self.native_head() if self.head is None else list(self.head.parameters())
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that learn, by name; a shared one once."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what is trained, by name."""
+        names = self.trained().keys()
+        whole = super().state_dict(*args, **kwargs)
+        return {name: tensor for name, tensor in whole.items() if name in names}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copy what was trained. Raises `RuntimeError` when a name is missing or unknown."""
+        odd = set(state_dict) ^ self.trained().keys()
+        if strict and odd:
+            raise RuntimeError(f"the weights are of another method: {min(odd)} differs")
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def _read(self, source: Tensor) -> Any:
+        """Run the backbone on a batch; its mask is left out where nothing is padding, which costs less."""
+        ids, text = source[:, 0], source[:, 1]
+        real = text > 0
+        inputs: dict[str, Tensor] = {"input_ids": ids}
+        if self.skipped or not bool(real.all()):
+            inputs["attention_mask"] = real.long()
+        if self.segments:
+            inputs["token_type_ids"] = (text - 1).clamp(min=0)
+        return self.backbone(**inputs)
+
+
+def freeze(parameters: Iterable[nn.Parameter]) -> None:
+    """Keep parameters from learning."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+
+
+def unfreeze(parameters: Iterable[nn.Parameter]) -> None:
+    """Let parameters learn."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+
+
+def count(tensors: Iterable[Tensor]) -> int:
+    """Return the numbers in some tensors."""
+    return sum(tensor.numel() for tensor in tensors)
+
+
+__all__ = ["Tuned", "count", "freeze", "unfreeze"]
