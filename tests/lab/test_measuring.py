@@ -9,7 +9,7 @@ import torch
 from heed.attention import MECHANISMS, Shape, Softmax
 from heed.errors import ConfigError
 from heed.lab import cost
-from heed.lab.cost import Setup, measure, measure_curve, peak_bytes
+from heed.lab.cost import Setup, measure, measure_curve
 from heed.report.cost import fit_exponent
 
 CPU = torch.device("cpu")

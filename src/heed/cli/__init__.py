@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "pretrain": "a language model on text with hidden spans, so that it can be asked afterwards",
     "finetune": "a pretrained run on questions with answers",
     "ask": "answers of a fine-tuned run, each with its probability and the passage it may come from",
+    "tune": "a pretrained encoder on labelled texts: full, head, prompt, prefix, LoRA, and which of them to use",
     "sample": "text from a trained model",
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",

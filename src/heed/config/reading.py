@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,14 @@ from pydantic import BaseModel, ValidationError
 from heed.config.checks import contradictions
 from heed.config.sections import PRESETS, Config
 from heed.errors import ConfigError, did_you_mean
+
+
+class Dumped(Protocol):
+    """A configuration, of whatever kind of run."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        ...
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -82,7 +90,7 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def write_yaml(config: Config, path: str | Path) -> None:
+def write_yaml(config: Dumped, path: str | Path) -> None:
     """Write the resolved configuration: every default spelled out, sections in order."""
     Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 

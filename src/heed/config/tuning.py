@@ -62,7 +62,7 @@ class MethodConfig(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """lora, dora: dropout of what goes into the update."""
     targets: tuple[str, ...] | None = None
-    """lora, dora, ia3: the last parts of the names of the modules that are adapted; None: those of the method's paper."""
+    """lora, dora, ia3: the last parts of the names of the adapted modules; None: those of the method's paper."""
     tokens: int = Field(default=128, ge=1)
     """prompt, prefix: trained positions before the text."""
 

@@ -9,10 +9,9 @@ is free, is not tried, and the curve says so.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from heed.models.block import mechanism_options
 from heed.report.cost import Cell, Curve
 from heed.report.numbers import human_bytes, human_seconds
 from heed.training.devices import available_memory
+from heed.training.peak import peak_bytes
 
 LEAST, MOST, ENOUGH = 3, 30, 0.3
 """Passes to time at least and at most, and the seconds after which there are enough."""
@@ -131,35 +131,6 @@ def _timed(one_pass: Callable[[], object], clock: Callable[[], float], wait: Cal
 
 def _synchroniser(device: torch.device) -> Callable[[], None]:
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
-
-
-def peak_bytes(one_pass: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes that a pass holds at once beyond what was there before it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        one_pass()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    return max(0, *_running_totals(one_pass))
-
-
-def _running_totals(one_pass: Callable[[], object]) -> Iterator[int]:
-    """Yield what the CPU allocator holds after each allocation and release, beyond what it held before."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes two lines a pass to standard error
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        one_pass()
-    assert profiled.profiler is not None
-    assert profiled.profiler.kineto_results is not None
-    total = 0
-    yield 0
-    for event in profiled.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            total += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue] - torch's stub lacks it
-            yield total
 
 
 def _too_much(curve: Curve, T: int, setup: Setup) -> str:

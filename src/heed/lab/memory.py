@@ -24,10 +24,10 @@ import torch
 
 from heed.config import Config
 from heed.errors import HeedError
-from heed.lab.cost import peak_bytes
 from heed.lab.devices import prepare
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory
+from heed.training.peak import peak_bytes
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 SHARE = 0.8

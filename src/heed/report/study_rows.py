@@ -41,6 +41,8 @@ class Row:
     """Half of the shaded zone around zero: true differences in it would be missed too often."""
     filled: bool = True
     """Whether the mark is filled: a difference was found."""
+    parts: tuple[tuple[float, int], ...] = ()
+    """(amount, series) of what a bar is stacked of; empty: it has the colour of its row."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Scale:
     """What it means to be left and right of zero."""
     rule: float | None = None
     """A stroke at this value in every row of bars: what all are held against."""
+    key: tuple[tuple[str, int], ...] = ()
+    """(name, series) of the parts of bars, written above the plot."""
 
 
 def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: int) -> str:
@@ -64,7 +68,7 @@ def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: i
 
     narrow = width <= NARROW
     pitch = (46 if narrow else 34) if not scale.bars else (40 if narrow else 26)
-    top, bottom = (28 if any(scale.sides) else 6), 42
+    top, bottom = (28 if any(scale.sides) or scale.key else 6), 42
     height = top + pitch * len(rows) + bottom
     letters = 20 if narrow else LONGEST
     rows_shown = [(row, shorten(row.label, letters)) for row in rows]
@@ -84,6 +88,7 @@ def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: i
             _words(figure, axes, row, shown, height - top - pitch * (place + 0.5), narrow)
         if any(scale.sides):
             _sides(axes, scale.sides)
+        _key(figure, scale.key, left, height - 12)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return for_page(buffer.getvalue(), name, label)
@@ -140,7 +145,10 @@ def _mark(axes: Axes, row: Row, y: float, scale: Scale, height: float) -> None:
         return
     colour = COLOURS[f"series-{row.series}"]
     if scale.bars:
-        axes.barh(y, row.value, height=1.2 * height, color=colour, linewidth=0)
+        start = 0.0
+        for amount, series in row.parts or ((row.value, row.series),):
+            axes.barh(y, amount, left=start, height=1.2 * height, color=COLOURS[f"series-{series}"], linewidth=0)
+            start += amount
         if row.interval:
             axes.plot(row.interval, (y, y), color=COLOURS["ink"], linewidth=2, solid_capstyle="butt", zorder=3)
         if scale.rule is not None:
@@ -168,7 +176,11 @@ def _words(figure: Figure, axes: Axes, row: Row, shown: str, y: float, narrow: b
         figure.text(box.x0, y / height, shown, color=colour, va="center", fontsize=11)
         room = 46 - len(shown)
         text = row.text if len(row.text) <= room else f"{row.text[: room - 1]}…"
-        figure.text(box.x1, y / height, text, color=COLOURS["muted"], va="center", ha="right", fontsize=10.5)
+        # the line at zero would read as a minus, or hide one
+        behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.0}
+        figure.text(
+            box.x1, y / height, text, color=COLOURS["muted"], va="center", ha="right", fontsize=10.5, bbox=behind
+        )  # fmt: skip
         return
     figure.text(box.x0 - 12 / width, y / height, shown, color=colour, va="center", ha="right")
     if row.value is not None:
@@ -188,3 +200,18 @@ def _sides(axes: Axes, sides: tuple[str, str]) -> None:
                 text, (0, 1), (offset, 10), xycoords=("data", "axes fraction"), textcoords="offset points", ha=place,
                 color=COLOURS["muted"], fontsize=11, annotation_clip=False,
             )  # fmt: skip
+
+
+def _key(figure: Figure, key: Sequence[tuple[str, int]], left: float, y: float) -> None:
+    """Write what the parts of bars are, from `left` on, `y` pixels above the bottom."""
+    from matplotlib.patches import Rectangle
+
+    width, height = figure.get_size_inches() * 72
+    for name, series in key:
+        box = Rectangle(
+            (left / width, (y - 5) / height), 10 / width, 10 / height, transform=figure.transFigure,
+            facecolor=COLOURS[f"series-{series}"], linewidth=0,
+        )  # fmt: skip
+        figure.add_artist(box)
+        figure.text((left + 14) / width, y / height, name, color=COLOURS["muted"], va="center", fontsize=10.5)
+        left += 24 + 6.2 * len(name)

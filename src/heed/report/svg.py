@@ -70,6 +70,8 @@ class Line:
     """A point to single out, and what to write beside it."""
     dash: int = 0
     """0 to 3: solid, or one of the dashed styles."""
+    size: float = 4.0
+    """Of the marks, pixels."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Axes2D:
     """Where the horizontal axis has its numbers; empty: chosen."""
     marks: tuple[tuple[float, str], ...] = ()
     """Vertical lines, and their names."""
+    lift: float = 0.0
+    """Pixels by which names at the ends of lines stand higher: above a line that goes on from there."""
 
 
 def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], label: str, values: bool = True) -> str:
@@ -125,7 +129,7 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
         _write(canvas, axes.y_label, (0, 1), (-left, 14), xycoords="axes fraction")
         for line in lines:
             _plot(canvas, line)
-        _name_ends(canvas, lines, names)
+        _name_ends(canvas, lines, names, axes.lift)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return for_page(buffer.getvalue(), name, label)
@@ -233,7 +237,7 @@ def _plot(canvas: Axes, line: Line) -> None:
     dots = line.dots and len(line.x) <= 40
     canvas.plot(
         line.x, line.y, color=colour, linewidth=2, linestyle=DASHES[line.dash], solid_capstyle="round", clip_on=False,
-        marker="o" if dots or len(line.x) == 1 else "", markersize=4,
+        marker="o" if dots or len(line.x) == 1 else "", markersize=line.size,
     )  # fmt: skip
     if line.ring:
         x, y, text = line.ring
@@ -248,17 +252,21 @@ def _plot(canvas: Axes, line: Line) -> None:
         )  # fmt: skip
 
 
-def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
+def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str], lift: float) -> None:
     """Write each name right of its last point; the names of lines that end early stand in boxes, over the others."""
     places = [float(canvas.transData.transform((line.x[-1], line.y[-1]))[0]) for line in lines]
     early = [max(places) - place > EARLY * canvas.bbox.width for place in places]
     behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.5, "alpha": 0.8}
     for which, box in ((False, None), (True, behind)):
-        group = [index for index, is_early in enumerate(early) if is_early == which]
-        _name_group(canvas, [lines[i] for i in group], [names[i] for i in group], box)
+        group = [index for index, is_early in enumerate(early) if is_early == which and names[index]]
+        _name_group(
+            canvas, [lines[i] for i in group], [names[i] for i in group], box or (behind if lift else None), lift
+        )
 
 
-def _name_group(canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: dict[str, Any] | None) -> None:
+def _name_group(
+    canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: dict[str, Any] | None, lift: float
+) -> None:
     """Write the names of lines, pushed apart where ends are close."""
     if not lines:
         return
@@ -274,7 +282,7 @@ def _name_group(canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: 
     shift = max(shift, float(canvas.transAxes.transform((0, 0))[1]) + 4 - min(places))
     for index, line in enumerate(lines):
         canvas.annotate(
-            names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index]),
+            names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index] + lift),
             textcoords="offset points", va="center", color=COLOURS[f"name-{line.series}"], fontsize=12,
             annotation_clip=False, bbox=box,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -284,16 +284,17 @@ class Values:
     def get(self, key: str, kind: type[T], *default: Any) -> T:
         """Return a value of a kind; with a default, null and a missing key give that. Raises `CheckpointError`."""
         value = self.content.get(key)
-        if kind in (float, int) and number(value) is not None:  # 162.0 steps are 162
-            value = float(value) if kind is float else int(value) if float(value).is_integer() else value
-        elif kind is float:
-            value = None
+        amount = number(value)
+        if kind is float:
+            value = amount
+        elif kind is int and amount is not None and amount.is_integer():
+            value = int(amount)  # 162.0 steps are 162
         if value is None and default:
             return default[0]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             state = "is missing" if key not in self.content else f"is no {kind.__name__}"
             raise CheckpointError(f"{self.where} is damaged ({key} {state}): run heed tune again")
-        return value
+        return cast(T, value)
 
     def inner(self, key: str) -> Values:
         """Return an object inside."""

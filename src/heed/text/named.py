@@ -69,12 +69,12 @@ NAMED: dict[str, Named] = {
         roles={"text": "text", "label": "label"},
     ),
     "boolq": Named(
-        "BoolQ, questions with a passage each, 3,270, with data.label answer (true or false); from the hub 9,427 / 3,270",
+        "BoolQ, questions of yes or no, 3,270 (hub: 9,427 / 3,270), with data.column question, data.label answer",
         {"train": "boolq/dev.jsonl"},
         hub="google/boolq",
         columns=("question", "passage", "answer"),
         roles={"text": "question", "pair": "passage", "label": "answer", "group": "passage"},
-        note="the files hold no official training passages: the official development set is split by passage",
+        note="the official development set is split, as the files hold no passages of the official training set",
     ),
 }
 

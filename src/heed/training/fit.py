@@ -63,7 +63,7 @@ class Measured(Protocol):
 
     @property
     def loss(self) -> float:
-        """The figure that chooses the best checkpoint; lower is better."""
+        """Nats; the figure that chooses the best checkpoint, unless there is a `criterion` beside it."""
         ...
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class FitResult:
     step: int
     reason: Reason
     best_loss: float | None
-    """Lowest validation loss; None without a validation."""
+    """Lowest validation loss, or `criterion` of what the validation returns; None without a validation."""
     best_step: int | None
     tokens: int
     """Training targets seen."""
@@ -105,7 +105,7 @@ def fit(
     model: nn.Module,
     batches: Batches,
     plan: TrainConfig,
-    run: Run,
+    run: Run[Any],
     *,
     validation: Callable[[], Measured] | None = None,
     sample: Callable[[], list[dict[str, Any]]] | None = None,
@@ -149,7 +149,7 @@ class _Loop:
     model: nn.Module
     batches: Batches
     plan: TrainConfig
-    run: Run
+    run: Run[Any]
     validation: Callable[[], Measured] | None
     sample: Callable[[], list[dict[str, Any]]] | None
     streams: Streams
@@ -285,10 +285,11 @@ class _Loop:
                 self.run.log({"event": "sample", "step": now.step, "texts": texts})
         if self.average.watch(measured.loss):
             self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
-        improved = now.best_loss is None or measured.loss < now.best_loss
+        figure = getattr(measured, "criterion", measured.loss)
+        improved = now.best_loss is None or figure < now.best_loss
         now.stale = 0 if improved else now.stale + 1
         if improved:
-            now.best_loss, now.best_step = measured.loss, now.step
+            now.best_loss, now.best_step = figure, now.step
         return improved
 
     @contextmanager

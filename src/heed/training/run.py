@@ -22,13 +22,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import numpy
 import torch
+from pydantic import ValidationError
+from typing_extensions import TypeVar
 
 import heed
-from heed.config import Config, make_config, read_yaml, write_yaml
+from heed.config import Config, RunConfig, Section, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError
 from heed.report.record import hold
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
@@ -59,10 +61,27 @@ FINAL = (
 """Of these, what was measured on the last weights and is void once they change."""
 
 
-class Run:
-    """A run folder that is open for reading and for appending."""
+class Settings(Protocol):
+    """What every kind of run has in its configuration: `heed.config.Config`, `TuneConfig`."""
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    @property
+    def run(self) -> RunConfig:
+        """Where the run is written, and its seed."""
+        ...
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        ...
+
+
+C = TypeVar("C", bound=Settings, default=Config)
+S = TypeVar("S", bound=Section)
+
+
+class Run(Generic[C]):
+    """A run folder that is open for reading and for appending; its configuration is mostly a `Config`."""
+
+    def __init__(self, folder: Path, config: C) -> None:
         self.folder = folder
         self.config = config
 
@@ -70,12 +89,12 @@ class Run:
     def create(
         cls,
         folder: str | Path,
-        config: Config,
+        config: C,
         *,
         tokenizer: Tokenizer | None = None,
         overwrite: bool = False,
         facts: Mapping[str, Any] | None = None,
-    ) -> Run:
+    ) -> Run[C]:
         """Make a new run folder with config.yaml, tokenizer.json and environment.json, which also holds `facts`.
 
         With `overwrite` what an earlier run left there is deleted; files that are not heed's stay.
@@ -95,29 +114,29 @@ class Run:
         return cls(path, config)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """Open an existing run folder. Raises `CheckpointError` when it is none."""
-        path = Path(folder)
-        if not is_run(path):
-            what = "is a file" if path.is_file() else "does not exist"
-            what = "holds no run (no config.yaml)" if path.is_dir() else what
-            raise CheckpointError(f"{path} {what}: give a folder that `heed train` wrote")
-        return cls(path, make_config(read_yaml(path / CONFIG)))
+    def open(cls, folder: str | Path) -> Run[Config]:
+        """Open the run folder of a language model or classifier. Raises `CheckpointError` when it is none."""
+        values = _read_config(Path(folder), "heed train")
+        if "encoder" in values:
+            raise CheckpointError(
+                f"{folder} is a run of heed tune: ask it with heed predict, or write it with heed export"
+            )
+        return Run(Path(folder), make_config(values))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes that the run's model tells apart, in the order of its outputs; None: it has none."""
-        names = self._fact("classes")
+        names = self.fact("classes")
         return None if names is None else tuple(map(str, names))
 
     @property
     def leaks(self) -> str | None:
         """What the audit found before the training, where it found a leak that was allowed."""
-        found = self._fact("leaks")
+        found = self.fact("leaks")
         return None if found is None else str(found)
 
-    def _fact(self, name: str) -> Any:
-        """Return what environment.json says, None where it says nothing."""
+    def fact(self, name: str) -> Any:
+        """Return what environment.json says of `name`, None where it says nothing."""
         try:
             return json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8")).get(name)
         except (OSError, ValueError, AttributeError):
@@ -177,6 +196,25 @@ class Run:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the valid events in order; see `read_metrics`."""
         return read_metrics(self.folder / METRICS)
+
+
+def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
+    """Return the configuration of a run folder of another kind. Raises `CheckpointError` when it is none of `verb`."""
+    path = Path(folder)
+    try:
+        return kind.model_validate(_read_config(path, verb))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise CheckpointError(f"{path / CONFIG} is not of {verb} ({where}): give a folder that it wrote") from None
+
+
+def _read_config(path: Path, verb: str) -> dict[str, Any]:
+    """Return the values in a run folder's config.yaml. Raises `CheckpointError` when there is none."""
+    if not is_run(path):
+        what = "is a file" if path.is_file() else "does not exist"
+        what = "holds no run (no config.yaml)" if path.is_dir() else what
+        raise CheckpointError(f"{path} {what}: give a folder that `{verb}` wrote")
+    return read_yaml(path / CONFIG)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

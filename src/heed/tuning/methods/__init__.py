@@ -10,19 +10,30 @@ from heed.tuning.methods.base import Method
 from heed.tuning.methods.bitfit import BitFit
 from heed.tuning.methods.full import Full, MeanFull
 from heed.tuning.methods.head import Head
+from heed.tuning.methods.ia3 import Ia3
+from heed.tuning.methods.lora import Dora, Lora
+from heed.tuning.methods.prefix import Prefix
+from heed.tuning.methods.prompt import Prompt
 from heed.tuning.model import Tuned, count, freeze, unfreeze
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,
     "mean-full": MeanFull,
     "head": Head,
+    "prompt": Prompt,
+    "prefix": Prefix,
+    "lora": Lora,
+    "dora": Dora,
+    "ia3": Ia3,
     "bitfit": BitFit,
 }
 """What `method.name` can be; several are joined by +, as in lora+bitfit."""
 
 
 def parts(name: str) -> list[Method]:
-    """Return the methods that a name stands for. Raises `ConfigError` for one that is not known, or comes twice.
+    """Return the methods that a name stands for.
+
+    Raises `ConfigError` for one that is not known, comes twice, or does not go with another.
 
     >>> [part.name for part in parts("bitfit+head")]
     ['bitfit', 'head']
@@ -33,7 +44,17 @@ def parts(name: str) -> list[Method]:
             raise ConfigError(f"method.name: unknown method {part!r}, {did_you_mean(part, METHODS)}")
     if len(set(names)) < len(names):
         raise ConfigError(f"method.name: {name} has a method twice")
-    return [METHODS[part]() for part in names]
+    methods = [METHODS[part]() for part in names]
+    whole = [method.name for method in methods if method.whole]
+    if whole and len(names) > 1:
+        raise ConfigError(f"method.name: with {whole[0]} everything learns already: leave the rest of {name} out")
+    wrapping = [method.name for method in methods if method.wraps]
+    if len(wrapping) > 1:
+        raise ConfigError(
+            f"method.name: peft keeps one adapter of an encoder, not {' and '.join(wrapping)}: choose one; "
+            "bitfit and head go with each"
+        )
+    return methods
 
 
 def is_native(encoder: EncoderConfig, name: str) -> bool:

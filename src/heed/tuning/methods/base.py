@@ -22,8 +22,17 @@ class Method(ABC):
     """Whether a text's pooled vector never changes, so that it is computed once."""
     native: ClassVar[bool] = False
     """Whether `encoder.pooling auto` means the architecture's own head."""
+    whole: ClassVar[bool] = False
+    """Whether everything learns, so that no other method can add to it."""
+    wraps: ClassVar[bool] = False
+    """Whether peft puts something into the encoder; it can do so once."""
     rates: ClassVar[tuple[float, ...]] = (1e-4, 5e-4, 1e-3)
     """Learning rates that a search tries."""
+
+    passes: ClassVar[int] = 1
+    """Passes over the texts for each one that is asked for: more where a pass costs next to nothing."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The settings of `MethodConfig` that it reads."""
 
     @abstractmethod
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

@@ -14,6 +14,7 @@ class Head(Method):
     summary = "a linear head on the frozen mean state (Alain & Bengio 2016); the states are computed once"
     formula = "nothing"
     frozen_features = True
+    passes = 10
     rates = (1e-3, 5e-3, 2e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

@@ -1,0 +1,208 @@
+"""`heed tune`: which fine-tuning for my labelled texts? Every method at its own rate, over seeds, with intervals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import Field, ValidationError
+
+from heed.cli.settings import parse, place, split_settings
+from heed.config import Section
+from heed.config.tuning import TUNING, TuneConfig
+from heed.errors import ConfigError, did_you_mean
+
+ALIASES = {
+    "text": "data.text", "pair": "data.pair", "label": "data.label", "group": "data.group",
+    "validation": "data.validation", "test": "data.test", "train_examples": "data.train_examples",
+    "max_length": "encoder.max_length", "batch_size": "train.batch_size", "device": "run.device",
+    "threads": "run.threads",
+}  # fmt: skip
+"""Short names of settings that are often given."""
+
+
+class TuneFlags(Section):
+    """Tune a pretrained encoder on labelled texts by several methods, and say which to use.
+
+    Each method's learning rate is chosen on validation by a short search at equal budget; then every seed is trained,
+    and the test split is read once a run. What is finished is never made again: the same command goes on. Every
+    setting of a run is a flag besides: --method.rank 16, --encoder.pooling native, --train.weight-decay 0.
+
+    examples:
+      heed tune reviews.csv --text review --label stars
+      heed tune sst2 --methods full,head,prompt,prefix,lora --seeds 3 --out tunes/sst2
+      heed tune boolq --methods head,lora --max-length 256
+      heed tune my-folder/ --encoders minilm,roberta-base --methods lora
+      heed tune sst2 --methods head,lora --sizes 100,300,1000,3000
+      heed tune sst2 --methods lora --rates 1e-4,5e-4,1e-3 --epochs 7,9
+      heed tune reviews.csv --overfit 10            can it learn ten texts by heart?
+      heed tune tunes/sst2 --report                 the page alone, from what is there
+    """
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A file (.csv .tsv .jsonl .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
+    methods: str = "full,head,lora"
+    """full, mean-full, head, prompt, prefix, lora, dora, ia3, bitfit; several joined by + are one (lora+bitfit)."""
+    encoders: str = "minilm"
+    """minilm, folders, names on the Hugging Face hub, runs of heed."""
+    seeds: int = Field(default=3, ge=1)
+    """Runs of each method."""
+    epochs: str = "3"
+    """Passes over the training texts; of several numbers the search takes the best."""
+    rates: str | None = None
+    """Learning rates to try, the same for all methods; default: each method's own."""
+    search: Literal["grid", "optuna", "none"] = "grid"
+    """How the rate is found; none takes the middle one."""
+    trials: int = Field(default=8, ge=1)
+    """Tries of --search optuna."""
+    sizes: str | None = None
+    """Numbers of training texts for a learning curve, such as 100,300,1000."""
+    overfit: int | None = Field(default=None, ge=2)
+    """Only check that each method can learn this many texts by heart."""
+    out: Path | None = None
+    """Folder for everything; default: tunes/ and the name of the data."""
+    overwrite: bool = False
+    """Delete what an earlier tune left in the folder."""
+    report: bool = False
+    """Write the page of what is there, and train nothing."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print the whole record as one JSON object on standard output."""
+    text: str | None = None
+    """Column of the texts (name, or number from 1 where no line names them)."""
+    pair: str | None = None
+    """Column of second texts."""
+    label: str | None = None
+    """Column of the labels."""
+    group: str | None = None
+    """Column whose equal values stay in one split."""
+    validation: str | None = None
+    """A file for validation; default: a tenth is held out, stratified."""
+    test: str | None = None
+    """A file for the test; default: a tenth is held out, stratified."""
+    train_examples: int | None = Field(default=None, ge=1)
+    """Train on so many texts, and test on the rest where no test is given."""
+    max_length: int | None = Field(default=None, ge=3)
+    """Tokens that are read of a text."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Texts in a step."""
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None
+    """Where to train."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of torch on the CPU."""
+
+
+def main(argv: list[str]) -> int:
+    """Tune; 0 when done, 130 when interrupted."""
+    settings, rest = split_settings(argv)
+    flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields))
+    folder = flags.out or Path("tunes") / _stem(flags.data)
+    if flags.report:
+        return conclude(flags.out or Path(flags.data), flags.json_)
+    config = make_tune_config(flags, settings)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the profiler warns of memory that it has not seen begin
+
+    from heed.cli.train import tell
+    from heed.training.progress import make_progress
+    from heed.tuning.overfit import overfit
+    from heed.tuning.tune import Plan, clear, tune
+
+    plan = Plan(
+        config=config,
+        methods=_names("--methods", flags.methods),
+        encoders=_names("--encoders", flags.encoders),
+        seeds=tuple(range(config.run.seed, config.run.seed + flags.seeds)),
+        epochs=_numbers("--epochs", flags.epochs, int),
+        rates=None if flags.rates is None else _numbers("--rates", flags.rates, float),
+        search=flags.search,
+        trials=flags.trials,
+        sizes=() if flags.sizes is None else _numbers("--sizes", flags.sizes, int),
+        command=("heed", "tune", *argv),
+    )
+    if flags.overfit is not None:
+        return _show_overfit(overfit(plan, flags.overfit, tell))
+    if flags.overwrite:
+        clear(folder)
+    if not tune(plan, folder, tell, make_progress):
+        tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
+        return 130
+    return conclude(folder, flags.json_)
+
+
+def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
+    """Return the configuration that all runs share. Raises `ConfigError` that holds every problem at once."""
+    for name, value in TUNING.items():
+        settings.setdefault("train", {}).setdefault(name, value)
+    place(settings, ["data", "source"], flags.data)
+    for name, setting in ALIASES.items():
+        if (value := getattr(flags, name)) is not None:
+            place(settings, setting.split("."), value)
+    for setting in ("steps", "seconds", "learning_rate", "eval_every", "checkpoint_every"):
+        if setting in settings["train"] and setting not in TUNING:
+            raise ConfigError(f"--train.{setting.replace('_', '-')}: heed tune sets it; give --epochs and --rates")
+    try:
+        return TuneConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(*(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    """Return a line that names a setting and what is wrong with it."""
+    where = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        kind: Any = TuneConfig
+        for key in item["loc"][:-1]:
+            kind = kind.model_fields[key].annotation
+        return f"{where}: unknown setting, {did_you_mean(str(item['loc'][-1]), kind.model_fields)}"
+    return f"{where}: {item['msg']}, not {item['input']!r}"
+
+
+def conclude(folder: Path, as_json: bool) -> int:
+    """Write the page and print what was found."""
+    from heed.report.tuning_page import tuning_lines, write_tuning
+
+    page = write_tuning(folder)
+    if as_json:
+        content = json.loads((folder / "tune.json").read_text(encoding="utf-8"))
+        print(json.dumps(content | {"page": str(page)}, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([*tuning_lines(folder), f"report: {page}"]))
+    return 0
+
+
+def _show_overfit(found: dict[str, float]) -> int:
+    """Print the accuracy of each method on the texts that it learned by heart; 1 where one could not."""
+    for name, accuracy in found.items():
+        print(f"{name}: {accuracy:.0%} of the texts by heart".replace("%", " %"))
+    return 0 if all(accuracy == 1 for accuracy in found.values()) else 1
+
+
+def _names(flag: str, text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"{flag}: {text!r} names nothing, or something twice: write names with commas between")
+    return names
+
+
+def _numbers(flag: str, text: str, kind: type[Any]) -> tuple[Any, ...]:
+    try:
+        numbers = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{flag}: {text!r} is no list of numbers: write them with commas between") from None
+    if not all(0 < number < float("inf") for number in numbers) or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"{flag}: {text!r} must be positive numbers, each once")
+    return numbers
+
+
+def _stem(source: str) -> str:
+    """Return a name for a folder out of a path or a name.
+
+    >>> _stem("data/my reviews.csv"), _stem("hf:glue/sst2"), _stem("texts/")
+    ('my-reviews', 'glue-sst2', 'texts')
+    """
+    name = source.removeprefix("hf:").replace("/", "-") if source.startswith("hf:") else Path(source).name.split(".")[0]
+    return re.sub(r"[^\w.-]+", "-", name) or "data"

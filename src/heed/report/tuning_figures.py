@@ -1,0 +1,314 @@
+"""The figures of a tune: accuracy, differences, memory, what accuracy costs, training, rates, calibration, sizes.
+
+An arm has one colour in every figure, by its place in the command, so that it keeps it while the tune goes on. An arm
+that failed or did not fit is drawn as 0 and marked; an arm without runs yet is named and has no bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from heed.report.calibration import calibration, reliability
+from heed.report.calibration_figure import reliability_figure
+from heed.report.figures import Figure
+from heed.report.mcnemar import McNemar
+from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds
+from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows, shorten
+from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks
+from heed.report.tuning_findings import TOLERANCE, Gap, accuracy_interval, in_order, listed
+from heed.report.tuning_record import Arm, CurvePoint, TuningRecord
+
+SERIES = 6
+PANELS = 12
+"""Arms that have a panel of curves, the best first."""
+RELIABLE = 6
+"""Arms that have a reliability figure, the best first."""
+SIDE_WIDE, SIDE_NARROW = (HALF, 330), (352, 300)
+PANEL_WIDE, PANEL_NARROW = (HALF, 250), (352, 240)
+PARTS = {"weights": 1, "gradients": 6, "optimizer": 4, "activations": 5}
+"""Part of the memory -> its colour, as in the figure of `heed memory`."""
+
+
+def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNemar]) -> dict[str, Figure]:
+    """Return every figure that the record has data for: accuracy, gaps, memory, front-memory, curve-0.., rates, ..."""
+    found = [accuracy_figure(record), gaps_figure(record, gaps, pairs), memory_figure(record)]
+    found += [front_figure(record, "memory"), front_figure(record, "time"), rates_figure(record)]
+    found += [curve_figure(record, arm, place) for place, arm in enumerate(_trained(record))]
+    found += [sizes_figure(record), *reliability_figures(record)]
+    return {figure.name: figure for figure in found if figure is not None}
+
+
+def colours(record: TuningRecord) -> dict[str, tuple[int, int]]:
+    """Return (series, dash) of each arm."""
+    return {arm.name: (1 + i % SERIES, i // SERIES % len(DASHES)) for i, arm in enumerate(record.arms)}
+
+
+def accuracy_figure(record: TuningRecord) -> Figure | None:
+    """Accuracy of each arm with its interval, beside the commonest class."""
+    if not record.ran and not any(arm.broken for arm in record.arms):
+        return None
+    paint, split = colours(record), record.split
+    rows = []
+    for arm in in_order(record):
+        mean, interval = arm.mean("accuracy", split), accuracy_interval(arm, split)
+        if mean is not None and interval is not None:
+            low, high = (100 * edge for edge in interval)
+            text = f"{format_accuracy(mean)} ({low:.1f} to {high:.1f})"
+            rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (low, high)))
+        else:
+            rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0) if arm.broken else Row(arm.name, "not run yet"))
+    base = record.majority(split)
+    label = f"accuracy (%, {split})"
+    rule = None if base is None else 100 * base
+    label += "" if base is None else f"; stroke: always the commonest class, {100 * base:.1f}"
+    best = max(record.ran, key=lambda arm: arm.mean("accuracy", split) or 0.0, default=None)
+    title = "No arm has run to its end"
+    if best is not None:
+        most = "is most often right" if len(record.ran) > 1 else "is right"
+        title = f"{best.name} {most}, {format_accuracy(best.mean('accuracy', split))}"
+        title += f"; always the commonest class: {format_accuracy(base)}"
+    caption = "Mean over seeds, with Wilson's 95 % interval for so many examples."
+    if any(arm.broken for arm in record.arms):
+        caption += " 0: the arm failed or did not fit into memory; it has no accuracy."
+    return _rows("accuracy", rows, Scale(label, bars=True, rule=rule), title, caption)
+
+
+def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNemar]) -> Figure | None:
+    """Difference of each arm to the reference, on the same examples."""
+    if not gaps or record.reference is None:
+        return None
+    paint, name = colours(record), record.reference.name
+    found = {one.b if one.a == name else one.a for one in pairs if one.differs and name in (one.a, one.b)}
+    rows = []
+    for gap in sorted(gaps.values(), key=lambda gap: -gap.points):
+        text = f"{gap.points:+.1f} ({gap.interval[0]:+.1f} to {gap.interval[1]:+.1f})"
+        rows.append(
+            Row(gap.arm, text, paint[gap.arm][0], gap.points, gap.interval, zone=TOLERANCE, filled=gap.arm in found)
+        )
+    close = [gap.arm for gap in gaps.values() if gap.close]
+    title = f"Within 1 point of {name} or better: {listed(close)}" if close else f"No arm is within 1 point of {name}"
+    caption = (
+        "Line: 95 % bootstrap interval over examples, seeds averaged. Filled: McNemar's test finds a difference, after "
+        "Holm's correction; open: none found. Shaded: within 1 point."
+    )
+    label = f"difference to {shorten(name, 24)} (points of accuracy, {record.split})"
+    scale = Scale(label, sides=("◂ worse", "better ▸"))
+    return _rows("gaps", rows, scale, title, caption)
+
+
+def memory_figure(record: TuningRecord) -> Figure | None:
+    """Peak memory of a training step of each arm, by what holds it."""
+    having = [(arm, arm.memory) for arm in in_order(record) if arm.memory is not None and not arm.broken]
+    if not having:
+        return None
+    unit = 2.0**20
+    rows = {"wide": [], "narrow": []}
+    for arm, memory in having:
+        peaks = [(memory.forward_peak, "forward"), (memory.backward_peak, "backward")]
+        said = ", ".join(f"{what} {human_bytes(value)}" for value, what in peaks if value is not None)
+        parts = tuple((getattr(memory, part) / unit, series) for part, series in PARTS.items())
+        total = human_bytes(memory.peak)
+        for kind, text in (("wide", f"{total} ({said})" if said else total), ("narrow", total)):
+            rows[kind].append(Row(arm.name, text, 0, memory.peak / unit, parts=parts))
+    for arm in record.arms:
+        if arm.broken:
+            for kind in rows:
+                rows[kind].append(Row(arm.name, f"0: {arm.status}", 0, 0.0))
+    peaks = {arm.name: memory.peak for arm, memory in having}
+    most, least = max(peaks, key=peaks.__getitem__), min(peaks, key=peaks.__getitem__)
+    title = f"{least} needs {human_bytes(peaks[least])}" + (
+        f", {most} {human_bytes(peaks[most])}" if most != least else ""
+    )
+    sizes = {(memory.batch_size, memory.tokens) for _, memory in having if memory.batch_size and memory.tokens}
+    caption = "Memory of one training step" + (
+        f" of {' or '.join(f'{batch} rows of {tokens} tokens' for batch, tokens in sorted(sizes))}." if sizes else "."
+    )
+    caption += " Forward and backward: the peak while each runs, weights included."
+    scale = Scale("memory (MiB)", bars=True, key=tuple(PARTS.items()))
+    wide = draw_rows("memory-wide", rows["wide"], scale, title, WIDE)
+    return Figure("memory", title, caption, wide, draw_rows("memory-narrow", rows["narrow"], scale, title, NARROW))
+
+
+def front(costs: Mapping[str, float], accuracies: Mapping[str, float]) -> list[str]:
+    """Return the names that no other beats: none costs no more and is right more often; the cheapest first.
+
+    >>> front({"a": 1, "b": 2, "c": 3}, {"a": 0.8, "b": 0.7, "c": 0.9})
+    ['a', 'c']
+    """
+    kept: list[str] = []
+    for name in sorted(costs, key=lambda name: (costs[name], -accuracies[name])):
+        if not kept or accuracies[name] > accuracies[kept[-1]]:
+            kept.append(name)
+    return kept
+
+
+def front_figure(record: TuningRecord, what: str) -> Figure | None:
+    """Accuracy against peak memory, or against training time, with the arms that no other beats joined."""
+    costs = {
+        arm.name: cost
+        for arm in record.ran
+        if (cost := arm.seconds if what == "time" else arm.memory and arm.memory.peak)
+    }
+    if len(costs) < 2:
+        return None
+    right = {arm.name: 100 * (arm.mean("accuracy", record.split) or 0.0) for arm in record.ran}
+    kept, paint = front(costs, right), colours(record)
+    unit, word = _cost_unit(what, max(costs.values()))
+    corners = [(costs[kept[0]] / unit, right[kept[0]])]
+    for name in kept[1:]:
+        corners += [(costs[name] / unit, corners[-1][1]), (costs[name] / unit, right[name])]
+    lines = [Line("", [x for x, _ in corners], [y for _, y in corners], 0, dash=1)] if len(kept) > 1 else []
+    lines += [Line(name, [cost / unit], [right[name]], paint[name][0], size=8) for name, cost in costs.items()]
+    beaten = [name for name in costs if name not in kept]
+    show = human_seconds if what == "time" else human_bytes
+    title = f"{kept[-1]} is most often right for {show(costs[kept[-1]])} of {what}"
+    if len(kept) > 1:
+        title = f"What accuracy costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
+        title += show(costs[kept[-1]])
+    caption = "Stroke: the arms that no other beats at both (the Pareto front)."
+    caption += f" Beaten: {listed(beaten)}." if beaten else ""
+    axes = Axes2D(word, f"accuracy (%, {record.split})", lift=9)
+    return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+
+
+def curve_figure(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
+    """Training and validation loss of an arm over epochs, means over seeds with their range."""
+    lines = []
+    for label, key, series in (("training", "train_loss", 1), ("validation", "validation_loss", 2)):
+        found = mean_curve([run.curve for run in arm.runs], key)
+        if found[0]:
+            x, y, low, high = found
+            lines.append(Line(label, x, y, series, *((low, high) if len(arm.runs) > 1 else ((), ())), dots=len(x) < 12))
+    if not lines:
+        return None
+    caption = f"Mean of {len(arm.runs)} seeds; band: lowest to highest." if len(arm.runs) > 1 else "One seed."
+    axes = Axes2D("epoch", "loss (nats)")
+    title = curve_sentence(arm.name, lines[-1])
+    return _lines(f"curve-{place}", lines, axes, title, caption, (PANEL_WIDE, PANEL_NARROW), values=True)
+
+
+def curve_sentence(name: str, line: Line) -> str:
+    """Say where the validation loss is lowest, and what comes after.
+
+    >>> curve_sentence("lora", Line("validation", [1, 2, 3], [0.4, 0.25, 0.31], 2))
+    'lora: validation loss is lowest at epoch 2 (0.250), then rises to 0.310'
+    """
+    low = min(line.y)
+    at, last = line.x[list(line.y).index(low)], line.y[-1]
+    end = f", then rises to {last:.3f}" if last > low else ""
+    return f"{name}: {line.label} loss is lowest at epoch {at:g} ({low:.3f}){end}"
+
+
+def mean_curve(curves: Sequence[Sequence[CurvePoint]], key: str) -> tuple[list[float], ...]:
+    """Return epochs, mean, lowest and highest value over those epochs that every curve has."""
+    tables = [
+        {round(point.epoch, 3): value for point in curve if (value := getattr(point, key)) is not None}
+        for curve in curves
+    ]
+    shared = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
+    columns = [[table[epoch] for table in tables] for epoch in shared]
+    return shared, [fmean(column) for column in columns], [min(c) for c in columns], [max(c) for c in columns]
+
+
+def rates_figure(record: TuningRecord) -> Figure | None:
+    """Validation accuracy over the rates that were searched, the chosen one ringed."""
+    paint, lines, chosen = colours(record), [], {}
+    for arm in record.arms:
+        trials = sorted((one for one in arm.search if one.accuracy is not None), key=lambda one: one.learning_rate)
+        if trials:
+            x, y = [one.learning_rate for one in trials], [100 * (one.accuracy or 0.0) for one in trials]
+            ring = next(((a, b, "") for one, a, b in zip(trials, x, y, strict=True) if one.chosen), None)
+            chosen |= {arm.name: ring[0]} if ring else {}
+            lines.append(Line(arm.name, x, y, paint[arm.name][0], dots=True, ring=ring, dash=paint[arm.name][1]))
+    across = sorted({x for line in lines for x in line.x})
+    if len(across) < 2:
+        return None
+    low, high = (pick(chosen, key=chosen.__getitem__, default="") for pick in (min, max))
+    title = "Accuracy over the learning rates that were searched"
+    if low and high:
+        title = f"The chosen rates go from {format_rate(chosen[low])} ({low}) to {format_rate(chosen[high])} ({high})"
+        if chosen[low] == chosen[high]:
+            title = f"Every arm chose the rate {format_rate(chosen[low])}"
+    lost = sum(one.accuracy is None for arm in record.arms for one in arm.search)
+    caption = "Accuracy on the validation split after the steps of the search; ring: the chosen rate."
+    caption += f" {lost} trials broke down and are not drawn." if lost else ""
+    ticks = tuple(log_ticks(across[0], across[-1]))
+    axes = Axes2D("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
+    return _lines("rates", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+
+
+def sizes_figure(record: TuningRecord) -> Figure | None:
+    """Accuracy over the number of training examples."""
+    paint, lines = colours(record), []
+    split = "test" if any(size.test is not None for size in record.sizes) else "validation"
+    for name in dict.fromkeys(size.arm for size in record.sizes):
+        found: dict[int, list[float]] = {}
+        for size in record.sizes:
+            scores = size.test if split == "test" else size.validation
+            if size.arm == name and scores is not None:
+                found.setdefault(size.examples, []).append(100 * scores.accuracy)
+        x = sorted(found)
+        low, high = ([pick(found[n]) for n in x] for pick in (min, max))
+        series, dash = paint.get(name, (0, 0))
+        if x:
+            lines.append(Line(name, x, [fmean(found[n]) for n in x], series, low, high, dots=True, dash=dash))
+    if not lines or len({x for line in lines for x in line.x}) < 2:
+        return None
+    best = max(lines, key=lambda line: line.y[-1])
+    title = (
+        f"{best.label} has {best.y[0]:.1f} % right after {best.x[0]:,.0f} examples, {best.y[-1]:.1f} % after "
+        f"{best.x[-1]:,.0f}"
+    )
+    several = any(tuple(line.low) != tuple(line.high) for line in lines)
+    caption = "Mean over seeds; band: lowest to highest." if several else "One seed at each size."
+    ticks = tuple(float(x) for x in sorted({x for line in lines for x in line.x}))
+    axes = Axes2D("training examples (log)", f"accuracy (%, {split})", log_x=True, x_ticks=ticks)
+    return _lines("sizes", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+
+
+def reliability_figures(record: TuningRecord) -> list[Figure]:
+    """Return how far the probabilities of each arm can be trusted, each by its best run."""
+    paint, having = colours(record), [arm for arm in record.ran if record.split in arm.best_run.answers]
+    figures = []
+    for place, arm in enumerate(having[:RELIABLE]):
+        own = arm.best_run.answers[record.split]
+        found, bins = calibration(own.sure, own.right), reliability(own.sure, own.right)
+        name = shorten(arm.name, 30)
+        figures.append(reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name]))
+    return figures
+
+
+def _trained(record: TuningRecord) -> list[Arm]:
+    """Return the arms that have a panel of curves."""
+    return [arm for arm in record.ran if any(run.curve for run in arm.runs)][:PANELS]
+
+
+def _cost_unit(what: str, most: float) -> tuple[float, str]:
+    """Return the unit of a cost that reaches `most`, and the label of its axis."""
+    if what == "memory":
+        return (2.0**30, "peak memory (GiB)") if most >= 2**32 else (2.0**20, "peak memory (MiB)")
+    sizes = ((7200, 3600.0, "hours"), (120, 60.0, "minutes"), (0, 1.0, "seconds"))
+    unit, word = next((unit, word) for least, unit, word in sizes if most >= least)
+    return unit, f"training time of a run ({word})"
+
+
+def _rows(name: str, rows: Sequence[Row], scale: Scale, title: str, caption: str) -> Figure:
+    drawn = (
+        draw_rows(f"{name}-{kind}", rows, scale, title, size) for kind, size in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return Figure(name, title, caption, *drawn)
+
+
+def _lines(
+    name: str, lines: Sequence[Line], axes: Axes2D, title: str, caption: str,
+    sizes: tuple[tuple[int, int], tuple[int, int]], values: bool = False,
+) -> Figure:  # fmt: skip
+    """Draw both sizes, with names that fit them."""
+    drawn = []
+    for kind, (width, height), letters in (("wide", sizes[0], 22), ("narrow", sizes[1], 14)):
+        shown = [replace(line, label=shorten(line.label, letters)) for line in lines]
+        tall = (width, max(height, 100 + 18 * len(lines)))
+        drawn.append(draw(f"{name}-{kind}", shown, axes, tall, title, values=values and kind == "wide"))
+    return Figure(name, title, caption, *drawn)

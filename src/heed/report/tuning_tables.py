@@ -1,0 +1,243 @@
+"""The tables of a tune: results, costs, pairs of arms, data; for a terminal, Markdown, LaTeX and a page.
+
+Arms stand in the order of their validation accuracy, which chooses; then those that broke down or have not run yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from heed.report.mcnemar import McNemar
+from heed.report.numbers import MISSING, format_accuracy, format_count, format_rate, human_bytes, human_seconds
+from heed.report.statistics import Interval
+from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tuning_findings import (
+    Gap,
+    accuracy_interval,
+    findings,
+    gaps_of,
+    in_order,
+    leak_sentences,
+    pairs_of,
+    verdict,
+)
+from heed.report.tuning_record import SPLITS, Arm, Split, TuningRecord, read_tuning
+
+MOST_PAIRS = 45
+"""Pairs of arms in the table, those of the largest differences: ten arms have as many."""
+
+
+def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
+    """Return accuracy, F1 and correlation of each arm, and the commonest class below them."""
+    split, reference = record.split, record.reference
+    splits = SPLITS if split == "test" else SPLITS[:1]
+    positive = [("f1_positive", f"F1 of {record.classes[1]}")] if len(record.classes) == 2 else []
+    kinds = [("f1", "macro F1"), *positive, ("mcc", "MCC"), ("calibration_error", "calibration error")]
+    several = len(record.seeds) > 1
+    head = ["arm", "seeds", *splits, "95 % interval", *(["of seeds"] if several else [])]
+    head += [f"Δ {reference.name}" if reference else "Δ", *(name for _, name in kinds)]
+    rows = []
+    for arm in in_order(record):
+        row = [arm.name, seeds_done(record, arm)]
+        row += [format_accuracy(0.0 if arm.broken else arm.mean("accuracy", one)) for one in splits]
+        row += [_between(accuracy_interval(arm, split)), *([_range(arm, split)] if several else [])]
+        row.append("best" if arm is reference else _gap(gaps.get(arm.name)))
+        rows.append((*row, *(_three(arm.mean(kind, split)) for kind, _ in kinds)))
+    if record.ran:
+        base = [format_accuracy(record.majority(one)) for one in splits]
+        row = ["commonest class", MISSING, *base]
+        rows.append((*row, *[MISSING] * (len(head) - len(row))))
+    best = {(row, 2 + column) for column, one in enumerate(splits) if (row := _best(record, one)) is not None}
+    numeric = tuple(place > 1 for place in range(len(head)))
+    caption = (
+        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: Wilson's, of the mean "
+        f"on the {split} split for so many examples. "
+    )
+    caption += "Of seeds: the lowest and the highest. " if several else ""
+    if gaps and reference is not None:
+        caption += f"Δ: points to {reference.name}, paired over examples, with its 95 % bootstrap interval. "
+    caption += "Calibration error: ten bins of equal mass. Commonest class: what always saying it gets. "
+    caption += f"{MISSING}: not known."
+    return Table(tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split")
+
+
+def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
+    """Return trained parameters, memory and its parts, time, speed and chosen rate of each arm.
+
+    Without `peaks` those of forward and backward are left out, where there is less room.
+    """
+    parts = ("weights", "gradients", "optimizer", "activations", *(("forward_peak", "backward_peak") if peaks else ()))
+    head = ["arm", "trained", "peak memory", *(part.replace("_", " ") for part in parts)]
+    head += ["time", "examples/s", "rate", "search"]
+    rows = []
+    for arm in in_order(record):
+        total = record.encoders.get(arm.encoder, {}).get("parameters")
+        share = arm.trained_parameters / total if arm.trained_parameters is not None and total else None
+        memory = arm.memory
+        row = [arm.name, format_count(arm.trained_parameters) + ("" if share is None else f" ({_share(share)})")]
+        row.append(MISSING if memory is None else human_bytes(memory.peak))
+        row += [_bytes(None if memory is None else getattr(memory, part)) for part in parts]
+        speeds = [run.examples_per_second for run in arm.runs if run.examples_per_second is not None]
+        row += [
+            MISSING if arm.seconds is None else human_seconds(arm.seconds),
+            f"{fmean(speeds):,.0f}" if speeds else MISSING,
+            format_rate(arm.learning_rate),
+            human_seconds(sum(trial.seconds for trial in arm.search)) if arm.search else MISSING,
+        ]
+        rows.append(tuple(row))
+    least = {
+        arm.memory.peak: (place, 2)
+        for place, arm in reversed(list(enumerate(in_order(record))))
+        if arm.memory and not arm.broken
+    }
+    best = frozenset([least[min(least)]] if least else [])
+    caption = (
+        f"{record.name}: what the arms cost. Trained: parameters that are trained, and their share of the encoder's. "
+        "Peak memory: of one training step, by what holds it. Time: wall clock of a run, mean over seeds. Examples/s: "
+        "while training. Rate: the learning rate that a search at equal budget chose. Search: its wall clock."
+    )
+    numeric = tuple(place > 0 for place in range(len(head)))
+    return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
+
+
+def pairs_table(pairs: Sequence[McNemar], split: str) -> Table:
+    """Return McNemar's test of every pair of arms."""
+    shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
+    rows = []
+    for one in shown:
+        kind = "exact" if one.exact else "chi-square"
+        rows.append(
+            (one.b, one.a, format_count(one.gained), format_count(one.lost), f"{one.points:+.1f}", _p(one.p), kind,
+             _p(one.p_holm))
+        )  # fmt: skip
+    left = len(pairs) - len(shown)
+    caption = (
+        f"McNemar's test of every pair of arms on the {split} split, each by the seed with its lowest validation loss. "
+        "Gained: right with the first alone; lost: right with the second alone. p after Holm's correction over all "
+        f"{len(pairs)} pairs." + (f" The {left} least certain pairs are left out." if left else "")
+    )
+    head = ("arm", "against", "gained", "lost", "points", "p", "test", "p (Holm)")
+    found = frozenset((place, 7) for place, one in enumerate(shown) if one.differs)
+    numeric = (False, False, True, True, True, True, False, True)
+    return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")
+
+
+def data_table(record: TuningRecord) -> Table:
+    """Return how many examples each split has, of which class, how long, and how many are cut or come twice."""
+    splits = record.data.get("splits")
+    cut = record.data.get("cut") or {}
+    classes = list(record.classes) if len(record.classes) <= 6 else []
+    head = ["split", "examples", *classes, "duplicates", "cut", "median length", "95 %", "longest"]
+    rows = []
+    for name, one in splits.items() if isinstance(splits, dict) else []:
+        lengths = one.get("characters") or {}
+        counts = [format_count(count) for count in one.get("classes", [])][: len(classes)]
+        row = [name, format_count(one.get("examples")), *counts, *[MISSING] * (len(classes) - len(counts))]
+        row += [format_count(one.get("duplicates")), format_count(cut.get(name))]
+        rows.append((*row, *(_length(lengths.get(key)) for key in ("median", "p95", "longest"))))
+    caption = "Cut: texts longer than the encoder takes. Lengths in characters. Duplicates: texts that come again."
+    return Table(tuple(head), tuple(rows), tuple(i > 0 for i in range(len(head))), frozenset(), caption, (), "")
+
+
+def notes(record: TuningRecord) -> tuple[str, ...]:
+    """Return what must be said below the table: arms that broke down, or have not run."""
+    said = []
+    for arm in record.arms:
+        if arm.broken:
+            said.append(f"{arm.name}: {arm.status}" + (f" ({arm.reason})" if arm.reason else "") + "; shown as 0.")
+    if record.split == "validation":
+        said.append("There is no test split: these figures are of the validation split, which chose rates and epochs.")
+    return tuple(said)
+
+
+def seeds_done(record: TuningRecord, arm: Arm) -> str:
+    """Return how many seeds an arm has, or why it has none."""
+    if arm.broken:
+        return arm.status
+    if not arm.runs:
+        return "not run yet"
+    done = len(arm.runs)
+    return str(done) if done >= len(record.seeds) else f"{done} of {len(record.seeds)}"
+
+
+def tuning_tables(record: TuningRecord) -> list[Table]:
+    """Return the tables that stand for themselves: results, costs, and pairs where there are any."""
+    pairs = pairs_of(record)
+    tables = [results_table(record, gaps_of(record)), costs_table(record)]
+    return [*tables, *([pairs_table(pairs, record.split)] if pairs else [])]
+
+
+def tuning_markdown(record: TuningRecord) -> str:
+    """Return the tables as Markdown."""
+    return "\n".join(to_markdown(made) for made in tuning_tables(record))
+
+
+def tuning_latex(record: TuningRecord) -> str:
+    """Return the tables in LaTeX, for the packages booktabs and graphicx."""
+    return "% needs \\usepackage{booktabs, graphicx}\n" + "\n".join(to_latex(made) for made in tuning_tables(record))
+
+
+def tuning_lines(folder: str | Path) -> list[str]:
+    """Return what a terminal prints at the end of a tune: the verdict, results, costs, and what else was found.
+
+    Raises `CheckpointError` when the folder holds no tune.
+    """
+    record = read_tuning(folder)
+    gaps, pairs = gaps_of(record), pairs_of(record)
+    tables = results_table(record, gaps), costs_table(record, peaks=False)
+    lines = [verdict(record, gaps), ""]
+    for table in tables:
+        lines += [*to_text(table), ""]
+    return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *record.notes]
+
+
+def _best(record: TuningRecord, split: Split) -> int | None:
+    """Return the row of the highest accuracy of a split."""
+    means = {place: arm.mean("accuracy", split) for place, arm in enumerate(record.ran)}
+    known = {place: mean for place, mean in means.items() if mean is not None}
+    return max(known, key=known.__getitem__, default=None)
+
+
+def _between(interval: Interval | None) -> str:
+    return MISSING if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def _range(arm: Arm, split: Split) -> str:
+    found = [scores.accuracy for run in arm.runs if (scores := run.scores(split)) is not None]
+    return f"{100 * min(found):.1f} to {100 * max(found):.1f}" if len(found) > 1 else MISSING
+
+
+def _gap(gap: Gap | None) -> str:
+    return MISSING if gap is None else f"{gap.points:+.1f} ({gap.interval[0]:+.1f} to {gap.interval[1]:+.1f})"
+
+
+def _three(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def _share(share: float) -> str:
+    """Return a share of parameters with two digits.
+
+    >>> _share(0.00328), _share(1.00003)
+    ('0.33 %', '100 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+
+
+def _bytes(value: int | None) -> str:
+    return MISSING if value is None else human_bytes(value)
+
+
+def _length(value: float | None) -> str:
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def _p(p: float) -> str:
+    """Return a p-value as it is shown.
+
+    >>> _p(0.03125), _p(1.0), _p(4e-9)
+    ('0.031', '1', '< 0.0001')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"

@@ -1,0 +1,85 @@
+"""How well a tuned model does on a split: every text once, deterministic; its figures and each prediction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heed.report.classification import figures
+from heed.text.splits import Rows
+from heed.training.evaluate import evaluating
+from heed.tuning.model import Tuned
+from heed.tuning.texts import Encoded, in_order
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The figures of a split and the probabilities that they are made of."""
+
+    probabilities: np.ndarray
+    """(n, C) float64, in the split's order."""
+    figures: dict[str, Any]
+
+    @property
+    def loss(self) -> float:
+        """Nats per text."""
+        return self.figures["loss"]
+
+    @property
+    def criterion(self) -> float:
+        """What chooses the best checkpoint, lower is better: the share of wrong answers."""
+        return 1 - self.figures["accuracy"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for metrics.jsonl."""
+        return self.figures
+
+
+def measure(
+    tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
+) -> Measure:
+    """Classify a split; `features` (n, D) stand in the place of its texts where they were computed before."""
+    logits = np.empty((len(texts), tuned.classes), dtype=np.float64)
+    with evaluating(tuned):
+        for numbers, batch in in_order(texts, batch_size):
+            source = batch.source if features is None else features[numbers]
+            logits[numbers] = tuned(torch.from_numpy(source).to(device)).double().cpu().numpy()
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    return Measure(probabilities, figures(texts.labels, probabilities))
+
+
+def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device) -> np.ndarray:
+    """Return the pooled vector (n, D) float32 of each text, in evaluation mode."""
+    found = np.empty((len(texts), tuned.shape.d_model), dtype=np.float32)
+    with evaluating(tuned):
+        for numbers, batch in in_order(texts, batch_size):
+            found[numbers] = tuned.features(torch.from_numpy(batch.source).to(device)).float().cpu().numpy()
+    return found
+
+
+def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
+    """Write a line a text: place, text, label, what the model says and how surely."""
+    with path.open("w", encoding="utf-8") as file:
+        for line in _predictions(rows, classes, probabilities):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _predictions(rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+    for number, chances in enumerate(probabilities):
+        best = int(chances.argmax())
+        yield {
+            "place": rows.places[number],
+            "text": rows.texts[number],
+            "pair": None if rows.pairs is None else rows.pairs[number],
+            "label": classes[int(rows.labels[number])],
+            "predicted": classes[best],
+            "probability": round(float(chances[best]), 6),
+            "probabilities": [round(float(chance), 6) for chance in chances],
+        }

@@ -1,0 +1,57 @@
+"""Where the memory of a step of tuning goes: weights, gradients, optimizer, activations; forward and backward alone.
+
+The first three are counted from the tensors. What a step holds at most is measured from every allocation of it (see
+`heed.training.peak`), on the largest batch of the training texts; activations are what remains of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heed.config.tuning import TuneConfig
+from heed.text.batches import Batch
+from heed.training.peak import peak_bytes
+from heed.training.step import Updater, to_device
+from heed.training.streams import Streams
+from heed.tuning.methods import frozen_features
+from heed.tuning.model import Tuned
+from heed.tuning.texts import Encoded, in_order
+
+
+def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: torch.device) -> dict[str, Any]:
+    """Return the bytes of a training step on the largest batch of `texts`, in parts, and the peaks of its two halves.
+
+    The weights are updated by it: give a model of its own. Raises `HeedError` when it does not fit.
+    """
+    size = config.train.batch_size
+    assert size != "auto"
+    _, batch = next(in_order(texts, size))
+    tokens = batch.source.shape[2]
+    if frozen_features(config.method.name):
+        batch = Batch(torch.zeros(len(batch.target), tuned.shape.d_model), batch.target, None)  # type: ignore[arg-type]
+    tuned.to(device).train()
+    updater = Updater(tuned, config.train, device, Streams(config.run.seed), lambda line: None)
+    updater.update(1, [batch])  # makes the optimizer's state
+    inputs = to_device(batch, device)
+    forward = peak_bytes(lambda: tuned.loss(inputs.source, inputs.target), device)
+    step = peak_bytes(lambda: updater.update(2, [batch]), device)
+    gradients = size_of(tuned.trained().values())
+    return {
+        "weights": size_of([*tuned.parameters(), *tuned.buffers()]),
+        "gradients": gradients,
+        "optimizer": size_of(updater.optimizer.state().values()),
+        "activations": max(0, step - gradients),
+        "forward_peak": forward,
+        "backward_peak": step,
+        "batch_size": len(batch.target),
+        "tokens": int(tokens),
+    }
+
+
+def size_of(tensors: Any) -> int:
+    """Return the bytes of tensors, each storage counted once."""
+    found: dict[int, Tensor] = {tensor.data_ptr(): tensor for tensor in tensors if tensor.numel()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in found.values())

@@ -1,0 +1,230 @@
+"""One tuned run: an encoder, a method, a learning rate and a seed; from labelled texts to a run folder.
+
+    splits ─> token ids ─> [vectors, once, where nothing but the head learns] ─> fit ─> best weights ─> predictions
+
+The folder is a run's (see `heed.training.run`): `config.yaml`, `environment.json` (which encoder, its files' hash, the
+classes), `metrics.jsonl`, `checkpoints/`, and `predictions-<split>.jsonl`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heed.config.tuning import TuneConfig
+from heed.errors import CheckpointError, ConfigError, DataError
+from heed.text.splits import Splits
+from heed.training.checkpoint import find_checkpoint, load_checkpoint
+from heed.training.devices import choose_device
+from heed.training.fit import FitResult, fit
+from heed.training.progress import Progress
+from heed.training.run import Run, load_weights, open_as
+from heed.training.streams import Streams, stream_seed
+from heed.tuning.encoders import Encoder, load_encoder
+from heed.tuning.measure import Measure, compute_features, measure, write_predictions
+from heed.tuning.methods import apply, frozen_features, is_native
+from heed.tuning.model import Tuned
+from heed.tuning.texts import Encoded, FeatureBatches, TextBatches, encode
+
+EVALUATION = 64
+"""Texts that are classified at once."""
+
+
+@dataclass
+class Material:
+    """Labelled texts with their token ids, and the vectors that were computed, for all runs of one encoder."""
+
+    splits: Splits
+    encoded: dict[str, Encoded]
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def first(self, size: int) -> Material:
+        """Return the same with so many training texts, an even draw of which smaller ones are the beginning.
+
+        Raises `ConfigError` when there are not so many, `DataError` when a class is not among them.
+        """
+        texts = self.encoded["train"]
+        if not 1 <= size <= len(texts):
+            raise ConfigError(f"--sizes: {size:,} is not between 1 and the {len(texts):,} training texts")
+        numbers = np.random.default_rng(0).permutation(len(texts))[:size]
+        if len(set(texts.labels[numbers])) < len(self.splits.classes):
+            raise DataError(f"--sizes: among {size:,} training texts not every class occurs: take more")
+        features = {name: some[numbers] if name == "train" else some for name, some in self.features.items()}
+        return Material(self.splits, self.encoded | {"train": texts.take(numbers)}, features)
+
+    def compute(self, config: TuneConfig, tuned: Tuned) -> None:
+        """Compute the vectors of all splits, where nothing but the head learns; later runs find them."""
+        if not frozen_features(config.method.name):
+            return
+        device = choose_device(config.run.device)
+        tuned.to(device)
+        for name, texts in self.encoded.items():
+            if name not in self.features:
+                self.features[name] = compute_features(tuned, texts, batch_size=EVALUATION, device=device)
+
+    @classmethod
+    def of(cls, splits: Splits, encoder: Encoder, max_length: int) -> Material:
+        """Return the texts as `encoder` reads them."""
+        encoded = {
+            name: encode(rows, encoder.tokenizer, max_length, encoder.pad_id) for name, rows in splits.rows.items()
+        }
+        return cls(splits, encoded)
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """What came of one run."""
+
+    run: Run[TuneConfig]
+    fit: FitResult
+    trained_parameters: int
+    measures: dict[str, Measure]
+    """The figures of the best weights on each split that was asked for."""
+
+
+def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Encoder, int]:
+    """Return (model, encoder, trained parameters): the encoder that a configuration names, made to learn its way.
+
+    The first weights are those of the run's seed. Raises what `load_encoder` and `apply` raise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.run.seed, "initialisation"))
+        native = is_native(config.encoder, config.method.name)
+        encoder = load_encoder(config.encoder, classes, native=native)
+        tuned = Tuned(encoder, len(classes))
+        learn = apply(tuned, config.method, config.encoder.max_length)
+    return tuned, encoder, learn
+
+
+def batches_of(config: TuneConfig, material: Material, tuned: Tuned) -> TextBatches:
+    """Return the endless training batches: of texts, or of their vectors where these never change."""
+    size, texts = config.train.batch_size, material.encoded["train"]
+    assert size != "auto"
+    seed = stream_seed(config.run.seed, "data") % 2**32
+    material.compute(config, tuned)
+    if frozen_features(config.method.name):
+        return FeatureBatches(texts, material.features["train"], size, seed)
+    return TextBatches(texts, size, seed)
+
+
+def steps_per_epoch(material: Material, config: TuneConfig) -> int:
+    """Return the updates of a pass over the training texts."""
+    size = config.train.batch_size
+    assert size != "auto"
+    return -(-len(material.encoded["train"]) // (size * config.train.accumulation))
+
+
+def train_run(
+    config: TuneConfig,
+    material: Material,
+    folder: Path,
+    *,
+    measured: tuple[str, ...] = ("validation",),
+    progress: Progress | None = None,
+    resume: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> TunedRun:
+    """Train, keep the best weights, and classify the splits in `measured` with them.
+
+    Raises what `build` and `heed.training.fit.fit` raise.
+    """
+    device = choose_device(config.run.device)
+    tuned, encoder, learn = build(config, material.splits.classes)
+    if config.class_weights == "balanced":
+        tuned.class_weights = balanced(material.encoded["train"].labels, len(material.splits.classes))
+    batches = batches_of(config, material, tuned)
+    if resume:
+        run = Run[TuneConfig](folder, config)
+    else:
+        known = environment_of(encoder, material.splits) | {"trained_parameters": learn} | dict(facts or {})
+        run = Run[TuneConfig].create(folder, config, overwrite=True, facts=known)
+    frozen = frozen_features(config.method.name)
+
+    def classify(split: str) -> Measure:
+        features = material.features[split] if frozen else None
+        return measure(tuned, material.encoded[split], batch_size=EVALUATION, device=device, features=features)
+
+    result = fit(
+        tuned,
+        batches,
+        config.train,
+        run,
+        validation=lambda: classify("validation"),
+        device=device,
+        streams=Streams(config.run.seed),
+        progress=progress,
+        resume=resume,
+        log_every=max(1, min(10, batches.steps_per_epoch)),
+    )
+    load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
+    measures = {}
+    for split in measured:
+        measures[split] = found = classify(split)
+        rows, classes = material.splits.rows[split], material.splits.classes
+        write_predictions(folder / f"predictions-{split}.jsonl", rows, classes, found.probabilities)
+    return TunedRun(run, result, learn, measures)
+
+
+def balanced(labels: np.ndarray, classes: int) -> torch.Tensor:
+    """Return a weight (C,) for each class that makes their sums over the texts equal, 1 on average over the texts.
+
+    >>> balanced(np.array([0, 0, 0, 1]), 2)
+    tensor([0.6667, 2.0000])
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
+
+
+def environment_of(encoder: Encoder, splits: Splits) -> dict[str, Any]:
+    """Return what a tuned run depends on beside its configuration."""
+    return {
+        "classes": list(splits.classes),
+        "encoder": {"source": encoder.source, "sha256": hash_encoder(encoder.folder)},
+        "data": {"name": splits.name, "fingerprint": splits.fingerprint},
+    }
+
+
+def hash_encoder(folder: Path) -> str:
+    """Return the SHA-256 over the weights, the configuration and the tokenizer of an encoder's folder."""
+    whole = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json"), *folder.glob("tokenizer.json")]):
+        with path.open("rb") as file:
+            whole.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Encoder, Run[TuneConfig], tuple[str, ...]]:
+    """Return (model in evaluation mode, encoder, run, classes) of a finished run.
+
+    Raises `CheckpointError` when it is no tuned run, was not finished, or its encoder is another one by now.
+    """
+    run = open_tuned(folder)
+    classes = run.classes
+    if not classes:
+        raise CheckpointError(f"{folder} names no classes in environment.json: it is not a run of heed tune")
+    tuned, encoder, _ = build(run.config, classes)
+    facts: Mapping[str, Any] = run.fact("encoder") or {}
+    if facts.get("sha256") != hash_encoder(encoder.folder):
+        raise CheckpointError(
+            f"{folder} was tuned from another {run.config.encoder.name} ({facts.get('source')}) than is here now "
+            f"({encoder.source}): bring that one back"
+        )
+    load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
+    return tuned.to(choose_device(device)).eval(), encoder, run, classes
+
+
+def open_tuned(folder: Path) -> Run[TuneConfig]:
+    """Open the folder of a tuned run. Raises `CheckpointError` when it is none."""
+    return Run(Path(folder), open_as(folder, TuneConfig, "heed tune"))
+
+
+def changed(config: TuneConfig, **sections: dict[str, Any]) -> TuneConfig:
+    """Return a configuration with other settings in some sections, as `train={"steps": 3}`."""
+    update = {name: getattr(config, name).model_copy(update=values) for name, values in sections.items()}
+    return config.model_copy(update=update)

@@ -1,0 +1,80 @@
+"""The learning rate of a method: a grid, or Optuna's TPE; every try has the same budget, and validation decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from heed.errors import ConfigError, require
+from heed.tuning.methods import parts
+
+SEARCHES = ("grid", "optuna", "none")
+SPREAD = 3.0
+"""Optuna draws rates from a third of the lowest of the grid to three times the highest."""
+
+Attempt = Callable[["Candidate", int], dict[str, Any]]
+"""(candidate, its number) -> its figures: accuracy and loss on validation."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is tried."""
+
+    rate: float
+    epochs: int
+
+
+def candidates(method: str, rates: Sequence[float] | None, epochs: Sequence[int]) -> list[Candidate]:
+    """Return every rate with every number of epochs; a method has its own rates where none are given."""
+    own = rates if rates is not None else parts(method)[0].rates
+    return [Candidate(rate, passes) for passes in epochs for rate in own]
+
+
+def search_rates(
+    kind: str, grid: Sequence[Candidate], trials: int, attempt: Attempt, stop: Callable[[], bool]
+) -> Candidate:
+    """Return the candidate with the highest accuracy, of equal ones that with the lower loss.
+
+    One candidate alone is not tried. Raises `ConfigError` for an unknown kind, `MissingPackageError` without optuna.
+    """
+    if kind not in SEARCHES:
+        raise ConfigError(f"--search: {kind!r} is none of {', '.join(SEARCHES)}")
+    if kind == "none" or (kind == "grid" and len(grid) == 1):
+        return grid[(len(grid) - 1) // 2]
+    found: list[tuple[float, float, Candidate]] = []
+
+    def judge(candidate: Candidate) -> float:
+        figures = attempt(candidate, len(found) + 1)
+        found.append((figures["accuracy"], -figures["loss"], candidate))
+        return figures["accuracy"]
+
+    if kind == "grid":
+        for candidate in grid:
+            judge(candidate)
+            if stop():
+                break
+    else:
+        _by_optuna(grid, trials, judge, stop)
+    return max(found, key=lambda one: one[:2])[2]
+
+
+def _by_optuna(
+    grid: Sequence[Candidate], trials: int, judge: Callable[[Candidate], float], stop: Callable[[], bool]
+) -> None:
+    """Try `trials` rates by TPE, the middle of the grid first."""
+    optuna = require("optuna", "lab")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rates, epochs = [one.rate for one in grid], sorted({one.epochs for one in grid})
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=1))
+    middle = grid[len(grid) // 2]
+    study.enqueue_trial({"rate": middle.rate, "epochs": middle.epochs})
+
+    def objective(trial: Any) -> float:
+        rate = trial.suggest_float("rate", min(rates) / SPREAD, max(rates) * SPREAD, log=True)
+        accuracy = judge(Candidate(rate, trial.suggest_categorical("epochs", epochs)))
+        if stop():
+            study.stop()
+        return accuracy
+
+    study.optimize(objective, n_trials=trials)

@@ -1,0 +1,192 @@
+"""Labelled texts as an encoder reads them: token ids, cut and padded, in batches of texts that are about as long.
+
+    tokens    [CLS] a fine film [SEP] [PAD]     source[:, 0]
+    text         1  1  1    1     1     0       source[:, 1]   1 the first text, 2 the second of a pair, 0 padding
+    label     1                                 target
+
+Of a pair that is too long, the second text is cut (a passage, not the question about it), and the first one only
+where it leaves no room at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heed.errors import CheckpointError, ConfigError, DataError
+from heed.text.batches import Batch
+from heed.text.splits import Rows
+
+POOL = 50
+"""Batches that are drawn together and sorted by length."""
+ORDER = 0x74756E65
+"""Keeps the order of the texts apart from other draws of the same seed."""
+SECOND = 4
+"""Tokens that the second text of a pair keeps at least, before the first one is cut."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The texts of a split as token ids."""
+
+    ids: np.ndarray
+    """(N,) int32, all texts one after the other."""
+    parts: np.ndarray
+    """(N,) uint8: 1 the first text of a pair and what surrounds it, 2 the second."""
+    ends: np.ndarray
+    """(n,) int64: one past the end of each text."""
+    labels: np.ndarray
+    """(n,) int64."""
+    pad_id: int
+    cut: int
+    """Texts that were too long."""
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the tokens of each text (n,)."""
+        return np.diff(self.ends, prepend=0)
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """Return some texts as a batch: source (B, 2, T) int64, target (B,) int64."""
+        lengths = self.lengths[numbers]
+        T = int(lengths.max())
+        inside = np.arange(T) < lengths[:, None]
+        at = np.where(inside, (self.ends[numbers] - lengths)[:, None] + np.arange(T), 0)
+        source = np.stack([np.where(inside, self.ids[at], self.pad_id), np.where(inside, self.parts[at], 0)], axis=1)
+        return Batch(source.astype(np.int64), self.labels[numbers], None)
+
+    def take(self, numbers: np.ndarray) -> Encoded:
+        """Return some of the texts."""
+        lengths = self.lengths[numbers]
+        ends = np.cumsum(lengths)
+        at = np.repeat(self.ends[numbers] - ends, lengths) + np.arange(ends[-1])
+        return Encoded(self.ids[at], self.parts[at], ends, self.labels[numbers], self.pad_id, 0)
+
+
+def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
+    """Return the token ids of labelled texts, each at most `max_length` tokens with those that surround it.
+
+    `tokenizer` is a fast one of transformers. Raises `DataError` for a text that has no token, `ConfigError` when there
+    is no room for a text.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # a tokenizer.json may hold its own
+    backend.no_padding()
+    around = backend.num_special_tokens_to_add(is_pair=rows.pairs is not None)
+    room = max_length - around
+    if room < (1 if rows.pairs is None else 2 * SECOND):
+        raise ConfigError(f"encoder.max_length: {max_length} leaves no room beside {around} special tokens: take more")
+    firsts = backend.encode_batch_fast(rows.texts, add_special_tokens=False)
+    seconds = [None] * len(firsts)
+    if rows.pairs is not None:
+        seconds = backend.encode_batch_fast(rows.pairs, add_special_tokens=False)
+    ids: list[int] = []
+    parts: list[int] = []
+    ends: list[int] = []
+    cut = 0
+    for place, first, second in zip(rows.places, firsts, seconds, strict=True):
+        if not len(first) or (second is not None and not len(second)):
+            raise DataError(f"{place}: the tokenizer makes no token of this text: leave the row out")
+        cut += len(first) + len(second or ()) > room
+        first.truncate(room - (0 if second is None else min(len(second), SECOND)))
+        if second is not None:
+            second.truncate(room - len(first))
+        whole = backend.post_process(first, second, add_special_tokens=True)
+        ids += whole.ids
+        parts += (kind + 1 for kind in whole.type_ids)
+        ends.append(len(ids))
+    return Encoded(
+        np.array(ids, np.int32), np.array(parts, np.uint8), np.array(ends, np.int64), rows.labels, pad_id, cut
+    )
+
+
+class TextBatches:
+    """Endless batches of a split: each text once an epoch, in an order that a seed decides; resumable.
+
+    Within pools of `POOL` batches the texts are sorted by length, so that little of a batch is padding; the batches
+    come in random order. The last one of an epoch may be smaller.
+    """
+
+    unit = "example"
+
+    def __init__(self, texts: Encoded, batch_size: int, seed: int) -> None:
+        self.texts, self.batch_size, self.seed = texts, batch_size, seed
+        self._epoch, self._index = 0, 0
+        self._order = self._draw(0)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches hold every text once."""
+        return -(-len(self.texts) // self.batch_size)
+
+    @property
+    def epoch(self) -> float:
+        """How often all texts have been through."""
+        return self._epoch + self._index / self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        if self._index == self.steps_per_epoch:
+            self._epoch, self._index = self._epoch + 1, 0
+            self._order = self._draw(self._epoch)
+        self._index += 1
+        return self.make(self._order[self._index - 1])
+
+    def make(self, numbers: np.ndarray) -> Batch:
+        """Return some texts as a batch."""
+        return self.texts.batch(numbers)
+
+    def state(self) -> dict[str, Any]:
+        """Return the place."""
+        return {"epoch": self._epoch, "index": self._index, "batch_size": self.batch_size, "texts": len(self.texts)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on after `state`. Raises `CheckpointError` when it is of other texts or batches."""
+        for key, own in (("batch_size", self.batch_size), ("texts", len(self.texts))):
+            if state.get(key) != own:
+                raise CheckpointError(f"the checkpoint was trained with {key} {state.get(key)}, not {own}: start anew")
+        self._epoch, self._index = state["epoch"], state["index"]
+        self._order = self._draw(self._epoch)
+
+    def _draw(self, epoch: int) -> list[np.ndarray]:
+        """Return the numbers of the texts of each batch of an epoch."""
+        random = np.random.default_rng([self.seed, ORDER, epoch])
+        order = random.permutation(len(self.texts))
+        lengths = self.texts.lengths
+        size, batches = POOL * self.batch_size, []
+        for first in range(0, len(order), size):
+            pool = order[first : first + size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        if len(batches[-1]) == self.batch_size or len(batches) == 1:
+            return [batches[i] for i in random.permutation(len(batches))]
+        return [batches[i] for i in random.permutation(len(batches) - 1)] + [batches[-1]]
+
+
+class FeatureBatches(TextBatches):
+    """The same batches, of vectors that were computed once: source (B, D) float32."""
+
+    def __init__(self, texts: Encoded, features: np.ndarray, batch_size: int, seed: int) -> None:
+        self.features = features
+        super().__init__(texts, batch_size, seed)
+
+    def make(self, numbers: np.ndarray) -> Batch:
+        """Return the vectors of some texts as a batch."""
+        return Batch(self.features[numbers], self.texts.labels[numbers], None)
+
+
+def in_order(texts: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Yield (numbers, batch) of every text once, from long to short: the first batch is the largest in memory."""
+    order = np.argsort(-texts.lengths, kind="stable")
+    for first in range(0, len(order), batch_size):
+        numbers = order[first : first + batch_size]
+        yield numbers, texts.batch(numbers)
