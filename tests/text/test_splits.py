@@ -140,6 +140,10 @@ def test_the_place_in_the_file_does_not_matter(tmp_path):
     mixed = random.Random(1).sample(MANY, len(MANY))
     one, two = (write(tmp_path / name, rows) for name, rows in (("a.tsv", MANY), ("b.tsv", mixed)))
     assert texts(open_splits(one)) == texts(open_splits(two))
+    even = [(f"text {i}", "xy"[i % 2]) for i in range(100)]  # both classes stand at the same places of the order
+    ways = [even, even[::-1], random.Random(2).sample(even, len(even))]
+    splits = [texts(open_splits(write(tmp_path / "c.tsv", way), validation_fraction=0.11)) for way in ways]
+    assert splits[0] == splits[1] == splits[2]
     mixed = random.Random(1).sample(QUESTIONS, len(QUESTIONS))
     one, two = (questions(tmp_path / name, rows) for name, rows in (("a.jsonl", QUESTIONS), ("b.jsonl", mixed)))
     grouped = {"text": "question", "group": "passage", "train_examples": 100}
@@ -258,6 +262,9 @@ def test_the_fingerprint_knows_everything_that_is_used(tmp_path):
     prints = [open_splits(source, **WHOLE | more).fingerprint for source, more in settings]
     assert len(set(prints)) == len(settings)
     assert open_splits(path, **WHOLE).fingerprint == prints[0]
+    write(tmp_path / "two" / "train.tsv", rows[:2], header)
+    write(tmp_path / "two" / "dev.tsv", rows[2:], header)
+    assert open_splits(tmp_path / "two", **WHOLE).fingerprint not in prints  # the same rows in other splits
 
 
 @pytest.mark.parametrize(
@@ -336,10 +343,10 @@ def test_pairs_in_one_split_alone(tmp_path, monkeypatch):
 
 
 def test_half_a_character_is_mended_and_counted(tmp_path):
-    rows = [{"text": f"t{i} \ud800", "group": f"g{i} \ud800", "label": i % 2} for i in range(4)]
-    splits = open_splits(write_lines(tmp_path / "a.jsonl", rows), group="group", **WHOLE)
-    assert splits.rows["train"].texts[0] == "t0 �"
-    assert splits.notes == ["rows with half a character (a lone surrogate), replaced by U+FFFD: 4"]
+    rows = [{"text": f"t{i} \ud800", "group": f"g{i} \ud800", "label": i % 2} for i in range(20)]
+    splits = open_splits(write_lines(tmp_path / "a.jsonl", rows), group="group")
+    assert "t0 �" in splits.rows["train"].texts
+    assert splits.notes[0] == "rows with half a character (a lone surrogate), replaced by U+FFFD: 20"
 
 
 def test_labels_of_any_type_and_known_classes(tmp_path):

@@ -8,22 +8,26 @@ from typing import Annotated, Literal
 import tyro
 
 from heed.cli.settings import parse
-from heed.config import Section
+from heed.config import Section, read_yaml
 from heed.errors import ConfigError
 
 
 class ExportFlags(Section):
     """Write a run as a folder that transformers loads (AutoModelForCausalLM, AutoTokenizer), and what builds on it.
 
+    A run of heed tune becomes what pipeline("text-classification") loads (hf), an adapter of peft, or an ONNX graph.
+
     examples:
       heed export runs/quickstart --to hf
       heed export runs/quickstart --to hf --out my-model --checkpoint last
+      heed export tunes/sst2/runs/full-1 --to hf
+      heed export tunes/sst2 --to peft --out my-adapter
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
-    to: Literal["hf"] = "hf"
-    """The format: hf is that of Hugging Face transformers."""
+    to: Literal["hf", "peft", "onnx"] = "hf"
+    """The format: hf is that of Hugging Face transformers; peft and onnx are for runs of heed tune."""
     out: Path | None = None
     """The folder to write; default: hf inside the run folder."""
     checkpoint: str = "best"
@@ -38,10 +42,32 @@ def main(argv: list[str]) -> int:
     out = flags.out or flags.run / flags.to
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not flags.overwrite:
         raise ConfigError(f"{out} is not empty: give another --out, or --overwrite")
+    if is_tuned(flags.run):
+        return _export_tuned(flags, out)
+    if flags.to != "hf":
+        raise ConfigError(f"--to {flags.to}: is for runs of heed tune, and {flags.run} is none: leave it out")
     from heed.models.hub import export_hub
     from heed.training.run import load_run
 
     which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     model, _, config = load_run(flags.run, which)
     print(export_hub(model, config.model, flags.run / "tokenizer.json", out))
+    return 0
+
+
+def is_tuned(folder: Path) -> bool:
+    """Whether a folder is that of a tune or of one of its runs."""
+    if (folder / "tune.json").is_file():
+        return True
+    return (folder / "config.yaml").is_file() and "encoder" in read_yaml(folder / "config.yaml")
+
+
+def _export_tuned(flags: ExportFlags, out: Path) -> int:
+    """Write a tuned run in the format that is asked for."""
+    if flags.checkpoint != "best":
+        raise ConfigError("--checkpoint: a tuned run keeps its best one: leave it out")
+    from heed.tuning.export import export_adapter, export_onnx, export_transformers
+
+    export = {"hf": export_transformers, "peft": export_adapter, "onnx": export_onnx}[flags.to]
+    print(export(flags.run, out))
     return 0

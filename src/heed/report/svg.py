@@ -257,11 +257,9 @@ def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str], lift: 
     places = [float(canvas.transData.transform((line.x[-1], line.y[-1]))[0]) for line in lines]
     early = [max(places) - place > EARLY * canvas.bbox.width for place in places]
     behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.5, "alpha": 0.8}
-    for which, box in ((False, None), (True, behind)):
+    for which, box in ((False, behind if lift else None), (True, behind)):
         group = [index for index, is_early in enumerate(early) if is_early == which and names[index]]
-        _name_group(
-            canvas, [lines[i] for i in group], [names[i] for i in group], box or (behind if lift else None), lift
-        )
+        _name_group(canvas, [lines[i] for i in group], [names[i] for i in group], box, lift)
 
 
 def _name_group(

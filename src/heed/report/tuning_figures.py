@@ -60,9 +60,9 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
         else:
             rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0) if arm.broken else Row(arm.name, "not run yet"))
     base = record.majority(split)
-    label = f"accuracy (%, {split})"
+    label = f"{split} accuracy (%)"
     rule = None if base is None else 100 * base
-    label += "" if base is None else f"; stroke: always the commonest class, {100 * base:.1f}"
+    label += "" if base is None else f"; stroke: commonest class, {100 * base:.1f}"
     best = max(record.ran, key=lambda arm: arm.mean("accuracy", split) or 0.0, default=None)
     title = "No arm has run to its end"
     if best is not None:

@@ -135,7 +135,7 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
     reason = "no other arm comes within 1 point of it"
     if close:
         reason = (
-            f"{listed(close)} {'come' if len(close) > 1 else 'comes'} within 1 point of it, and not for less memory"
+            f"{listed(close)} {'come' if len(close) > 1 else 'comes'} within 1 point of it, but not for less memory"
         )
     elif not gaps:
         reason = "predictions are missing, so nothing can be paired with it"
@@ -161,9 +161,8 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNe
     said = []
     if use is not best:
         own = format_accuracy(use.mean("accuracy", record.split))
-        said.append(
-            f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}; {use.name} {own}."
-        )
+        first = f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}"
+        said.append(f"{first}; {use.name} {own}.")
     said += [*width_sentence(record, gaps, use), *pair_sentences(pairs), *cost_sentences(record)]
     if all(len(arm.runs) == 1 for arm in record.ran):
         said.append(
@@ -192,15 +191,13 @@ def pair_sentences(pairs: Sequence[McNemar]) -> list[str]:
     same = [f"{one.b} – {one.a}" for one in pairs if not one.differs]
     if len(pairs) == 1:
         one = pairs[0]
-        found = f"{one.b} is better than {one.a}" if told else f"no difference found between {one.b} and {one.a}"
-        return [
-            f"{found[0].upper()}{found[1:]}: {one.gained} examples gained, {one.lost} lost (McNemar p = {one.p:.2g})."
-        ]
+        found = f"{one.b} is better than {one.a}" if told else f"No difference found between {one.b} and {one.a}"
+        return [f"{found}: {one.gained} examples gained, {one.lost} lost (McNemar p = {one.p:.2g})."]
     if not same:
         return [f"McNemar's test tells all {len(pairs)} pairs of arms apart (after Holm's correction)."]
     return [
         f"McNemar's test tells {len(told)} of {len(pairs)} pairs of arms apart (after Holm's correction); no "
-        f"difference was found between {listed(same, '; ')}."
+        f"difference was found between {listed(same)}."
     ]
 
 
@@ -240,15 +237,15 @@ def in_order(record: TuningRecord) -> list[Arm]:
     return [*record.ran, *(arm for arm in record.arms if arm not in record.ran)]
 
 
-def listed(names: Sequence[str], comma: str = ", ") -> str:
+def listed(names: Sequence[str]) -> str:
     """Join names as in a sentence; beyond a few, their number.
 
     >>> listed(["a"]), listed(["a", "b", "c"]), listed(list("abcdefg"))
     ('a', 'a, b and c', 'a, b, c, d and 3 more')
     """
     if len(names) > FEW_NAMES + 1:
-        return f"{comma.join(names[:FEW_NAMES])} and {len(names) - FEW_NAMES} more"
-    return names[0] if len(names) == 1 else f"{comma.join(names[:-1])} and {names[-1]}"
+        return f"{', '.join(names[:FEW_NAMES])} and {len(names) - FEW_NAMES} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _time(arm: Arm) -> str:

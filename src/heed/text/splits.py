@@ -119,7 +119,12 @@ def open_splits(
 
 
 def subset(rows: Rows, examples: int) -> Rows:
-    """Return so many of the rows, of each class its share; a smaller subset is a part of a larger one.
+    """Return so many of the rows; see `beginning_rows`."""
+    return rows.take(beginning_rows(rows, examples))
+
+
+def beginning_rows(rows: Rows, examples: int) -> list[int]:
+    """Return the places of so many of the rows, of each class its share; a smaller subset is a part of a larger one.
 
     A class that is rarer than the subset is small may be missing from it. Raises `DataError` when there are too few.
     """
@@ -127,7 +132,7 @@ def subset(rows: Rows, examples: int) -> Rows:
         raise DataError(f"{examples:,} examples are asked for of a split that has {len(rows):,}")
     table = Table(rows.texts, rows.pairs)
     units = stratified(table.keys(), [str(label) for label in rows.labels.tolist()])
-    return rows.take(sorted([row for unit in units for row in unit.rows][:examples]))
+    return sorted([row for unit in units for row in unit.rows][:examples])
 
 
 def _find(

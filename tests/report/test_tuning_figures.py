@@ -1,0 +1,95 @@
+"""The figures of a tune: SVG in the colours of the page, with titles that say what is there."""
+
+import doctest
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from fake_tuning import write_tune
+from heed.report import tuning_figures as module
+from heed.report.svg import COLOURS
+from heed.report.tuning_figures import colours, front, mean_curve, tuning_figures
+from heed.report.tuning_findings import gaps_of, pairs_of
+from heed.report.tuning_record import CurvePoint, read_tuning
+
+
+def drawn(folder):
+    record = read_tuning(folder)
+    return record, tuning_figures(record, gaps_of(record), pairs_of(record))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    methods = ("full", "head")
+    return drawn(write_tune(tmp_path_factory.mktemp("plain"), methods=methods, seeds=(1, 2), n=200, sizes=True))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    broken = {"full": ("does not fit", "out of memory")}
+    folder = tmp_path_factory.mktemp("odd")
+    return drawn(
+        write_tune(folder, methods=("full", "head", "lora"), seeds=(1,), n=40, broken=broken, waiting=("lora",))
+    )
+
+
+def test_examples():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_everything_is_drawn(plain):
+    record, figures = plain
+    names = {"accuracy", "gaps", "memory", "front-memory", "front-time", "rates", "sizes"}
+    assert set(figures) == names | {f"{kind}-{i}" for kind in ("curve", "reliability") for i in range(2)}
+    for figure in figures.values():
+        assert figure.title
+        assert figure.caption
+        for image in (figure.wide, figure.narrow):
+            ET.fromstring(image.replace("xlink:href", "href"))
+            assert set(re.findall(r"var\(--([\w-]+)\)", image)) <= set(COLOURS)
+            assert not re.search(r"#[0-9a-f]{6}\b", image)
+    assert len({series for series, _ in colours(record).values()}) == 2
+
+
+def test_titles_say_what_is_seen(plain):
+    record, figures = plain
+    best = max(record.ran, key=lambda arm: arm.mean("accuracy", "test"))
+    assert figures["accuracy"].title.startswith(f"{best.name} is most often right, ")
+    assert "always the commonest class" in figures["accuracy"].title
+    assert figures["memory"].title == "head needs 95.3 MiB, full 547 MiB"
+    assert figures["rates"].title == "The chosen rates go from 0.0001 (full) to 0.01 (head)"
+    assert figures["front-memory"].title.startswith("What accuracy costs in memory: from head, 95.3 MiB, to ")
+    assert "validation loss is lowest at epoch" in figures["curve-0"].title
+    assert "32 rows of 32 tokens" in figures["memory"].caption
+
+
+def test_broken_arms_are_0_and_marked(odd):
+    _, figures = odd
+    assert {"accuracy", "memory", "reliability-0", "curve-0"} <= set(figures)
+    assert not {"gaps", "front-memory", "front-time", "sizes"} & set(figures)  # one arm has run
+    for name in ("accuracy", "memory"):
+        assert "0: does not fit" in figures[name].wide
+    assert "not run yet" in figures["accuracy"].wide
+    assert "failed or did not fit" in figures["accuracy"].caption
+
+
+def test_before_any_run(tmp_path):
+    _, figures = drawn(write_tune(tmp_path, methods=("lora",), n=20, waiting=("lora",)))
+    assert set(figures) == {"memory", "rates"}
+
+
+def test_the_front_holds_what_no_other_beats():
+    costs = {"a": 3.0, "b": 1.0, "c": 2.0, "d": 2.0, "e": 4.0}
+    assert front(costs, {"a": 0.9, "b": 0.7, "c": 0.8, "d": 0.75, "e": 0.9}) == ["b", "c", "a"]
+
+
+def test_curves_are_means_over_the_epochs_that_all_have():
+    def points(*values):
+        return [CurvePoint(1.0 + i, value, value, None) for i, value in enumerate(values)]
+
+    assert mean_curve([points(1.0, 0.5, 0.25), points(3.0, 1.5)], "train_loss") == (
+        [1.0, 2.0], [2.0, 1.0], [1.0, 0.5], [3.0, 1.5],
+    )  # fmt: skip
+    assert mean_curve([points(1.0)], "validation_accuracy") == ([], [], [], [])
+    assert mean_curve([], "train_loss") == ([], [], [], [])
