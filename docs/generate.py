@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from heed.attention import MECHANISMS
 from heed.cli.list import attention, mechanism_rows
 from heed.config import PRESETS, Config
+from heed.config.tuning import TUNING, TuneConfig
 
 HERE = Path(__file__).parent
 
@@ -34,6 +35,16 @@ def settings_page() -> str:
     for name, field in Config.model_fields.items():
         lines += ["", f"## {name}", "", str(field.description), "", "| setting | default | meaning |", "|---|---|---|"]
         lines += rows(name, Config.model_fields[name].annotation)
+    lines += [
+        "",
+        "## heed tune",
+        "",
+        "`data`, `encoder` and `method` of a tuned run; `train` and `run` are those above, and begin with",
+    ]
+    lines += [", ".join(f"`train.{name}` {value}" for name, value in TUNING.items()) + "."]
+    lines += ["", "| setting | default | meaning |", "|---|---|---|"]
+    for name in ("data", "encoder", "method"):
+        lines += rows(name, TuneConfig.model_fields[name].annotation)
     lines += ["", "## Presets", "", "| preset | what it sets |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(f'`{k}` {v}' for k, v in shape.items())} |" for name, shape in PRESETS.items()]
     return "\n".join(lines) + "\n"
@@ -49,7 +60,8 @@ def rows(prefix: str, section: type[BaseModel] | None) -> list[str]:
             out += rows(key, kind)
             continue
         meaning = str(field.description).replace("|", "\\|")
-        out.append(f"| `{key}` | `{json.dumps(field.default)}` | {meaning} |")
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        out.append(f"| `{key}` | {default} | {meaning} |")
     return out
 
 

@@ -62,7 +62,7 @@ def make_arm(method: str, encoder: str, prefix: str) -> dict[str, Any]:
     rates = [rate / 10, rate / 2, rate]
     memory = {
         "weights": WEIGHTS, "gradients": gradients, "optimizer": 2 * gradients, "activations": activations,
-        "forward_peak": WEIGHTS + activations, "backward_peak": WEIGHTS + activations + gradients,
+        "forward_peak": activations, "backward_peak": activations + gradients,
         "batch_size": 32, "tokens": 32,
     }  # fmt: skip
     return {
@@ -129,7 +129,9 @@ def write_tune(
             arm = make_arm(method, encoder, f"{encoder} / " if len(encoders) > 1 else "")
             if arm["name"] in (broken or {}):
                 arm["status"], arm["reason"] = (broken or {})[arm["name"]]
-            elif arm["name"] not in waiting:
+            elif arm["name"] in waiting:
+                arm["status"] = "running"
+            else:
                 arm["runs"] = [make_run(folder, arm, seed, data, names) for seed in seeds]
             arms.append(arm)
     lengths = {"median": 101.0, "p95": 203.0, "longest": 271}

@@ -84,6 +84,18 @@ def test_banners(folders):
     assert design(record).startswith("2 arms × 2 seeds of 3 epochs at batch size 32; 6,920 train, 60 validation")
 
 
+def test_an_arm_that_failed_after_a_seed_is_shown_by_it(tmp_path):
+    folder = write_tune(tmp_path, methods=("full", "lora"), seeds=(1, 2), n=40)
+    content = json.loads((folder / "tune.json").read_text())
+    content["arms"][1] |= {"status": "failed", "reason": "no number", "runs": content["arms"][1]["runs"][:1]}
+    (folder / "tune.json").write_text(json.dumps(content))
+    record = read_tuning(folder)
+    assert record.unfinished == []
+    said = {banner.title: banner.text for banner in banners(record, gaps_of(record))}
+    assert said["Failed"] == "lora is shown by 1 of 2 seeds: no number."
+    assert "3 of 4 runs have finished" in design(record)
+
+
 def test_confusions(folders, tmp_path):
     record = read_tuning(folders[0])
     first = confusions(record)[0]

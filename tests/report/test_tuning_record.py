@@ -130,6 +130,14 @@ def test_other_examples_with_the_same_labels_are_not_paired(tmp_path):
     assert [arm.name for arm in record.answering("test")] == ["full"]
 
 
+def test_a_moment_without_an_epoch_is_left_out(folder, tmp_path):
+    def edit(content):
+        content["arms"][0]["runs"][0]["curve"][0]["epoch"] = None
+
+    record = read_tuning(change(folder, tmp_path / "early", edit))
+    assert [len(run.curve) for run in record.arms[0].runs] == [5, 6]
+
+
 def test_counts_that_disagree_are_noted(folder, tmp_path):
     def edit(content):
         content["arms"][0]["runs"][0]["test"]["correct"] = 1

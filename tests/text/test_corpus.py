@@ -279,7 +279,7 @@ def test_missing_file_names_the_nearest(tmp_path):
     (tmp_path / "austen.txt").write_text("It is a truth")
     assert f"did you mean '{tmp_path / 'austen.txt'}'" in message(open_corpus, tmp_path / "austin.txt")
     assert "did you mean 'wikitext-2'" in message(open_corpus, "wikitext2")
-    assert "one of python-reference, shakespeare" in message(open_corpus, tmp_path / "no" / "such")
+    assert "one of boolq, python-reference, shakespeare" in message(open_corpus, tmp_path / "no" / "such")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])

@@ -13,6 +13,7 @@ from heed.errors import CheckpointError, ConfigError
 from heed.tuning.adapters import load_adapter, merge, push_adapter, save_adapter
 
 METHODS = ("prompt", "prefix", "lora", "dora", "ia3", "lora+bitfit")
+PLAIN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21 of transformers 5.23
 WITHOUT_TYPES = ("prompt", "prefix")
 """Where plain peft drops the token types of pairs."""
 
@@ -52,6 +53,7 @@ def test_saved_and_loaded(tiny, tmp_path, method, native):
         assert torch.equal(tensor, tuned.state_dict()[name]), name
 
 
+@PLAIN
 @pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "distilbert-base-uncased", "gpt2", "deberta-v2"])
 @pytest.mark.parametrize("method", METHODS)
 def test_plain_peft_gives_the_same_logits(tiny, tmp_path, name, method):
@@ -69,6 +71,7 @@ def test_plain_peft_gives_the_same_logits(tiny, tmp_path, name, method):
     torch.testing.assert_close(found, logits(tuned, source), atol=1e-5, rtol=0)
 
 
+@PLAIN
 @pytest.mark.parametrize("method", METHODS)
 def test_plain_peft_gives_the_same_states(tiny, tmp_path, method):
     tuned, encoder, _ = make(tiny("bert-base-uncased"), method)
@@ -96,6 +99,7 @@ def test_what_the_files_say(tiny, tmp_path):
     assert str(tiny("bert-base-uncased")) not in text  # no path of this machine
 
 
+@PLAIN
 def test_ia3_of_many_layers_is_read_by_plain_peft(tiny, tmp_path):
     """From 20 names on, peft shortens its list of targets, and then misses those of the feed-forward layers in it."""
     from transformers import BertConfig, BertModel

@@ -24,7 +24,8 @@ TARGET = torch.tensor([0, 1, 0])
 def write_run(folder, *, kind="gpt", tokenizer="bpe", classes=None, **model):
     """A run as `heed train` leaves it, at its first weights."""
     made = train_tokenizer(tokenizer, TEXTS, 300)
-    settings = {"kind": kind, "d_model": D, "n_layers": LAYERS, "n_heads": HEADS, "context": CONTEXT, "init_std": 0.3}
+    settings = {"kind": kind, "d_model": D, "n_layers": LAYERS, "context": CONTEXT, "init_std": 0.3}
+    settings |= {} if kind == "lstm" else {"n_heads": HEADS}
     data = {"source": "texts.txt"} | ({"label": "label"} if classes else {})
     text = {"kind": tokenizer, "vocab_size": made.vocab_size}
     config = make_config({"data": data, "tokenizer": text, "model": settings | model})

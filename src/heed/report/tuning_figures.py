@@ -125,7 +125,7 @@ def memory_figure(record: TuningRecord) -> Figure | None:
     caption = "Memory of one training step" + (
         f" of {' or '.join(f'{batch} rows of {tokens} tokens' for batch, tokens in sorted(sizes))}." if sizes else "."
     )
-    caption += " Forward and backward: the peak while each runs, weights included."
+    caption += " Forward and backward: the peak while each runs, beside weights and optimizer state."
     scale = Scale("memory (MiB)", bars=True, key=tuple(PARTS.items()))
     wide = draw_rows("memory-wide", rows["wide"], scale, title, WIDE)
     return Figure("memory", title, caption, wide, draw_rows("memory-narrow", rows["narrow"], scale, title, NARROW))

@@ -124,7 +124,7 @@ def design(record: TuningRecord) -> str:
     splits = record.data.get("splits")
     counts = [(name, one.get("examples")) for name, one in splits.items()] if isinstance(splits, Mapping) else []
     sizes = ", ".join(f"{format_count(count)} {name}" for name, count in counts)
-    planned = sum(seeds for arm in record.arms if not arm.broken)
+    planned = sum(seeds for arm in record.arms if not arm.failed or arm.runs)
     epochs, batch = (show_value(record.settings.get(key)) for key in ("epochs", "batch_size"))
     return (
         f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs at batch "
@@ -136,10 +136,13 @@ def design(record: TuningRecord) -> str:
 def banners(record: TuningRecord, gaps: Mapping[str, Gap]) -> list[Banner]:
     """Return what a reader must know before any figure, the gravest first."""
     found = []
-    broken = [arm for arm in record.arms if arm.broken]
-    for arm in broken:
-        text = f"{arm.name} has no result and is shown as 0" + (f": {arm.reason}." if arm.reason else ".")
-        found.append(Banner("error", arm.status.capitalize(), text))
+    for arm in record.arms:
+        if arm.failed:
+            what = "has no result and is shown as 0"
+            if arm.runs:
+                what = f"is shown by {seeds_done(record, arm)} seeds"
+            text = f"{arm.name} {what}" + (f": {arm.reason}." if arm.reason else ".")
+            found.append(Banner("error", arm.status.capitalize(), text))
     leaks = leak_sentences(record)
     if leaks:
         text = f"{' '.join(leaks)} A model can know these by heart."

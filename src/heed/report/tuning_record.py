@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -81,8 +81,11 @@ class Memory:
     gradients: int
     optimizer: int
     activations: int
+    """What a step holds at most beside the other three."""
     forward_peak: int | None
+    """Of the forward pass alone, weights and optimizer state not counted."""
     backward_peak: int | None
+    """Of the whole step, counted alike."""
     batch_size: int | None
     tokens: int | None
     """Tokens of a row."""
@@ -127,7 +130,7 @@ class Arm:
     options: Mapping[str, Any]
     pooling: str
     status: str
-    """done, "does not fit" or failed."""
+    """running, done, "does not fit" or failed."""
     reason: str | None
     trained_parameters: int | None
     formula: str
@@ -138,9 +141,14 @@ class Arm:
     runs: tuple[Run, ...]
 
     @property
+    def failed(self) -> bool:
+        """Whether it failed or did not fit, before its first run or after it."""
+        return self.status not in ("running", "done")
+
+    @property
     def broken(self) -> bool:
-        """Whether it failed or did not fit: then it counts as 0, marked."""
-        return not self.runs and self.status not in ("done", "waiting", "running")
+        """Whether it failed and has no run: then it counts as 0, marked."""
+        return self.failed and not self.runs
 
     @property
     def best_run(self) -> Run:
@@ -212,8 +220,8 @@ class TuningRecord:
 
     @property
     def unfinished(self) -> list[str]:
-        """Names of the arms that lack runs and are not broken."""
-        return [arm.name for arm in self.arms if not arm.broken and len(arm.runs) < len(self.seeds)]
+        """Names of the arms that lack runs and did not fail."""
+        return [arm.name for arm in self.arms if not arm.failed and len(arm.runs) < len(self.seeds)]
 
     def majority(self, split: Split) -> float | None:
         """Return the share of the commonest class of a split."""
@@ -346,7 +354,7 @@ def _run(one: Values, reader: PredictionReader) -> Run:
         seconds=one.get("seconds", float),
         examples_per_second=one.get("examples_per_second", float, None),
         reason=one.get("reason", str, ""),
-        curve=tuple(_point(point) for point in one.each("curve", [])),
+        curve=tuple(point for each in one.each("curve", []) if (point := _point(each)) is not None),
         validation=validation,
         test=test,
         answers=answers,
@@ -370,9 +378,9 @@ def _scores(one: Values) -> Scores:
     )
 
 
-def _point(one: Values) -> CurvePoint:
-    keys = ("train_loss", "validation_loss", "validation_accuracy")
-    return CurvePoint(one.get("epoch", float), *(number(one.content.get(key)) for key in keys))
+def _point(one: Values) -> CurvePoint | None:
+    epoch, *rest = (number(one.content.get(each.name)) for each in fields(CurvePoint))
+    return None if epoch is None else CurvePoint(epoch, *rest)  # measured before anything was logged
 
 
 def _trial(one: Values) -> Trial:

@@ -37,13 +37,13 @@ def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
     kinds = [("f1", "macro F1"), *positive, ("mcc", "MCC"), ("calibration_error", "calibration error")]
     several = len(record.seeds) > 1
     head = ["arm", "seeds", *splits, "95 % interval", *(["of seeds"] if several else [])]
-    head += [f"Δ {reference.name}" if reference else "Δ", *(name for _, name in kinds)]
+    head += [*([f"Δ {reference.name}"] if gaps and reference else []), *(name for _, name in kinds)]
     rows = []
     for arm in in_order(record):
         row = [arm.name, seeds_done(record, arm)]
         row += [format_accuracy(0.0 if arm.broken else arm.mean("accuracy", one)) for one in splits]
         row += [_between(accuracy_interval(arm, split)), *([_range(arm, split)] if several else [])]
-        row.append("best" if arm is reference else _gap(gaps.get(arm.name)))
+        row += ["best" if arm is reference else _gap(gaps.get(arm.name))] if gaps else []
         rows.append((*row, *(_three(arm.mean(kind, split)) for kind, _ in kinds)))
     if record.ran:
         base = [format_accuracy(record.majority(one)) for one in splits]
@@ -98,6 +98,7 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
         "Peak memory: of one training step, by what holds it. Time: wall clock of a run, mean over seeds. Examples/s: "
         "while training. Rate: the learning rate that a search at equal budget chose. Search: its wall clock."
     )
+    caption += " Forward and backward peak: while each runs, beside weights and optimizer state." if peaks else ""
     numeric = tuple(place > 0 for place in range(len(head)))
     return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
@@ -145,8 +146,10 @@ def notes(record: TuningRecord) -> tuple[str, ...]:
     """Return what must be said below the table: arms that broke down, or have not run."""
     said = []
     for arm in record.arms:
-        if arm.broken:
-            said.append(f"{arm.name}: {arm.status}" + (f" ({arm.reason})" if arm.reason else "") + "; shown as 0.")
+        if arm.failed:
+            reason = f" ({arm.reason})" if arm.reason else ""
+            shown = f"shown by {seeds_done(record, arm)} seeds" if arm.runs else "shown as 0"
+            said.append(f"{arm.name}: {arm.status}{reason}; {shown}.")
     if record.split == "validation":
         said.append("There is no test split: these figures are of the validation split, which chose rates and epochs.")
     return tuple(said)

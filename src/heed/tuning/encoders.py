@@ -15,7 +15,7 @@ import importlib.util
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +117,16 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
             "load them with transformers and call save_pretrained"
         )
     options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, "local_files_only": True}
+    with _explained(config.name):
+        settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     kind = transformers.AutoModel
     if native:
         kind = transformers.AutoModelForSequenceClassification
-    settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        if type(settings) not in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            raise ConfigError(
+                f"encoder.pooling: an encoder of type {raw.get('model_type')} has no classification head in "
+                "transformers: choose mean"
+            )
     settings.id2label = dict(enumerate(classes))  # as many labels as classes
     settings.label2id = {name: number for number, name in enumerate(classes)}
     _set_attention_dropout(settings, config.attention_dropout)
@@ -128,7 +134,8 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
         options["add_pooling_layer"] = False  # a part that a mean does not read
     with _quiet(), _explained(config.name):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-        model = kind.from_pretrained(folder, config=settings, **options)
+        model, notes = kind.from_pretrained(folder, config=settings, output_loading_info=True, **options)
+    _refuse_gaps(config.name, model, notes["missing_keys"], native=native)
     shape = _shape(raw, model)
     pad_id = _check_tokenizer(config.name, tokenizer, model)
     if native:
@@ -139,6 +146,20 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
         )
     segments = getattr(model.config, "type_vocab_size", 0) > 1
     return Encoder(config.name, folder, source, model, native, tokenizer, shape, pad_id, segments)
+
+
+def _refuse_gaps(name: str, model: Any, missing: Iterable[str], *, native: bool) -> None:
+    """Raise `CheckpointError` when weights of the encoder are missing, which transformers fills with random numbers.
+
+    The architecture's own head is new, and so may be the layer on the first token that BERT has below it.
+    """
+    inside = f"{model.base_model_prefix}." if native else ""
+    gaps = sorted(key for key in missing if key.startswith(inside) and "pooler" not in key)
+    if gaps:
+        raise CheckpointError(
+            f"encoder {name} lacks {len(gaps)} weights of its encoder, {gaps[0].removeprefix(inside)} for one: "
+            "take config.json and weights of one model"
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
