@@ -55,7 +55,7 @@ def browser():
 
 
 def check_page(browser, address, scheme, width, texts=0):
-    """A page is quiet and asks the network for nothing, fits, can be read, and keeps the texts of figures inside them."""
+    """A page is quiet, asks the network for nothing, fits, can be read, and keeps the texts of figures inside them."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     complaints, requests = [], []
     page.on("console", lambda message, seen=complaints: seen.append(message.text))

@@ -37,8 +37,8 @@ def gaps(record):
     return gaps_of(record)
 
 
-def gap(arm, points, interval=(-2.0, 0.5), memory=0.38, time=0.61):
-    return Gap(arm, "full", points, interval, 872, memory, time)
+def gap(arm, points, interval=(-2.0, 0.5), memory=0.38, time=0.61, validation=None):
+    return Gap(arm, "full", points, interval, 872, memory, time, points if validation is None else validation)
 
 
 def arm(name, peak, seconds=1.0):
@@ -60,6 +60,8 @@ def test_the_cheapest_within_a_point_is_advised():
     gaps = {"lora": gap("lora", -0.4), "head": gap("head", -1.01, (-3.0, 1.0))}
     assert advised(tune(full, lora, head), gaps) is lora  # head reaches above -1 by its interval alone
     assert advised(tune(full, lora, head), {**gaps, "head": gap("head", -1.0)}) is head
+    assert advised(tune(full, head), {"head": gap("head", -5.0, validation=0.0)}) is head  # the test chooses nothing
+    assert advised(tune(full, head), {"head": gap("head", 0.0, validation=-5.0)}) is full
     assert advised(tune(full, arm("lora", 101)), gaps) is full  # not cheaper
     assert advised(tune(full, arm("lora", None)), gaps) is full  # not known to be
     assert advised(tune(full, lora), {}) is full  # nothing to pair
@@ -90,6 +92,8 @@ def test_differences_are_paired_over_examples(record, gaps):
     # the bootstrap of a mean over 400 examples is close to the normal interval, within the noise of 1,000 resamples
     half = 1.96 * d.std() / np.sqrt(len(d))
     assert found.interval == pytest.approx((d.mean() - half, d.mean() + half), abs=0.15 * half)
+    on_validation = head.mean("accuracy", "validation") - full.mean("accuracy", "validation")
+    assert found.validation == pytest.approx(100 * on_validation)
     assert found.memory == pytest.approx(head.memory.peak / full.memory.peak)
 
 
@@ -151,7 +155,7 @@ def test_while_it_goes_on_and_without_a_rival(tmp_path):
     record = read_tuning(write_tune(tmp_path, methods=("full", "head", "lora"), seeds=(1,), n=200, waiting=("lora",)))
     said = verdict(record, gaps_of(record))
     assert said.startswith("So far: use full: ")
-    assert said.endswith("no other arm comes within 1 point of it.")
+    assert said.endswith("no other arm comes within 1 point of it on the validation split.")
 
 
 def test_leaks_are_told_with_their_places(record):

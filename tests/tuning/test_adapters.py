@@ -1,5 +1,6 @@
 """Adapters in the files of peft: what plain peft makes of them, back again, merged, pushed, damaged."""
 
+import itertools
 import json
 import shutil
 
@@ -13,6 +14,11 @@ from heed.errors import CheckpointError, ConfigError
 from heed.tuning.adapters import load_adapter, merge, push_adapter, save_adapter
 
 METHODS = ("prompt", "prefix", "lora", "dora", "ia3", "lora+bitfit")
+POSSIBLE = [
+    *itertools.product(("bert-base-uncased", "roberta-base"), METHODS),
+    *itertools.product(("distilbert-base-uncased", "deberta-v2"), [name for name in METHODS if name != "prefix"]),
+    *itertools.product(("gpt2",), [name for name in METHODS if name != "prompt"]),
+]
 PLAIN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21 of transformers 5.23
 WITHOUT_TYPES = ("prompt", "prefix")
 """Where plain peft drops the token types of pairs."""
@@ -54,12 +60,9 @@ def test_saved_and_loaded(tiny, tmp_path, method, native):
 
 
 @PLAIN
-@pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "distilbert-base-uncased", "gpt2", "deberta-v2"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("name", "method"), POSSIBLE)
 def test_plain_peft_gives_the_same_logits(tiny, tmp_path, name, method):
     """The architecture's own head is in the adapter; plain peft needs nothing else, and the padding is in the test."""
-    if (name, method) in {("gpt2", "prompt"), ("distilbert-base-uncased", "prefix"), ("deberta-v2", "prefix")}:
-        pytest.skip("cannot be tuned so")
     tuned, encoder, _ = make(tiny(name), method, native=True, classes=3)
     disturb(tuned)
     source = texts(encoder)
@@ -126,7 +129,10 @@ def test_merged_is_unmerged(tiny, name, method):
     merged = merge(tuned)
     torch.testing.assert_close(logits(merged, source), wanted, atol=1e-5, rtol=0)
     assert not any("lora" in label or "ia3" in label for label, _ in merged.named_parameters())
-    assert merged.state_dict().keys() == {f"backbone.{k}" for k in encoder_names(tiny(name))} | {"head.weight", "head.bias"}
+    assert merged.state_dict().keys() == {f"backbone.{k}" for k in encoder_names(tiny(name))} | {
+        "head.weight",
+        "head.bias",
+    }
     assert torch.equal(logits(tuned, source), wanted)  # the one that was given is as it was
 
 
@@ -205,7 +211,9 @@ def test_an_adapter_of_another_encoder(tiny, tmp_path):
     tuned.name = "bert-base-uncased"
     folder = save_adapter(tuned, tmp_path)
     tuned.name = "bert-base-cased"
-    with pytest.raises(CheckpointError, match="was trained on bert-base-uncased, and the encoder here is bert-base-cased"):
+    with pytest.raises(
+        CheckpointError, match="was trained on bert-base-uncased, and the encoder here is bert-base-cased"
+    ):
         load_adapter(tuned, folder)
     tuned.name = str(tiny("bert-base-uncased"))  # the same one, brought as a folder
     load_adapter(tuned, folder)

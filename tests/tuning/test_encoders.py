@@ -84,13 +84,15 @@ def test_minilm_is_the_real_one():
         states = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
     vectors = torch.nn.functional.normalize(OwnEncoder.pool(states, mask > 0), dim=1)
     near, far = vectors[0] @ vectors[1], vectors[0] @ vectors[2]
-    assert near > 0.6 > 0.3 > far
+    assert near > 0.5 > 0.2 > far
 
 
 def test_what_is_not_there(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="an encoder is minilm, a folder, or a name on the hub"):
         find_encoder(str(tmp_path / "nothing"))
-    with pytest.raises(CheckpointError, match=r"there is no folder roberta-base here, and cannot fetch hf:roberta-base"):
+    with pytest.raises(
+        CheckpointError, match=r"there is no folder roberta-base here, and cannot fetch hf:roberta-base"
+    ):
         find_encoder("roberta-base")
     with pytest.raises(CheckpointError, match="has no config.json"):
         load_encoder(EncoderConfig(name=str(tmp_path)), ["0", "1"], native=False)
@@ -119,7 +121,9 @@ def change(folder, **values):
 def test_tokenizer_and_model_of_different_checkpoints(tiny, copy):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tiny("roberta-base") / file, copy / file)
-    refused(copy, ConfigError, "pad_token_id is 1 in the tokenizer and 0 in the model: they are of different checkpoints")
+    refused(
+        copy, ConfigError, "pad_token_id is 1 in the tokenizer and 0 in the model: they are of different checkpoints"
+    )
     tokenizer = json.loads((tiny("bert-base-uncased") / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"] |= {f"more{number}": number for number in range(26, 40)}
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -134,7 +138,9 @@ def test_weights_that_are_not_all_there(copy):
     refused(copy, CheckpointError, r"lacks 16 weights of its encoder", native=True)
     change(copy, num_hidden_layers=LAYERS)
     weights = load_file(copy / "model.safetensors")
-    save_file({name: w for name, w in weights.items() if "pooler" not in name}, copy / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: w for name, w in weights.items() if "pooler" not in name}, copy / "model.safetensors", {"format": "pt"}
+    )
     load_tiny(copy)  # a mean does not read the pooling layer
     load_tiny(copy, native=True)  # and as a part of the head it is new, as in RoBERTa
 
@@ -153,7 +159,9 @@ def test_files_that_cannot_be_used(copy):
     refused(copy, CheckpointError, "cannot be loaded")
     change(copy, hidden_size=D, auto_map={"AutoModel": "model.Mine"})
     refused(copy, ConfigError, "brings its own code, which is never run")
-    change(copy, auto_map=None, model_type="of-tomorrow")
+    change(copy, auto_map=None, num_hidden_layers="two")
+    refused(copy, CheckpointError, "cannot be loaded")
+    change(copy, num_hidden_layers=LAYERS, model_type="of-tomorrow")
     refused(copy, CheckpointError, "cannot be loaded.*of-tomorrow")
     (copy / "config.json").write_text("{")
     refused(copy, CheckpointError, "cannot be read")
@@ -164,7 +172,7 @@ def test_files_that_cannot_be_used(copy):
 def test_no_tokenizer(copy):
     (copy / "tokenizer.json").unlink()
     (copy / "tokenizer_config.json").unlink()
-    refused(copy, HeedError, "copy")
+    refused(copy, CheckpointError, "has no tokenizer.json: save the model's tokenizer beside it")
 
 
 def test_texts_longer_than_the_positions(tiny):

@@ -200,7 +200,9 @@ def test_trained_tokens_need_positions(tiny, name, method):
     torch.manual_seed(0)
     tuned = Tuned(load_tiny(tiny(name)), 2)
     options = MethodConfig(name=method, tokens=POSITIONS - 15)
-    with pytest.raises(ConfigError, match=rf"need {POSITIONS + 1} positions.*has {POSITIONS}: method.tokens: 48 or enc"):
+    with pytest.raises(
+        ConfigError, match=rf"need {POSITIONS + 1} positions.*has {POSITIONS}: method.tokens: 48 or enc"
+    ):
         apply(tuned, options, 16)
     tuned = Tuned(load_tiny(tiny(name)), 2)
     apply(tuned, options, 15)  # exactly as many as there are
@@ -267,7 +269,9 @@ def test_targets_are_chosen(tiny):
 
 def test_an_architecture_that_nobody_knows_asks_for_targets(tiny, monkeypatch):
     monkeypatch.setattr("heed.tuning.methods.lora.QUERIES_VALUES", (("wq", "wv"),))
-    with pytest.raises(ConfigError, match=r"of type bert has none of the names.*choose method.targets among dense, key"):
+    with pytest.raises(
+        ConfigError, match=r"of type bert has none of the names.*choose method.targets among dense, key"
+    ):
         make(tiny("bert-base-uncased"), "lora")
 
 
@@ -308,7 +312,9 @@ def test_bitfit_needs_biases(tiny):
 
 def test_a_count_that_differs_is_an_error(tiny, monkeypatch):
     monkeypatch.setattr(METHODS["prompt"], "expected", lambda self, tuned, options: 7)
-    with pytest.raises(ConfigError, match=rf"{P * D + 2 * D + 2} parameters would learn and the formula says {7 + 2 * D + 2}"):
+    with pytest.raises(
+        ConfigError, match=rf"{P * D + 2 * D + 2} parameters would learn and the formula says {7 + 2 * D + 2}"
+    ):
         make(tiny("bert-base-uncased"), "prompt")
 
 

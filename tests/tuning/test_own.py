@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
 
 
 def load(folder, **options):
-    return load_encoder(EncoderConfig(name=str(folder), max_length=CONTEXT) , ["0", "1"], native=False, **options)
+    return load_encoder(EncoderConfig(name=str(folder), max_length=CONTEXT), ["0", "1"], native=False, **options)
 
 
 def make(folder, method, *, seed=0, **options):
@@ -115,7 +115,9 @@ def test_padding_has_no_say_and_evaluation_is_deterministic(runs, name, method):
         together = tuned(source)
         assert torch.equal(tuned(source), together)
         for row in range(3):
-            torch.testing.assert_close(tuned(source[row : row + 1, :, : 9 - 2 * row])[0], together[row], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                tuned(source[row : row + 1, :, : 9 - 2 * row])[0], together[row], atol=1e-5, rtol=0
+            )
         source[:, 0][source[:, 1] == 0] = 5
         assert torch.equal(tuned(source), together)
 

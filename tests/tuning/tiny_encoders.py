@@ -78,7 +78,9 @@ def save_tiny(name: str, folder: Path, *, seed: int = 0) -> Path:
     """Write a tiny random encoder and its tokenizer into `folder / name`; return that folder."""
     kind, settings, specials = CONFIGS[name]
     place = folder / name
-    config = getattr(transformers, f"{kind}Config")(**settings, initializer_range=0.3)  # at 0.02 so small a model does next to nothing
+    config = getattr(transformers, f"{kind}Config")(
+        **settings, initializer_range=0.3
+    )  # at 0.02 so small a model does next to nothing
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         getattr(transformers, f"{kind}Model")(config).save_pretrained(place)
@@ -89,11 +91,11 @@ def save_tiny(name: str, folder: Path, *, seed: int = 0) -> Path:
 def tokenizer(specials: str, *, lower: bool) -> Any:
     """Return a fast tokenizer over `WORDS` with the special tokens of an architecture."""
     names = SPECIALS[specials]
-    made = Tokenizer(WordLevel({word: i for i, word in enumerate([*names, *WORDS])}, unk_token=names[-1]))
+    unknown = {"bert": "[UNK]", "roberta": "<unk>", "gpt2": "<|endoftext|>"}[specials]
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate([*names, *WORDS])}, unk_token=unknown))
     made.pre_tokenizer = Whitespace()
     if lower:
         made.normalizer = Lowercase()
-    id_of = {name: i for i, name in enumerate(names)}
     if specials == "bert":
         made.post_processor = TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -106,7 +108,6 @@ def tokenizer(specials: str, *, lower: bool) -> Any:
         tokens = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     else:
         tokens = {"eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    assert all(token in id_of for token in tokens.values())
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **tokens)
 
 

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     """Read, convert, write the run folder and print its path; 0 when done."""
     flags = parse(ImportFlags, argv, "import")
     from heed.models.hub import hub_folder, load_hub
-    from heed.text.bpe import Bpe
+    from heed.text.published import find_pair, read_pair
     from heed.text.tokenizer import load_tokenizer
     from heed.training.checkpoint import save_checkpoint
     from heed.training.run import Run, refuse_if_taken
@@ -47,8 +47,8 @@ def main(argv: list[str]) -> int:
     model, settings = load_hub(folder)
     if (folder / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(folder)
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        tokenizer = Bpe.from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
+    elif (pair := find_pair(folder)) is not None:
+        tokenizer = read_pair(*pair)
     else:
         raise CheckpointError(f"{folder} has no tokenizer.json: save it there with transformers (save_pretrained)")
     if tokenizer.vocab_size > model.vocab_size:

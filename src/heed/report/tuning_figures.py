@@ -87,7 +87,7 @@ def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[M
         rows.append(
             Row(gap.arm, text, paint[gap.arm][0], gap.points, gap.interval, zone=TOLERANCE, filled=gap.arm in found)
         )
-    close = [gap.arm for gap in gaps.values() if gap.close]
+    close = [gap.arm for gap in gaps.values() if gap.points >= -TOLERANCE]
     title = f"Within 1 point of {name} or better: {listed(close)}" if close else f"No arm is within 1 point of {name}"
     caption = (
         "Line: 95 % bootstrap interval over examples, seeds averaged. Filled: McNemar's test finds a difference, after "

@@ -1,10 +1,10 @@
 """Which arm to use: the rule, the differences it goes by, and sentences that say what was found.
 
-The rule. The reference is the arm with the best mean accuracy on the validation split. A candidate is an arm whose
-accuracy on the test split is at most `TOLERANCE` points below the reference's, so that the interval of the difference
-reaches above -TOLERANCE too. (An interval that merely reaches there proves nothing for an arm that is 3 points worse on
-100 examples.) Of the candidates and the reference the one with the least peak memory is advised, the faster of equal
-ones. Without a test split all goes by validation, and every sentence says so.
+The rule. The reference is the arm with the best mean accuracy on the validation split. A candidate is an arm whose mean
+accuracy there is at most `TOLERANCE` points below. (An interval that merely reaches so far proves nothing for an arm
+that is 3 points worse on 100 examples.) Of the candidates and the reference the one with the least peak memory is
+advised, the faster of equal ones. The test split chooses nothing: it says what the advice is worth. Without one,
+sentences say that they are about validation.
 
 The difference of two arms is paired: d_i is the share of b's seeds that have example i right less that of a's, and its
 interval is the bootstrap's over examples (Efron 1979). It says what other examples would have changed; seeds are
@@ -44,11 +44,13 @@ class Gap:
     """Peak memory as a share of the reference's; None where it is not known."""
     time: float | None
     """Training time as a share of the reference's."""
+    validation: float
+    """The same difference on the validation split, which decides; points."""
 
     @property
     def close(self) -> bool:
         """Whether the arm is a candidate."""
-        return self.points >= -TOLERANCE
+        return self.validation >= -TOLERANCE
 
     @property
     def half(self) -> float:
@@ -83,7 +85,10 @@ def gaps_of(record: TuningRecord) -> dict[str, Gap]:
             interval = resampled_interval(lambda values: float(values.mean()), d)
             memory = _ratio(arm.memory and arm.memory.peak, reference.memory and reference.memory.peak)
             time = _ratio(arm.seconds, reference.seconds)
-            found[arm.name] = Gap(arm.name, reference.name, float(d.mean()), interval, len(d), memory, time)
+            points = 100 * (
+                (arm.mean("accuracy", "validation") or 0.0) - (reference.mean("accuracy", "validation") or 0.0)
+            )
+            found[arm.name] = Gap(arm.name, reference.name, float(d.mean()), interval, len(d), memory, time, points)
     return found
 
 
@@ -132,11 +137,9 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
     if not others:
         return f"{best.name} has {said_accuracy(record, best)}; there is no other arm to hold it against."
     close = [name for name, gap in gaps.items() if gap.close]
-    reason = "no other arm comes within 1 point of it"
+    reason = "no other arm comes within 1 point of it on the validation split"
     if close:
-        reason = (
-            f"{listed(close)} {'come' if len(close) > 1 else 'comes'} within 1 point of it, but not for less memory"
-        )
+        reason = f"{listed(close)} {'come' if len(close) > 1 else 'comes'} within 1 point of it there, but not for less memory"
     elif not gaps:
         reason = "predictions are missing, so nothing can be paired with it"
     return f"{so_far} {best.name}: {said_accuracy(record, best)}; {reason}."

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
 from heed.config.tuning import EncoderConfig
@@ -36,6 +37,8 @@ EXTRA_POSITIONS = dict.fromkeys(
 """Rows of the table of positions that stand for no position of a text: RoBERTa counts from pad_id + 1."""
 POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet")
 """Types whose `AutoModel` has a layer on the first token, for tasks of their pretraining."""
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""Files that a tokenizer can be made of."""
 NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -116,6 +119,8 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
             f"{folder} has no .safetensors; pickled weights are not opened because they can run code: "
             "load them with transformers and call save_pretrained"
         )
+    if not any(list(folder.glob(pattern)) for pattern in VOCABULARIES):  # transformers would make up an empty one
+        raise CheckpointError(f"{folder} has no tokenizer.json: save the model's tokenizer beside it")
     options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, "local_files_only": True}
     with _explained(config.name):
         settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -243,6 +248,6 @@ def _explained(name: str) -> Iterator[None]:
     """Turn what transformers says of files that it cannot use into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"encoder {name} cannot be loaded: {first}") from error

@@ -98,21 +98,18 @@ def tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress]
     splits = open_labelled_splits(plan.config)
     folder.mkdir(parents=True, exist_ok=True)
     now = Tuning(plan, folder, say, progress, _begin(plan, splits))
-    for encoder in plan.encoders:
-        for method in plan.methods:
-            arm: dict[str, Any] = {"name": _name(plan, encoder, method), "encoder": encoder, "method": method}
-            arm |= {"status": "running", "reason": None, "search": [], "runs": []}
-            now.record["arms"].append(arm)
-            try:
-                _tune_arm(now, arm, splits)
+    for arm in now.record["arms"]:
+        try:
+            _tune_arm(now, arm, splits)
+            if not now.stopped:
                 arm["status"] = "done"
-            except HeedError as error:
-                arm["status"] = "does not fit" if "out of memory" in str(error) else "failed"
-                arm["reason"] = str(error)
-                say(f"{arm['name']}: {arm['status']}: {error}")
-            now.write()
-            if now.stopped:
-                return False
+        except HeedError as error:
+            arm["status"] = "does not fit" if "out of memory" in str(error) else "failed"
+            arm["reason"] = str(error)
+            say(f"{arm['name']}: {arm['status']}: {error}")
+        now.write()
+        if now.stopped:
+            return False
     if all(arm["status"] != "done" for arm in now.record["arms"]):
         raise HeedError(f"no method could be tuned; {now.record['arms'][0]['reason']}")
     return _learning_curves(now)
@@ -148,9 +145,16 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
         "batch_size": plan.config.train.batch_size,
         "steps": None,
         "search": {"kind": plan.search, "share": SHARE, "seed": plan.seeds[0]},
-        "arms": [],
+        "arms": [
+            {
+                "name": _name(plan, encoder, method), "encoder": encoder, "method": method, "status": "running",
+                "reason": None, "search": [], "runs": [],
+            }
+            for encoder in plan.encoders
+            for method in plan.methods
+        ],
         "sizes": [],
-    }
+    }  # fmt: skip
 
 
 def _name(plan: Plan, encoder: str, method: str) -> str:
