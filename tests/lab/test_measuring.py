@@ -11,6 +11,7 @@ from heed.errors import ConfigError
 from heed.lab import cost
 from heed.lab.cost import Setup, measure, measure_curve
 from heed.report.cost import fit_exponent
+from heed.training.peak import peak_bytes
 
 CPU = torch.device("cpu")
 

@@ -85,10 +85,9 @@ def gaps_of(record: TuningRecord) -> dict[str, Gap]:
             interval = resampled_interval(lambda values: float(values.mean()), d)
             memory = _ratio(arm.memory and arm.memory.peak, reference.memory and reference.memory.peak)
             time = _ratio(arm.seconds, reference.seconds)
-            points = 100 * (
-                (arm.mean("accuracy", "validation") or 0.0) - (reference.mean("accuracy", "validation") or 0.0)
-            )
-            found[arm.name] = Gap(arm.name, reference.name, float(d.mean()), interval, len(d), memory, time, points)
+            own, best = (one.mean("accuracy", "validation") or 0.0 for one in (arm, reference))
+            decides = 100 * (own - best)
+            found[arm.name] = Gap(arm.name, reference.name, float(d.mean()), interval, len(d), memory, time, decides)
     return found
 
 
@@ -139,7 +138,8 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
     close = [name for name, gap in gaps.items() if gap.close]
     reason = "no other arm comes within 1 point of it on the validation split"
     if close:
-        reason = f"{listed(close)} {'come' if len(close) > 1 else 'comes'} within 1 point of it there, but not for less memory"
+        come = "come" if len(close) > 1 else "comes"
+        reason = f"{listed(close)} {come} within 1 point of it on the validation split, but not for less memory"
     elif not gaps:
         reason = "predictions are missing, so nothing can be paired with it"
     return f"{so_far} {best.name}: {said_accuracy(record, best)}; {reason}."
