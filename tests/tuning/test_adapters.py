@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from typing import ClassVar
 
 import peft
 import pytest
@@ -16,8 +17,8 @@ from heed.tuning.adapters import load_adapter, merge, push_adapter, save_adapter
 METHODS = ("prompt", "prefix", "lora", "dora", "ia3", "lora+bitfit")
 POSSIBLE = [
     *itertools.product(("bert-base-uncased", "roberta-base"), METHODS),
-    *itertools.product(("distilbert-base-uncased", "deberta-v2"), [name for name in METHODS if name != "prefix"]),
-    *itertools.product(("gpt2",), [name for name in METHODS if name != "prompt"]),
+    *itertools.product(("distilbert-base-uncased", "deberta-v2"), ("prompt", "lora")),
+    *itertools.product(("gpt2",), ("prefix", "lora", "ia3")),
 ]
 PLAIN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21 of transformers 5.23
 WITHOUT_TYPES = ("prompt", "prefix")
@@ -172,7 +173,7 @@ def test_methods_without_an_adapter_say_so(tiny, tmp_path, method):
 
 
 def test_damage_and_strangers(tiny, tmp_path):
-    tuned, encoder, _ = make(tiny("bert-base-uncased"), "lora")
+    tuned, _, _ = make(tiny("bert-base-uncased"), "lora")
     whole = save_adapter(tuned, tmp_path / "whole")
     before = {name: tensor.clone() for name, tensor in tuned.state_dict().items()}
 
@@ -220,7 +221,7 @@ def test_an_adapter_of_another_encoder(tiny, tmp_path):
 
 
 class FakeHub:
-    calls: list = []
+    calls: ClassVar[list[tuple]] = []
 
     def create_repo(self, name, *, exist_ok):
         self.calls.append(("create", name, exist_ok))

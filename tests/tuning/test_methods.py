@@ -1,5 +1,6 @@
 """What each method trains: as many numbers as its formula says, gradients there and nowhere else, and no padding."""
 
+import itertools
 import math
 
 import pytest
@@ -17,6 +18,18 @@ ADAPTERS = ("prompt", "prefix", "lora", "dora", "ia3")
 NO_PREFIX = ("distilbert-base-uncased", "deberta-v2", "modernbert", "mpnet", "albert")
 P, R = 5, 2
 """Trained tokens and rank in these tests."""
+
+
+QUICK = ("distilbert-base-uncased", "bert-base-uncased", "roberta-base", "deberta-v2", "modernbert", "gpt2", "electra")
+"""One of each class; the others are the same classes in other sizes, and go with the slow tests."""
+
+
+def each(names, methods):
+    """Every method on every encoder, for the quick tests and the slow ones."""
+    return [
+        pytest.param(name, method, marks=() if name in QUICK else pytest.mark.slow)
+        for name, method in itertools.product(names, methods)
+    ]
 
 
 def make(place, method, *, native=False, classes=2, seed=0, **options):
@@ -57,8 +70,7 @@ def by_hand(name, method):
     }[method]
 
 
-@pytest.mark.parametrize("method", ADAPTERS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("name", "method"), each(CONFIGS, ADAPTERS))
 def test_trained_numbers_and_gradients(tiny, name, method):
     if method == "prefix" and name in NO_PREFIX:
         with pytest.raises(ConfigError, match=r"method prefix: the [\w-]+ of transformers takes no keys and values"):
@@ -114,7 +126,7 @@ def test_own_heads_learn_beside_adapters(tiny, name, method):
     assert {id(head) for head in heads} <= {id(parameter) for parameter in tuned.trained().values()}
 
 
-@pytest.mark.parametrize("method", [*ADAPTERS, "bitfit"])
+@pytest.mark.parametrize("method", ["prompt", "prefix", "lora"])
 def test_padding_has_no_say(tiny, method):
     """The states of a text are those that it has alone and without padding; 1e-5 is float32 over other row lengths."""
     for name in ("bert-base-uncased", "roberta-base", "gpt2"):

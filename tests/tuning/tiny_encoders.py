@@ -20,7 +20,10 @@ from tokenizers.processors import TemplateProcessing
 from heed.config.tuning import EncoderConfig
 from heed.tuning.encoders import Encoder, load_encoder
 
-WORDS = "the a film is was not good bad fine dull and very one of best worst I it never saw again".split()
+WORDS = [
+    "the", "a", "film", "is", "was", "not", "good", "bad", "fine", "dull", "and",
+    "very", "one", "of", "best", "worst", "I", "it", "never", "saw", "again",
+]  # fmt: skip
 D, LAYERS, HEADS, INNER, POSITIONS = 16, 2, 2, 24, 64
 SPECIALS = {
     "bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),

@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
     if flags.out is not None:
         if flags.out.suffix not in (".csv", ".tsv", ".jsonl"):
             raise ConfigError(f"--out: {flags.out} must end in .csv, .tsv or .jsonl")
+        if flags.json_:
+            raise ConfigError("--json is for standard output, and --out writes a file: give a name that ends in .jsonl")
         if flags.out.exists() and not flags.overwrite:
             raise ConfigError(f"--out: {flags.out} exists: choose another name, or --overwrite it")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from heed.cli.export import is_tuned
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import ConfigError
@@ -36,5 +37,10 @@ def main(argv: list[str]) -> int:
 
     if (flags.run / "study.json").is_file():
         raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
+    if is_tuned(flags.run):
+        tune = flags.run if (flags.run / "tune.json").is_file() else flags.run.absolute().parents[1]
+        raise ConfigError(
+            f"{flags.run} is of heed tune, whose page is of all runs: heed tune {quote(str(tune))} --report"
+        )
     print((write_knowledge if holds_runs(flags.run) else write_report)(flags.run))
     return 0

@@ -25,10 +25,13 @@ Flags = TypeVar("Flags", bound=BaseModel)
 SECTIONS = tuple(Config.model_fields)
 
 
-def parse(flags: type[Flags], argv: Sequence[str], verb: str, sections: Sequence[str] = ()) -> Flags:
+def parse(
+    flags: type[Flags], argv: Sequence[str], verb: str, sections: Sequence[str] = (), config: type[BaseModel] = Config
+) -> Flags:
     """Parse a verb's own flags; `--help` prints them with the docstring of `flags` and exits.
 
-    `sections` are those whose settings the verb takes besides; they are offered where an option is not known.
+    `sections` are those of `config` whose settings the verb takes besides; they are offered where an option is not
+    known.
     Raises `ConfigError` with one line where tyro would print a box.
     """
     output = io.StringIO()
@@ -42,7 +45,7 @@ def parse(flags: type[Flags], argv: Sequence[str], verb: str, sections: Sequence
         unknown = re.search(r"Unrecognized options: (.*)", message)
         option = re.match(r"--[\w.-]+", unknown[1]) if unknown else None
         if option:
-            message = f"unknown option {option[0]}, {_advice(option[0], flags, sections)}"
+            message = f"unknown option {option[0]}, {_advice(option[0], flags, sections, config)}"
         elif unknown:
             message = f"unexpected: {unknown[1]}"
         raise ConfigError(f"{message} (heed {verb} --help shows all)") from None
@@ -107,7 +110,7 @@ def _mapping(keys: Sequence[str], value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def _advice(option: str, flags: type[BaseModel], sections: Sequence[str]) -> str:
+def _advice(option: str, flags: type[BaseModel], sections: Sequence[str], config: type[BaseModel]) -> str:
     """Return a hint that names the flags and settings nearest to `option`; positionals are none."""
     own: dict[str, Any] = {}
     for name, field in flags.model_fields.items():
@@ -117,7 +120,7 @@ def _advice(option: str, flags: type[BaseModel], sections: Sequence[str]) -> str
             own["--" + name.rstrip("_").replace("_", "-")] = field
     meant: dict[str, list[str]] = {name: [name] for name in own}
     for section in sections:
-        for setting in _settings(section, Config.model_fields[section].annotation):
+        for setting in _settings(section, config.model_fields[section].annotation):
             full = f"--{setting}"
             meant.setdefault(full, []).append(full)
             meant.setdefault(f"--{setting.split('.')[-1]}", []).append(full)

@@ -20,10 +20,18 @@ from heed.errors import ConfigError, did_you_mean
 ALIASES = {
     "text": "data.text", "pair": "data.pair", "label": "data.label", "group": "data.group",
     "validation": "data.validation", "test": "data.test", "train_examples": "data.train_examples",
-    "max_length": "encoder.max_length", "batch_size": "train.batch_size", "device": "run.device",
-    "threads": "run.threads",
+    "max_length": "encoder.max_length", "class_weights": "class_weights", "batch_size": "train.batch_size",
+    "device": "run.device", "threads": "run.threads",
 }  # fmt: skip
 """Short names of settings that are often given."""
+OURS = {
+    "method.name": "give --methods, one or several", "encoder.name": "give --encoders, one or several",
+    "data.source": "DATA names the texts", "train.learning_rate": "give --rates, one or several",
+    "train.steps": "give --epochs", "train.seconds": "give --epochs",
+    "train.eval_every": "every epoch is measured", "train.checkpoint_every": "every epoch is kept until a better one",
+    "run.name": "give --out", "run.folder": "give --out",
+}  # fmt: skip
+"""Settings that a tune makes itself, and what to give in their place."""
 
 
 class TuneFlags(Section):
@@ -90,6 +98,8 @@ class TuneFlags(Section):
     """Tokens that are read of a text."""
     batch_size: int | None = Field(default=None, ge=1)
     """Texts in a step."""
+    class_weights: Literal["none", "balanced"] | None = None
+    """balanced: each class has the same weight in the loss, however many texts it has."""
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None
     """Where to train."""
     threads: int | None = Field(default=None, ge=1)
@@ -99,7 +109,7 @@ class TuneFlags(Section):
 def main(argv: list[str]) -> int:
     """Tune; 0 when done, 130 when interrupted."""
     settings, rest = split_settings(argv)
-    flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields))
+    flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields), TuneConfig)
     folder = flags.out or Path("tunes") / _stem(flags.data)
     if flags.report:
         return conclude(flags.out or Path(flags.data), flags.json_)
@@ -109,7 +119,7 @@ def main(argv: list[str]) -> int:
     from heed.cli.train import tell
     from heed.training.progress import make_progress
     from heed.tuning.overfit import overfit
-    from heed.tuning.tune import Plan, clear, tune
+    from heed.tuning.tune import Plan, tune
 
     plan = Plan(
         config=config,
@@ -124,10 +134,8 @@ def main(argv: list[str]) -> int:
         command=("heed", "tune", *argv),
     )
     if flags.overfit is not None:
-        return _show_overfit(overfit(plan, flags.overfit, tell))
-    if flags.overwrite:
-        clear(folder)
-    if not tune(plan, folder, tell, make_progress):
+        return _show_overfit(overfit(plan, flags.overfit, tell), flags.json_)
+    if not tune(plan, folder, tell, make_progress, overwrite=flags.overwrite):
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130
     return conclude(folder, flags.json_)
@@ -135,19 +143,21 @@ def main(argv: list[str]) -> int:
 
 def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
     """Return the configuration that all runs share. Raises `ConfigError` that holds every problem at once."""
+    given = {f"{section}.{name}" for section, values in settings.items() for name in values}
+    if problems := [f"{name}: heed tune sets it; {instead}" for name, instead in OURS.items() if name in given]:
+        raise ConfigError(*problems)
     for name, value in TUNING.items():
         settings.setdefault("train", {}).setdefault(name, value)
     place(settings, ["data", "source"], flags.data)
     for name, setting in ALIASES.items():
         if (value := getattr(flags, name)) is not None:
             place(settings, setting.split("."), value)
-    for setting in ("steps", "seconds", "learning_rate", "eval_every", "checkpoint_every"):
-        if setting in settings["train"] and setting not in TUNING:
-            raise ConfigError(f"--train.{setting.replace('_', '-')}: heed tune sets it; give --epochs and --rates")
+    if settings["train"]["batch_size"] == "auto":
+        raise ConfigError("train.batch_size: auto would be another one for each method: give a number")
     try:
         return TuneConfig.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(*(_explain(item) for item in error.errors())) from None
+        raise ConfigError(*dict.fromkeys(_explain(item) for item in error.errors())) from None
 
 
 def _explain(item: Any) -> str:
@@ -174,9 +184,11 @@ def conclude(folder: Path, as_json: bool) -> int:
     return 0
 
 
-def _show_overfit(found: dict[str, float]) -> int:
+def _show_overfit(found: dict[str, float], as_json: bool) -> int:
     """Print the accuracy of each method on the texts that it learned by heart; 1 where one could not."""
-    for name, accuracy in found.items():
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    for name, accuracy in [] if as_json else found.items():
         print(f"{name}: {accuracy:.0%} of the texts by heart".replace("%", " %"))
     return 0 if all(accuracy == 1 for accuracy in found.values()) else 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from heed.config.sections import RunConfig, Section, TrainConfig
 
@@ -65,6 +65,12 @@ class MethodConfig(Section):
     """lora, dora, ia3: the last parts of the names of the adapted modules; None: those of the method's paper."""
     tokens: int = Field(default=128, ge=1)
     """prompt, prefix: trained positions before the text."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _split_targets(cls, value: Any) -> Any:
+        """Let a command line write names with commas between."""
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
 
 class TuneConfig(Section):

@@ -88,7 +88,7 @@ def save_checkpoint(
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CheckpointError(
             f"checkpoint {step_name(step)} could not be written to {folder}: {reason}; {kept}; "
-            "make room and go on with --resume"
+            "make room and go on from there"
         ) from error
     return path
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn, Protocol
 import torch
 from torch import Tensor, nn
 
-from heed.config import TrainConfig
+from heed.config import Config, TrainConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.base import LanguageModel
 from heed.training import checkpoint as files
@@ -190,7 +190,9 @@ class _Loop:
                     self.save()
         self.run.log({"event": "end", "step": now.step, "reason": reason})
         if reason == "interrupted":
-            self.progress.say(f"stopped after step {now.step}; go on with: heed train --resume {self.run.folder}")
+            again = f"; go on with: heed train --resume {self.run.folder}"
+            own = isinstance(self.run.config, Config)  # a run of heed tune goes on by the command of the whole tune
+            self.progress.say(f"stopped after step {now.step}{again if own else ''}")
         return FitResult(now.step, reason, now.best_loss, now.best_step, now.tokens, now.seconds)
 
     def is_over(self) -> bool:

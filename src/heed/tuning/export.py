@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from heed.errors import ConfigError, require
+from heed.errors import CheckpointError, ConfigError, require
 from heed.training.run import write_json
 from heed.tuning.adapters import merge, save_adapter
+from heed.tuning.encoders import Encoder
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
 from heed.tuning.run import load_tuned
@@ -29,10 +34,10 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     """
     tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
-    out.mkdir(parents=True, exist_ok=True)
-    tuned.backbone.save_pretrained(out, safe_serialization=True)
     encoder.tokenizer.model_max_length = run.config.encoder.max_length
-    encoder.tokenizer.save_pretrained(out)
+    with _writing(out):
+        tuned.backbone.save_pretrained(out)
+        encoder.tokenizer.save_pretrained(out)
     return out
 
 
@@ -49,9 +54,18 @@ def whole(tuned: Tuned, method: str) -> Tuned:
 def export_adapter(folder: str | Path, out: Path) -> Path:
     """Write what a tuned run has learned in peft's format, with heed's head beside it; return `out`."""
     tuned, *_ = load_tuned(choose_run(Path(folder)), "cpu")
-    out.mkdir(parents=True, exist_ok=True)
-    save_adapter(tuned, out)
-    return out
+    return save_adapter(tuned, out)
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Make the folder, and turn a disk that refuses into a `CheckpointError`."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{out} cannot be written: {reason}; choose another --out") from error
 
 
 class _Logits(torch.nn.Module):
@@ -74,32 +88,49 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     """Write a tuned run as model.onnx with its tokenizer; return `out`.
 
     The graph takes input_ids and attention_mask (B, T) int64, and token_type_ids where the encoder tells the two texts
-    of a pair apart, and gives logits (B, C). Raises `MissingPackageError` without onnx.
+    of a pair apart, and gives logits (B, C). Raises `MissingPackageError` without onnx, `ConfigError` where no graph takes any number of
+    texts.
     """
     require("onnx", "onnx")
     require("onnxscript", "onnx")
     tuned, encoder, run, classes = load_tuned(choose_run(Path(folder)), "cpu")
     if not tuned.skipped and tuned.head is None:
         tuned = merge(tuned)
-    out.mkdir(parents=True, exist_ok=True)
+    program = _graph(tuned, encoder, run.config.encoder.max_length)
+    if any(isinstance(size, int) for size in program.model.graph.inputs[0].shape):
+        raise ConfigError(
+            f"--to onnx: the graph of method {run.config.method.name} would be for texts of one number and length: "
+            "keep the run, or choose a method without trained tokens"
+        )
+    with _writing(out):
+        program.save(out / "model.onnx", external_data=True)
+        write_json(out / "labels.json", {str(number): name for number, name in enumerate(classes)})
+        encoder.tokenizer.save_pretrained(out)
+    return out
+
+
+def _graph(tuned: Tuned, encoder: Encoder, longest: int) -> Any:
+    """Return the ONNX program of a model for any number of texts of up to `longest` tokens."""
     inputs = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     if encoder.segments:
         inputs["token_type_ids"] = torch.zeros(2, 8, dtype=torch.int64)
     inputs["attention_mask"][1, 5:] = 0
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2, max=run.config.encoder.max_length)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # the exporter tells of its own insides
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Logits(tuned).eval(),
-            (),
-            out / "model.onnx",
-            kwargs=inputs,
-            input_names=list(inputs),
-            output_names=["logits"],
-            dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
-            dynamo=True,
-            verbose=False,
-        )
-    write_json(out / "labels.json", {str(number): name for number, name in enumerate(classes)})
-    encoder.tokenizer.save_pretrained(out)
-    return out
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2, max=longest)
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it tells of its own insides
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                _Logits(tuned).eval(),
+                (),
+                kwargs=inputs,
+                input_names=list(inputs),
+                output_names=["logits"],
+                dynamic_shapes={name: {0: batch, 1: length} for name in inputs},
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(before)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed.errors import CheckpointError
 from heed.report.classification import figures
 from heed.text.splits import Rows
 from heed.training.evaluate import evaluating
@@ -65,10 +66,18 @@ def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: t
 
 
 def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
-    """Write a line a text: place, text, label, what the model says and how surely."""
-    with path.open("w", encoding="utf-8") as file:
-        for line in _predictions(rows, classes, probabilities):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    """Write a line a text: place, text, label, what the model says and how surely.
+
+    Raises `CheckpointError` when the disk is full.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for line in _predictions(rows, classes, probabilities):
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}; make room and give the same command again"
+        ) from error
 
 
 def _predictions(rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> Iterator[dict[str, Any]]:

@@ -14,8 +14,9 @@ from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import measure
 from heed.tuning.methods import frozen_features, parts
+from heed.tuning.record import name_arms
 from heed.tuning.run import Material, build, changed
-from heed.tuning.tune import Plan, Say, open_labelled_splits
+from heed.tuning.tune import Plan, Say, check_methods, open_labelled_splits
 
 MOST_STEPS = 300
 """Steps after which a method that has not learned the texts is taken to be unable."""
@@ -27,6 +28,8 @@ def overfit(plan: Plan, size: int, say: Say) -> dict[str, float]:
     Dropout and weight decay are off, every step sees all of them, and the highest of the method's rates is taken.
     Raises `DataError` when there are fewer texts than that.
     """
+    check_methods(plan)
+    names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)
     device = choose_device(plan.config.run.device)
     found: dict[str, float] = {}
@@ -57,7 +60,7 @@ def overfit(plan: Plan, size: int, say: Say) -> dict[str, float]:
                     if accuracy == 1:
                         say(f"{method}: by heart after {step} steps")
                         break
-            found[method if len(plan.encoders) == 1 else f"{name} / {method}"] = accuracy
+            found[names[name, method]] = accuracy
     return found
 
 

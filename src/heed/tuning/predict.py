@@ -88,7 +88,7 @@ class Predictor:
             raise DataError(f"{self.folder} was tuned on single texts: leave --pair out")
         if pairs is not None and len(pairs) != len(texts):
             raise DataError(f"there are {len(texts):,} texts and {len(pairs):,} second ones: give one for each")
-        for some in (texts, pairs or ()):
+        for some in (texts, *([] if pairs is None else [pairs])):
             for place, text in zip(places, some, strict=True):
                 if not text.strip():
                     raise DataError(f"{place} is empty: leave it out")

@@ -43,6 +43,8 @@ class Material:
     splits: Splits
     encoded: dict[str, Encoded]
     features: dict[str, np.ndarray] = field(default_factory=dict)
+    sha256: str = ""
+    """Of the encoder's files."""
 
     def first(self, size: int) -> Material:
         """Return the same with so many training texts, of each class its share; fewer are a part of more.
@@ -54,7 +56,7 @@ class Material:
         if len(set(texts.labels[numbers])) < len(self.splits.classes):
             raise DataError(f"--sizes: among {size:,} training texts not every class occurs: take more")
         features = {name: some[numbers] if name == "train" else some for name, some in self.features.items()}
-        return Material(self.splits, self.encoded | {"train": texts.take(numbers)}, features)
+        return Material(self.splits, self.encoded | {"train": texts.take(numbers)}, features, self.sha256)
 
     def compute(self, config: TuneConfig, tuned: Tuned) -> None:
         """Compute the vectors of all splits, where nothing but the head learns; later runs find them."""
@@ -72,7 +74,7 @@ class Material:
         encoded = {
             name: encode(rows, encoder.tokenizer, max_length, encoder.pad_id) for name, rows in splits.rows.items()
         }
-        return cls(splits, encoded)
+        return cls(splits, encoded, sha256=hash_encoder(encoder.folder))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class TunedRun:
     fit: FitResult
     trained_parameters: int
     measures: dict[str, Measure]
-    """The figures of the best weights on each split that was asked for."""
+    """The figures of the best weights on each split that was asked for; none where it was interrupted."""
 
 
 def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Encoder, int]:
@@ -140,7 +142,7 @@ def train_run(
     if resume:
         run = Run[TuneConfig](folder, config)
     else:
-        known = environment_of(encoder, material.splits) | {"trained_parameters": learn} | dict(facts or {})
+        known = environment_of(encoder, material) | {"trained_parameters": learn} | dict(facts or {})
         run = Run[TuneConfig].create(folder, config, overwrite=True, facts=known)
     frozen = frozen_features(config.method.name)
 
@@ -160,8 +162,10 @@ def train_run(
         resume=resume,
         log_every=max(1, min(10, batches.steps_per_epoch)),
     )
+    measures: dict[str, Measure] = {}
+    if result.reason == "interrupted":  # the test is not for weights that are still on their way
+        return TunedRun(run, result, learn, measures)
     load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
-    measures = {}
     for split in measured:
         measures[split] = found = classify(split)
         rows, classes = material.splits.rows[split], material.splits.classes
@@ -179,11 +183,12 @@ def balanced(labels: np.ndarray, classes: int) -> torch.Tensor:
     return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
 
 
-def environment_of(encoder: Encoder, splits: Splits) -> dict[str, Any]:
+def environment_of(encoder: Encoder, material: Material) -> dict[str, Any]:
     """Return what a tuned run depends on beside its configuration."""
+    splits = material.splits
     return {
         "classes": list(splits.classes),
-        "encoder": {"source": encoder.source, "sha256": hash_encoder(encoder.folder)},
+        "encoder": {"source": encoder.source, "sha256": material.sha256},
         "data": {"name": splits.name, "fingerprint": splits.fingerprint},
     }
 

@@ -14,7 +14,7 @@ SPREAD = 3.0
 """Optuna draws rates from a third of the lowest of the grid to three times the highest."""
 
 Attempt = Callable[["Candidate", int], dict[str, Any]]
-"""(candidate, its number) -> its figures: accuracy and loss on validation."""
+"""(candidate, its number) -> its figures: accuracy and loss on validation, None where it broke down."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def search_rates(
 ) -> Candidate:
     """Return the candidate with the highest accuracy, of equal ones that with the lower loss.
 
-    One candidate alone is not tried. Raises `ConfigError` for an unknown kind, `MissingPackageError` without optuna.
+    One candidate alone is not tried. Raises `ConfigError` for an unknown kind and when every candidate broke down,
+    `MissingPackageError` without optuna.
     """
     if kind not in SEARCHES:
         raise ConfigError(f"--search: {kind!r} is none of {', '.join(SEARCHES)}")
@@ -46,8 +47,9 @@ def search_rates(
 
     def judge(candidate: Candidate) -> float:
         figures = attempt(candidate, len(found) + 1)
-        found.append((figures["accuracy"], -figures["loss"], candidate))
-        return figures["accuracy"]
+        broken = figures["accuracy"] is None
+        found.append((-1.0, 0.0, candidate) if broken else (figures["accuracy"], -figures["loss"], candidate))
+        return found[-1][0]
 
     if kind == "grid":
         for candidate in grid:
@@ -56,7 +58,10 @@ def search_rates(
                 break
     else:
         _by_optuna(grid, trials, judge, stop)
-    return max(found, key=lambda one: one[:2])[2]
+    accuracy, _, best = max(found, key=lambda one: one[:2])
+    if accuracy < 0 and not stop():
+        raise ConfigError("--rates: the loss became NaN or infinite at every learning rate: give lower ones")
+    return best
 
 
 def _by_optuna(

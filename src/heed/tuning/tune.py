@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,21 +21,35 @@ from typing import Any
 import torch
 
 from heed.config.tuning import TuneConfig
-from heed.errors import CheckpointError, DataError, HeedError
+from heed.errors import ConfigError, DataError, HeedError
 from heed.text.splits import Splits, open_splits
 from heed.text.splits_report import describe
 from heed.training.checkpoint import latest_step
 from heed.training.devices import choose_device, has_amx, machine_facts
 from heed.training.fit import FitResult
 from heed.training.progress import Progress
-from heed.training.run import Run, is_run, read_metrics, write_json
-from heed.tuning.encoders import find_encoder, load_encoder
+from heed.training.run import Run, is_run, read_metrics
+from heed.tuning.encoders import load_encoder
 from heed.tuning.memory import measure_memory
 from heed.tuning.methods import frozen_features, parts
-from heed.tuning.run import Material, build, changed, hash_encoder, steps_per_epoch, train_run
+from heed.tuning.record import (
+    RESULT,
+    TUNE,
+    begin_arm,
+    clear,
+    join,
+    keep_runs,
+    name_arms,
+    new_arm,
+    put_run,
+    put_size,
+    read_record,
+    settings_of,
+    write_whole,
+)
+from heed.tuning.run import Material, build, changed, steps_per_epoch, train_run
 from heed.tuning.search import Candidate, candidates, search_rates
 
-TUNE = "tune.json"
 SHARE = 0.25
 """The part of a run that a rate is tried for."""
 LEAST_STEPS = 100
@@ -58,13 +71,18 @@ class Plan:
     rates: tuple[float, ...] | None = None
     """Learning rates to try; None: those of each method."""
     search: str = "grid"
-    """grid, optuna, or none: the first rate."""
+    """grid, optuna, or none: the middle one of the rates."""
     trials: int = 8
     """Tries of a search by optuna."""
     sizes: tuple[int, ...] = ()
     """Numbers of training texts for a learning curve."""
     memory: bool = True
     command: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every encoder with every method."""
+        return [(encoder, method) for encoder in self.encoders for method in self.methods]
 
 
 @dataclass
@@ -82,46 +100,77 @@ class Tuning:
 
     def write(self) -> None:
         """Write what is known, whole or not at all."""
-        aside = self.folder / f"writing-{TUNE}"
-        write_json(aside, self.record)
-        os.replace(aside, self.folder / TUNE)
+        write_whole(self.folder / TUNE, self.record)
 
 
-def tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress] | None = None) -> bool:
+def tune(
+    plan: Plan,
+    folder: Path,
+    say: Say,
+    progress: Callable[[int], Progress] | None = None,
+    *,
+    overwrite: bool = False,
+) -> bool:
     """Tune every arm and keep everything in `folder`; False when it was interrupted.
 
-    Raises `DataError` and `ConfigError` for what no arm could use; what goes wrong in one arm is written down.
+    With `overwrite` what an earlier tune left there is deleted, once nothing is left to complain of. Raises
+    `DataError`, `ConfigError` and `CheckpointError` for what no arm could use; what goes wrong in one arm is written
+    down.
     """
     torch.set_num_threads(plan.config.run.threads or torch.get_num_threads())
-    for name in plan.methods:
-        parts(name)  # an unknown name is told before anything is read
+    check_methods(plan)
     splits = open_labelled_splits(plan.config)
-    folder.mkdir(parents=True, exist_ok=True)
-    now = Tuning(plan, folder, say, progress, _begin(plan, splits))
-    for arm in now.record["arms"]:
-        try:
-            _tune_arm(now, arm, splits)
-            if not now.stopped:
-                arm["status"] = "done"
-        except HeedError as error:
-            arm["status"] = "does not fit" if "out of memory" in str(error) else "failed"
-            arm["reason"] = str(error)
-            say(f"{arm['name']}: {arm['status']}: {error}")
-        now.write()
-        if now.stopped:
-            return False
-    if all(arm["status"] != "done" for arm in now.record["arms"]):
-        raise HeedError(f"no method could be tuned; {now.record['arms'][0]['reason']}")
+    earlier = None if overwrite else read_record(folder)
+    now = Tuning(plan, folder, say, progress, join(earlier, _begin(plan, splits), folder))
+    for encoder in plan.encoders:  # what cannot be had, or cannot read these texts, is told before hours of training
+        now.materials[encoder] = _read(now, _config(plan, encoder, plan.methods[0]), splits)
+        for size in plan.sizes:
+            now.materials[encoder].first(size)
+    if overwrite:
+        clear(folder)
+    now.write()
+    done = [_try_arm(now, pair, splits) for pair in plan.pairs]
+    if now.stopped:
+        return False
+    if not any(done):
+        reasons = [arm["reason"] for arm in now.record["arms"] if arm["reason"]]
+        raise HeedError(f"no method could be tuned; {reasons[0]}")
     return _learning_curves(now)
 
 
-def clear(folder: Path) -> None:
-    """Delete what a tune left in a folder. Raises `CheckpointError` when something else is in it."""
-    if folder.exists() and not (folder / TUNE).is_file() and any(folder.iterdir()):
-        raise CheckpointError(f"{folder} holds no tune (no {TUNE}): choose another --out, nothing was deleted")
-    for name in (TUNE, "report.html"):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "runs", ignore_errors=True)
+def _try_arm(now: Tuning, pair: tuple[str, str], splits: Splits) -> bool:
+    """Tune an arm, or write down why it cannot be; whether it is done."""
+    if now.stopped:
+        return False
+    arm, earlier = begin_arm(now.record, pair)
+    try:
+        _tune_arm(now, arm, earlier, splits)
+        arm["status"] = "running" if now.stopped else "done"
+    except (HeedError, MemoryError, RuntimeError) as error:
+        full = _is_out_of_memory(error)
+        if not full and not isinstance(error, HeedError):
+            raise
+        arm["status"] = "does not fit" if full else "failed"
+        advice = "out of memory: take a smaller --batch-size or --max-length, or leave this one out"
+        arm["reason"] = str(error) if isinstance(error, HeedError) else advice
+        now.say(f"{arm['name']}: {arm['status']}: {arm['reason']}")
+    now.write()
+    return arm["status"] == "done"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was too small, in the words of heed, of torch on a GPU or of its allocator on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
+def check_methods(plan: Plan) -> None:
+    """Raise `ConfigError` for an unknown method, and for a setting of methods that none of those named reads."""
+    read = {setting for name in plan.methods for part in parts(name) for setting in part.reads}
+    unread = sorted(plan.config.method.model_fields_set - read - {"name"})
+    if unread:
+        raise ConfigError(f"method.{unread[0]}: {', '.join(plan.methods)} do not read it: leave it out")
 
 
 def open_labelled_splits(config: TuneConfig) -> Splits:
@@ -134,10 +183,11 @@ def open_labelled_splits(config: TuneConfig) -> Splits:
 
 def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
     """Return the record of a tune of which nothing is done."""
+    device = choose_device(plan.config.run.device).type
     return {
         "format": 1,
         "command": list(plan.command),
-        "machine": machine_facts() | {"device": choose_device(plan.config.run.device).type},
+        "machine": machine_facts() | {"device": device},
         "data": describe(splits) | {"cut": {}},
         "encoders": {},
         "seeds": list(plan.seeds),
@@ -145,29 +195,27 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
         "batch_size": plan.config.train.batch_size,
         "steps": None,
         "search": {"kind": plan.search, "share": SHARE, "seed": plan.seeds[0]},
-        "arms": [
-            {
-                "name": _name(plan, encoder, method), "encoder": encoder, "method": method, "status": "running",
-                "reason": None, "search": [], "runs": [],
-            }
-            for encoder in plan.encoders
-            for method in plan.methods
-        ],
+        "settings": settings_of(plan.config, plan.epochs, device),
+        "arms": [new_arm(*pair, name) for pair, name in name_arms(plan.pairs).items()],
         "sizes": [],
-    }  # fmt: skip
+    }
 
 
-def _name(plan: Plan, encoder: str, method: str) -> str:
-    return method if len(plan.encoders) == 1 else f"{encoder.rsplit('/', 1)[-1]} / {method}"
+def _config(plan: Plan, encoder: str, method: str) -> TuneConfig:
+    """Return the configuration of an arm, with the first seed and in the precision that it is trained in."""
+    train = {}
+    if plan.config.train.precision == "auto" and choose_device(plan.config.run.device).type == "cpu" and has_amx():
+        train = {"precision": "bf16"}  # of MiniLM's step 0.59 of the time; see docs/speed.md
+    return changed(
+        plan.config, encoder={"name": encoder}, method={"name": method}, train=train, run={"seed": plan.seeds[0]}
+    )
 
 
-def _tune_arm(now: Tuning, arm: dict[str, Any], splits: Splits) -> None:
+def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits: Splits) -> None:
     """Measure memory, search the rate and train every seed of one arm."""
     plan = now.plan
-    config = changed(
-        plan.config, encoder={"name": arm["encoder"]}, method={"name": arm["method"]}, run={"seed": plan.seeds[0]}
-    )
-    material = _material(now, config, splits)
+    config = _config(plan, arm["encoder"], arm["method"])
+    material = now.materials[arm["encoder"]]
     per_epoch = steps_per_epoch(material, config)
     passes = max(part.passes for part in parts(arm["method"])) if frozen_features(arm["method"]) else 1
     tuned, _, learn = build(config, splits.classes)
@@ -182,13 +230,23 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], splits: Splits) -> None:
 
     def attempt(candidate: Candidate, number: int) -> dict[str, Any]:
         steps = max(1, math.ceil(share * candidate.epochs * passes * per_epoch))
-        name = f"{_folder_name(arm['name'])}-search-{number}"
+        name = f"{arm['stem']}-search-{number}"
         now.say(f"{arm['name']}: trying the learning rate {candidate.rate:g} for {steps:,} steps")
         rate = candidate.rate
-        figures = _run(now, config, material, name, rate, steps, per_epoch, measured=("validation",), last=True)
-        found = {"learning_rate": rate, "epochs": candidate.epochs, "steps": steps, "seconds": figures["seconds"]}
-        found |= {name: figures["validation"][name] for name in ("accuracy", "loss")}
-        arm["search"].append(found | {"chosen": False})
+        found: dict[str, Any] = {"learning_rate": rate, "epochs": candidate.epochs, "steps": steps}
+        found |= {"seconds": 0.0, "accuracy": None, "loss": None, "chosen": False}
+        try:
+            figures = _run(now, config, material, name, rate, steps, per_epoch, measured=("validation",), last=True)
+        except HeedError as error:
+            if "NaN or infinite" not in str(error):
+                raise
+            now.say(f"{arm['name']}: {error}")
+        else:
+            if now.stopped:
+                return found
+            found |= {"seconds": figures["seconds"]}
+            found |= {name: figures["validation"][name] for name in ("accuracy", "loss")}
+        arm["search"].append(found)
         now.write()
         return found
 
@@ -199,37 +257,36 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], splits: Splits) -> None:
     for tried in arm["search"]:
         tried["chosen"] = (tried["learning_rate"], tried["epochs"]) == (chosen.rate, chosen.epochs)
     arm |= {"learning_rate": chosen.rate, "epochs": chosen.epochs * passes}
+    keep_runs(now.record, arm, earlier, plan.seeds)
     steps = chosen.epochs * passes * per_epoch
     now.record["steps"] = now.record["steps"] or chosen.epochs * per_epoch
     measured = tuple(split for split in ("validation", "test") if split in splits.rows)
     for seed in plan.seeds:
         now.say(f"{arm['name']}: seed {seed}, learning rate {chosen.rate:g}, {steps:,} steps")
         own = changed(config, run={"seed": seed})
-        name = f"{_folder_name(arm['name'])}-{seed}"
+        name = f"{arm['stem']}-{seed}"
         result = _run(now, own, material, name, chosen.rate, steps, per_epoch * passes, measured=measured)
         if now.stopped:
             return
-        arm["runs"].append({"seed": seed, **result})
+        put_run(arm, {"seed": seed, **result})
         now.write()
 
 
-def _material(now: Tuning, config: TuneConfig, splits: Splits) -> Material:
-    """Return the texts as the encoder reads them, encoded once."""
-    name = config.encoder.name
-    if name not in now.materials:
-        encoder = load_encoder(config.encoder, splits.classes, native=False)
-        now.materials[name] = material = Material.of(splits, encoder, config.encoder.max_length)
-        shape = encoder.shape
-        now.record["encoders"][name] = {
-            "parameters": shape.parameters, "layers": shape.layers, "d_model": shape.d_model, "heads": shape.heads,
-            "source": encoder.source, "max_length": config.encoder.max_length,
-        }  # fmt: skip
-        cut = {split: texts.cut for split, texts in material.encoded.items()}
-        now.record["data"]["cut"] = cut
-        if any(cut.values()):
-            counts = ", ".join(f"{count:,} of {split}" for split, count in cut.items() if count)
-            now.say(f"note: longer than {config.encoder.max_length} tokens and cut: {counts}")
-    return now.materials[name]
+def _read(now: Tuning, config: TuneConfig, splits: Splits) -> Material:
+    """Return the texts as an encoder reads them, once for all its methods, and note what it is."""
+    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    material = Material.of(splits, encoder, config.encoder.max_length)
+    shape = encoder.shape
+    now.record["encoders"][config.encoder.name] = {
+        "parameters": shape.parameters, "layers": shape.layers, "d_model": shape.d_model, "heads": shape.heads,
+        "source": encoder.source, "max_length": config.encoder.max_length,
+    }  # fmt: skip
+    cut = {split: texts.cut for split, texts in material.encoded.items()}
+    now.record["data"]["cut"] = cut
+    if any(cut.values()):
+        counts = ", ".join(f"{count:,} of {split}" for split, count in cut.items() if count)
+        now.say(f"note: longer than {config.encoder.max_length} tokens and cut: {counts}")
+    return material
 
 
 def _run(
@@ -244,31 +301,38 @@ def _run(
     warmup = config.train.warmup_steps if "warmup_steps" in now.plan.config.train.model_fields_set else steps // 20
     settings = {"steps": steps, "learning_rate": rate, "warmup_steps": warmup}
     settings |= {"eval_every": steps if last else every, "checkpoint_every": 10**9 if last else every}
-    if config.train.precision == "auto" and choose_device(config.run.device).type == "cpu" and has_amx():
-        settings["precision"] = "bf16"  # of MiniLM's step 0.59 of the time; see docs/speed.md
     if config.train.optimizer == "muon":
         settings["muon_learning_rate"] = rate * config.train.muon_learning_rate / config.train.learning_rate
     config = changed(config, train=settings, run={"name": name, "folder": str(now.folder / "runs")})
     key = _key(config, material)
-    kept = folder / "result.json"
-    if kept.is_file() and (found := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
-        return found["result"]
+    kept = folder / RESULT
+    if (found := _result(kept, key)) is not None:
+        return found
     begun = is_run(folder) and Run[TuneConfig](folder, config).fact("key") == key
     resume = begun and latest_step(folder / "checkpoints") is not None
+    kept.unlink(missing_ok=True)
     done = train_run(
         config, material, folder, measured=tuple(measured), resume=resume, facts={"key": key},
         progress=None if now.progress is None else now.progress(steps),
     )  # fmt: skip
-    if done.fit.reason == "interrupted":
-        now.stopped = True
+    now.stopped = done.fit.reason == "interrupted"
     result: dict[str, Any] = {"folder": f"runs/{name}", "best_epoch": None, "test": None}
     result |= _timing(folder, done.fit)
     result |= {split: found.figures for split, found in done.measures.items()}
     if not now.stopped:
         if last:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        write_json(kept, {"key": key, "result": result})
+        write_whole(kept, {"key": key, "result": result})
     return result
+
+
+def _result(path: Path, key: str) -> dict[str, Any] | None:
+    """Return what came of a finished run; None where there is none, or it was another run's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found["result"] if found["key"] == key else None
 
 
 def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
@@ -306,24 +370,26 @@ def _learning_curves(now: Tuning) -> bool:
     """Train every finished arm on parts of the texts, with the first seed and the rate that was chosen."""
     plan = now.plan
     for arm in now.record["arms"] if plan.sizes else []:
-        if arm["status"] != "done":
+        if arm["status"] != "done" or (arm["encoder"], arm["method"]) not in plan.pairs:
             continue
-        config = changed(
-            plan.config, encoder={"name": arm["encoder"]}, method={"name": arm["method"]}, run={"seed": plan.seeds[0]}
-        )
+        config = _config(plan, arm["encoder"], arm["method"])
         whole = now.materials[arm["encoder"]]
         full = steps_per_epoch(whole, config) * arm["epochs"]
         for size in plan.sizes:
             some = whole.first(size)
             steps = max(steps_per_epoch(some, config) * arm["epochs"], min(full, LEAST_STEPS))
             now.say(f"{arm['name']}: {size:,} training texts, {steps:,} steps")
-            name = f"{_folder_name(arm['name'])}-of-{size}"
+            name = f"{arm['stem']}-of-{size}"
             measured = [split for split in ("validation", "test") if split in whole.encoded]
-            result = _run(now, config, some, name, arm["learning_rate"], steps, steps, measured=measured)
+            try:
+                result = _run(now, config, some, name, arm["learning_rate"], steps, steps, measured=measured)
+            except HeedError as error:
+                now.say(f"{arm['name']}: {size:,} training texts could not be learned: {error}")
+                continue
             if now.stopped:
                 return False
             figures = {split: result.get(split) for split in ("validation", "test")}
-            now.record["sizes"].append({"arm": arm["name"], "examples": size, "seed": plan.seeds[0], **figures})
+            put_size(now.record, {"arm": arm["name"], "examples": size, "seed": plan.seeds[0], **figures})
             now.write()
     return True
 
@@ -332,13 +398,8 @@ def _key(config: TuneConfig, material: Material) -> str:
     """Return what a run's result depends on, as a hash; where it is written and on how many threads do not count."""
     values = config.model_dump()
     values["run"] = {"seed": config.run.seed, "device": config.run.device}
-    folder, _ = find_encoder(config.encoder.name)
-    parts_ = [values, material.splits.fingerprint, len(material.encoded["train"]), hash_encoder(folder)]
+    parts_ = [values, material.splits.fingerprint, len(material.encoded["train"]), material.sha256]
     return hashlib.sha256(json.dumps(parts_, sort_keys=True).encode()).hexdigest()
-
-
-def _folder_name(name: str) -> str:
-    return name.replace(" / ", "-").replace("+", "-and-")
 
 
 def formula(name: str) -> str:

@@ -47,6 +47,7 @@ class Ia3(Method):
     summary = "factors of keys, values and inner feed-forward states (Liu et al. 2022)"
     formula = "outputs of each key and value matrix + inputs of each second feed-forward matrix"
     wraps = True
+    reads = ("targets",)
     rates = (1e-3, 5e-3, 2e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

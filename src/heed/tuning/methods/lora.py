@@ -26,6 +26,7 @@ class Lora(Method):
     summary = "updates of low rank of the query and value matrices (Hu et al. 2022)"
     formula = "rank x (inputs + outputs) for each adapted matrix"
     wraps = True
+    reads = ("rank", "alpha", "dropout", "targets")
     rates = (5e-4, 1e-3, 2e-3)
     lengths: ClassVar[bool] = False
     """Whether the length of each output's row is trained apart."""

@@ -26,6 +26,7 @@ class Prefix(Method):
     summary = "trained keys and values before those of the text in every layer (Li & Liang 2021)"
     formula = "2 x layers x tokens x width of keys"
     wraps = True
+    reads = ("tokens",)
     rates = (1e-3, 5e-3, 1e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

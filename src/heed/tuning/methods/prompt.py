@@ -21,6 +21,7 @@ class Prompt(Method):
     summary = "trained input embeddings before the text (Lester et al. 2021)"
     formula = "tokens x width of the input embeddings"
     wraps = True
+    reads = ("tokens",)
     rates = (1e-3, 5e-3, 2e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

@@ -1,0 +1,54 @@
+"""Ten texts by heart: who can, who cannot, and what is refused."""
+
+import numpy as np
+import pytest
+from small import make_plan, write_table
+
+from heed.errors import ConfigError, DataError
+from heed.tuning import overfit as module
+from heed.tuning.overfit import overfit
+
+BERT = "bert-base-uncased"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_table(tmp_path_factory.mktemp("texts") / "films.csv", 60)
+
+
+def test_full_learns_ten_texts_by_heart_and_says_when(table, tiny):
+    said = []
+    # the tiny encoder's own head is new, so that its texts are hard at 2e-4: with dropout they would not be learned
+    found = overfit(make_plan(table, tiny(BERT), "mean-full", "head"), 10, said.append)
+    assert found["mean-full"] == 1
+    assert 0 <= found["head"] <= 1
+    assert any(line.startswith("mean-full: by heart after ") for line in said)
+
+
+def test_too_few_steps_are_told_as_an_accuracy(table, tiny, monkeypatch):
+    monkeypatch.setattr(module, "MOST_STEPS", 10)
+    found = overfit(make_plan(table, tiny(BERT), "head"), 10, lambda line: None)
+    assert found["head"] < 1
+
+
+def test_several_encoders_by_name(table, tiny, monkeypatch):
+    monkeypatch.setattr(module, "MOST_STEPS", 10)
+    plan = make_plan(table, tiny(BERT), "head", encoders=(str(tiny(BERT)), str(tiny("roberta-base"))))
+    assert set(overfit(plan, 4, lambda line: None)) == {f"{BERT} / head", "roberta-base / head"}
+
+
+def test_more_texts_than_there_are(table, tiny):
+    with pytest.raises(DataError, match="--overfit: there are only 36 training texts: take at most that"):
+        overfit(make_plan(table, tiny(BERT), "head"), 37, lambda line: None)
+
+
+def test_a_mistake_is_told_as_in_a_tune(table, tiny):
+    plan = make_plan(table, tiny(BERT), "lora", sections={"method": {"targets": ("nothing",)}})
+    with pytest.raises(ConfigError, match=r"method.targets: 'nothing' matches no linear map"):
+        overfit(plan, 4, lambda line: None)
+
+
+def test_texts_are_taken_from_the_classes_in_turn():
+    labels = np.array([0, 0, 0, 0, 1, 0, 1, 2])
+    assert sorted(labels[module._mixed(labels, 6)].tolist()) == [0, 0, 0, 1, 1, 2]
+    assert sorted(labels[module._mixed(labels, 3)].tolist()) == [0, 1, 2]

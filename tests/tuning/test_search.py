@@ -1,0 +1,77 @@
+"""The search of a learning rate: every candidate once, the best by accuracy and then by loss, broken ones last."""
+
+import sys
+
+import pytest
+
+from heed.errors import ConfigError, MissingPackageError
+from heed.tuning.methods import parts
+from heed.tuning.search import SPREAD, Candidate, candidates, search_rates
+
+GRID = [Candidate(rate, epochs) for epochs in (7, 9) for rate in (1e-4, 5e-4, 1e-3)]
+
+
+def search(answers, *, kind="grid", grid=GRID[:3], trials=5, stop_after=None):
+    """Search with made-up (accuracy, loss); return what was tried and what was chosen."""
+    tried = []
+
+    def attempt(candidate, number):
+        tried.append(candidate)
+        assert number == len(tried)
+        accuracy, loss = answers[number - 1] if isinstance(answers, list) else answers(candidate)
+        return {"accuracy": accuracy, "loss": loss}
+
+    return tried, search_rates(kind, grid, trials, attempt, lambda: len(tried) == stop_after)
+
+
+def test_every_rate_with_every_number_of_epochs():
+    assert candidates("lora", (1e-4, 5e-4, 1e-3), (7, 9)) == GRID
+    assert [one.rate for one in candidates("lora", None, (3,))] == list(parts("lora")[0].rates)
+
+
+def test_the_highest_accuracy_is_chosen():
+    tried, chosen = search([(0.5, 0.1), (0.8, 0.9), (0.7, 0.2)])
+    assert tried == GRID[:3]
+    assert chosen == GRID[1]
+
+
+def test_of_equal_ones_that_with_the_lower_loss():
+    assert search([(0.8, 0.5), (0.8, 0.3), (0.8, 0.4)])[1] == GRID[1]
+
+
+def test_one_that_broke_down_is_never_chosen():
+    assert search([(None, None), (0.1, 5.0), (None, None)])[1] == GRID[1]
+    with pytest.raises(ConfigError, match="--rates: the loss became NaN or infinite at every learning rate"):
+        search([(None, None)] * 3)
+
+
+def test_without_a_search_the_middle_one_is_taken():
+    assert search([], kind="none") == ([], GRID[1])
+    assert search([], grid=GRID[2:3]) == ([], GRID[2])  # one alone needs no search
+
+
+def test_a_stop_ends_the_search():
+    assert len(search([(0.5, 0.1)] * 3, stop_after=1)[0]) == 1
+    assert len(search([(0.5, 0.1)] * 5, kind="optuna", stop_after=2)[0]) == 2
+
+
+def test_optuna_begins_in_the_middle_and_stays_near_the_grid():
+    tried, chosen = search(lambda one: (1 - abs(one.rate - 2e-4), one.rate), kind="optuna", grid=GRID, trials=8)
+    assert len(tried) == 8
+    assert tried[0] == GRID[3]
+    assert {one.epochs for one in tried} <= {7, 9}
+    assert all(1e-4 / SPREAD <= one.rate <= 1e-3 * SPREAD for one in tried)
+    assert chosen == min(tried, key=lambda one: abs(one.rate - 2e-4))
+    again = search(lambda one: (1 - abs(one.rate - 2e-4), one.rate), kind="optuna", grid=GRID, trials=8)
+    assert again[0] == tried  # so that a tune that was stopped finds its tries again
+
+
+def test_optuna_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingPackageError, match=r"needs the package 'optuna'.*pip install 'heed-lm\[lab\]'"):
+        search([], kind="optuna")
+
+
+def test_an_unknown_search():
+    with pytest.raises(ConfigError, match="--search: 'random' is none of grid, optuna, none"):
+        search([], kind="random")

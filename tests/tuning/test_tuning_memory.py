@@ -1,0 +1,92 @@
+"""Where the memory of a step goes: counted by hand where it can be, in its order everywhere."""
+
+import numpy as np
+import pytest
+import torch
+from small import make_config, write_table
+
+from heed.errors import HeedError
+from heed.training.peak import peak_bytes
+from heed.tuning.encoders import load_encoder
+from heed.tuning.memory import measure_memory, size_of
+from heed.tuning.run import Material, build
+from heed.tuning.tune import open_labelled_splits
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory, tiny):
+    config = make_config(write_table(tmp_path_factory.mktemp("texts") / "t.csv"), tiny("bert-base-uncased"))
+    splits = open_labelled_splits(config)
+    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    return Material.of(splits, encoder, 16).encoded["train"]
+
+
+@pytest.fixture(scope="module")
+def measured(texts, tiny):
+    def measure(method, **train):
+        config = make_config("t.csv", tiny("bert-base-uncased"), method={"name": method, "rank": 2}, train=train)
+        tuned, _, learn = build(config, ("neg", "pos"))
+        whole = sum(parameter.numel() for parameter in tuned.parameters())
+        return measure_memory(tuned, config, texts, CPU), learn, whole
+
+    return measure
+
+
+@pytest.mark.parametrize("method", ["mean-full", "lora", "head"])
+def test_what_can_be_counted_by_hand(measured, texts, method):
+    found, learn, whole = measured(method)
+    rows = found["weights"] - 4 * whole
+    assert 0 <= rows < 2000  # buffers: the numbers of positions
+    assert found["gradients"] == 4 * learn
+    assert 8 * learn <= found["optimizer"] < 8 * learn + 600  # two moments each, and a count of steps a tensor
+    assert found["batch_size"] == 8
+    assert found["tokens"] == int(texts.lengths.max())
+    assert found["backward_peak"] == found["gradients"] + found["activations"]
+
+
+def test_sgd_has_no_state(measured):
+    assert measured("mean-full", optimizer="sgd")[0]["optimizer"] < 600
+
+
+def test_the_order_of_the_methods(measured):
+    full, lora, head = (measured(method)[0] for method in ("mean-full", "lora", "head"))
+    assert full["backward_peak"] > full["forward_peak"] > lora["forward_peak"] / 2
+    assert full["gradients"] > lora["gradients"] > head["gradients"]
+    # the head sees 8 vectors of 16 numbers, the others a whole encoder's states
+    assert head["activations"] < full["activations"] / 10
+
+
+def test_a_larger_batch_needs_more_activations(measured):
+    small, large = measured("mean-full", batch_size=4)[0], measured("mean-full", batch_size=16)[0]
+    assert 2.5 < large["forward_peak"] / small["forward_peak"] < 4.5  # all of it is of the batch, but for what is fixed
+
+
+def test_each_storage_is_counted_once():
+    tensor = torch.zeros(100)
+    assert size_of([tensor, tensor, tensor.view(10, 10), torch.zeros(0)]) == 400
+
+
+def test_the_peak_is_of_allocations_and_not_of_what_remains():
+    def work():
+        first = torch.zeros(250_000)
+        second = first + 1
+        del first
+        return torch.zeros(10), second
+
+    assert 2_000_000 <= peak_bytes(work, CPU) < 2_001_000
+
+
+def test_nothing_is_left_of_a_step_that_does_not_fit(texts, tiny, monkeypatch):
+    config = make_config("t.csv", tiny("bert-base-uncased"), method={"name": "mean-full"})
+    tuned, _, _ = build(config, ("neg", "pos"))
+
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tuned, "loss", full)
+    with pytest.raises(HeedError, match="out of memory at step 1"):
+        measure_memory(tuned, config, texts, CPU)
+    assert all(parameter.grad is None for parameter in tuned.parameters())
+    assert np.isfinite(tuned.head.weight.detach().numpy()).all()
