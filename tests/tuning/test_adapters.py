@@ -103,9 +103,20 @@ def test_what_the_files_say(tiny, tmp_path):
     assert str(tiny("bert-base-uncased")) not in text  # no path of this machine
 
 
+def test_own_heads_are_modules_that_peft_trains_whole(tiny, tmp_path):
+    for name, modules in (
+        ("distilbert-base-uncased", ["pre_classifier", "classifier"]),
+        ("deberta-v2", ["pooler", "classifier"]),
+        ("gpt2", ["score"]),
+    ):
+        folder = save_adapter(make(tiny(name), "lora", native=True)[0], tmp_path / name)
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert (config["modules_to_save"], config["task_type"]) == (modules, "SEQ_CLS")
+
+
 @PLAIN
 def test_ia3_of_many_layers_is_read_by_plain_peft(tiny, tmp_path):
-    """From 20 names on, peft shortens its list of targets, and then misses those of the feed-forward layers in it."""
+    """The targets of ia3 are whole names, 24 here, and the attention's own output is none of them."""
     from transformers import BertConfig, BertModel
 
     folder = shutil.copytree(tiny("bert-base-uncased"), tmp_path / "deep")

@@ -151,24 +151,30 @@ def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
     place(settings, ["data", "source"], flags.data)
     for name, setting in ALIASES.items():
         if (value := getattr(flags, name)) is not None:
+            if setting in given:
+                flag = name.replace("_", "-")
+                raise ConfigError(
+                    f"{setting} is given twice, as --{flag} and --{setting.replace('_', '-')}: leave one out"
+                )
             place(settings, setting.split("."), value)
     if settings["train"]["batch_size"] == "auto":
         raise ConfigError("train.batch_size: auto would be another one for each method: give a number")
     try:
         return TuneConfig.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(*dict.fromkeys(_explain(item) for item in error.errors())) from None
+        problems = {item["loc"][:2]: _explain(item) for item in reversed(error.errors())}  # one a branch of a type
+        raise ConfigError(*reversed(problems.values())) from None
 
 
 def _explain(item: Any) -> str:
     """Return a line that names a setting and what is wrong with it."""
-    where = ".".join(map(str, item["loc"]))
+    where = ".".join(map(str, item["loc"][:2]))
     if item["type"] == "extra_forbidden":
         kind: Any = TuneConfig
         for key in item["loc"][:-1]:
             kind = kind.model_fields[key].annotation
         return f"{where}: unknown setting, {did_you_mean(str(item['loc'][-1]), kind.model_fields)}"
-    return f"{where}: {item['msg']}, not {item['input']!r}"
+    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 
 def conclude(folder: Path, as_json: bool) -> int:

@@ -155,9 +155,6 @@ def _config(tuned: Tuned, model: Any) -> Any:
         config.modules_to_save = _head_modules(tuned, model.get_base_model())
     elif not tuned.shape.model_type.startswith("heed-"):
         config.task_type = "FEATURE_EXTRACTION"
-    if config.peft_type == "IA3":  # peft shortens the one list and not the other, which it then refuses to read
-        base = model.get_base_model()
-        config.target_modules = sorted(name for name, module in base.named_modules() if hasattr(module, "ia3_l"))
     return config
 
 

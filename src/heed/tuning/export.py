@@ -88,8 +88,8 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     """Write a tuned run as model.onnx with its tokenizer; return `out`.
 
     The graph takes input_ids and attention_mask (B, T) int64, and token_type_ids where the encoder tells the two texts
-    of a pair apart, and gives logits (B, C). Raises `MissingPackageError` without onnx, `ConfigError` where no graph takes any number of
-    texts.
+    of a pair apart, and gives logits (B, C). Raises `MissingPackageError` without onnx, `ConfigError` where the graph
+    would take one number of texts alone.
     """
     require("onnx", "onnx")
     require("onnxscript", "onnx")
