@@ -75,7 +75,7 @@ def load_adapter(tuned: Tuned, folder: str | Path) -> None:
     weights = _read(folder / WEIGHTS, _state(model))
     head = None if tuned.head is None else _read(folder / HEAD, tuned.head.state_dict())
     own = _outside_peft(model)  # peft would load these too, but has no word for one that it does not know
-    require("peft", "hf").set_peft_model_state_dict(model, {k: v for k, v in weights.items() if k not in own})
+    require("peft", "tune").set_peft_model_state_dict(model, {k: v for k, v in weights.items() if k not in own})
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(weights[name])
@@ -132,7 +132,7 @@ def _peft_model(tuned: Tuned) -> Any:
 
 def _state(model: Any) -> dict[str, Tensor]:
     """Return what was trained, by the names that peft's files have."""
-    adapter = require("peft", "hf").get_peft_model_state_dict(model, save_embedding_layers=False)
+    adapter = require("peft", "tune").get_peft_model_state_dict(model, save_embedding_layers=False)
     return {**adapter, **_outside_peft(model)}
 
 

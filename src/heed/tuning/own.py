@@ -22,9 +22,8 @@ from heed.text.tokenizer import Tokenizer
 from heed.training.checkpoint import find_checkpoint
 from heed.training.run import Run, load_run
 from heed.tuning.encoders import Encoder, Shape
+from heed.tuning.methods.virtual import FOR_OWN
 
-METHODS = "mean-full, head, bitfit, lora, dora, ia3"
-"""The methods that work with heed's own models."""
 SAMPLE = "It was 7 o'clock, and then: nothing at all."
 
 
@@ -57,7 +56,7 @@ def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Encoder:
     context, `CheckpointError` when the run cannot be read, `DataError` when its tokenizer has no equal in tokenizers.
     """
     if native:
-        raise ConfigError(f"encoder {config.name}: a model of heed has no classification head here; choose {METHODS}")
+        raise ConfigError(f"encoder {config.name}: a model of heed has no classification head here; choose {FOR_OWN}")
     model, tokenizer, settings = load_run(folder)
     if not isinstance(model, OwnEncoder | GPT):
         raise ConfigError(

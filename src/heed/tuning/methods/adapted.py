@@ -104,7 +104,7 @@ def short_names(tuned: Tuned, targets: Row | None, rows: Sequence[Row], found: I
 def adapt(tuned: Tuned, config: Any) -> None:
     """Put peft's layers into the encoder, or its trained tokens beside it; what learnt before goes on learning."""
     learning = [parameter for parameter in tuned.backbone.parameters() if parameter.requires_grad]
-    peft = require("peft", "hf")
+    peft = require("peft", "tune")
     with warnings.catch_warnings():  # peft asks transformers for something by its former name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         tuned.backbone = peft.PeftModel(tuned.backbone, config)

@@ -53,7 +53,7 @@ class Ia3(Method):
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:
         """Put the factors in. Raises `ConfigError` that lists the names there are when a target matches nothing."""
         found, inner = _targets(tuned, options)
-        config = require("peft", "hf").IA3Config(
+        config = require("peft", "tune").IA3Config(
             target_modules=sorted(found),
             feedforward_modules=inner,
             fan_in_fan_out=all(is_turned(module) for module in found.values()),

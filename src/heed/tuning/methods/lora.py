@@ -27,14 +27,14 @@ class Lora(Method):
     formula = "rank x (inputs + outputs) for each adapted matrix"
     wraps = True
     reads = ("rank", "alpha", "dropout", "targets")
-    rates = (5e-4, 1e-3, 2e-3)
+    rates = (1e-3, 2e-3, 5e-3)
     lengths: ClassVar[bool] = False
     """Whether the length of each output's row is trained apart."""
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:
         """Put the updates in. Raises `ConfigError` that lists the names there are when a target matches nothing."""
         found = find_targets(tuned, options.targets, QUERIES_VALUES, self.name)
-        config = require("peft", "hf").LoraConfig(
+        config = require("peft", "tune").LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
             lora_dropout=options.dropout,

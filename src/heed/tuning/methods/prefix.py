@@ -27,7 +27,7 @@ class Prefix(Method):
     formula = "2 x layers x tokens x width of keys"
     wraps = True
     reads = ("tokens",)
-    rates = (1e-3, 5e-3, 1e-2)
+    rates = (1e-3, 5e-3, 2e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:
         """Put the keys and values before those of the text."""
@@ -35,7 +35,7 @@ class Prefix(Method):
         ids = torch.randint(rows, (1, options.tokens)).to(next(tuned.backbone.parameters()).device)
         kept = _keys_and_values(tuned, ids)
         L, _, H, P, K = kept.shape
-        config = require("peft", "hf").PrefixTuningConfig(
+        config = require("peft", "tune").PrefixTuningConfig(
             num_virtual_tokens=P,
             token_dim=H * K,
             num_layers=L,

@@ -26,7 +26,7 @@ class Prompt(Method):
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:
         """Put the embeddings before the text."""
-        config = require("peft", "hf").PromptTuningConfig(
+        config = require("peft", "tune").PromptTuningConfig(
             num_virtual_tokens=options.tokens,
             token_dim=_width(tuned),
             num_layers=tuned.shape.layers,

@@ -19,6 +19,9 @@ from heed.errors import ConfigError
 from heed.tuning.methods.adapted import adapt
 from heed.tuning.model import Tuned
 
+FOR_OWN = "mean-full, head, bitfit, lora, dora, ia3"
+"""The methods that work with heed's own models."""
+
 
 class Virtual(nn.Module):
     """An encoder that reads trained tokens before each text."""
@@ -75,7 +78,4 @@ def check_positions(tuned: Tuned, options: MethodConfig, max_length: int) -> Non
 def check_foreign(tuned: Tuned, method: str) -> None:
     """Raise `ConfigError` for heed's own models, which read token ids and nothing else."""
     if tuned.shape.model_type.startswith("heed-"):
-        raise ConfigError(
-            f"method {method}: heed's own models read token ids alone: "
-            "choose one of mean-full, head, bitfit, lora, dora, ia3"
-        )
+        raise ConfigError(f"method {method}: heed's own models read token ids alone: choose one of {FOR_OWN}")
