@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import transformers
 from tiny_encoders import SPECIALS, WORDS, tokenizer
+from tokenizers import Tokenizer, models
 
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.text.splits import Rows
@@ -194,3 +196,9 @@ def test_some_of_the_texts(many):
     for place, number in enumerate((5, 400, 2)):
         assert read(some, place) == read(many, number)
     assert some.labels.tolist() == many.labels[[5, 400, 2]].tolist()
+
+
+def test_a_text_that_the_tokenizer_cannot_read_is_named():
+    backend = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))  # whose unknown token is not in the vocabulary
+    with pytest.raises(DataError, match=r"t.csv, line 3: the tokenizer cannot read this text .*: leave the row out"):
+        encode(rows(["a", "z"]), SimpleNamespace(backend_tokenizer=backend), 16, PAD)

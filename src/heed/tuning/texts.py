@@ -82,10 +82,8 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
     room = max_length - around
     if room < (1 if rows.pairs is None else 2 * SECOND):
         raise ConfigError(f"encoder.max_length: {max_length} leaves no room beside {around} special tokens: take more")
-    firsts = backend.encode_batch_fast(rows.texts, add_special_tokens=False)
-    seconds = [None] * len(firsts)
-    if rows.pairs is not None:
-        seconds = backend.encode_batch_fast(rows.pairs, add_special_tokens=False)
+    firsts = _encode(backend, rows.texts, rows.places)
+    seconds = [None] * len(firsts) if rows.pairs is None else _encode(backend, rows.pairs, rows.places)
     ids: list[int] = []
     parts: list[int] = []
     ends: list[int] = []
@@ -104,6 +102,19 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
     return Encoded(
         np.array(ids, np.int32), np.array(parts, np.uint8), np.array(ends, np.int64), rows.labels, pad_id, cut
     )
+
+
+def _encode(backend: Any, texts: list[str], places: list[str]) -> list[Any]:
+    """Return the tokens of texts. Raises `DataError` for one that the tokenizer cannot read, as a strange character."""
+    try:
+        return backend.encode_batch_fast(texts, add_special_tokens=False)
+    except Exception:  # tokenizers raises no narrower one
+        for place, text in zip(places, texts, strict=True):
+            try:
+                backend.encode(text, add_special_tokens=False)
+            except Exception as error:
+                raise DataError(f"{place}: the tokenizer cannot read this text ({error}): leave the row out") from error
+        raise
 
 
 class TextBatches:
