@@ -74,7 +74,9 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
     rows = []
     for arm in in_order(record):
         total = record.encoders.get(arm.encoder, {}).get("parameters")
-        share = arm.trained_parameters / total if arm.trained_parameters is not None and total else None
+        share = None
+        if arm.trained_parameters is not None and total:
+            share = min(1.0, arm.trained_parameters / total)  # the encoder is counted without a head of its own
         memory = arm.memory
         row = [arm.name, format_count(arm.trained_parameters) + ("" if share is None else f" ({_share(share)})")]
         row.append(MISSING if memory is None else human_bytes(memory.peak))

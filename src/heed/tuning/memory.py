@@ -36,7 +36,8 @@ def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: tor
     updater = Updater(tuned, config.train, device, Streams(config.run.seed), lambda line: None)
     updater.update(1, [batch])  # makes the optimizer's state
     inputs = to_device(batch, device)
-    forward = peak_bytes(lambda: tuned.loss(inputs.source, inputs.target), device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=updater.precision == "bf16"):  # as the updater has it
+        forward = peak_bytes(lambda: tuned.loss(inputs.source, inputs.target), device)
     step = peak_bytes(lambda: updater.update(2, [batch]), device)
     gradients = size_of(tuned.trained().values())
     return {
