@@ -203,12 +203,12 @@ def test_without_peft_the_others_go_on(run, table, monkeypatch):
     assert answer.code == 0
     head, lora = json.loads(answer.out)["arms"]
     assert (head["status"], lora["status"]) == ("done", "failed")
-    assert "pip install 'heed-lm[hf]'" in lora["reason"]
+    assert "pip install 'heed-lm[tune]'" in lora["reason"]
 
 
 def test_without_peft_and_nothing_else_asked_for(run, table, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert "'peft', which is not installed: pip install 'heed-lm[hf]'" in complaint(run(table, methods="lora"))
+    assert "'peft', which is not installed: pip install 'heed-lm[tune]'" in complaint(run(table, methods="lora"))
 
 
 def test_other_texts_in_the_same_folder(run, table, tmp_path):
