@@ -8,7 +8,7 @@ from typing import Any
 
 from heed.config import RunConfig, TrainConfig
 from heed.config.tuning import TUNING, EncoderConfig, MethodConfig, TuneConfig, TuneData
-from heed.tuning.tune import Plan
+from heed.tuning.plan import Plan
 
 PRAISE, BLAME = ("good", "fine", "best"), ("bad", "dull", "worst")
 OTHER = ["the", "a", "film", "is", "was", "not", "and", "very", "one", "of", "I", "it", "never", "saw", "again"]

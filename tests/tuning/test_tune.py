@@ -13,7 +13,7 @@ from tiny_encoders import save_tiny
 from heed.errors import CheckpointError, ConfigError, DataError, HeedError
 from heed.report.tuning_record import read_tuning
 from heed.training.run import read_metrics
-from heed.tuning import tune as module
+from heed.tuning import once as module
 from heed.tuning.texts import TextBatches
 from heed.tuning.tune import formula, tune
 
@@ -318,7 +318,9 @@ def long_plan(table, tiny):
     return make_plan(table, tiny(BERT), "mean-full", rates=(1e-3, 5e-3), epochs=(3,), search="grid", seeds=(1, 2))
 
 
-@pytest.mark.parametrize("count", [2, 5, 11, 23])  # in the first try, the second, the first run, the second
+@pytest.mark.parametrize(  # in the first try, the second, the first run, the second
+    "count", [pytest.param(2, marks=pytest.mark.slow), 5, 11, pytest.param(23, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_and_the_same_command_again(tmp_path, table, tiny, undisturbed, monkeypatch, count):
     with monkeypatch.context() as patch:
         at_batch(patch, count, signal.SIGINT)
@@ -331,7 +333,9 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, table, tiny, undisturbed, m
     assert timeless(read_tune(tmp_path)) == undisturbed
 
 
-@pytest.mark.parametrize("count", [2, 13, 23])
+@pytest.mark.parametrize(
+    "count", [pytest.param(2, marks=pytest.mark.slow), 13, pytest.param(23, marks=pytest.mark.slow)]
+)
 def test_killed_and_the_same_command_again(tmp_path, table, tiny, undisturbed, monkeypatch, count):
     child = os.fork()
     if child == 0:  # pragma: no cover - it dies

@@ -20,9 +20,9 @@ from heed.training.run import Run
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import compute_features, measure
 from heed.tuning.model import Tuned
+from heed.tuning.plan import open_labelled_splits
 from heed.tuning.run import Material, balanced, build, changed, load_tuned, train_run
 from heed.tuning.texts import TextBatches
-from heed.tuning.tune import open_labelled_splits
 
 BERT = "bert-base-uncased"
 TRAIN = {"steps": 12, "eval_every": 4, "checkpoint_every": 4, "warmup_steps": 1, "learning_rate": 5e-3}

@@ -9,8 +9,8 @@ from heed.errors import HeedError
 from heed.training.peak import peak_bytes
 from heed.tuning.encoders import load_encoder
 from heed.tuning.memory import measure_memory, size_of
+from heed.tuning.plan import open_labelled_splits
 from heed.tuning.run import Material, build
-from heed.tuning.tune import open_labelled_splits
 
 CPU = torch.device("cpu")
 

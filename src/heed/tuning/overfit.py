@@ -14,9 +14,9 @@ from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import measure
 from heed.tuning.methods import frozen_features, parts
+from heed.tuning.plan import Plan, Say, check_methods, open_labelled_splits
 from heed.tuning.record import name_arms
 from heed.tuning.run import Material, build, changed
-from heed.tuning.tune import Plan, Say, check_methods, open_labelled_splits
 
 MOST_STEPS = 300
 """Steps after which a method that has not learned the texts is taken to be unable."""

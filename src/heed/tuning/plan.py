@@ -1,0 +1,90 @@
+"""What is to be tuned and compared, and a tune that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heed.config.tuning import TuneConfig
+from heed.errors import ConfigError, DataError
+from heed.text.splits import Splits, open_splits
+from heed.training.devices import choose_device, has_amx
+from heed.training.progress import Progress
+from heed.tuning.methods import parts
+from heed.tuning.record import TUNE, write_whole
+from heed.tuning.run import Material, changed
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tuned and compared."""
+
+    config: TuneConfig
+    methods: tuple[str, ...]
+    encoders: tuple[str, ...] = ("minilm",)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    epochs: tuple[int, ...] = (3,)
+    """Passes over the texts; with several the search chooses among them, too."""
+    rates: tuple[float, ...] | None = None
+    """Learning rates to try; None: those of each method."""
+    search: str = "grid"
+    """grid, optuna, or none: the middle one of the rates."""
+    trials: int = 8
+    """Tries of a search by optuna."""
+    sizes: tuple[int, ...] = ()
+    """Numbers of training texts for a learning curve."""
+    memory: bool = True
+    command: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every encoder with every method."""
+        return [(encoder, method) for encoder in self.encoders for method in self.methods]
+
+
+@dataclass
+class Tuning:
+    """A tune that is under way: its plan, its folder, and what is known so far."""
+
+    plan: Plan
+    folder: Path
+    say: Say
+    progress: Callable[[int], Progress] | None
+    record: dict[str, Any] = field(default_factory=dict)
+    materials: dict[str, Material] = field(default_factory=dict)
+    stopped: bool = False
+    """Whether Ctrl-C has ended a run."""
+
+    def write(self) -> None:
+        """Write what is known, whole or not at all."""
+        write_whole(self.folder / TUNE, self.record)
+
+
+def check_methods(plan: Plan) -> None:
+    """Raise `ConfigError` for an unknown method, and for a setting of methods that none of those named reads."""
+    read = {setting for name in plan.methods for part in parts(name) for setting in part.reads}
+    unread = sorted(plan.config.method.model_fields_set - read - {"name"})
+    if unread:
+        raise ConfigError(f"method.{unread[0]}: {', '.join(plan.methods)} do not read it: leave it out")
+
+
+def open_labelled_splits(config: TuneConfig) -> Splits:
+    """Return the labelled texts that a configuration names, and refuse what cannot be tuned on."""
+    splits = open_splits(**config.data.model_dump())
+    if "validation" not in splits.rows:
+        raise DataError("there is no validation split: give data.validation or a data.validation_fraction")
+    return splits
+
+
+def arm_config(plan: Plan, encoder: str, method: str) -> TuneConfig:
+    """Return the configuration of an arm, with the first seed and in the precision that it is trained in."""
+    train = {}
+    if plan.config.train.precision == "auto" and choose_device(plan.config.run.device).type == "cpu" and has_amx():
+        train = {"precision": "bf16"}  # of MiniLM's step 0.59 of the time; see docs/speed.md
+    return changed(
+        plan.config, encoder={"name": encoder}, method={"name": method}, train=train, run={"seed": plan.seeds[0]}
+    )
