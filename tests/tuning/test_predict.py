@@ -75,13 +75,18 @@ def test_too_long_texts_are_counted(tuned):
     assert predictor.cut == 2
 
 
-def test_a_tune_gives_the_best_run_of_the_advised_arm(tuned):
-    record = read_tuning(tuned)
-    arm = advised(record, gaps_of(record))
-    losses = {run["folder"]: run["validation"]["loss"] for one in read_tune(tuned)["arms"] if one["name"] == arm.name
-              for run in one["runs"]}  # fmt: skip
-    assert choose_run(tuned) == tuned / min(losses, key=lambda folder: losses[folder])
-    assert Predictor(tuned, "cpu").folder == choose_run(tuned)
+@pytest.mark.parametrize("best", [0, 1])
+def test_a_tune_gives_the_best_run_of_the_advised_arm(tmp_path, tuned, best):
+    shutil.copytree(tuned, tmp_path / "out")
+    record = read_tune(tuned)
+    for arm in record["arms"]:
+        for place, run in enumerate(arm["runs"]):
+            run["validation"]["loss"] = 0.1 if place == best else 0.9
+    (tmp_path / "out" / "tune.json").write_text(json.dumps(record))
+    read = read_tuning(tmp_path / "out")
+    arm = advised(read, gaps_of(read))
+    assert arm is not None
+    assert choose_run(tmp_path / "out") == tmp_path / "out" / "runs" / f"{arm.name}-{best + 1}"
 
 
 def test_folders_that_hold_nothing(tmp_path, tuned):

@@ -134,7 +134,9 @@ def test_methods_seeds_and_sizes_are_added(tmp_path, table, tiny, made):
     tune(make_plan(table, tiny(BERT), "head"), tmp_path, quiet)
     tune(make_plan(table, tiny(BERT), "head", seeds=(1, 2)), tmp_path, quiet)
     tune(make_plan(table, tiny(BERT), "head", sizes=(10,)), tmp_path, quiet)
+    assert seeds_of(arms_of(tmp_path)["head"]) == [1, 2]  # although one seed was asked for now
     tune(make_plan(table, tiny(BERT), "mean-full", seeds=(1, 2), sizes=(10,)), tmp_path, quiet)
+    assert [size["arm"] for size in read_tune(tmp_path)["sizes"]] == ["head", "mean-full"]
     tune(make_plan(table, tiny(BERT), "head", "mean-full", seeds=(1, 2), sizes=(10, 20)), tmp_path, quiet)
     assert made == [
         "head-1", "head-2", "head-of-10", "mean-full-1", "mean-full-2", "mean-full-of-10", "head-of-20",

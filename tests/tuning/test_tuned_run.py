@@ -18,7 +18,7 @@ from heed.report.classification import figures
 from heed.training.checkpoint import best_step, find_checkpoint, load_checkpoint
 from heed.training.run import Run
 from heed.tuning.encoders import load_encoder
-from heed.tuning.measure import compute_features, measure
+from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.model import Tuned
 from heed.tuning.plan import open_labelled_splits
 from heed.tuning.run import Material, balanced, build, changed, load_tuned, train_run
@@ -157,16 +157,18 @@ def test_the_best_checkpoint_has_the_best_validation_accuracy(tmp_path, table, t
 
     def pretended(*arguments, **options):
         found = measure(*arguments, **options)
-        accuracy, loss = next(said)
+        accuracy, loss = next(said, (found.figures["accuracy"], found.loss))
         return replace(found, figures=found.figures | {"accuracy": accuracy, "loss": loss})
 
     with monkeypatch.context() as patch:
         patch.setattr("heed.tuning.run.measure", pretended)
-        done = train_run(config_of(table, tiny(BERT), steps=16), material, tmp_path / "run", measured=())
+        done = train_run(config_of(table, tiny(BERT), steps=16), material, tmp_path / "run", measured=("test",))
     assert best_step(done.run.checkpoints) == done.fit.best_step == 8
     assert done.fit.best_loss == 0.25
     loaded, _, _, _ = load_tuned(tmp_path / "run", "cpu")
     assert equal(loaded.state_dict(), weights(tmp_path / "run", 8))
+    own = measure(loaded, material.encoded["test"], batch_size=64, device=torch.device("cpu"))
+    assert np.array_equal(own.probabilities, done.measures["test"].probabilities)
 
 
 def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, table, tiny, material):
@@ -246,3 +248,9 @@ def test_a_part_of_the_training_texts_is_a_part_of_a_larger_one(material):
         material.first(1000)
     with pytest.raises(DataError, match="--sizes: among 1 training texts not every class occurs: take more"):
         material.first(1)
+
+
+def test_predictions_that_cannot_be_written(tmp_path, material):
+    chances = np.full((len(material.splits.rows["test"]), 2), 0.5)
+    with pytest.raises(CheckpointError, match=r"p.jsonl cannot be written: No such file or directory; make room and"):
+        write_predictions(tmp_path / "none" / "p.jsonl", material.splits.rows["test"], ("neg", "pos"), chances)

@@ -93,8 +93,8 @@ def _try_arm(now: Tuning, pair: tuple[str, str], splits: Splits) -> bool:
         arm["status"] = "running" if now.stopped else "done"
     except (HeedError, MemoryError, RuntimeError) as error:
         full = _is_out_of_memory(error)
-        if not full and not isinstance(error, HeedError):
-            raise
+        if not full and (not isinstance(error, HeedError) or "not be written" in str(error)):
+            raise  # our own mistake, or a full disk, which is no fault of this arm
         arm["status"] = "does not fit" if full else "failed"
         advice = "out of memory: take a smaller --batch-size or --max-length, or leave this one out"
         arm["reason"] = str(error) if isinstance(error, HeedError) else advice
