@@ -310,7 +310,7 @@ def _largest(
             build_batches(_replace(config, "train", batch_size=size), text.files, text.tokenizer, 0, lambda line: None)
         )
 
-    step = training_step(model, batch, streams, device)
+    step = training_step(model, batch, streams, device, config.train.precision)
     found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
     say(found.reason)
     return found.size

@@ -96,8 +96,8 @@ class TuneFlags(Section):
     """Train on so many texts, and test on the rest where no test is given."""
     max_length: int | None = Field(default=None, ge=3)
     """Tokens that are read of a text."""
-    batch_size: int | None = Field(default=None, ge=1)
-    """Texts in a step."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Texts in a step; auto: the most that fit with every method and encoder."""
     class_weights: Literal["none", "balanced"] | None = None
     """balanced: each class has the same weight in the loss, however many texts it has."""
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None
@@ -157,8 +157,6 @@ def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
                     f"{setting} is given twice, as --{flag} and --{setting.replace('_', '-')}: leave one out"
                 )
             place(settings, setting.split("."), value)
-    if settings["train"]["batch_size"] == "auto":
-        raise ConfigError("train.batch_size: auto would be another one for each method: give a number")
     try:
         return TuneConfig.model_validate(settings)
     except ValidationError as error:

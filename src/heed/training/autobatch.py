@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from heed.errors import ConfigError
 from heed.report.numbers import human_bytes
-from heed.training.devices import available_memory
-from heed.training.step import LossOf, default_loss, to_device
+from heed.training.devices import available_memory, choose_precision
+from heed.training.step import default_loss, to_device
 from heed.training.streams import Streams
 
 SHARE = 0.8
@@ -99,16 +99,20 @@ def training_step(
     make_batch: Callable[[int], Any],
     streams: Streams,
     device: torch.device,
-    loss_of: LossOf = default_loss,
+    precision: str = "auto",
 ) -> Callable[[int], None]:
     """Return a `try_step` for `largest_batch`: forward and backward over `make_batch(size)`, which leave no trace.
 
-    Parameters are not updated; gradients, buffers and random streams are afterwards as they were before.
+    `precision` is that of `TrainConfig`. Parameters are not updated; gradients, buffers and random streams are
+    afterwards as they were before.
     """
+    half = choose_precision(precision, device)[0] == "bf16"
 
     def try_step(size: int) -> None:
         with _untouched(model), streams.undisturbed():
-            loss_of(model, to_device(make_batch(size), device)).backward()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                loss = default_loss(model, to_device(make_batch(size), device))
+            loss.backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 

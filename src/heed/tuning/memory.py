@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from heed.config.tuning import TuneConfig
-from heed.text.batches import Batch
 from heed.training.peak import peak_bytes
 from heed.training.step import Updater, to_device
 from heed.training.streams import Streams
 from heed.tuning.methods import frozen_features
 from heed.tuning.model import Tuned
-from heed.tuning.texts import Encoded, in_order
+from heed.tuning.texts import Encoded, longest_batch
 
 
 def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: torch.device) -> dict[str, Any]:
@@ -28,10 +27,7 @@ def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: tor
     """
     size = config.train.batch_size
     assert size != "auto"
-    _, batch = next(in_order(texts, size))
-    tokens = batch.source.shape[2]
-    if frozen_features(config.method.name):
-        batch = Batch(torch.zeros(len(batch.target), tuned.shape.d_model), batch.target, None)  # type: ignore[arg-type]
+    batch = longest_batch(texts, size, tuned.shape.d_model if frozen_features(config.method.name) else None)
     tuned.to(device).train()
     updater = Updater(tuned, config.train, device, Streams(config.run.seed), lambda line: None)
     updater.update(1, [batch])  # makes the optimizer's state
@@ -48,7 +44,7 @@ def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: tor
         "forward_peak": forward,
         "backward_peak": step,
         "batch_size": len(batch.target),
-        "tokens": int(tokens),
+        "tokens": int(texts.lengths.max()),
     }
 
 

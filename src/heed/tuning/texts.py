@@ -195,6 +195,12 @@ class FeatureBatches(TextBatches):
         return Batch(self.features[numbers], self.texts.labels[numbers], None)
 
 
+def longest_batch(texts: Encoded, size: int, width: int | None = None) -> Batch:
+    """Return the longest texts as a batch, the largest in memory; with `width` zeros (B, width) in the texts' place."""
+    _, batch = next(in_order(texts, size))
+    return batch if width is None else Batch(np.zeros((len(batch.target), width), np.float32), batch.target, None)
+
+
 def in_order(texts: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield (numbers, batch) of every text once, from long to short: the first batch is the largest in memory."""
     order = np.argsort(-texts.lengths, kind="stable")

@@ -19,9 +19,10 @@ import torch
 from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.text.splits import Splits
-from heed.text.splits_report import describe
+from heed.text.splits_report import describe, describe_lines
 from heed.training.devices import choose_device, machine_facts
 from heed.training.progress import Progress
+from heed.tuning.batch_size import settle_batch
 from heed.tuning.encoders import load_encoder
 from heed.tuning.memory import measure_memory
 from heed.tuning.methods import frozen_features, parts
@@ -66,7 +67,12 @@ def tune(
     check_methods(plan)
     splits = open_labelled_splits(plan.config)
     earlier = None if overwrite else read_record(folder)
+    plan, largest = settle_batch(plan, splits, earlier, say)
     now = Tuning(plan, folder, say, progress, join(earlier, _begin(plan, splits), folder))
+    for line in describe_lines(now.record["data"]):
+        say(line)
+    if largest:
+        now.record["largest_batches"] = largest
     for encoder in plan.encoders:  # what cannot be had, or cannot read these texts, is told before hours of training
         now.materials[encoder] = _read(now, arm_config(plan, encoder, plan.methods[0]), splits)
         for size in plan.sizes:
