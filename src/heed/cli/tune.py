@@ -68,6 +68,8 @@ class TuneFlags(Section):
     """How the rate is found; none takes the middle one."""
     trials: int = Field(default=8, ge=1)
     """Tries of --search optuna."""
+    soup: bool = False
+    """Also average the weights of each method's seeds into one model, an arm of its own (Wortsman et al. 2022)."""
     sizes: str | None = None
     """Numbers of training texts for a learning curve, such as 100,300,1000."""
     overfit: int | None = Field(default=None, ge=2)
@@ -130,6 +132,7 @@ def main(argv: list[str]) -> int:
         rates=None if flags.rates is None else _numbers("--rates", flags.rates, float),
         search=flags.search,
         trials=flags.trials,
+        soup=_soup(flags),
         sizes=() if flags.sizes is None else _numbers("--sizes", flags.sizes, int),
         command=("heed", "tune", *argv),
     )
@@ -186,6 +189,21 @@ def conclude(folder: Path, as_json: bool) -> int:
     else:
         print("\n".join([*tuning_lines(folder), f"report: {page}"]))
     return 0
+
+
+def _soup(flags: TuneFlags) -> bool:
+    """Whether seeds are averaged. Raises `ConfigError` where there is nothing to average."""
+    from heed.tuning.soup import has_soup
+
+    methods = _names("--methods", flags.methods)
+    if flags.soup and flags.seeds < 2:
+        raise ConfigError("--soup: it is the mean of several seeds: take --seeds 2 or more")
+    if flags.soup and not any(map(has_soup, methods)):
+        raise ConfigError(
+            f"--soup: seeds of {', '.join(methods)} begin at random and have no mean: add full, mean-full, head, ia3 "
+            "or bitfit, or leave it out"
+        )
+    return flags.soup
 
 
 def _show_overfit(found: dict[str, float], as_json: bool) -> int:

@@ -139,6 +139,8 @@ class Arm:
     search: tuple[Trial, ...]
     memory: Memory | None
     runs: tuple[Run, ...]
+    soup: tuple[int, ...] = ()
+    """The seeds whose weights were averaged into its only run, where it is a soup."""
 
     @property
     def failed(self) -> bool:
@@ -221,7 +223,7 @@ class TuningRecord:
     @property
     def unfinished(self) -> list[str]:
         """Names of the arms that lack runs and did not fail."""
-        return [arm.name for arm in self.arms if not arm.failed and len(arm.runs) < len(self.seeds)]
+        return [arm.name for arm in self.arms if not arm.failed and len(arm.soup or arm.runs) < len(self.seeds)]
 
     def majority(self, split: Split) -> float | None:
         """Return the share of the commonest class of a split."""
@@ -337,6 +339,7 @@ def _arm(one: Values, reader: PredictionReader) -> Arm:
         search=tuple(_trial(trial) for trial in one.each("search", [])),
         memory=one.maybe("memory", _memory),
         runs=tuple(_run(run, reader) for run in one.each("runs", [])),
+        soup=tuple(int(seed) for seed in one.get("soup", list, [])),
     )
 
 

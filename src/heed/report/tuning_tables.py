@@ -163,6 +163,8 @@ def seeds_done(record: TuningRecord, arm: Arm) -> str:
         return arm.status
     if not arm.runs:
         return "not run yet"
+    if arm.soup:
+        return f"mean of {len(arm.soup)}"
     done = len(arm.runs)
     return str(done) if done >= len(record.seeds) else f"{done} of {len(record.seeds)}"
 

@@ -38,7 +38,7 @@ def run_once(
     config = changed(config, train=settings, run={"name": name, "folder": str(now.folder / "runs")})
     key = _key(config, material)
     kept = folder / RESULT
-    if (found := _result(kept, key)) is not None:
+    if (found := kept_result(kept, key)) is not None:
         return found
     begun = is_run(folder) and Run[TuneConfig](folder, config).fact("key") == key
     resume = begun and latest_step(folder / "checkpoints") is not None
@@ -58,8 +58,8 @@ def run_once(
     return result
 
 
-def _result(path: Path, key: str) -> dict[str, Any] | None:
-    """Return what came of a finished run; None where there is none, or it was another run's."""
+def kept_result(path: Path, key: str) -> dict[str, Any] | None:
+    """Return what a result.json says came of a run; None where there is none, or its key is another one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

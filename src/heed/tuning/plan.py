@@ -37,6 +37,8 @@ class Plan:
     """Tries of a search by optuna."""
     sizes: tuple[int, ...] = ()
     """Numbers of training texts for a learning curve."""
+    soup: bool = False
+    """Average the weights of each arm's seeds, as an arm of its own."""
     memory: bool = True
     command: tuple[str, ...] = ()
 

@@ -102,8 +102,9 @@ def join(earlier: Record | None, new: Record, folder: Path) -> Record:
 
 def new_arm(encoder: str, method: str, name: str) -> Record:
     """Return an arm of which nothing is known; `stem` begins the names of its runs' folders."""
+    stem = "-".join(name.replace("/", " ").replace("+", " and ").split())
     return {
-        "name": name, "encoder": encoder, "method": method, "stem": name.replace(" / ", "-").replace("+", "-and-"),
+        "name": name, "encoder": encoder, "method": method, "stem": stem,
         "status": "running", "reason": None, "search": [], "runs": [],
     }  # fmt: skip
 
@@ -163,6 +164,15 @@ def _delete(paths: Iterable[Path]) -> None:
 def _delete_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def soup_of(pair: Pair) -> Pair:
+    """Return what the mean of the seeds of an arm is called in its place.
+
+    >>> soup_of(("minilm", "mean-full"))
+    ('minilm', 'mean-full soup')
+    """
+    return pair[0], f"{pair[1]} soup"
 
 
 def _pair(arm: Mapping[str, Any]) -> Pair:

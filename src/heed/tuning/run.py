@@ -9,7 +9,7 @@ classes), `metrics.jsonl`, `checkpoints/`, and `predictions-<split>.jsonl`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,33 +144,41 @@ def train_run(
     else:
         known = environment_of(encoder, material) | {"trained_parameters": learn} | dict(facts or {})
         run = Run[TuneConfig].create(folder, config, overwrite=True, facts=known)
-    frozen = frozen_features(config.method.name)
-
-    def classify(split: str) -> Measure:
-        features = material.features[split] if frozen else None
-        return measure(tuned, material.encoded[split], batch_size=EVALUATION, device=device, features=features)
-
     result = fit(
         tuned,
         batches,
         config.train,
         run,
-        validation=lambda: classify("validation"),
+        validation=lambda: classify(tuned, config, material, "validation"),
         device=device,
         streams=Streams(config.run.seed),
         progress=progress,
         resume=resume,
         log_every=max(1, min(10, batches.steps_per_epoch)),
     )
-    measures: dict[str, Measure] = {}
     if result.reason == "interrupted":  # the test is not for weights that are still on their way
-        return TunedRun(run, result, learn, measures)
+        return TunedRun(run, result, learn, {})
     load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
-    for split in measured:
-        measures[split] = found = classify(split)
+    return TunedRun(run, result, learn, predict_splits(tuned, config, material, folder, measured))
+
+
+def classify(tuned: Tuned, config: TuneConfig, material: Material, split: str) -> Measure:
+    """Classify a split, by its vectors where these were computed once."""
+    features = material.features[split] if frozen_features(config.method.name) else None
+    device = next(tuned.parameters()).device
+    return measure(tuned, material.encoded[split], batch_size=EVALUATION, device=device, features=features)
+
+
+def predict_splits(
+    tuned: Tuned, config: TuneConfig, material: Material, folder: Path, splits: Sequence[str]
+) -> dict[str, Measure]:
+    """Classify some splits and write each prediction into `folder`. Raises `CheckpointError` when the disk is full."""
+    found = {}
+    for split in splits:
+        found[split] = classify(tuned, config, material, split)
         rows, classes = material.splits.rows[split], material.splits.classes
-        write_predictions(folder / f"predictions-{split}.jsonl", rows, classes, found.probabilities)
-    return TunedRun(run, result, learn, measures)
+        write_predictions(folder / f"predictions-{split}.jsonl", rows, classes, found[split].probabilities)
+    return found
 
 
 def balanced(labels: np.ndarray, classes: int) -> torch.Tensor:

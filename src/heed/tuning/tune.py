@@ -42,6 +42,7 @@ from heed.tuning.record import (
 )
 from heed.tuning.run import Material, build, changed, steps_per_epoch
 from heed.tuning.search import Candidate, candidates, search_rates
+from heed.tuning.soup import add_soup, soups
 
 SHARE = 0.25
 """The part of a run that a rate is tried for."""
@@ -69,8 +70,6 @@ def tune(
     earlier = None if overwrite else read_record(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
     now = Tuning(plan, folder, say, progress, join(earlier, _begin(plan, splits), folder))
-    for line in describe_lines(now.record["data"]):
-        say(line)
     if largest:
         now.record["largest_batches"] = largest
     for encoder in plan.encoders:  # what cannot be had, or cannot read these texts, is told before hours of training
@@ -79,10 +78,14 @@ def tune(
             now.materials[encoder].first(size)
     if overwrite:
         clear(folder)
+    for line in describe_lines(now.record["data"]):
+        say(line)
     now.write()
     done = [_try_arm(now, pair, splits) for pair in plan.pairs]
     if now.stopped:
         return False
+    for pair in plan.pairs:
+        add_soup(now, pair)
     if not any(done):
         reasons = [arm["reason"] for arm in now.record["arms"] if arm["reason"]]
         raise HeedError(f"no method could be tuned; {reasons[0]}")
@@ -131,7 +134,7 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
         "steps": None,
         "search": {"kind": plan.search, "share": SHARE, "seed": plan.seeds[0]},
         "settings": settings_of(plan.config, plan.epochs, device),
-        "arms": [new_arm(*pair, name) for pair, name in name_arms(plan.pairs).items()],
+        "arms": [new_arm(*pair, name) for pair, name in name_arms([*plan.pairs, *soups(plan)]).items()],
         "sizes": [],
     }
 

@@ -26,6 +26,8 @@ class Method(ABC):
     """Whether everything learns, so that no other method can add to it."""
     wraps: ClassVar[bool] = False
     """Whether peft puts something into the encoder; it can do so once."""
+    averages: ClassVar[bool] = False
+    """Whether the mean of several seeds' weights is a model of the same kind: none of them begins at random."""
     rates: ClassVar[tuple[float, ...]] = (1e-4, 5e-4, 1e-3)
     """Learning rates that a search tries."""
 

@@ -17,6 +17,7 @@ class BitFit(Method):
     name = "bitfit"
     summary = "the biases of the encoder (Ben Zaken, Ravfogel & Goldberg 2022)"
     formula = "the lengths of all biases"
+    averages = True
     rates = (5e-4, 1e-3, 5e-3)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:

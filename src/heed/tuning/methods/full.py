@@ -13,6 +13,7 @@ class MeanFull(Method):
     name = "mean-full"
     summary = "every parameter, and a linear head on the mean of the real tokens (Reimers & Gurevych 2019)"
     formula = "all of the encoder"
+    averages = True
     whole = True
     rates = (5e-5, 1e-4, 2e-4)
 

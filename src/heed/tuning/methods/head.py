@@ -13,6 +13,7 @@ class Head(Method):
     name = "head"
     summary = "a linear head on the frozen mean state (Alain & Bengio 2016); the states are computed once"
     formula = "nothing"
+    averages = True
     frozen_features = True
     passes = 10
     rates = (1e-3, 5e-3, 2e-2)

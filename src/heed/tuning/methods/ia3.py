@@ -46,6 +46,7 @@ class Ia3(Method):
     name = "ia3"
     summary = "factors of keys, values and inner feed-forward states (Liu et al. 2022)"
     formula = "outputs of each key and value matrix + inputs of each second feed-forward matrix"
+    averages = True
     wraps = True
     reads = ("targets",)
     rates = (1e-3, 5e-3, 2e-2)
