@@ -39,12 +39,11 @@ def settings_page() -> str:
         "",
         "## heed tune",
         "",
-        "`data`, `encoder` and `method` of a tuned run; `train` and `run` are those above, and begin with",
+        "What a tuned run has beside; its `train` and `run` are those above, and begin with",
     ]
     lines += [", ".join(f"`train.{name}` {value}" for name, value in TUNING.items()) + "."]
     lines += ["", "| setting | default | meaning |", "|---|---|---|"]
-    for name in ("data", "encoder", "method"):
-        lines += rows(name, TuneConfig.model_fields[name].annotation)
+    lines += [line for line in rows("", TuneConfig) if not line.startswith(("| `train.", "| `run."))]
     lines += ["", "## Presets", "", "| preset | what it sets |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(f'`{k}` {v}' for k, v in shape.items())} |" for name, shape in PRESETS.items()]
     return "\n".join(lines) + "\n"
@@ -55,11 +54,11 @@ def rows(prefix: str, section: type[BaseModel] | None) -> list[str]:
     assert section is not None
     out = []
     for name, field in section.model_fields.items():
-        key, kind = f"{prefix}.{name}", field.annotation
+        key, kind = f"{prefix}.{name}".removeprefix("."), field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             out += rows(key, kind)
             continue
-        meaning = str(field.description).replace("|", "\\|")
+        meaning = " ".join(str(field.description).split()).replace("|", "\\|")
         default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
         out.append(f"| `{key}` | {default} | {meaning} |")
     return out

@@ -1,6 +1,7 @@
 """`heed predict`: texts, pairs and tables in; lines, JSON and tables out."""
 
 import csv
+import io
 import json
 
 import pytest
@@ -102,6 +103,31 @@ def test_texts_that_a_table_must_quote(heed, tune, tmp_path):
             assert next(csv.DictReader(file, delimiter="\t" if suffix == "tsv" else ","))["text"] == text
 
 
+def test_a_line_a_text(heed, tune):
+    answer = heed("predict", tune, "a good\n\tfilm", "dull")
+    assert [line.split("  ")[2] for line in answer.out.splitlines()] == ["a good film", "dull"]
+
+
+def test_standard_input_is_a_text_a_line(heed, tune, monkeypatch):
+    wanted = heed("predict", tune, *TEXTS).out
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(text + "\r\n" for text in TEXTS)))
+    assert heed("predict", tune, "-").out == wanted
+    monkeypatch.setattr("sys.stdin", io.StringIO("good\n\n"))
+    assert "text 2 is empty" in complaint(heed("predict", tune, "-"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "standard input is empty: give a text a line" in complaint(heed("predict", tune, "-"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert "standard input is not utf-8" in complaint(heed("predict", tune, "-"))
+
+
+def test_a_table_is_not_written_over_itself(heed, tune, tmp_path):
+    new = table_of(tmp_path / "new.csv", "csv")
+    before = new.read_bytes()
+    argv = ["--file", new, "--text", "review", "--out", tmp_path / "." / "new.csv", "--overwrite"]
+    assert "is the table that is read: choose another name" in complaint(heed("predict", tune, *argv))
+    assert new.read_bytes() == before
+
+
 def test_too_long_texts_are_counted(heed, tune):
     answer = heed("predict", tune, "good " * 30, "good")
     assert answer.code == 0
@@ -121,6 +147,7 @@ def test_more_rows_than_are_read_at_once(heed, tune, tmp_path, monkeypatch):
         ([], "give texts in quotation marks, or --file"),
         (["good", "--file", "new.csv"], "give texts in quotation marks, or --file"),
         (["good", ""], "text 2 is empty: leave it out"),
+        (["good", "--text", "review"], "--text and --encoding are about a table: give it with --file"),
         (["good", "--pair", "bad"], "was tuned on single texts: leave --pair out"),
         (["good", "--out", "found.xlsx"], "found.xlsx must end in .csv, .tsv or .jsonl"),
         (["good", "--out", "no/such/folder.csv"], "cannot be written: No such file or directory"),
@@ -144,6 +171,9 @@ def test_tables_that_are_refused(heed, tune, tmp_path):
     assert "new.csv, line 3 has no text in 'text' (--text)" in complaint(heed("predict", tune, "--file", new))
     new.write_text("text\n")
     assert "has no rows: give one with texts" in complaint(heed("predict", tune, "--file", new))
+    (tmp_path / "new.txt").write_text("good\n")
+    line = complaint(heed("predict", tune, "--file", tmp_path / "new.txt"))
+    assert "new.txt is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE" in line
     (tmp_path / "new.jsonl").write_text('{"text": "good"}\n{"text"\n')
     assert "new.jsonl, line 2 is not valid JSON" in complaint(heed("predict", tune, "--file", tmp_path / "new.jsonl"))
 

@@ -172,6 +172,13 @@ def test_what_does_not_fit_the_pretrained_run(argv, told, runs, people, heed, tm
         assert "has " in answer.err
 
 
+def test_a_context_without_room_for_a_span_is_refused_before_anything_is_read(people, heed, tmp_path):
+    answer = heed("pretrain", str(people / "wiki.txt"), "--model.context", "4", "--run.folder", str(tmp_path))
+    assert "model.context: documents with hidden spans need at least 8" in complaint(answer)
+    assert "tokenizer" not in answer.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_without_a_mask_cannot_be_asked(trained, people, heed, tmp_path):
     answer = heed("finetune", trained, people / "pairs.tsv", "--run.folder", tmp_path)
     assert complaint(answer).startswith("heed: this tokenizer has no mask token")

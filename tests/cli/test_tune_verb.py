@@ -278,8 +278,49 @@ def test_verbs_for_other_runs_say_what_to_do(run, heed, table, tmp_path):
     assert f"heed tune {tmp_path / 'out'} --report" in complaint(heed("report", tmp_path / "out"))
 
 
-def test_no_tune_to_report(heed, tmp_path):
+def test_no_tune_to_report(heed, tmp_path, monkeypatch):
     assert "holds no tune.json" in complaint(heed("tune", tmp_path, "--report"))
+    monkeypatch.chdir(tmp_path)
+    assert "tunes/films holds no tune.json" in complaint(heed("tune", "films.csv", "--report"))
+
+
+def test_report_by_the_name_of_the_texts(heed, place, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert heed("tune", table, *QUICK, "--encoders", place, "--methods", "head").code == 0
+    answer = heed("tune", table, "--report")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "report: tunes/films/report.html")
+
+
+def test_what_was_read_is_said_first(run, table):
+    """Classes, balance, lengths, duplicates, leakage, and how the splits came about."""
+    lines = run(table).err.splitlines()
+    assert lines[0] == "films: 2 classes"
+    assert lines[1].split()[:4] == ["texts", "neg", "pos", "majority"]
+    assert [line.split()[0] for line in lines[2:5]] == ["train", "validation", "test"]
+    assert lines[5] == "no text stands in two splits"
+    assert "held out of training by a fixed hash" in lines[6]
+
+
+def test_an_adapter_is_pushed(run, heed, table, tmp_path, monkeypatch):
+    assert run(table, methods="lora").code == 0
+    calls = []
+
+    class Hub:
+        def create_repo(self, name, **options):
+            return f"hub/{name}"
+
+        def upload_folder(self, **options):
+            calls.append((options["repo_id"], options["folder_path"]))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    folder = tmp_path / "out" / "runs" / "lora-1"
+    assert "--push: only adapters" in complaint(heed("export", folder, "--push", "hf:me/mine"))
+    assert "--push: only adapters" in complaint(heed("export", folder, "--to", "peft", "--push", "me/mine"))
+    assert not (folder / "peft").exists()
+    answer = heed("export", folder, "--to", "peft", "--push", "hf:me/mine")
+    assert (answer.code, answer.out) == (0, f"{folder / 'peft'}\nhub/me/mine\n")
+    assert calls == [("me/mine", str(folder / "peft"))]
+    assert "no-run does not exist" in complaint(heed("export", tmp_path / "no-run", "--to", "peft"))
 
 
 def test_export_of_a_tune(run, heed, table, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from heed.report import calibration_figure
 from heed.report.calibration import calibration, reliability, risk_coverage
 from heed.report.calibration_figure import reliability_figure, risk_figure
-from heed.report.svg import COLOURS
+from heed.report.svg_sheet import COLOURS
 
 P = [i / 100 for i in range(100)]
 RIGHT = [i % 10 < i // 20 for i in range(100)]  # 20 to 0 % right where 90 % is said

@@ -9,7 +9,8 @@ from fake_runs import metrics, write_run
 
 from heed.report.figures import loss_sentence, perplexity_sentence, run_figures, stretches
 from heed.report.record import gather
-from heed.report.svg import COLOURS, Axes2D, Line, draw
+from heed.report.svg import Axes2D, Line, draw
+from heed.report.svg_sheet import COLOURS
 
 
 @pytest.fixture(scope="module")

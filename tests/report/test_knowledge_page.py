@@ -22,7 +22,7 @@ from heed.report.knowledge_page import banners, examples, render, write_knowledg
 from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, holds_runs, read_knowledge
 from heed.report.knowledge_tables import results, seed_rows, threshold_rows
 from heed.report.statistics import holm
-from heed.report.svg import COLOURS
+from heed.report.svg_sheet import COLOURS
 
 NASTY = '<script>alert("x")</script>'
 

@@ -72,7 +72,7 @@ def test_each_variant_is_held_against_itself_at_the_length_of_training(tmp_path)
     assert said[0].startswith("rotary at 800 tokens is 1.13 nats worse than rotary at 100 tokens, 95 % interval 0.99")
     assert said[1].startswith("alibi at 800 tokens is 0.10")
     assert "better than alibi at 100 tokens" in said[1]
-    assert said[2:] == ["learned has no figure at 800 tokens: it ends."]
+    assert len(said) == 2  # that learned ends is said below the table
 
 
 def test_a_length_between_stands_in_where_the_one_of_training_is_not_asked_for(tmp_path):
@@ -101,7 +101,7 @@ def test_tables_have_figures_differences_and_reasons(tmp_path):
     assert (0, 2) in deltas.best
     for text, plus_minus in ((markdown(record), "±"), (latex(record), r"$\pm$"), ("\n".join(terminal(record)), "±")):
         assert "100 (trained)" in text
-        assert "it ends" in text
+        assert text.count("it ends") == 1
         assert f"+1.13 {plus_minus} 0.14" in text
     assert latex(record).count(r"\begin{table}") == latex(record).count(r"\end{table}") == 3
     assert markdown(record).count("\n| :---") == 3
@@ -199,7 +199,7 @@ def test_the_page_has_the_section_with_both_tables(folder):
     section = html.split("Beyond the training length")[1].split("</section>")[0]
     assert section.count("<table") == 2
     assert "rotary at 512 tokens is" in section
-    assert ENDS in section
+    assert section.count(ENDS) == 1
     assert "Speed and memory" not in section
     table = (folder / "table.md").read_text()
     assert "difference to alibi in nats at the same context" in table

@@ -11,9 +11,20 @@ from heed.config import make_config
 from heed.errors import CheckpointError
 from heed.report.study_figures import colours, study_figures
 from heed.report.study_page import read_study, render, setup, write_study
-from heed.report.svg import COLOURS
+from heed.report.svg_labels import text_width
+from heed.report.svg_sheet import COLOURS
 
 NASTY = '<script>alert("x")</script>'
+
+
+LONG = {
+    "lstm, adamw, 4 layers, dropout 0.2": 0.0,
+    "lstm, adamw, 2 layers, dropout 0.2": -0.05,
+    "lstm-1-momentum": 0.1,
+    "MMMMWWWW-MMMMWWWW-MMMMWWWW-MMMMWWWW": 0.02,
+    "模型, 四层": 0.03,
+}
+"""Names that are long, wide, alike at both ends, or in letters that the fonts here may lack."""
 
 
 def odd() -> dict:
@@ -49,8 +60,9 @@ def folders(tmp_path_factory):
     base = tmp_path_factory.mktemp("studies")
     content = lengths_study()
     write_lengths(write_study_folder(base / "lengths", content), content)
+    write_study_folder(base / "long", study(LONG, seeds=(1, 2)))
     return [write_study_folder(base / "plain"), write_study_folder(base / "odd", odd()),
-            write_study_folder(base / "one", study(seeds=(1,))), base / "lengths"]  # fmt: skip
+            write_study_folder(base / "one", study(seeds=(1,))), base / "lengths", base / "long"]  # fmt: skip
 
 
 def test_page_and_tables_are_written(folders):
@@ -112,6 +124,26 @@ def test_figures_are_svg_of_the_page_and_each_variant_keeps_its_colour(folders):
     assert "naive-mask" not in figures["validation-steps"].title
     assert "left out: leaks" in figures["forest"].wide
     assert "Not drawn:" in figures["validation-steps"].caption
+
+
+def test_long_names_stay_inside_their_figures_and_off_the_line_at_zero(folders):
+    figures = study_figures(read_study(folders[4]))
+    for figure in figures.values():
+        for image in (figure.wide, figure.narrow):
+            width = float(re.findall(r'viewBox="0 0 ([\d.]+)', image)[0])
+            found = re.findall(
+                r'font-size: ([\d.]+)px; text-anchor: (\w+)[^>]*? x="([\d.]+)"[^>]*>([^<]*(?:lstm|MMMM|模型)[^<]*)<',
+                image,
+            )
+            assert len(found) >= 4
+            for size, anchor, x, text in found:
+                left = float(x) - text_width(text, float(size)) * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+                assert left >= 0
+                assert left + text_width(text, float(size)) <= width
+    assert figures["validation-steps"].narrow.count(">lstm, adamw, 4") == 1  # and another for that of 2 layers
+    assert figures["validation-steps"].narrow.count(">lstm, adamw, 2") == 1
+    # each name and each number has the surface behind it
+    assert len(re.findall(r'<path[^>]*style="fill: var\(--surface\)', figures["forest"].narrow)) == 2 * 4
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(folders, monkeypatch):

@@ -1,6 +1,7 @@
 """What a study says, held against numbers on paper."""
 
 import doctest
+import json
 import re
 
 import pytest
@@ -44,6 +45,21 @@ def exact(values, figure="bits_per_byte", **other):
 def test_examples():
     for module in (study_findings, study_rows, study_tables):
         assert doctest.testmod(module).failed == 0
+
+
+def test_steps_of_a_budget_of_time_are_those_that_were_taken(tmp_path):
+    content = study({"a": 0.0, "b": 0.1}, seeds=(1, 2), budget={"kind": "seconds", "amount": 60})
+    for facts in content["variants"].values():
+        facts["steps"] = None
+    folder = write_study_folder(tmp_path / "study", content)
+    log = folder / "runs" / "a" / "seed-2" / "metrics.jsonl"
+    kept = [line for line in log.read_text().splitlines() if json.loads(line).get("step", 0) <= 300]
+    log.write_text("\n".join(kept) + "\n")
+    made = table(read_study(folder))
+    place = made.head.index("steps")
+    assert [row[place] for row in made.rows] == ["350", "400"]  # (400 + 300) / 2
+    unknown = table(read_study(write_study_folder(tmp_path / "bare", content, runs=False)))
+    assert [row[place] for row in unknown.rows] == ["–", "–"]
 
 
 def test_planted_differences_are_found_and_equal_variants_are_not(tmp_path):

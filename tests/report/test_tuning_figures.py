@@ -8,10 +8,11 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_figures as module
-from heed.report.svg import COLOURS
+from heed.report.svg_sheet import COLOURS
+from heed.report.tuning_arms import CurvePoint
 from heed.report.tuning_figures import colours, front, mean_curve, tuning_figures
 from heed.report.tuning_findings import gaps_of, pairs_of
-from heed.report.tuning_record import CurvePoint, read_tuning
+from heed.report.tuning_record import read_tuning
 
 
 def drawn(folder):

@@ -15,6 +15,7 @@ from heed.report.tuning_findings import (
     Gap,
     accuracy_interval,
     advised,
+    blind_sentence,
     findings,
     gaps_of,
     leak_sentences,
@@ -137,6 +138,21 @@ def test_pairs_in_words():
     assert pair_sentences([pair(0.01)])[0].startswith("lora is better than full: ")
     assert "all 2 pairs" in pair_sentences([pair(0.01)] * 2)[0]
     assert "tells 1 of 2 pairs" in pair_sentences([pair(0.01), pair(0.83)])[0]
+    assert pair_sentences([pair(0.83)] * 3) == [
+        "McNemar's test tells none of the 3 pairs of arms apart (after Holm's correction)."
+    ]
+
+
+@pytest.mark.parametrize(("correct", "said"), [(55, True), (58, True), (60, False), (90, False)])
+def test_an_arm_that_may_be_no_better_than_one_class(correct, said):
+    """Wilson's lower end of 58 of 100 is 48.2 %, of 60 it is 50.2 %; the commonest class has 50 %."""
+    counts = {"correct": correct, "examples": 100}
+    arm = SimpleNamespace(name="lora", mean=lambda kind, split: counts[kind])
+    found = blind_sentence(SimpleNamespace(split="test", majority=lambda split: 0.5), arm)
+    assert bool(found) is said
+    assert not said or found[0].startswith(
+        "By accuracy nothing shows that lora beats always saying the commonest class"
+    )
 
 
 def test_one_arm_and_none(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.errors import CheckpointError
-from heed.report.tuning_record import Memory, read_tuning
+from heed.report.tuning_arms import Memory
+from heed.report.tuning_record import read_tuning
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from heed.report.tuning_tables import (
     data_table,
     pairs_table,
     results_table,
+    sizes_table,
     tuning_latex,
     tuning_lines,
     tuning_markdown,
@@ -108,6 +109,21 @@ def test_forms(record, odd):
         latex = tuning_latex(one)
         assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 3
         assert "%" not in latex.split("\n", 1)[1].replace(r"\%", "").replace("{!}{%", "")
+
+
+def test_sizes_are_printed(tmp_path):
+    record = read_tuning(write_tune(tmp_path, methods=("full", "lora"), seeds=(1,), n=60, sizes=True))
+    made = sizes_table(record)
+    assert made.head == ("training texts (test)", "full", "lora")
+    for row in made.rows:
+        for arm, cell in zip(made.head[1:], row[1:], strict=True):
+            same = [one.test.accuracy for one in record.sizes if (one.arm, f"{one.examples:,}") == (arm, row[0])]
+            assert cell == f"{100 * sum(same) / len(same):.1f} %"
+    lines = tuning_lines(record.folder)
+    at = next(place for place, line in enumerate(lines) if line.startswith("training texts (test)"))
+    assert [line.split()[0] for line in lines[at + 2 :][: len(made.rows)]] == [row[0] for row in made.rows]
+    assert lines[at + 2 + len(made.rows)] == ""  # nothing is bold, so nothing says what bold means
+    assert "training texts (test)" in tuning_markdown(record)
 
 
 def test_the_terminal(record):

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.config import SPANS
+from heed.config import SPANS, SPANS_CONTEXT
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.text.batches import Batch, Padded
 from heed.text.characters import Characters
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, mask_of
-from heed.text.spans import restore, restore_spans
+from heed.text.spans import SHORTEST, restore, restore_spans
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import END_OF_TEXT, MASK, Tokenizer, sentinels, train_tokenizer
 
@@ -243,6 +243,9 @@ def test_what_cannot_be(bpe, characters):
     for objective in ("single-span", "salient-span"):
         with pytest.raises(DataError, match="no mask token"):
             Corruption(objective, plain, 64)
+    assert SPANS_CONTEXT == 2 * SHORTEST
+    with pytest.raises(ConfigError, match="documents with hidden spans need at least 8"):
+        Corruption("single-span", bpe, SPANS_CONTEXT - 1)
     with pytest.raises(DataError, match="needs 4 sentinel tokens at this context, the tokenizer has 0"):
         Corruption("spans", characters, 64)
     with pytest.raises(DataError, match="needs 18 sentinel tokens at this context, the tokenizer has 10"):

@@ -95,6 +95,16 @@ def test_many_classes_are_shown_by_the_smallest_and_the_largest(tmp_path):
     assert len(lines) == 3  # a single split leaks nowhere
 
 
+def test_labels_that_may_be_one_class_are_pointed_out(tmp_path):
+    labels = ("1", "1.0", "0", "Pos", "pos ", "nan")
+    rows = [(f"t{i}", "", labels[i % 6]) for i in range(12)]
+    splits = open_splits(write(tmp_path / "a.tsv", rows), validation_fraction=0, test_fraction=0)
+    assert describe_lines(describe(splits))[-2:] == [
+        "the labels '1', '1.0' are classes of their own: spell them alike if they are one",
+        "the labels 'Pos', 'pos' are classes of their own: spell them alike if they are one",
+    ]
+
+
 def test_nothing_leaks_is_said(tmp_path):
     rows = [(f"t{i}", "", str(i % 2)) for i in range(50)]
     assert "no text stands in two splits" in describe_lines(describe(open_splits(write(tmp_path / "a.tsv", rows))))

@@ -9,7 +9,7 @@ import tyro
 
 from heed.cli.settings import parse
 from heed.config import Section, read_yaml
-from heed.errors import ConfigError
+from heed.errors import CheckpointError, ConfigError
 
 
 class ExportFlags(Section):
@@ -22,6 +22,7 @@ class ExportFlags(Section):
       heed export runs/quickstart --to hf --out my-model --checkpoint last
       heed export tunes/sst2/runs/full-1 --to hf
       heed export tunes/sst2 --to peft --out my-adapter
+      heed export tunes/sst2/runs/lora-1 --to peft --push hf:me/my-adapter
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -34,11 +35,17 @@ class ExportFlags(Section):
     """best, last, or a step."""
     overwrite: bool = False
     """Write into a folder that is not empty."""
+    push: str | None = None
+    """With --to peft: upload the adapter to hf:OWNER/NAME on the Hugging Face hub, for all to see where it is new."""
 
 
 def main(argv: list[str]) -> int:
     """Convert, write and print the folder; 0 when done."""
     flags = parse(ExportFlags, argv, "export")
+    if flags.push is not None and (flags.to != "peft" or not flags.push.startswith("hf:")):
+        raise ConfigError("--push: only adapters are uploaded, to the hub: give --to peft --push hf:OWNER/NAME")
+    if not flags.run.exists():
+        raise CheckpointError(f"{flags.run} does not exist: give the folder of a run")
     out = flags.out or flags.run / flags.to
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not flags.overwrite:
         raise ConfigError(f"{out} is not empty: give another --out, or --overwrite")
@@ -70,4 +77,8 @@ def _export_tuned(flags: ExportFlags, out: Path) -> int:
 
     export = {"hf": export_transformers, "peft": export_adapter, "onnx": export_onnx}[flags.to]
     print(export(flags.run, out))
+    if flags.push is not None:
+        from heed.tuning.adapters import push_adapter
+
+        print(push_adapter(out, flags.push))
     return 0

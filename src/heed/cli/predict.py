@@ -25,13 +25,15 @@ AT_ONCE = 4096
 class PredictFlags(Section):
     """Classify texts with a run of heed tune: the class, and how sure the model is.
 
-    RUN may be the folder of a whole tune: the best run of the advised method is taken.
+    RUN may be the folder of a whole tune: the best run of the advised method is taken. The text - stands for standard
+    input, a text a line.
 
     examples:
       heed predict tunes/sst2 "a stirring , funny film" "apparently made in an afternoon"
       heed predict tunes/boolq/runs/lora-1 "is the sky blue" --pair "On clear days the sky is blue."
       heed predict tunes/reviews --file new.csv --text review --out predicted.csv
       heed predict tunes/sst2 --file new.jsonl --json
+      heed predict tunes/sst2 - < lines.txt
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -61,7 +63,11 @@ def main(argv: list[str]) -> int:
     flags = parse(PredictFlags, argv, "predict")
     if bool(flags.texts) == (flags.file is not None):
         raise ConfigError('give texts in quotation marks, or --file: heed predict RUN "a fine film"')
+    if flags.file is None and (flags.text, flags.encoding) != ("text", "utf-8"):
+        raise ConfigError("--text and --encoding are about a table: give it with --file, or leave them out")
     if flags.out is not None:
+        if flags.file is not None and flags.out.resolve() == flags.file.resolve():
+            raise ConfigError(f"--out: {flags.out} is the table that is read: choose another name")
         if flags.out.suffix not in (".csv", ".tsv", ".jsonl"):
             raise ConfigError(f"--out: {flags.out} must end in .csv, .tsv or .jsonl")
         if flags.json_:
@@ -76,8 +82,9 @@ def main(argv: list[str]) -> int:
     tell(f"run: {predictor.folder}")
     found: list[Prediction] = []
     if flags.file is None:
-        pairs = None if flags.pair is None else [flags.pair] * len(flags.texts)
-        found = predictor.predict(flags.texts, pairs)
+        texts = _lines() if flags.texts == ("-",) else flags.texts
+        pairs = None if flags.pair is None else [flags.pair] * len(texts)
+        found = predictor.predict(texts, pairs)
     else:
         rows = list(read_texts(flags.file, flags.text, flags.pair, flags.encoding))
         if not rows:
@@ -91,11 +98,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _lines() -> list[str]:
+    """Return the lines of standard input. Raises `DataError` when there are none, or they are no text."""
+    try:
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not {error.encoding}: give a table with --file and --encoding") from None
+    if not lines:
+        raise DataError("standard input is empty: give a text a line")
+    return lines
+
+
 def _write(found: Sequence[Prediction], classes: Sequence[str], flags: PredictFlags) -> None:
     """Write or print the predictions."""
     if flags.out is None:
         for one in found:
-            line = f"{one.predicted}  {one.probability:.3f}  {one.text}"
+            line = f"{one.predicted}  {one.probability:.3f}  {' '.join(one.text.split())}"  # a line a text
             print(json.dumps(one.as_dict(), ensure_ascii=False) if flags.json_ else line)
         return
     try:

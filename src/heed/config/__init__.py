@@ -8,7 +8,7 @@ One definition serves four purposes: the command-line flags (`--model.n-layers 6
 Unknown keys are refused, and every problem of a file is reported at once.
 """
 
-from heed.config.checks import RECURRENT, SPANS, UNREAD, contradictions
+from heed.config.checks import RECURRENT, SPANS, SPANS_CONTEXT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
     PRESETS,
@@ -27,6 +27,7 @@ __all__ = [
     "PRESETS",
     "RECURRENT",
     "SPANS",
+    "SPANS_CONTEXT",
     "UNREAD",
     "AttentionConfig",
     "Config",

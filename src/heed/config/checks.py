@@ -20,6 +20,8 @@ UNREAD: dict[str, tuple[str, ...]] = {
 """The settings of `ModelConfig` that each kind takes no notice of."""
 SPANS = ("single-span", "spans", "salient-span", "recall-span")
 """The objectives that ask for a part of a document at its end."""
+SPANS_CONTEXT = 8
+"""Tokens of context that such an objective needs at least: twice those of the shortest document (`text.spans`)."""
 
 
 def contradictions(config: Config) -> list[str]:
@@ -133,6 +135,8 @@ def _about_objectives(config: Config) -> list[str]:
         problems.append("data.group_batches: is for models that predict the next token: leave it out for an encoder")
     if data.plain_share and data.objective not in SPANS:
         problems.append(f"data.plain_share: is for a span objective ({', '.join(SPANS)}): leave it out")
+    if data.objective in SPANS and model.context < SPANS_CONTEXT:
+        problems.append(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
     if data.objective == "spans" and tokenizer.kind != "bpe" and tokenizer.file is None and model.start_from is None:
         problems.append("data.objective: spans needs T5's sentinel tokens, which tokenizer.kind bpe has")
     if data.questions is None and data.questions_share != DataConfig().questions_share:

@@ -24,7 +24,7 @@ from heed.config import ModelConfig
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.models.block import block_flops, initialise, make_blocks, make_positions
-from heed.models.loss import linear_cross_entropy
+from heed.models.loss import class_loss, linear_cross_entropy
 from heed.models.norms import NORMS
 from heed.text.masking import special_ids
 
@@ -116,13 +116,7 @@ class Encoder(LanguageModel):
         """
         if self.classifier is None:
             return self._token_loss(self.hidden(source), target, mask, reduction)
-        losses = F.cross_entropy(self(source).float(), target, reduction="none")
-        if mask is not None:
-            losses = losses * mask
-        if reduction == "none":
-            return losses
-        count = target.numel() if mask is None else mask.sum()
-        return losses.sum() / (count if reduction == "mean" else 1)
+        return class_loss(self(source), target, mask, reduction)
 
     def _token_loss(
         self, hidden: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]

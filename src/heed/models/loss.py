@@ -73,6 +73,27 @@ def linear_cross_entropy(
     return losses @ _row_weights(losses, counts, reduction)
 
 
+def class_loss(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    reduction: Literal["mean", "sum", "none"],
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return the cross-entropy in nats of the classes `target` (B,) under `logits` (B, C), in float32.
+
+    `mask` (B,) holds the rows that count, or their weights; `weight` (C,) those of the classes. "mean" divides by the
+    rows that count, whatever their classes weigh; "none" gives (B,), with 0 where nothing counts.
+    """
+    losses = F.cross_entropy(logits.float(), target, weight=weight, reduction="none")
+    if mask is not None:
+        losses = losses * mask
+    if reduction == "none":
+        return losses
+    count = target.numel() if mask is None else mask.sum()
+    return losses.sum() / (count if reduction == "mean" else 1)
+
+
 def _losses(rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """Return the cross-entropy (N,) of each row, in at least float32."""
     # torch skips targets of -100 by default; here a target that is no token must be an error.

@@ -8,15 +8,18 @@ those answers that are right.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from heed.report.calibration import Bin, Calibration, RiskCoverage
 from heed.report.figures import Figure
 from heed.report.numbers import format_accuracy, format_percent
-from heed.report.study_rows import HALF, shorten
-from heed.report.svg import COLOURS, DASHES, Axes2D, Line, draw, for_page, short
+from heed.report.study_rows import HALF
+from heed.report.svg import DASHES, Axes2D, Line, draw, named, short
+from heed.report.svg_sheet import COLOURS, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 WIDE, NARROW = (HALF, 340), (352, 300)
 CURVE_WIDE, CURVE_NARROW = (1040, 380), (352, 320)
@@ -69,12 +72,10 @@ def risk_figure(
         "on few answers."
     )
     axes = Axes2D("coverage: share of the questions that are answered (%)", "risk: share of those that is wrong (%)")
-    few = [Line(**{**vars(line), "label": shorten(line.label, 16)}) for line in lines]
-    many = [Line(**{**vars(line), "label": shorten(line.label, 26)}) for line in lines]
     height = 120 + 18 * len(lines)
-    wide = draw(f"{name}-wide", many, axes, (CURVE_WIDE[0], max(CURVE_WIDE[1], height)), title, values=True)
+    wide = draw(f"{name}-wide", named(lines, 26), axes, (CURVE_WIDE[0], max(CURVE_WIDE[1], height)), title, values=True)
     narrow = draw(
-        f"{name}-narrow", few, Axes2D("coverage (%)", "risk: share wrong (%)"),
+        f"{name}-narrow", named(lines, 16), Axes2D("coverage (%)", "risk: share wrong (%)"),
         (CURVE_NARROW[0], max(CURVE_NARROW[1], height)), title, values=False,
     )  # fmt: skip
     return Figure(name, title, caption, wide, narrow)
@@ -95,17 +96,12 @@ def risk_sentence(run: str, curve: RiskCoverage) -> str:
 
 def draw_reliability(name: str, bins: Sequence[Bin], paint: tuple[int, int], label: str, size: tuple[int, int]) -> str:
     """Return an `<svg>` element of `size` (width, height) CSS pixels; `label` is read out."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     width, height = size
     colour = COLOURS[f"series-{paint[0]}"]
-    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
-    with matplotlib.rc_context({**style, "font.size": 11}):
-        canvas = Canvas(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(canvas)
+
+    def plot(canvas: Canvas) -> None:
         axes = canvas.add_axes((44 / width, 46 / height, (width - 60) / width, (height - 80) / height))
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
@@ -136,9 +132,8 @@ def draw_reliability(name: str, bins: Sequence[Bin], paint: tuple[int, int], lab
             "share right (%)", (0, 1), (-38, 14), xycoords="axes fraction", textcoords="offset points",
             color=COLOURS["muted"],
         )  # fmt: skip
-        buffer = io.StringIO()
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return for_page(buffer.getvalue(), name, label)
+
+    return sheet(name, size, label, plot, font=11)
 
 
 def _thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[list[float], list[float]]:

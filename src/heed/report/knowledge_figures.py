@@ -7,7 +7,6 @@ best run of each group, at most `MOST` of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from heed.report.calibration import reliability
 from heed.report.calibration_figure import reliability_figure, risk_figure
@@ -16,8 +15,9 @@ from heed.report.knowledge_record import Asked, KnowledgeRecord
 from heed.report.numbers import format_accuracy
 from heed.report.record import RunRecord, number
 from heed.report.statistics import wilson
-from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows, shorten
-from heed.report.svg import DASHES, Axes2D, Line, draw
+from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
+from heed.report.svg import DASHES, Axes2D, Line, draw, named
+from heed.report.svg_labels import shorten
 
 MOST = 6
 SERIES = 6
@@ -135,7 +135,7 @@ def stage_figure(
     if len(runs) > len(lines):
         caption += f" The first {len(lines)} of {len(runs)} runs."
     axes = Axes2D("wall clock of training (minutes)", "training loss (nats per token)")
-    many, few = ([replace(line, label=shorten(line.label, letters)) for line in lines] for letters in (22, 14))
+    many, few = (named(lines, letters) for letters in (22, 14))
     wide = draw(f"{name}-wide", many, axes, CURVE_WIDE, title, values=False)
     narrow = draw(f"{name}-narrow", few, axes, CURVE_NARROW, title, values=False)
     return Figure(name, title, caption, wide, narrow)

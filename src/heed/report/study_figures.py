@@ -7,7 +7,6 @@ kept out of the ranking are in no curve, since their losses mean something else;
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -19,9 +18,10 @@ from heed.report.statistics import Difference
 from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
 from heed.report.study_lengths_figure import lengths_figure
 from heed.report.study_record import StudyRecord
-from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows, shorten
+from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows
 from heed.report.study_rows import WIDE as ROWS_WIDE
-from heed.report.svg import DASHES, Axes2D, Line, draw, short
+from heed.report.svg import DASHES, Axes2D, Line, draw, named, short
+from heed.report.svg_labels import shorten
 
 AXES = {"steps": ("step", "steps"), "epochs": ("epoch", "epochs"), "time": ("seconds", "wall clock")}
 """Name of a horizontal axis -> the key of an event, and what it is called."""
@@ -110,8 +110,8 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
     if main and hidden:
         caption += f" Not drawn: {', '.join(hidden)}."
     name = f"{'validation' if main else 'train'}-{axis}"
-    few = [replace(line, label=shorten(line.label, 14)) for line in lines]
-    many = [replace(line, label=shorten(line.label, 20)) for line in lines] if main else few
+    few = named(lines, 14)
+    many = named(lines, 20) if main else few
     sizes = [(width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE if main else BESIDE, CURVE_NARROW)]
     wide = draw(f"{name}-wide", many, axes, sizes[0], title, values=main)
     narrow = draw(f"{name}-narrow", few, axes, sizes[1], title, values=False)

@@ -101,15 +101,13 @@ def extrapolations(record: StudyRecord) -> dict[str, Difference]:
 
 
 def length_sentences(record: StudyRecord) -> list[str]:
-    """Return what became of each variant beyond its training, the largest change first, then what ended and why."""
+    """Return what became of each variant beyond its training, the largest change first.
+
+    What could not be measured, and why, is in the notes of `length_tables`.
+    """
     found = sorted(extrapolations(record).values(), key=lambda d: -abs(d.mean))
     lines = [f"{d.sentence(UNITS[record.figure])}." for d in found]
-    lines = [line[0].upper() + line[1:] if line.startswith("no difference") else line for line in lines]
-    for name in record.ranked:
-        end = ended_at(record, name)
-        if end is not None:
-            lines.append(f"{name} has no figure at {end[0]:,} tokens: {end[1]}.")
-    return lines
+    return [line[0].upper() + line[1:] if line.startswith("no difference") else line for line in lines]
 
 
 def length_title(record: StudyRecord) -> str:

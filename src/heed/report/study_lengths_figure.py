@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
 
 from heed.report.figures import NARROW, Figure
 from heed.report.study_lengths import ended_at, length_title, length_values, measured_at, trained_on
 from heed.report.study_record import StudyRecord
-from heed.report.study_rows import shorten
-from heed.report.svg import Axes2D, Line, draw
+from heed.report.svg import Axes2D, Line, draw, named
 
 WIDE = (800, 340)
 """Size in CSS pixels: it has a row of the page to itself."""
@@ -37,12 +35,11 @@ def lengths_figure(record: StudyRecord, paint: Mapping[str, tuple[int, int]]) ->
     title = length_title(record)
     caption = "Mean over seeds; band: lowest to highest seed." if any(line.low for line in lines) else "One seed."
     caption += " The whole validation split in windows that do not overlap: the first token of each has no context."
-    few = [replace(line, label=shorten(line.label, 14)) for line in lines]
     wide, narrow = ((width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE, NARROW))
     return Figure(
         "lengths", title, caption,
-        draw("lengths-wide", lines, axes, wide, title),
-        draw("lengths-narrow", few, axes, narrow, title, values=False),
+        draw("lengths-wide", named(lines, 24), axes, wide, title),
+        draw("lengths-narrow", named(lines, 14), axes, narrow, title, values=False),
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class Variant:
     parameters: int | None
     flops_per_token: int | None
     steps: int | None
-    """Optimizer steps that the budget comes to."""
+    """Optimizer steps that the budget comes to; None where it is a time, see `Cell.steps`."""
     settings: dict[str, Any]
     """The base configuration with the changes, nested."""
 
@@ -87,6 +87,11 @@ class Cell:
     """The run folder as it was read; None when there is none."""
     lengths: dict[int, dict[str, Any]]
     """By context in tokens: the figures of the validation split with their passport, or {"reason": why none}."""
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps that it took, as far as they were logged."""
+        return (self.run.steps or None) if self.run is not None else None
 
     def figure(self, name: str, split: str) -> float | None:
         """Return a final figure, None where it is missing or not finite."""

@@ -1,16 +1,18 @@
 """Figures with one row a variant: differences with their intervals (a forest plot), and bars of memory and speed.
 
-On a wide page the names stand left of the plot and the numbers right of it; on a narrow one both stand above the row.
+The names stand left of the plot and the numbers right of it; where that leaves too little plot, on a phone or between
+long names, both stand above the row.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from heed.report.svg import COLOURS, for_page, short
+from heed.report.svg import short
+from heed.report.svg_labels import shorten, text_width
+from heed.report.svg_sheet import COLOURS, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 WIDE, NARROW = 1040, 352
 HALF = 500
 """Widths in CSS pixels: of a figure that has the page to itself, on a phone, and of one that shares the page."""
-LETTER = 7.0
-"""Pixels of a letter of DejaVu Sans, the widest of system fonts, at 12 pixels."""
 LONGEST = 34
-"""Letters of a name that are shown at most, wide."""
+"""Letters of a name that are shown at most beside a plot."""
+PLOT = 0.4
+"""The share of the width that the plot has at least; with less, the words stand above the rows."""
 
 
 @dataclass(frozen=True)
@@ -62,48 +64,30 @@ class Scale:
 
 def draw_rows(name: str, rows: Sequence[Row], scale: Scale, label: str, width: int) -> str:
     """Return an `<svg>` element `width` CSS pixels wide; `name` makes ids unique, `label` is read out."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    narrow = width <= NARROW
-    pitch = (46 if narrow else 34) if not scale.bars else (40 if narrow else 26)
-    top, bottom = (28 if any(scale.sides) or scale.key else 6), 42
-    height = top + pitch * len(rows) + bottom
-    letters = 20 if narrow else LONGEST
-    rows_shown = [(row, shorten(row.label, letters)) for row in rows]
-    left = 10.0 if narrow else 14 + LETTER * max(len(text) for _, text in rows_shown)
+    left = 14 + max(text_width(shorten(row.label, LONGEST)) for row in rows)
     # a row without a mark writes its words into the plot
-    right = 10.0 if narrow else 16 + LETTER * max((len(row.text) for row in rows if row.value is not None), default=0)
-    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
-    with matplotlib.rc_context({**style, "font.size": 12}):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
+    right = 16 + max((text_width(row.text) for row in rows if row.value is not None), default=0)
+    stacked = width <= NARROW or width - left - right < PLOT * width
+    if stacked:
+        left = right = 10.0
+    pitch = (46 if stacked else 34) if not scale.bars else (40 if stacked else 26)
+    said = _wrapped(scale.label, 2 * min((width + left - right) / 2, (width - left + right) / 2))
+    top, bottom = (28 if any(scale.sides) or scale.key else 6), 42 + 14 * said.count("\n")
+    height = top + pitch * len(rows) + bottom
+
+    def paint(figure: Figure) -> None:
         plot = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         axes = figure.add_axes(plot)
-        _frame(axes, rows, scale)
-        for place, (row, shown) in enumerate(rows_shown):
-            y = len(rows) - 1 - place
-            _mark(axes, row, y - (0.22 if narrow else 0), scale, 10 / pitch)
-            _words(figure, axes, row, shown, height - top - pitch * (place + 0.5), narrow)
+        _frame(axes, rows, replace(scale, label=said))
+        for place, row in enumerate(rows):
+            y, middle = len(rows) - 1 - place, height - top - pitch * (place + 0.5)
+            _mark(axes, row, y - (0.22 if stacked else 0), scale, 10 / pitch)
+            (_words_above if stacked else _words_beside)(figure, axes, row, middle)
         if any(scale.sides):
             _sides(axes, scale.sides)
         _key(figure, scale.key, left, height - 12)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return for_page(buffer.getvalue(), name, label)
 
-
-def shorten(text: str, letters: int) -> str:
-    """Return text of at most so many letters, both of its ends kept.
-
-    >>> shorten("gpt-4-layers-adamw", 12), shorten("short", 12)
-    ('gpt-4-…adamw', 'short')
-    """
-    if len(text) <= letters:
-        return text
-    head = letters // 2
-    return f"{text[:head]}…{text[head - letters + 1 :]}"
+    return sheet(name, (width, height), label, paint)
 
 
 def _frame(axes: Axes, rows: Sequence[Row], scale: Scale) -> None:
@@ -166,28 +150,59 @@ def _mark(axes: Axes, row: Row, y: float, scale: Scale, height: float) -> None:
     )  # fmt: skip
 
 
-def _words(figure: Figure, axes: Axes, row: Row, shown: str, y: float, narrow: bool) -> None:
-    """Write the name and the numbers of a row whose middle is `y` pixels above the bottom."""
+def _words_beside(figure: Figure, axes: Axes, row: Row, y: float) -> None:
+    """Write the name and the numbers of a row, whose middle is `y` pixels above the bottom, beside the plot."""
     box = axes.get_position()
     width, height = figure.get_size_inches() * 72
     colour = COLOURS[f"name-{row.series}"] if row.value is not None else COLOURS["muted"]
-    if narrow:
-        y += 12
-        figure.text(box.x0, y / height, shown, color=colour, va="center", fontsize=11)
-        room = 46 - len(shown)
-        text = row.text if len(row.text) <= room else f"{row.text[: room - 1]}…"
-        # the line at zero would read as a minus, or hide one
-        behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.0}
-        figure.text(
-            box.x1, y / height, text, color=COLOURS["muted"], va="center", ha="right", fontsize=10.5, bbox=behind
-        )  # fmt: skip
-        return
-    figure.text(box.x0 - 12 / width, y / height, shown, color=colour, va="center", ha="right")
+    name = shorten(row.label, LONGEST)
+    figure.text(box.x0 - 12 / width, y / height, name, color=colour, va="center", ha="right")
     if row.value is not None:
         figure.text(box.x1 + 12 / width, y / height, row.text, color=COLOURS["ink"], va="center")
     else:
-        letters = int((box.x1 - box.x0) * width / LETTER)
-        figure.text(box.x0 + 4 / width, y / height, shorten(row.text, letters), color=COLOURS["muted"], va="center")
+        said = _fitted(row.text, (box.x1 - box.x0) * width - 8, 12)
+        figure.text(box.x0 + 4 / width, y / height, said, color=COLOURS["muted"], va="center")
+
+
+def _words_above(figure: Figure, axes: Axes, row: Row, y: float) -> None:
+    """Write the name and the numbers of a row, whose middle is `y` pixels above the bottom, above its mark.
+
+    The numbers are written whole where that leaves the name half of the width.
+    """
+    box = axes.get_position()
+    width, height = figure.get_size_inches() * 72
+    colour = COLOURS[f"name-{row.series}"] if row.value is not None else COLOURS["muted"]
+    room = (box.x1 - box.x0) * width - 12
+    name = _fitted(row.label, max(room - text_width(row.text, 10.5), room / 2), 11)
+    said = _fitted(row.text, room - text_width(name, 11), 10.5)
+    # the line at zero would run through the words, and read as a minus
+    behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.0}
+    common = {"y": (y + 12) / height, "va": "center", "bbox": behind}
+    figure.text(x=box.x0, s=name, color=colour, fontsize=11, **common)
+    figure.text(x=box.x1, s=said, color=COLOURS["muted"], fontsize=10.5, ha="right", **common)
+
+
+def _fitted(text: str, room: float, size: float) -> str:
+    """Return text shortened to so many pixels."""
+    letters = len(text)
+    while letters > 3 and text_width(shorten(text, letters), size) > room:
+        letters -= 1
+    return shorten(text, letters)
+
+
+def _wrapped(text: str, room: float) -> str:
+    """Return the label of an axis in lines of at most so many pixels, as far as its words allow.
+
+    >>> _wrapped("difference to pre-norm (nats)", 120)
+    'difference to\\npre-norm (nats)'
+    """
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}", 11) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def _sides(axes: Axes, sides: tuple[str, str]) -> None:
@@ -195,7 +210,7 @@ def _sides(axes: Axes, sides: tuple[str, str]) -> None:
     low, high = axes.get_xlim()
     pixels = axes.bbox.width / (high - low)
     for text, offset, place, room in ((sides[0], -8, "right", -low), (sides[1], 8, "left", high)):
-        if room * pixels > LETTER * len(text) + 8:
+        if room * pixels > text_width(text, 11) + 8:
             axes.annotate(
                 text, (0, 1), (offset, 10), xycoords=("data", "axes fraction"), textcoords="offset points", ha=place,
                 color=COLOURS["muted"], fontsize=11, annotation_clip=False,
@@ -214,4 +229,4 @@ def _key(figure: Figure, key: Sequence[tuple[str, int]], left: float, y: float) 
         )  # fmt: skip
         figure.add_artist(box)
         figure.text((left + 14) / width, y / height, name, color=COLOURS["muted"], va="center", fontsize=10.5)
-        left += 24 + 6.2 * len(name)
+        left += 24 + text_width(name, 10.5)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heed.report.record import number
-from heed.report.svg import COLOURS, for_page, log_ticks, short
+from heed.report.svg import log_ticks, short
+from heed.report.svg_sheet import COLOURS, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,15 @@ def draw_scatter(name: str, points: Sequence[Point], labels: tuple[str, str], ti
 
     A parameter that is no number has its values side by side, by name.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     width, height = size
-    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
     numbers = [number(point.value) for point in points]
     plain = [value for value in numbers if value is not None]
     words = sorted({str(point.value) for point in points}) if len(plain) < len(points) else []
     across = [float(words.index(str(point.value))) for point in points] if words else plain
-    with matplotlib.rc_context({**style, "font.size": 11}):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
+
+    def paint(figure: Figure) -> None:
         axes = figure.add_axes((54 / width, 46 / height, (width - 74) / width, (height - 76) / height))
         if words:
             axes.set_xlim(-0.5, len(words) - 0.5)
@@ -78,6 +76,5 @@ def draw_scatter(name: str, points: Sequence[Point], labels: tuple[str, str], ti
         axes.annotate(
             labels[1], (0, 1), (-46, 14), xycoords="axes fraction", textcoords="offset points", color=COLOURS["muted"]
         )
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return for_page(buffer.getvalue(), name, title)
+
+    return sheet(name, size, title, paint, font=11)

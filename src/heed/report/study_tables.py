@@ -183,9 +183,10 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
         return fmean(known) if known else None
 
     speed, steady, peak, seconds = (mean(what) for what in ("tokens_per_second", "steady", "peak", "seconds"))
+    steps = mean("steps") if variant.steps is None else variant.steps  # a budget of time leaves them open
     return [
         MISSING if variant.parameters is None else human_count(variant.parameters),
-        format_count(variant.steps),
+        MISSING if steps is None else format_count(round(steps)),
         MISSING if speed is None else human_count(speed),
         MISSING if steady is None else human_bytes(steady),
         MISSING if peak is None else human_bytes(peak),

@@ -1,49 +1,23 @@
-"""Lines on axes as SVG that a page can hold: drawn by matplotlib, coloured by the page.
+"""Lines and points on axes, as SVG that a page can hold.
 
-Matplotlib draws with fixed colours. `draw` then replaces each by a CSS variable of the page, so that one figure
-serves light, dark and paper. Text stays text, in the font of the page. The same data give the same bytes: ids are
-salted with the name of the figure, and no date is written. Colours of lines are Okabe and Ito's (2008), which
-colour-blind readers can tell apart; lines carry their name at their end and need no legend.
+Lines carry their name at their end, and points wherever there is room: neither needs a legend.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from heed.report.svg_labels import Box, beside, shorten_all, text_width
+from heed.report.svg_sheet import COLOURS, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-COLOURS = {
-    "ink": "#1b1b1d",
-    "muted": "#62646a",
-    "grid": "#e3e3e6",
-    "surface": "#fefefe",
-    "series-1": "#0072b2",
-    "series-2": "#d55e00",
-    "series-3": "#009e73",
-    "series-4": "#cc79a7",
-    "series-5": "#e69f00",
-    "series-6": "#56b4e9",
-    "series-0": "#1b1b1e",
-    "name-1": "#0072b3",
-    "name-2": "#d55e01",
-    "name-3": "#009e74",
-    "name-4": "#cc79a8",
-    "name-5": "#e69f01",
-    "name-6": "#56b4ea",
-    "name-0": "#1b1b1f",
-}
-"""CSS variable of the page -> the colour that matplotlib draws in its place.
-
-`name-N` colours the words at the end of line N: the page makes it darker than the line where words need the contrast.
-Series 0 is the ink of the page, for what others are held against.
-"""
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Line styles, for when there are more lines than colours."""
 EARLY = 0.25
@@ -92,8 +66,8 @@ class Axes2D:
     """Where the horizontal axis has its numbers; empty: chosen."""
     marks: tuple[tuple[float, str], ...] = ()
     """Vertical lines, and their names."""
-    lift: float = 0.0
-    """Pixels by which names at the ends of lines stand higher: above a line that goes on from there."""
+    scattered: bool = False
+    """Whether the lines with a name are points, whose names stand wherever there is room."""
 
 
 def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], label: str, values: bool = True) -> str:
@@ -102,23 +76,11 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
     `name` makes the ids unique in a page, `label` is read out instead of the figure. With `values`, the name at the
     end of a line is followed by its last value; leave it out where space is short.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     width, height = size
-    style: dict[Any, Any] = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",
-        "font.family": ["DejaVu Sans"],
-        "font.size": 12,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
+
+    def paint(figure: Figure) -> None:
         names = [f"{line.label} {short(line.y[-1])}" if values and line.label else line.label for line in lines]
-        longest = max(len(text) for text in [*names, axes.rule[1] if axes.rule else ""])
-        right = 14 + 7.2 * longest  # DejaVu Sans is the widest of system fonts
+        right = 14 + max(map(text_width, [*names, axes.rule[1] if axes.rule else ""]))
         canvas = figure.add_axes((0, 0, 1, 1))
         _frame(canvas, axes, lines)
         left, top, bottom = _tick_width(canvas), 30, 44
@@ -129,10 +91,18 @@ def draw(name: str, lines: Sequence[Line], axes: Axes2D, size: tuple[int, int], 
         _write(canvas, axes.y_label, (0, 1), (-left, 14), xycoords="axes fraction")
         for line in lines:
             _plot(canvas, line)
-        _name_ends(canvas, lines, names, axes.lift)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return for_page(buffer.getvalue(), name, label)
+        if axes.scattered:
+            _name_points(canvas, lines)
+        else:
+            _name_ends(canvas, lines, names)
+
+    return sheet(name, size, label, paint)
+
+
+def named(lines: Sequence[Line], letters: int) -> list[Line]:
+    """Return lines with names of about so many letters at most, all different."""
+    names = shorten_all([line.label for line in lines], letters)
+    return [replace(line, label=name) for line, name in zip(lines, names, strict=True)]
 
 
 def short(value: float) -> str:
@@ -252,25 +222,48 @@ def _plot(canvas: Axes, line: Line) -> None:
         )  # fmt: skip
 
 
-def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str], lift: float) -> None:
+def _name_points(canvas: Axes, lines: Sequence[Line]) -> None:
+    """Write the names of points where they cover neither each other nor a point; one that is far off has a stroke."""
+    named = [line for line in lines if line.label]
+    points = [_pixels(canvas, line.x[-1], line.y[-1]) for line in named]
+    strokes: list[Box] = []
+    for line in lines:  # the strokes of a front are steps: each is its own box
+        corners = [_pixels(canvas, x, y) for x, y in zip(line.x, line.y, strict=True)]
+        for (a, b), (c, d) in itertools.pairwise(corners):
+            strokes.append((min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1))
+    plot = canvas.bbox
+    area = (plot.x0 + 2, plot.y0 + 2, canvas.figure.bbox.width - 2, plot.y1 + 8)
+    places = beside(points, [text_width(line.label) for line in named], strokes, area)
+    for line, (left, middle, near) in zip(named, places, strict=True):
+        leader = None if near else {"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.8, "shrinkB": 5}
+        canvas.annotate(
+            line.label, (line.x[-1], line.y[-1]), (left, middle), textcoords="figure pixels", va="center", fontsize=12,
+            color=COLOURS[f"name-{line.series}"], annotation_clip=False, arrowprops=leader,
+        )  # fmt: skip
+
+
+def _pixels(canvas: Axes, x: float, y: float) -> tuple[float, float]:
+    """Return where a point of the plot lies in the figure, from its lower left corner."""
+    across, up = canvas.transData.transform((x, y))
+    return float(across), float(up)
+
+
+def _name_ends(canvas: Axes, lines: Sequence[Line], names: Sequence[str]) -> None:
     """Write each name right of its last point; the names of lines that end early stand in boxes, over the others."""
-    places = [float(canvas.transData.transform((line.x[-1], line.y[-1]))[0]) for line in lines]
+    places = [_pixels(canvas, line.x[-1], line.y[-1])[0] for line in lines]
     early = [max(places) - place > EARLY * canvas.bbox.width for place in places]
     behind = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.5, "alpha": 0.8}
-    for which, box in ((False, behind if lift else None), (True, behind)):
+    for which, box in ((False, None), (True, behind)):
         group = [index for index, is_early in enumerate(early) if is_early == which and names[index]]
-        _name_group(canvas, [lines[i] for i in group], [names[i] for i in group], box, lift)
+        _name_group(canvas, [lines[i] for i in group], [names[i] for i in group], box)
 
 
-def _name_group(
-    canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: dict[str, Any] | None, lift: float
-) -> None:
+def _name_group(canvas: Axes, lines: Sequence[Line], names: Sequence[str], box: dict[str, Any] | None) -> None:
     """Write the names of lines, pushed apart where ends are close."""
     if not lines:
         return
     gap = 15.0  # pixels between the middles of two names at 12 px
-    height = canvas.transData.transform
-    ends = [float(height((line.x[-1], line.y[-1]))[1]) for line in lines]
+    ends = [_pixels(canvas, line.x[-1], line.y[-1])[1] for line in lines]
     order = sorted(range(len(lines)), key=lambda index: ends[index])
     places = list(ends)
     for below, above in itertools.pairwise(order):
@@ -280,35 +273,7 @@ def _name_group(
     shift = max(shift, float(canvas.transAxes.transform((0, 0))[1]) + 4 - min(places))
     for index, line in enumerate(lines):
         canvas.annotate(
-            names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index] + lift),
+            names[index], (line.x[-1], line.y[-1]), (9, places[index] + shift - ends[index]),
             textcoords="offset points", va="center", color=COLOURS[f"name-{line.series}"], fontsize=12,
             annotation_clip=False, bbox=box,
         )  # fmt: skip
-
-
-def for_page(svg: str, name: str, label: str) -> str:
-    """Turn a stand-alone SVG file into an element of a page."""
-    from markupsafe import escape
-
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)  # its selector * is for files
-    svg = re.sub(r"<defs>\s*</defs>", "", svg)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    for variable, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    used = set(re.findall(r"#([A-Za-z_][\w-]*)[\"')]", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r"#([A-Za-z_][\w-]*)(?=[\"')])", lambda m: f"#{name}-{m[1]}" if m[1] in used else m[0], svg)
-    # The page's own font: older versions of matplotlib write the shorthand `font`, newer ones each property.
-    svg = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
-    # A hundredth of a pixel is enough for a place; words and numbers in the text stay as they are.
-    svg = re.sub(r'(?<= )(?:d|x|y|transform|points)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg)
-    svg = svg.replace("<g/>", "")
-    svg = re.sub(r"\s*\n\s*", "\n", svg)
-    head = re.match(r"<svg[^>]*>", svg)
-    box = re.search(r'viewBox="([^"]*)"', svg)
-    if head is None or box is None:
-        raise ValueError("matplotlib wrote no SVG")
-    return f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(label)}">{svg[head.end() :]}'

@@ -75,7 +75,8 @@ def to_text(table: Table) -> list[str]:
     widths = [max(len(row[j]) for row in cells) for j in range(len(table.head))]
     kinds = [(width, ">" if n else "<") for width, n in zip(widths, table.numeric, strict=True)]
     lines = ["  ".join(f"{c:{side}{w}}" for c, (w, side) in zip(row, kinds, strict=True)).rstrip() for row in cells]
-    return [lines[0], "-" * len(lines[0]), *lines[1:], "", f"* {table.starred}", *table.notes]
+    below = [*([f"* {table.starred}"] if table.best else []), *table.notes]
+    return [lines[0], "-" * len(lines[0]), *lines[1:], *(["", *below] if below else [])]
 
 
 def escape(text: str) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from heed.report.numbers import format_percent
-from heed.report.tuning_record import Arm, TuningRecord
+from heed.report.tuning_arms import Arm
+from heed.report.tuning_record import TuningRecord
 
 EXCHANGED, SUREST = 5, 10
 """Examples shown of each kind: won or lost between two arms, and errors of an arm or of all of them."""

@@ -7,7 +7,6 @@ that failed or did not fit is drawn as 0 and marked; an arm without runs yet is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
 
 from heed.report.calibration import calibration, reliability
@@ -15,10 +14,12 @@ from heed.report.calibration_figure import reliability_figure
 from heed.report.figures import Figure
 from heed.report.mcnemar import McNemar
 from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds
-from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows, shorten
-from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks
+from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
+from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks, named
+from heed.report.svg_labels import shorten
+from heed.report.tuning_arms import Arm, CurvePoint
 from heed.report.tuning_findings import TOLERANCE, Gap, accuracy_interval, in_order, listed
-from heed.report.tuning_record import Arm, CurvePoint, TuningRecord
+from heed.report.tuning_record import TuningRecord
 
 SERIES = 6
 PANELS = 12
@@ -169,7 +170,7 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
         title += show(costs[kept[-1]])
     caption = "Stroke: the arms that no other beats at both (the Pareto front)."
     caption += f" Beaten: {listed(beaten)}." if beaten else ""
-    axes = Axes2D(word, f"accuracy (%, {record.split})", lift=9)
+    axes = Axes2D(word, f"accuracy (%, {record.split})", scattered=True)
     return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
 
 
@@ -308,7 +309,6 @@ def _lines(
     """Draw both sizes, with names that fit them."""
     drawn = []
     for kind, (width, height), letters in (("wide", sizes[0], 22), ("narrow", sizes[1], 14)):
-        shown = [replace(line, label=shorten(line.label, letters)) for line in lines]
         tall = (width, max(height, 100 + 18 * len(lines)))
-        drawn.append(draw(f"{name}-{kind}", shown, axes, tall, title, values=values and kind == "wide"))
+        drawn.append(draw(f"{name}-{kind}", named(lines, letters), axes, tall, title, values=values and kind == "wide"))
     return Figure(name, title, caption, *drawn)

@@ -21,7 +21,9 @@ import numpy as np
 from heed.report.mcnemar import McNemar, pairwise
 from heed.report.numbers import format_accuracy, human_bytes, human_seconds
 from heed.report.statistics import Interval, resampled_interval, wilson
-from heed.report.tuning_record import Arm, Split, TuningRecord
+from heed.report.tuning_arms import Arm
+from heed.report.tuning_predictions import Split
+from heed.report.tuning_record import TuningRecord
 
 TOLERANCE = 1.0
 """Points of accuracy that a cheaper arm may be below the best."""
@@ -166,13 +168,25 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNe
         own = format_accuracy(use.mean("accuracy", record.split))
         first = f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}"
         said.append(f"{first}; {use.name} {own}.")
-    said += [*width_sentence(record, gaps, use), *pair_sentences(pairs), *cost_sentences(record)]
+    said += [*blind_sentence(record, use), *width_sentence(record, gaps, use)]
+    said += [*pair_sentences(pairs), *cost_sentences(record)]
     if all(len(arm.runs) == 1 for arm in record.ran):
         said.append(
             "Each arm was trained once: the intervals are about the examples, and say nothing of what another seed "
             "would have come to."
         )
     return said
+
+
+def blind_sentence(record: TuningRecord, use: Arm) -> list[str]:
+    """Say so, where nothing shows that the advised arm beats always saying the commonest class."""
+    interval, majority = accuracy_interval(use, record.split), record.majority(record.split)
+    if interval is None or majority is None or interval[0] > majority:
+        return []
+    return [
+        f"By accuracy nothing shows that {use.name} beats always saying the commonest class "
+        f"({format_accuracy(majority)}): more texts, epochs or rates may help; of unequal classes macro F1 tells more."
+    ]
 
 
 def width_sentence(record: TuningRecord, gaps: Mapping[str, Gap], use: Arm) -> list[str]:
@@ -196,6 +210,8 @@ def pair_sentences(pairs: Sequence[McNemar]) -> list[str]:
         one = pairs[0]
         found = f"{one.b} is better than {one.a}" if told else f"No difference found between {one.b} and {one.a}"
         return [f"{found}: {one.gained} examples gained, {one.lost} lost (McNemar p = {one.p:.2g})."]
+    if not told:
+        return [f"McNemar's test tells none of the {len(pairs)} pairs of arms apart (after Holm's correction)."]
     if not same:
         return [f"McNemar's test tells all {len(pairs)} pairs of arms apart (after Holm's correction)."]
     return [

@@ -13,6 +13,7 @@ from heed.report.mcnemar import McNemar
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_rate, human_bytes, human_seconds
 from heed.report.statistics import Interval
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tuning_arms import Arm
 from heed.report.tuning_findings import (
     Gap,
     accuracy_interval,
@@ -23,7 +24,8 @@ from heed.report.tuning_findings import (
     pairs_of,
     verdict,
 )
-from heed.report.tuning_record import SPLITS, Arm, Split, TuningRecord, read_tuning
+from heed.report.tuning_predictions import Split
+from heed.report.tuning_record import SPLITS, TuningRecord, read_tuning
 
 MOST_PAIRS = 45
 """Pairs of arms in the table, those of the largest differences: ten arms have as many."""
@@ -127,6 +129,23 @@ def pairs_table(pairs: Sequence[McNemar], split: str) -> Table:
     return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")
 
 
+def sizes_table(record: TuningRecord) -> Table:
+    """Return the accuracy of each arm by how many texts it was trained on: what `--sizes` asks for."""
+    split: Split = "test" if any(size.test is not None for size in record.sizes) else "validation"
+    found: dict[tuple[int, str], list[float]] = {}
+    for size in record.sizes:
+        if (scores := size.test if split == "test" else size.validation) is not None:
+            found.setdefault((size.examples, size.arm), []).append(scores.accuracy)
+    arms = list(dict.fromkeys(arm for _, arm in found))
+    mean = lambda key: fmean(found[key]) if key in found else None
+    rows = [
+        (format_count(size), *(format_accuracy(mean((size, arm))) for arm in arms))
+        for size in sorted({size for size, _ in found})
+    ]
+    caption = f"{record.name}: accuracy on the {split} split after fewer training texts, mean over seeds."
+    return Table((f"training texts ({split})", *arms), tuple(rows), (True,) * (1 + len(arms)), frozenset(), caption, ())
+
+
 def data_table(record: TuningRecord) -> Table:
     """Return how many examples each split has, of which class, how long, and how many are cut or come twice."""
     splits = record.data.get("splits")
@@ -170,10 +189,11 @@ def seeds_done(record: TuningRecord, arm: Arm) -> str:
 
 
 def tuning_tables(record: TuningRecord) -> list[Table]:
-    """Return the tables that stand for themselves: results, costs, and pairs where there are any."""
+    """Return the tables that stand for themselves: results, costs, and pairs and sizes where there are any."""
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]
-    return [*tables, *([pairs_table(pairs, record.split)] if pairs else [])]
+    tables += [pairs_table(pairs, record.split)] if pairs else []
+    return tables + ([sizes_table(record)] if record.sizes else [])
 
 
 def tuning_markdown(record: TuningRecord) -> str:
@@ -187,13 +207,14 @@ def tuning_latex(record: TuningRecord) -> str:
 
 
 def tuning_lines(folder: str | Path) -> list[str]:
-    """Return what a terminal prints at the end of a tune: the verdict, results, costs, and what else was found.
+    """Return what a terminal prints at the end of a tune: verdict, results, costs, sizes, and what else was found.
 
     Raises `CheckpointError` when the folder holds no tune.
     """
     record = read_tuning(folder)
     gaps, pairs = gaps_of(record), pairs_of(record)
-    tables = results_table(record, gaps), costs_table(record, peaks=False)
+    tables = [results_table(record, gaps), costs_table(record, peaks=False)]
+    tables += [sizes_table(record)] if record.sizes else []
     lines = [verdict(record, gaps), ""]
     for table in tables:
         lines += [*to_text(table), ""]

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from heed.config import SPANS
+from heed.config import SPANS, SPANS_CONTEXT
 from heed.errors import ConfigError, DataError, did_you_mean
 from heed.text.batches import Batch, Packed, gather, trimmed
 from heed.text.spans import (
     MEAN_LENGTH,
     RATE,
     SHARE,
-    SHORTEST,
     longest_document,
     recall_span,
     salient_span,
@@ -59,8 +58,8 @@ class Corruption:
             raise ConfigError(f"the share of a document that is hidden is between 0 and 1, not {self.share}")
         if self.mean_length < 1:
             raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
-        if self.context < 2 * SHORTEST:
-            raise ConfigError(f"model.context: documents with hidden spans need at least {2 * SHORTEST}")
+        if self.context < SPANS_CONTEXT:
+            raise ConfigError(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
         sentinels = self.tokenizer.sentinel_ids
         if self.objective == "spans":
             if (need := sentinels_needed(self.context, self._hidden_share, self.mean_length)) > len(sentinels):

@@ -46,7 +46,8 @@ def save_adapter(tuned: Tuned, folder: str | Path) -> Path:
         if tuned.head is not None:
             save_file(_contiguous(tuned.head.state_dict()), folder / HEAD, {"format": "pt"})
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise CheckpointError(f"{folder} cannot be written: {reason}; choose another --out") from error
     return folder
 
 
@@ -90,7 +91,8 @@ def merge(tuned: Tuned) -> Tuned:
     """
     if isinstance(tuned.backbone, Virtual):
         raise ConfigError(
-            "the trained tokens of prompt and prefix cannot be merged into the encoder: keep them as an adapter"
+            "the trained tokens of prompt and prefix cannot be merged into the encoder: keep them as an adapter "
+            "(export --to peft)"
         )
     merged = copy.deepcopy(tuned)
     if hasattr(merged.backbone, "merge_and_unload"):
@@ -124,8 +126,8 @@ def _peft_model(tuned: Tuned) -> Any:
     model = tuned.backbone.peft if isinstance(tuned.backbone, Virtual) else tuned.backbone
     if not hasattr(model, "peft_config"):
         raise ConfigError(
-            "this method has no adapter: it changes the encoder itself; keep the whole model, "
-            "or choose prompt, prefix, lora, dora or ia3"
+            "this method has no adapter (prompt, prefix, lora, dora and ia3 have): export the whole model, "
+            "--to hf or --to onnx"
         )
     return model
 

@@ -249,4 +249,6 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # transformers and safetensors have many for the ways in which files are damaged
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if type(error).__name__ == "SafetensorError":
+            first += "; the weights are cut off or damaged: fetch them again"
         raise CheckpointError(f"encoder {name} cannot be loaded: {first}") from error

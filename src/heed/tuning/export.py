@@ -22,6 +22,7 @@ from heed.errors import CheckpointError, ConfigError, require
 from heed.training.run import write_json
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.encoders import Encoder
+from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
 from heed.tuning.run import load_tuned
@@ -44,9 +45,13 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
 def whole(tuned: Tuned, method: str) -> Tuned:
     """Return the model without adapters. Raises `ConfigError` where no plain model is the same."""
     if tuned.head is not None:
+        virtual = isinstance(tuned.backbone, Virtual)
+        ways = ["export --to peft"] if virtual or hasattr(tuned.backbone, "peft_config") else []
+        ways += [] if virtual else ["export --to onnx"]
+        ways += [] if virtual or "head" in method.split("+") else ["tune with --encoder.pooling native"]
         raise ConfigError(
             f"a run of {method} has a linear head on the mean of the tokens, which no model of transformers has: "
-            "tune with --encoder.pooling native, or export --to peft"
+            + " or ".join(ways)
         )
     return merge(tuned)
 

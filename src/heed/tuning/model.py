@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heed.models.encoder import Encoder as OwnEncoder
+from heed.models.loss import class_loss
+from heed.tuning.adversarial import Adversary
 from heed.tuning.encoders import Encoder
 
 
@@ -39,6 +41,7 @@ class Tuned(nn.Module):
         self.always_masks = False
         """Give the backbone its mask even where nothing is padding."""
         self.dropout = dropout
+        self.adversary: Adversary | None = None
         self.head: nn.Linear | None = None if encoder.native else nn.Linear(encoder.shape.d_model, classes)
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=0.02)
@@ -57,7 +60,10 @@ class Tuned(nn.Module):
         """Return the logits (B, C) of texts (B, 2, T) int64, or of their features (B, D)."""
         if self.head is None:
             return self._read(source).logits
-        pooled = source if source.is_floating_point() else self.features(source)
+        if source.is_floating_point():
+            pooled = source if self.adversary is None else self.adversary.look(source)
+        else:
+            pooled = self.features(source)
         if self.training and self.dropout and not source.is_floating_point():
             pooled = F.dropout(pooled, self.dropout)
         return self.head(pooled)
@@ -71,15 +77,19 @@ class Tuned(nn.Module):
     ) -> Tensor:
         """Return the cross-entropy in nats of the classes `target` (B,), weighted by `class_weights` where there are.
 
-        `mask` (B,) says which rows count.
+        `mask` (B,) says which rows count. While it trains with an `adversary`, it is that at the moved words.
         """
-        losses = F.cross_entropy(self(source).float(), target, weight=self.class_weights, reduction="none")
-        if mask is not None:
-            losses = losses * mask
-        if reduction == "none":
-            return losses
-        count = target.numel() if mask is None else mask.sum()
-        return losses.sum() / (count if reduction == "mean" else 1)
+
+        def plain() -> Tensor:
+            return class_loss(self(source), target, mask, reduction, self.class_weights)
+
+        if self.adversary is None or not self.training or not torch.is_grad_enabled():
+            return plain()
+        return self.adversary.loss(plain)
+
+    def move_words(self, strength: float) -> None:
+        """Train against word vectors that are moved by `strength` (see `heed.tuning.adversarial`)."""
+        self.adversary = Adversary(self.backbone.get_input_embeddings(), strength)
 
     def native_head(self) -> list[nn.Parameter]:
         """Return the parameters of the architecture's own head; none where the head is heed's."""

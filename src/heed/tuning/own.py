@@ -42,6 +42,10 @@ class Own(nn.Module):
         super().__init__()
         self.model, self.pad_id = model, pad_id
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return what gives each token its vector."""
+        return self.model.tokens
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> States:
         """Return the last states (B, T, D) of ids (B, T); the mask (B, T) is 0 at padding, which stands last."""
         if attention_mask is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from heed.errors import CheckpointError, DataError
 from heed.report.tuning_findings import advised, gaps_of
 from heed.report.tuning_record import read_tuning
-from heed.text.formats import read_rows
+from heed.text.formats import kind_of, read_rows
 from heed.text.splits import Rows
 from heed.training.run import is_run
 from heed.tuning.measure import measure
@@ -113,8 +113,10 @@ def read_texts(
 ) -> Iterator[tuple[str, str, str | None]]:
     """Yield (place, text, second text) of each row of a table.
 
-    Raises `DataError` for a missing column, and for a row that has no text.
+    Raises `DataError` for what is no table, for a missing column, and for a row that has no text.
     """
+    if kind_of(path) in (None, ".txt", ".md"):
+        raise DataError(f"{path} is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE")
     wanted = {"--text": text} | ({} if pair is None else {"--pair": pair})
     for place, values in read_rows(path, wanted, encoding):
         for value, setting in zip(values, wanted, strict=True):

@@ -98,6 +98,8 @@ def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Encoder,
         native = is_native(config.encoder, config.method.name)
         encoder = load_encoder(config.encoder, classes, native=native)
         tuned = Tuned(encoder, len(classes))
+        if config.adversarial:
+            tuned.move_words(config.adversarial)
         learn = apply(tuned, config.method, config.encoder.max_length)
     return tuned, encoder, learn
 

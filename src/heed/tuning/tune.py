@@ -149,7 +149,7 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
     tuned, _, learn = build(config, splits.classes)
     arm |= {"trained_parameters": learn, "pooling": "native" if tuned.head is None else "mean"}
     arm |= {"formula": formula(arm["method"]), "options": options(config)}
-    now.say(f"{arm['name']}: {learn:,} parameters learn of {tuned.shape.parameters:,}")
+    now.say(f"{arm['name']}: {learn:,} parameters learn, the encoder has {tuned.shape.parameters:,}")
     if plan.memory:
         material.compute(config, tuned)
         arm["memory"] = measure_memory(tuned, config, material.encoded["train"], choose_device(config.run.device))
