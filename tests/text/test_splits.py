@@ -462,3 +462,14 @@ def test_boolq_is_split_by_passage(shared_data, monkeypatch):
     assert sizes(alone) == {"train": 3000, "test": 270}
     assert alone.rows["train"].pairs is None
     assert open_splits("boolq", train_examples=2000).rows["validation"].texts == splits.rows["validation"].texts
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "words"),
+    [("films.csv", ";", "not commas"), ("films.csv", "\t", "not commas"), ("films.tsv", ",", "not tabs")],
+)
+def test_columns_that_are_separated_otherwise(tmp_path, name, mark, words):
+    path = tmp_path / name
+    path.write_text(f"text{mark}label\ngood{mark}1\nbad{mark}0\n")
+    with pytest.raises(DataError, match=f"between its columns, {words}: save it with {words.split()[1]}"):
+        open_splits(str(path))

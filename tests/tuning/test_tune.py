@@ -209,25 +209,32 @@ def test_another_encoder_under_the_same_name_is_trained_anew(tmp_path, table, ma
     assert made == ["head-1", "head-1"]
 
 
+LONG = {"method": {"tokens": 10_000}}
+"""More trained tokens than an encoder has positions."""
+
+
 def test_an_arm_that_fails_does_not_stop_the_others(tmp_path, table, tiny):
     said = []
-    plan = make_plan(table, tiny(BERT), "lora", "head", sections={"method": {"targets": ("nothing",)}}, sizes=(10,))
-    assert tune(plan, tmp_path, said.append)
+    assert tune(make_plan(table, tiny(BERT), "prefix", "head", sections=LONG, sizes=(10,)), tmp_path, said.append)
     arms = arms_of(tmp_path)
     assert arms["head"]["status"] == "done"
-    assert arms["lora"]["status"] == "failed"
-    assert arms["lora"]["reason"].startswith(
-        "method.targets: 'nothing' matches no linear map of the encoder; there are"
-    )
-    assert any(line.startswith("lora: failed: method.targets") for line in said)
+    assert arms["prefix"]["status"] == "failed"
+    assert arms["prefix"]["reason"].startswith("method.tokens: 10000 trained tokens and texts of 16 need")
+    assert any(line.startswith("prefix: failed: method.tokens") for line in said)
     assert {size["arm"] for size in read_tune(tmp_path)["sizes"]} == {"head"}
 
 
 def test_no_arm_at_all_is_an_error(tmp_path, table, tiny):
-    plan = make_plan(table, tiny(BERT), "lora", "dora", sections={"method": {"targets": ("nothing",)}})
-    with pytest.raises(HeedError, match=r"no method could be tuned; method.targets: 'nothing' matches no linear map"):
-        tune(plan, tmp_path, quiet)
+    with pytest.raises(HeedError, match=r"no method could be tuned; method.tokens: 10000 trained tokens and texts of"):
+        tune(make_plan(table, tiny(BERT), "prefix", "prompt", sections=LONG), tmp_path, quiet)
     assert [arm["status"] for arm in read_tune(tmp_path)["arms"]] == ["failed", "failed"]
+
+
+def test_a_target_that_matches_nothing_is_told_before_anything_is_trained(tmp_path, table, tiny):
+    plan = make_plan(table, tiny(BERT), "head", "lora", sections={"method": {"targets": ("nothing",)}})
+    with pytest.raises(ConfigError, match="method.targets: 'nothing' matches no linear map of the encoder; there are"):
+        tune(plan, tmp_path / "out", quiet)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -179,5 +179,8 @@ def _one_line(box: str) -> str:
     found = re.search(r"validation errors? for \w+ (\w+) (.+?) \[type=\w+, input_value=(.*?), input_type=", message)
     if found:
         return f"--{found[1].strip('_').replace('_', '-')}: {found[2]}, not {found[3]}"
+    found = re.search(r"[Ii]nvalid choice '(.*?)' for argument '(--\S+?)'. Expected one of \((.*?)\)", message)
+    if found:
+        return f"{found[2]}: {found[1]!r} is none of {found[3].replace(chr(39), '')}"
     found = re.search(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]", message)
     return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}" if found else message

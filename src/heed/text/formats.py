@@ -228,6 +228,10 @@ def _read_table(
             names, rest = [str(place + 1) for place in range(len(first))], itertools.chain([first], rows)
         else:
             rest = rows
+        others = [mark for mark in ";|,\t" if len(names) == 1 and mark in names[0]]
+        if others and not set(columns.values()) <= set(names):
+            wanted = "tabs" if tabs else "commas"
+            raise DataError(f"{path} has {others[0]!r} between its columns, not {wanted}: save it with {wanted}")
         hint = "" if header else ", or give the file a first line that names its columns"
         _check_columns(path, columns, names, hint)
         places = [names.index(column) for column in columns.values()]

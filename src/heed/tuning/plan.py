@@ -71,7 +71,8 @@ def check_methods(plan: Plan) -> None:
     read = {setting for name in plan.methods for part in parts(name) for setting in part.reads}
     unread = sorted(plan.config.method.model_fields_set - read - {"name"})
     if unread:
-        raise ConfigError(f"method.{unread[0]}: {', '.join(plan.methods)} do not read it: leave it out")
+        verb = "does" if len(plan.methods) == 1 else "do"
+        raise ConfigError(f"method.{unread[0]}: {', '.join(plan.methods)} {verb} not read it: leave it out")
 
 
 def open_labelled_splits(config: TuneConfig) -> Splits:

@@ -76,6 +76,9 @@ def tune(
         now.materials[encoder] = _read(now, arm_config(plan, encoder, plan.methods[0]), splits)
         for size in plan.sizes:
             now.materials[encoder].first(size)
+    for encoder, method in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
+        if any("targets" in part.reads for part in parts(method)):
+            build(arm_config(plan, encoder, method), splits.classes)
     if overwrite:
         clear(folder)
     for line in describe_lines(now.record["data"]):
