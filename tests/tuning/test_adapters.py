@@ -234,7 +234,8 @@ def test_an_adapter_of_another_encoder(tiny, tmp_path):
 class FakeHub:
     calls: ClassVar[list[tuple]] = []
 
-    def create_repo(self, name, *, exist_ok):
+    def create_repo(self, name, *, exist_ok, private):
+        assert private
         self.calls.append(("create", name, exist_ok))
         return f"hub/{name}"
 

@@ -36,7 +36,7 @@ class ExportFlags(Section):
     overwrite: bool = False
     """Write into a folder that is not empty."""
     push: str | None = None
-    """With --to peft: upload the adapter to hf:OWNER/NAME on the Hugging Face hub, for all to see where it is new."""
+    """With --to peft: upload the adapter to hf:OWNER/NAME on the Hugging Face hub; a new one is private."""
 
 
 def main(argv: list[str]) -> int:

@@ -102,7 +102,7 @@ def merge(tuned: Tuned) -> Tuned:
 
 
 def push_adapter(folder: str | Path, target: str) -> str:
-    """Upload the files of an adapter to `hf:NAME` on the Hugging Face hub, made if it is not there; return its address.
+    """Upload an adapter to `hf:NAME` on the Hugging Face hub, a private one where it is new; return its address.
 
     Raises `ConfigError` for another target, `CheckpointError` when there is no adapter or the hub refuses.
     """
@@ -113,7 +113,7 @@ def push_adapter(folder: str | Path, target: str) -> str:
         raise CheckpointError(f"{folder} holds no adapter: save one first")
     api = require("huggingface_hub", "hf").HfApi()
     try:
-        address = api.create_repo(target[3:], exist_ok=True)
+        address = api.create_repo(target[3:], exist_ok=True, private=True)
         api.upload_folder(repo_id=target[3:], folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, HEAD])
     except Exception as error:  # whatever the network, the hub or its client says
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
