@@ -14,7 +14,7 @@ from heed.report.classification import class_f1, confusion_matrix, figures, macr
 from heed.report.statistics import wilson
 
 KEYS = {
-    "examples", "correct", "accuracy", "accuracy_interval", "majority", "loss", "f1", "f1_positive", "mcc",
+    "examples", "correct", "accuracy", "accuracy_interval", "majority", "loss", "refined_loss", "f1", "f1_positive", "mcc",
     "calibration_error", "confusion",
 }  # fmt: skip
 
@@ -32,6 +32,7 @@ def test_five_examples_by_hand():
     assert found["accuracy_interval"] == list(wilson(3, 5))
     assert found["confusion"] == [[1, 1], [1, 2]]
     assert found["loss"] == pytest.approx(-math.log(0.8 * 0.4 * 0.9 * 0.7 * 0.25) / 5)
+    assert found["refined_loss"] < found["loss"]
     # class 0: 2 * 1 / (2 + 1 + 1); class 1: 2 * 2 / (4 + 1 + 1)
     assert found["f1_positive"] == pytest.approx(2 / 3)
     assert found["f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -39,6 +40,24 @@ def test_five_examples_by_hand():
     assert found["mcc"] == pytest.approx(1 / 6)
     sure, right = [0.8, 0.6, 0.9, 0.7, 0.75], [1, 0, 1, 1, 0]
     assert found["calibration_error"] == expected_calibration_error(sure, right)
+
+
+def test_the_refined_loss_is_blind_to_how_sure_a_model_is():
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=(300, 3)), random.integers(0, 3, 300)
+    logits[np.arange(300), labels] += 1
+
+    def of(b):
+        p = np.exp(b * logits)
+        return figures(labels, p / p.sum(axis=1, keepdims=True))
+
+    losses = {b: of(b)["loss"] for b in np.exp(np.linspace(-2, 2, 401))}
+    for b in (0.2, 1.0, 6.0):
+        assert of(b)["refined_loss"] == pytest.approx(min(losses.values()), abs=1e-5)  # the grid is that coarse
+    certain = figures(np.array([0, 1]), np.eye(2))
+    assert certain["refined_loss"] == pytest.approx(0, abs=1e-9)
+    blind = figures(np.array([0, 1]), np.eye(2)[::-1])  # always wrong: no positive temperature helps
+    assert blind["refined_loss"] > math.log(2)
 
 
 def test_plain_data():

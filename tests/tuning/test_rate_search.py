@@ -1,4 +1,4 @@
-"""The search of a learning rate: every candidate once, the best by accuracy and then by loss, broken ones last."""
+"""The search of a learning rate: every candidate once, the lowest refined loss, broken ones never."""
 
 import sys
 
@@ -12,14 +12,14 @@ GRID = [Candidate(rate, epochs) for epochs in (7, 9) for rate in (1e-4, 5e-4, 1e
 
 
 def search(answers, *, kind="grid", grid=GRID[:3], trials=5, stop_after=None):
-    """Search with made-up (accuracy, loss); return what was tried and what was chosen."""
+    """Search with made-up (accuracy, refined loss); return what was tried and what was chosen."""
     tried = []
 
     def attempt(candidate, number):
         tried.append(candidate)
         assert number == len(tried)
         accuracy, loss = answers[number - 1] if isinstance(answers, list) else answers(candidate)
-        return {"accuracy": accuracy, "loss": loss}
+        return {"accuracy": accuracy, "refined_loss": loss}
 
     return tried, search_rates(kind, grid, trials, attempt, lambda: len(tried) == stop_after)
 
@@ -29,14 +29,10 @@ def test_every_rate_with_every_number_of_epochs():
     assert [one.rate for one in candidates("lora", None, (3,))] == list(parts("lora")[0].rates)
 
 
-def test_the_highest_accuracy_is_chosen():
-    tried, chosen = search([(0.5, 0.1), (0.8, 0.9), (0.7, 0.2)])
+def test_the_lowest_refined_loss_is_chosen():
+    tried, chosen = search([(0.8, 0.5), (0.7, 0.3), (0.8, 0.3)])
     assert tried == GRID[:3]
-    assert chosen == GRID[1]
-
-
-def test_of_equal_ones_that_with_the_lower_loss():
-    assert search([(0.8, 0.5), (0.8, 0.3), (0.8, 0.4)])[1] == GRID[1]
+    assert chosen == GRID[1]  # the first of equal ones, whatever the accuracy
 
 
 def test_one_that_broke_down_is_never_chosen():
@@ -56,13 +52,13 @@ def test_a_stop_ends_the_search():
 
 
 def test_optuna_begins_in_the_middle_and_stays_near_the_grid():
-    tried, chosen = search(lambda one: (1 - abs(one.rate - 2e-4), one.rate), kind="optuna", grid=GRID, trials=8)
+    tried, chosen = search(lambda one: (0.5, abs(one.rate - 2e-4)), kind="optuna", grid=GRID, trials=8)
     assert len(tried) == 8
     assert tried[0] == GRID[3]
     assert {one.epochs for one in tried} <= {7, 9}
     assert all(1e-4 / SPREAD <= one.rate <= 1e-3 * SPREAD for one in tried)
     assert chosen == min(tried, key=lambda one: abs(one.rate - 2e-4))
-    again = search(lambda one: (1 - abs(one.rate - 2e-4), one.rate), kind="optuna", grid=GRID, trials=8)
+    again = search(lambda one: (0.5, abs(one.rate - 2e-4)), kind="optuna", grid=GRID, trials=8)
     assert again[0] == tried  # so that a tune that was stopped finds its tries again
 
 

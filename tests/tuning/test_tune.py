@@ -71,7 +71,7 @@ def test_the_record_of_a_tune(tmp_path, table, tiny, made):
     assert lora["options"] == {"rank": 2, "alpha": 16.0, "dropout": 0.0, "targets": None}
     assert lora["pooling"] == "mean"
     assert lora["memory"]["weights"] > 0
-    tried = {one["learning_rate"]: (one["accuracy"], -one["loss"]) for one in lora["search"]}
+    tried = {one["learning_rate"]: -one["refined_loss"] for one in lora["search"]}
     assert list(tried) == [1e-3, 5e-3]
     assert lora["learning_rate"] == max(tried, key=lambda rate: tried[rate])
     assert [one["chosen"] for one in lora["search"]] == [rate == lora["learning_rate"] for rate in tried]
@@ -106,7 +106,7 @@ def test_epochs_and_rates_are_searched_together_at_full_length(tmp_path, table, 
     arm = arms_of(tmp_path)["mean-full"]
     tried = [(one["learning_rate"], one["epochs"], one["steps"]) for one in arm["search"]]
     assert tried == [(1e-3, 2, 6), (5e-3, 2, 6), (1e-3, 3, 9), (5e-3, 3, 9)]
-    best = max(arm["search"], key=lambda one: (one["accuracy"], -one["loss"]))
+    best = min(arm["search"], key=lambda one: one["refined_loss"])
     assert [one for one in arm["search"] if one["chosen"]] == [best]
     assert (arm["learning_rate"], arm["epochs"]) == (best["learning_rate"], best["epochs"])
 
@@ -408,7 +408,7 @@ def test_a_damaged_record_is_named(tmp_path, table, tiny):
 
 
 def test_a_setting_that_no_method_reads(tmp_path, table, tiny):
-    with pytest.raises(ConfigError, match=r"method.rank: head do not read it: leave it out"):
+    with pytest.raises(ConfigError, match=r"method.rank: head does not read it: leave it out"):
         tune(make_plan(table, tiny(BERT), "head", sections={"method": {"rank": 4}}), tmp_path, quiet)
 
 

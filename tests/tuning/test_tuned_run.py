@@ -151,14 +151,14 @@ def test_balanced_weights_change_a_run_and_are_in_no_checkpoint(tmp_path, table,
     assert not equal(weights(tmp_path / "plain"), weights(tmp_path / "balanced"))
 
 
-def test_the_best_checkpoint_has_the_best_validation_accuracy(tmp_path, table, tiny, material, monkeypatch):
-    """The first of two equal accuracies, although the last has the lower loss."""
-    said = iter([(0.5, 0.7), (0.75, 0.9), (0.5, 0.1), (0.75, 0.2)])
+def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, material, monkeypatch):
+    """The first of equal ones, although another has the higher accuracy."""
+    said = iter([(0.5, 0.7), (0.5, 0.25), (0.75, 0.4), (0.75, 0.25)])
 
     def pretended(*arguments, **options):
         found = measure(*arguments, **options)
-        accuracy, loss = next(said, (found.figures["accuracy"], found.loss))
-        return replace(found, figures=found.figures | {"accuracy": accuracy, "loss": loss})
+        accuracy, loss = next(said, (found.figures["accuracy"], found.criterion))
+        return replace(found, figures=found.figures | {"accuracy": accuracy, "refined_loss": loss})
 
     with monkeypatch.context() as patch:
         patch.setattr("heed.tuning.run.measure", pretended)
@@ -175,9 +175,9 @@ def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, tab
     config = config_of(table, tiny(BERT), steps=24)
     done = train_run(config, material, tmp_path / "run", measured=("validation", "test"))
     events = [event for event in done.run.read_metrics() if event["event"] == "evaluation"]
-    accuracies = [event["accuracy"] for event in events]
-    assert done.fit.best_step == events[accuracies.index(max(accuracies))]["step"]
-    assert done.measures["validation"].figures["accuracy"] == max(accuracies)
+    losses = [event["refined_loss"] for event in events]
+    assert done.fit.best_step == events[losses.index(min(losses))]["step"]
+    assert done.measures["validation"].figures["refined_loss"] == min(losses)
     for split in ("validation", "test"):
         rows = material.splits.rows[split]
         text = (tmp_path / "run" / f"predictions-{split}.jsonl").read_text(encoding="utf-8")

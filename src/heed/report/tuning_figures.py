@@ -233,7 +233,9 @@ def rates_figure(record: TuningRecord) -> Figure | None:
         if chosen[low] == chosen[high]:
             title = f"Every arm chose the rate {format_rate(chosen[low])}"
     lost = sum(one.accuracy is None for arm in record.arms for one in arm.search)
-    caption = "Accuracy on the validation split after the steps of the search; ring: the chosen rate."
+    caption = (
+        "Accuracy on the validation split after the steps of the search; ring: the rate of the lowest refined loss."
+    )
     caption += f" {lost} trials broke down and are not drawn." if lost else ""
     ticks = tuple(log_ticks(across[0], across[-1]))
     axes = Axes2D("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)

@@ -34,8 +34,8 @@ class Measure:
 
     @property
     def criterion(self) -> float:
-        """What chooses the best checkpoint, lower is better: the share of wrong answers."""
-        return 1 - self.figures["accuracy"]
+        """What chooses the best checkpoint, lower is better: the refined loss (see `heed.report.classification`)."""
+        return self.figures["refined_loss"]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for metrics.jsonl."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ SPREAD = 3.0
 """Optuna draws rates from a third of the lowest of the grid to three times the highest."""
 
 Attempt = Callable[["Candidate", int], dict[str, Any]]
-"""(candidate, its number) -> its figures: accuracy and loss on validation, None where it broke down."""
+"""(candidate, its number) -> its figures on validation: accuracy and refined loss, None where it broke down."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def candidates(method: str, rates: Sequence[float] | None, epochs: Sequence[int]
 def search_rates(
     kind: str, grid: Sequence[Candidate], trials: int, attempt: Attempt, stop: Callable[[], bool]
 ) -> Candidate:
-    """Return the candidate with the highest accuracy, of equal ones that with the lower loss.
+    """Return the candidate with the lowest refined loss (see `heed.report.classification`), the first of equal ones.
 
     One candidate alone is not tried. Raises `ConfigError` for an unknown kind and when every candidate broke down,
     `MissingPackageError` without optuna.
@@ -43,12 +44,12 @@ def search_rates(
         raise ConfigError(f"--search: {kind!r} is none of {', '.join(SEARCHES)}")
     if kind == "none" or (kind == "grid" and len(grid) == 1):
         return grid[(len(grid) - 1) // 2]
-    found: list[tuple[float, float, Candidate]] = []
+    found: list[tuple[float, Candidate]] = []
 
     def judge(candidate: Candidate) -> float:
         figures = attempt(candidate, len(found) + 1)
-        broken = figures["accuracy"] is None
-        found.append((-1.0, 0.0, candidate) if broken else (figures["accuracy"], -figures["loss"], candidate))
+        loss = figures["refined_loss"]
+        found.append((math.inf if loss is None else loss, candidate))
         return found[-1][0]
 
     if kind == "grid":
@@ -58,8 +59,8 @@ def search_rates(
                 break
     else:
         _by_optuna(grid, trials, judge, stop)
-    accuracy, _, best = max(found, key=lambda one: one[:2])
-    if accuracy < 0 and not stop():
+    loss, best = min(found, key=lambda one: one[0])
+    if loss == math.inf and not stop():
         raise ConfigError("--rates: the loss became NaN or infinite at every learning rate: give lower ones")
     return best
 
@@ -71,15 +72,15 @@ def _by_optuna(
     optuna = require("optuna", "lab")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rates, epochs = [one.rate for one in grid], sorted({one.epochs for one in grid})
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=1))
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=1))
     middle = grid[len(grid) // 2]
     study.enqueue_trial({"rate": middle.rate, "epochs": middle.epochs})
 
     def objective(trial: Any) -> float:
         rate = trial.suggest_float("rate", min(rates) / SPREAD, max(rates) * SPREAD, log=True)
-        accuracy = judge(Candidate(rate, trial.suggest_categorical("epochs", epochs)))
+        loss = judge(Candidate(rate, trial.suggest_categorical("epochs", epochs)))
         if stop():
             study.stop()
-        return accuracy
+        return loss
 
     study.optimize(objective, n_trials=trials)

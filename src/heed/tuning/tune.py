@@ -165,7 +165,7 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
         now.say(f"{arm['name']}: trying the learning rate {candidate.rate:g} for {steps:,} steps")
         rate = candidate.rate
         found: dict[str, Any] = {"learning_rate": rate, "epochs": candidate.epochs, "steps": steps}
-        found |= {"seconds": 0.0, "accuracy": None, "loss": None, "chosen": False}
+        found |= {"seconds": 0.0, "accuracy": None, "loss": None, "refined_loss": None, "chosen": False}
         try:
             figures = run_once(now, config, material, name, rate, steps, per_epoch, measured=("validation",), last=True)
         except HeedError as error:
@@ -176,7 +176,7 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
             if now.stopped:
                 return found
             found |= {"seconds": figures["seconds"]}
-            found |= {name: figures["validation"][name] for name in ("accuracy", "loss")}
+            found |= {name: figures["validation"][name] for name in ("accuracy", "loss", "refined_loss")}
         arm["search"].append(found)
         now.write()
         return found
