@@ -14,8 +14,8 @@ from heed.report.classification import class_f1, confusion_matrix, figures, macr
 from heed.report.statistics import wilson
 
 KEYS = {
-    "examples", "correct", "accuracy", "accuracy_interval", "majority", "loss", "refined_loss", "f1", "f1_positive", "mcc",
-    "calibration_error", "confusion",
+    "examples", "correct", "accuracy", "accuracy_interval", "majority", "loss", "refined_loss", "f1",
+    "f1_positive", "mcc", "calibration_error", "confusion",
 }  # fmt: skip
 
 
