@@ -18,7 +18,7 @@ class BitFit(Method):
     summary = "the biases of the encoder (Ben Zaken, Ravfogel & Goldberg 2022)"
     formula = "the lengths of all biases"
     averages = True
-    rates = (5e-4, 1e-3, 5e-3)
+    rates = (1e-3, 3e-3, 1e-2)
 
     def prepare(self, tuned: Tuned, options: MethodConfig) -> None:
         """Let the biases learn. Raises `ConfigError` when the encoder has none."""
