@@ -84,10 +84,11 @@ def tune(
     for line in describe_lines(now.record["data"]):
         say(line)
     now.write()
-    done = [_try_arm(now, pair, splits) for pair in plan.pairs]
-    if now.stopped:
-        return False
+    done = []
     for pair in plan.pairs:
+        done.append(_try_arm(now, pair, splits))
+        if now.stopped:
+            return False
         add_soup(now, pair)
     if not any(done):
         reasons = [arm["reason"] for arm in now.record["arms"] if arm["reason"]]
@@ -97,8 +98,6 @@ def tune(
 
 def _try_arm(now: Tuning, pair: tuple[str, str], splits: Splits) -> bool:
     """Tune an arm, or write down why it cannot be; whether it is done."""
-    if now.stopped:
-        return False
     arm, earlier = begin_arm(now.record, pair)
     try:
         _tune_arm(now, arm, earlier, splits)
