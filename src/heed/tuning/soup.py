@@ -4,8 +4,8 @@
 
 Model soups: Wortsman et al. 2022, https://arxiv.org/abs/2203.05482, the uniform one. The seeds were trained for an
 interval anyway, so it costs no training. All begin with the same pretrained weights and end near enough to each other
-that the loss between them is low; their mean is mostly better than each, and surer of what it should be sure of. LoRA,
-prompts and prefixes begin at random, each seed in another place: they have no soup.
+that the loss between them is low; their mean is mostly as good or better, and less sure than each (docs/tuning.md).
+LoRA, prompts and prefixes begin at random, each seed in another place: they have no soup.
 """
 
 from __future__ import annotations
