@@ -7,6 +7,7 @@ import torch
 from small import make_plan, read_tune, write_table
 
 from heed.errors import CheckpointError
+from heed.report.tuning_page import design
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import seeds_done
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
@@ -52,6 +53,8 @@ def test_a_soup_is_the_mean_of_the_best_weights(tmp_path, table, tiny, method):
     assert [one.predicted for one in asked] == [json.loads(line)["predicted"] for line in lines]
     record = read_tuning(tmp_path)
     assert record.unfinished == []
+    assert design(record).startswith("1 arm × 3 seeds")
+    assert design(record).endswith("3 of 3 runs have finished.")
     assert {one.name: seeds_done(record, one) for one in record.arms} == {method: "3", name: "mean of 3"}
 
 

@@ -125,6 +125,11 @@ class Arm:
     """The seeds whose weights were averaged into its only run, where it is a soup."""
 
     @property
+    def is_soup(self) -> bool:
+        """Whether it is the mean of another arm's seeds, and never trained itself."""
+        return self.method.endswith(" soup")
+
+    @property
     def failed(self) -> bool:
         """Whether it failed or did not fit, before its first run or after it."""
         return self.status not in ("running", "done")

@@ -119,12 +119,13 @@ def render(record: TuningRecord) -> str:
 
 def design(record: TuningRecord) -> str:
     """Say in a sentence how it was compared."""
-    many, seeds = len(record.arms), len(record.seeds)
-    done = sum(len(arm.runs) for arm in record.arms)
+    trained = [arm for arm in record.arms if not arm.is_soup]
+    many, seeds = len(trained), len(record.seeds)
+    done = sum(len(arm.runs) for arm in trained)
     splits = record.data.get("splits")
     counts = [(name, one.get("examples")) for name, one in splits.items()] if isinstance(splits, Mapping) else []
     sizes = ", ".join(f"{format_count(count)} {name}" for name, count in counts)
-    planned = sum(seeds for arm in record.arms if not arm.failed or arm.runs)
+    planned = sum(seeds for arm in trained if not arm.failed or arm.runs)
     epochs, batch = (show_value(record.settings.get(key)) for key in ("epochs", "batch_size"))
     return (
         f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs at batch "
