@@ -85,7 +85,7 @@ class TuneConfig(Section):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each class has the same weight in the loss, however many texts it has."""
     adversarial: float = Field(default=0.0, ge=0, le=10)
-    """How far word vectors are moved against each step (Miyato et al. 2017), which takes 1.7 times the time; 0: not.
+    """How far word vectors are moved against each step (Miyato et al. 2017): five thirds of the computing. 0: not.
     Word vectors of BERT have a length of about 1, and 0.1 is a good start."""
     train: TrainConfig = TrainConfig()
     """How it is trained."""

@@ -7,8 +7,8 @@
 Miyato, Dai and Goodfellow 2017, https://arxiv.org/abs/1605.07725, equation 4, and as there with words that stand for
 vectors, not tokens. Otherwise than there the vectors are not normalised, one norm is taken over the batch, so that a
 text which is in no doubt is hardly moved, and L(e) itself is left out: to first order (L(e) + L(e + r)) / 2 is
-L(e + r/2), which takes two thirds of the time. The first pass ends at the words: a step costs five thirds of a plain
-one, and no memory.
+L(e + r/2), which takes five sixths of the passes. The first pass ends at the words: a step costs five thirds of the
+computing of a plain one, and no memory.
 """
 
 from __future__ import annotations
