@@ -53,6 +53,10 @@ def test_a_tune_that_goes_on_keeps_its_batch(tmp_path, table, tiny, largest):
     for methods in (("lora",), ("lora", "mean-full")):
         assert tune(make_plan(table, tiny(BERT), *methods, sections=AUTO), tmp_path, quiet)
     assert largest == ["lora"]
+    number = {"train": {"batch_size": 7}}
+    for sections in (number, AUTO):  # the same number, given, does not make it forget
+        assert tune(make_plan(table, tiny(BERT), "lora", sections=sections), tmp_path, quiet)
+    assert largest == ["lora"]
     assert read_tune(tmp_path)["batch_size"] == 7
     assert read_tune(tmp_path)["largest_batches"] == {"lora": 7}
 

@@ -91,13 +91,18 @@ def join(earlier: Record | None, new: Record, folder: Path) -> Record:
     names = name_arms([*known, *map(_pair, new["arms"])])
     added = [new_arm(*pair, name) for pair, name in names.items() if pair not in known]
     renamed = {arm["name"]: names[_pair(arm)] for arm in earlier["arms"]}
-    return new | {
-        "seeds": sorted({*earlier["seeds"], *new["seeds"]}),
-        "encoders": earlier["encoders"],
-        "steps": earlier["steps"],
-        "arms": [*(arm | {"name": names[_pair(arm)]} for arm in earlier["arms"]), *added],
-        "sizes": [size | {"arm": renamed[size["arm"]]} for size in earlier["sizes"]],
-    }
+    kept = {key: earlier[key] for key in ("largest_batches",) if key in earlier}
+    return (
+        new
+        | kept
+        | {
+            "seeds": sorted({*earlier["seeds"], *new["seeds"]}),
+            "encoders": earlier["encoders"],
+            "steps": earlier["steps"],
+            "arms": [*(arm | {"name": names[_pair(arm)]} for arm in earlier["arms"]), *added],
+            "sizes": [size | {"arm": renamed[size["arm"]]} for size in earlier["sizes"]],
+        }
+    )
 
 
 def new_arm(encoder: str, method: str, name: str) -> Record:
