@@ -1,0 +1,151 @@
+"""Files are whole or not there; one process at a time."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from heed.errors import CheckpointError
+from heed.files import aside, aside_folder, locked, remove, sha256, write_bytes, write_json, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_written_with_the_line_ends_it_has(tmp_path):
+    write_text(tmp_path / "a", "one\r\ntwo\nü")
+    assert (tmp_path / "a").read_bytes() == "one\r\ntwo\nü".encode()
+    write_json(tmp_path / "b", {"é": 1})
+    assert (tmp_path / "b").read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_json_holds_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a", {"x": float("nan")})
+    assert names(tmp_path) == []
+
+
+def test_what_fails_leaves_the_old_one(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with suppress(RuntimeError), aside(tmp_path / "a") as other:
+        other.write_text("new")
+        raise RuntimeError
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_what_a_dead_process_left_is_taken_over(tmp_path):
+    (tmp_path / ".a.writing").write_text("a longer text of before")
+    write_text(tmp_path / "a", "new")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with aside_folder(tmp_path / "f") as other:
+        (other / "x").write_text("1")
+    with suppress(RuntimeError), aside_folder(tmp_path / "f") as other:
+        (other / "y").write_text("2")
+        raise RuntimeError
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f") == ["x"]
+    with aside_folder(tmp_path / "f") as other:
+        (other / "z").write_text("3")
+    assert names(tmp_path / "f") == ["z"]
+
+
+def test_removing_what_is_not_there_is_no_error(tmp_path):
+    remove(tmp_path / "a")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x").write_text("1")
+    (tmp_path / ".d.removing").mkdir()  # of a process that died
+    remove(tmp_path / "d")
+    assert names(tmp_path) == []
+
+
+def test_the_hash_is_that_of_the_content(tmp_path):
+    write_bytes(tmp_path / "a", b"abc")
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+HOLD = (
+    "import sys, time; from heed.files import locked\n"
+    "with locked(sys.argv[1], 'training in runs/a'):\n    print('held', flush=True); time.sleep(60)"
+)
+
+
+def test_a_lock_names_who_holds_it_and_dies_with_it(tmp_path):
+    lock = tmp_path / ".lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(CheckpointError, match=f"process {other.pid} is training in runs/a already"),
+            locked(lock, "x"),
+        ):
+            pass
+        other.send_signal(signal.SIGKILL)
+    with locked(lock, "x"):
+        assert lock.exists()
+    assert names(tmp_path) == []
+
+
+def count_up(path):
+    for _ in range(50):
+        with aside(path) as other:
+            other.write_text(str(int(path.read_text()) + 1))
+
+
+def count_locked(lock, path):
+    done = 0
+    while done < 50:
+        try:
+            with locked(lock, "counting"):
+                path.write_text(str(int(path.read_text()) + 1))
+                done += 1
+        except CheckpointError:
+            continue
+
+
+def test_writers_of_one_file_take_turns(tmp_path):
+    path = tmp_path / "n"
+    path.write_text("0")
+    run_twice(count_up, path)
+    assert path.read_text() == "100"
+    run_twice(count_locked, tmp_path / ".lock", path)
+    assert path.read_text() == "200"
+    assert names(tmp_path) == ["n"]
+
+
+def run_twice(work, *arguments):
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=work, args=arguments) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+
+
+def test_a_writer_synced_the_file_before_its_name_and_the_folder_after(tmp_path, monkeypatch):
+    said = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def sync(number):
+        said.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{number}"))))
+        real_sync(number)
+
+    def replace(source, target):
+        said.append(("rename", os.path.basename(target)))
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_text(tmp_path / "a", "x")
+    assert said == [("sync", ".a.writing"), ("rename", "a"), ("sync", tmp_path.name)]
