@@ -49,7 +49,7 @@ from heed.training.answering import Answering, Write, evaluate_answers
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
 from heed.training.checkpoint import latest_step
 from heed.training.classify import Classification, classify
-from heed.training.devices import choose_device, describe_device
+from heed.training.devices import choose_device, describe_device, take_threads
 from heed.training.evaluate import Evaluation, evaluate, evaluate_masked, evaluate_spans
 from heed.training.fit import Batches, FitResult, fit
 from heed.training.progress import Progress
@@ -259,8 +259,7 @@ def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any
 
 def _prepare(config: Config, say: Say) -> torch.device:
     """Set the threads, choose the device and say it."""
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
+    take_threads(config.run.threads)
     device = choose_device(config.run.device)
     say(f"device: {describe_device(device)}")
     return device

@@ -88,6 +88,20 @@ def test_three_steps_by_hand(tmp_path):
         assert (a - b).abs().max() < 1e-7  # one rounding of float32
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_the_last_update_of_a_schedule_that_ends_at_0_moves_the_weights(tmp_path, schedule, steps):
+    settings = plan(steps=steps, schedule=schedule, final_fraction=0.0, warmup_steps=0, checkpoint_every=1, keep_last=9)
+    model = TinyModel()
+    before = weights(model)
+    run = new_run(tmp_path / "run")
+    fit(model, Windows(), settings, run, log_every=1)
+    if steps > 1:
+        before = dict(load_checkpoint(run.checkpoints / f"step-{steps - 1:08}").model)
+    assert all((before[name] != value).any() for name, value in weights(model).items())
+    assert all(event["learning_rate"] > 0 for event in events(run, "train"))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_accumulation_equals_one_big_batch(masked):
     # float64: what is left of a difference is rounding. Masks differ between parts, so a mean of means would be off.

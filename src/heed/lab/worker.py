@@ -51,7 +51,9 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         meter = _meter(config.run.device)
         make = lambda steps: meter
         if is_run(folder):
-            outcome = experiment.resume(folder, say=say, progress=make)
+            threads = config.run.threads  # as many as the study has now, which may be others than when it began
+            settings = {} if threads is None else {"run": {"threads": threads}}
+            outcome = experiment.resume(folder, settings, say=say, progress=make)
         else:
             outcome = experiment.train(config, say=say, progress=make)
     except KeyboardInterrupt:

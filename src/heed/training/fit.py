@@ -30,7 +30,7 @@ from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Figures, Progress, Silent
 from heed.training.run import Run, load_weights
-from heed.training.schedules import learning_rate_share
+from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
 
@@ -207,7 +207,9 @@ class _Loop:
     def used(self) -> float | None:
         """The part of a training that ends by the clock, or by its steps if they come first; None: by steps alone."""
         plan = self.plan
-        return None if plan.seconds is None else max(self.seconds() / plan.seconds, self.now.step / plan.steps)
+        if plan.seconds is None:
+            return None
+        return max(self.seconds() / plan.seconds, self.now.step / final_step(plan))
 
     def reason_to_stop(self, over: bool) -> Reason | None:
         """Why no further step is made, or None."""
@@ -249,7 +251,7 @@ class _Loop:
                 "event": "train",
                 "step": now.step,
                 "loss": loss,
-                "learning_rate": plan.learning_rate * learning_rate_share(now.step, plan, self.used()),
+                "learning_rate": plan.learning_rate * self.updater.share,
                 "gradient_norm": self.updater.norm.item(),
                 "tokens": now.tokens,
                 "seconds": round(seconds, 4),

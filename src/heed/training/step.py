@@ -90,6 +90,8 @@ class Updater:
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
         self.norm = torch.zeros((), device=device)
         """Norm of the whole gradient at the last step, before clipping."""
+        self.share = 0.0
+        """Share of the peak learning rate that the last step was made with."""
 
     def update(self, step: int, batches: list[Any], used: float | None = None) -> tuple[float | Tensor, int]:
         """Make update number `step` from `batches`, as if they were one; return (loss, targets that count).
@@ -114,7 +116,8 @@ class Updater:
             return loss, counted
         if self.plan.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.plan.clip, self.norm)
-        self.optimizer.step(learning_rate_share(step, self.plan, used))
+        self.share = learning_rate_share(step, self.plan, used)
+        self.optimizer.step(self.share)
         self.optimizer.zero_grad()
         return (loss.item() if self.looks_at_once else loss), counted
 

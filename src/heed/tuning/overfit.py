@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from heed.errors import DataError
-from heed.training.devices import choose_device
+from heed.training.devices import choose_device, take_threads
 from heed.training.step import Updater
 from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
@@ -28,6 +28,7 @@ def overfit(plan: Plan, size: int, say: Say) -> dict[str, float]:
     Dropout and weight decay are off, every step sees all of them, and the highest of the method's rates is taken.
     Raises `DataError` when there are fewer texts than that.
     """
+    take_threads(plan.config.run.threads)
     check_methods(plan)
     names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)

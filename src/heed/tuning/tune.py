@@ -20,7 +20,7 @@ from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
-from heed.training.devices import choose_device, machine_facts
+from heed.training.devices import choose_device, describe_device, machine_facts, take_threads
 from heed.training.progress import Progress
 from heed.tuning.batch_size import settle_batch
 from heed.tuning.encoders import load_encoder
@@ -64,8 +64,9 @@ def tune(
     `DataError`, `ConfigError` and `CheckpointError` for what no arm could use; what goes wrong in one arm is written
     down.
     """
-    torch.set_num_threads(plan.config.run.threads or torch.get_num_threads())
+    take_threads(plan.config.run.threads)
     check_methods(plan)
+    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     splits = open_labelled_splits(plan.config)
     earlier = None if overwrite else read_record(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
