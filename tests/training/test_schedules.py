@@ -9,7 +9,6 @@ import pytest
 from heed.config import TrainConfig
 from heed.training.schedules import SCHEDULES, learning_rate_share
 
-
 FORMER = {
     "constant": "b0f276a45959d917",
     "cosine": "e92dd6e3e3ce60dc",

@@ -16,7 +16,6 @@ record, so a study that is killed at any moment and begun again skips what is fi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.config import TrainConfig
-from heed.errors import DataError, HeedError
+from heed.errors import ConfigError, DataError, HeedError
 from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
 from heed.training.schedules import learning_rate_share
@@ -63,6 +63,17 @@ LOSSES: dict[str, LossOf] = {"token": default_loss, "sequence": sequence_loss}
 """What `train.loss` can be."""
 
 
+def smooth(model: Any, share: float) -> None:
+    """Let a model learn from targets of which `share` is spread over all classes: its losses read `label_smoothing`.
+
+    Raises `ConfigError` for a model whose losses do not.
+    """
+    if hasattr(model, "label_smoothing"):
+        model.label_smoothing = share
+    elif share:
+        raise ConfigError("train.label_smoothing: the losses of this model have none: leave it out")
+
+
 class Updater:
     """Makes the updates of one training: `update` returns the loss, `bad_step` the first step that was refused."""
 
@@ -76,6 +87,7 @@ class Updater:
         loss_of: LossOf | None = None,
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
+        smooth(model, plan.label_smoothing)
         self.plan, self.device, self.streams, self.say = plan, device, streams, say
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
