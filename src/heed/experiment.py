@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from heed.build import (
@@ -40,6 +41,7 @@ from heed.models.longer import with_context
 from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.corruption import Corruption
+from heed.text.examples import part_of, texts_measured
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import special_ids
 from heed.text.question_corpus import QuestionTokens
@@ -335,6 +337,12 @@ def _fit(
         tokens = held_out["validation"]
         return measure(model, tokenizer, tokens, config, device=device, max_tokens=config.train.eval_tokens)
 
+    known = _known(config, text.files)
+
+    def training() -> Figures:
+        assert known is not None
+        return measure(model, tokenizer, known[0], config, device=device, max_tokens=known[1])
+
     def sample() -> list[dict[str, Any]]:
         return samples(model, tokenizer, config.run.seed, count=1, max_tokens=SAMPLE_TOKENS // 2)
 
@@ -344,6 +352,7 @@ def _fit(
         config.train,
         run,
         validation=validation if "validation" in held_out else None,
+        training=training if known is not None else None,
         sample=sample if model.causal else None,
         device=device,
         streams=streams,
@@ -357,12 +366,25 @@ def _fit(
             part = config.train.final_tokens
             say(f"measuring {f'the first {part:,} tokens of' if part else 'the whole'} {split} split")
             figures[split] = measure(model, tokenizer, tokens, config, device=device, max_tokens=part)
+        if known is not None:
+            figures["train"] = training()
         write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
         step = result.best_step or result.step
         texts = samples(model, tokenizer, config.run.seed) if model.causal else []
         lines = (json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
         (run.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
     return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def _known(config: Config, files: Mapping[str, TokenFile]) -> tuple[TokenFile, int | None] | None:
+    """Return what of the training data is measured beside validation, and on how many tokens; None: nothing."""
+    asked = config.train.eval_train_tokens
+    tokens = files.get(QUESTIONS, files["train"])  # of the kind that validation is of
+    if isinstance(tokens, LabelledTokens):
+        held_out = len(files["validation"].ends) if "validation" in files else 0
+        count = texts_measured(asked, np.diff(tokens.ends.astype(np.int64), prepend=0), held_out)
+        return (part_of(tokens, count), None) if count else None
+    return (tokens, asked) if asked else None
 
 
 def samples(

@@ -313,7 +313,7 @@ def test_patience_stops_after_so_many_evaluations_without_a_better_one(tmp_path)
 
 
 def test_gains_below_the_least_one_do_not_keep_a_run_alive(tmp_path):
-    """0.05 twice is a gain of 0.1 since the last one that counted: small gains add up. The best is kept all the same."""
+    """0.05 and 0.07 make 0.12 since the last gain that counted: small ones add up. The best is kept all the same."""
     losses = [3.0, 2.0, 1.95, 1.88, 1.87, 1.86, 1.85, 0.1]
     settings = plan(steps=50, eval_every=2, checkpoint_every=3, patience=3, least_gain=0.1)
     figures = iter(losses)

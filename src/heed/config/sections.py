@@ -215,7 +215,7 @@ class TrainConfig(Section):
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     """wsd only: the share of all steps in which the learning rate decays."""
     final_fraction: float = Field(default=0.1, ge=0, le=1)
-    """The learning rate at the last step, as a share of the peak; 0 is reached after the last step, so that all learn."""
+    """The learning rate at the last step, as a share of the peak. 0 is reached after the last step: all steps learn."""
     average_fraction: float | None = Field(default=None, gt=0, le=1)
     """Evaluate and keep the mean of the weights over this last share of the training, not the last weights."""
     average_patience: int | None = Field(default=None, ge=1)

@@ -30,7 +30,7 @@ class LanguageModel(nn.Module, ABC):
     """The state in which the last training batch ended, where a model carries it on; a checkpoint holds it."""
 
     label_smoothing: float = 0.0
-    """Share of each target that is spread over all tokens (or classes) in the gradient of `loss`, never in its value."""
+    """Share of each target that is spread over all tokens (or classes), in the gradient of `loss`, not in its value."""
 
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""

@@ -89,9 +89,9 @@ def class_loss(
 ) -> Tensor:
     """Return the cross-entropy in nats of the classes `target` (B,) under `logits` (B, C), in float32.
 
-    `mask` (B,) holds the rows that count, or their weights; `weight` (C,) those of the classes; `smoothing` is the share
-    of each target that is spread over all classes, in the gradients. "mean" divides by the
-    rows that count, whatever their classes weigh; "none" gives (B,), with 0 where nothing counts.
+    `mask` (B,) holds the rows that count, or their weights; `weight` (C,) those of the classes; `smoothing` is what of
+    each target is spread over all classes, in the gradients. "mean" divides by the rows that count, whatever their
+    classes weigh; "none" gives (B,), with 0 where nothing counts.
     """
     losses = _cross_entropy(logits.float(), target, smoothing, weight=weight)
     if mask is not None:

@@ -38,8 +38,13 @@ class CurvePoint:
 
     epoch: float
     train_loss: float | None
+    """Mean of the steps' losses since the point before, while it learned."""
     validation_loss: float | None
     validation_accuracy: float | None
+    train_measured_loss: float | None = None
+    """Of a fixed part of the training texts, in the same way and at the same moment as validation."""
+    train_accuracy: float | None = None
+    """Of the same part."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class Run:
     test: Scores | None
     answers: Mapping[Split, Answers]
     """Of those splits whose predictions could be read."""
+    train: Scores | None = None
+    """Of a fixed part of the training texts, by the weights that were kept."""
 
     def scores(self, split: Split) -> Scores | None:
         """Return the figures of a split."""
@@ -123,6 +130,9 @@ class Arm:
     runs: tuple[Run, ...]
     soup: tuple[int, ...] = ()
     """The seeds whose weights were averaged into its only run, where it is a soup."""
+    optimizer: str = ""
+    """Empty where tune.json does not say it of each arm."""
+    batch_size: int | None = None
 
     @property
     def is_soup(self) -> bool:

@@ -121,9 +121,10 @@ def fit(
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
-    `validation` is called every `plan.eval_every` steps and at the end, after it `training`, which measures the same on
-    a part of the training data, and `sample`; all may draw random numbers without any effect on the training. `streams` default to those of the run's seed. With `resume` it goes on from the
-    last checkpoint of `run`, or from the start where there is none: give the same model, batches and plan then.
+    `validation` is called every `plan.eval_every` steps and at the end, then `training`, which measures the same on a
+    part of the training data, and `sample`; all may draw random numbers without any effect on the training. `streams`
+    default to those of the run's seed. With `resume` it goes on from the last checkpoint of `run`, or from the start
+    where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
     last one.
 

@@ -29,12 +29,14 @@ from heed.tuning.methods import frozen_features, parts
 from heed.tuning.once import run_once
 from heed.tuning.plan import Plan, Say, Tuning, arm_config, check_methods, open_labelled_splits
 from heed.tuning.record import (
+    Pair,
     begin_arm,
     clear,
     join,
     keep_runs,
     name_arms,
     new_arm,
+    pair_of,
     put_run,
     put_size,
     read_record,
@@ -74,12 +76,12 @@ def tune(
     if largest:
         now.record["largest_batches"] = largest
     for encoder in plan.encoders:  # what cannot be had, or cannot read these texts, is told before hours of training
-        now.materials[encoder] = _read(now, arm_config(plan, encoder, plan.methods[0]), splits)
+        now.materials[encoder] = _read(now, arm_config(plan, Pair(encoder, plan.methods[0])), splits)
         for size in plan.sizes:
             now.materials[encoder].first(size)
-    for encoder, method in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
-        if any("targets" in part.reads for part in parts(method)):
-            build(arm_config(plan, encoder, method), splits.classes)
+    for pair in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
+        if any("targets" in part.reads for part in parts(pair.method)):
+            build(arm_config(plan, pair), splits.classes)
     if overwrite:
         clear(folder)
     for line in describe_lines(now.record["data"]):
@@ -97,7 +99,7 @@ def tune(
     return _learning_curves(now)
 
 
-def _try_arm(now: Tuning, pair: tuple[str, str], splits: Splits) -> bool:
+def _try_arm(now: Tuning, pair: Pair, splits: Splits) -> bool:
     """Tune an arm, or write down why it cannot be; whether it is done."""
     arm, earlier = begin_arm(now.record, pair)
     try:
@@ -137,7 +139,7 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
         "steps": None,
         "search": {"kind": plan.search, "share": SHARE, "seed": plan.seeds[0]},
         "settings": settings_of(plan.config, plan.epochs, device),
-        "arms": [new_arm(*pair, name) for pair, name in name_arms([*plan.pairs, *soups(plan)]).items()],
+        "arms": [new_arm(pair, name) for pair, name in name_arms([*plan.pairs, *soups(plan)]).items()],
         "sizes": [],
     }
 
@@ -145,7 +147,7 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
 def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits: Splits) -> None:
     """Measure memory, search the rate and train every seed of one arm."""
     plan = now.plan
-    config = arm_config(plan, arm["encoder"], arm["method"])
+    config = arm_config(plan, pair_of(arm))
     material = now.materials[arm["encoder"]]
     per_epoch = steps_per_epoch(material, config)
     passes = max(part.passes for part in parts(arm["method"])) if frozen_features(arm["method"]) else 1
@@ -181,7 +183,7 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
         now.write()
         return found
 
-    grid = candidates(arm["method"], plan.rates, plan.epochs)
+    grid = candidates(arm["method"], plan.rates, plan.epochs, arm["optimizer"])
     chosen = search_rates(plan.search, grid, plan.trials, attempt, lambda: now.stopped)
     if now.stopped:
         return
@@ -224,9 +226,9 @@ def _learning_curves(now: Tuning) -> bool:
     """Train every finished arm on parts of the texts, with the first seed and the rate that was chosen."""
     plan = now.plan
     for arm in now.record["arms"] if plan.sizes else []:
-        if arm["status"] != "done" or (arm["encoder"], arm["method"]) not in plan.pairs:
+        if arm["status"] != "done" or pair_of(arm) not in plan.pairs:
             continue
-        config = arm_config(plan, arm["encoder"], arm["method"])
+        config = arm_config(plan, pair_of(arm))
         whole = now.materials[arm["encoder"]]
         full = steps_per_epoch(whole, config) * arm["epochs"]
         for size in plan.sizes:
