@@ -80,7 +80,7 @@ class TuneFlags(Section):
     sizes: str | None = None
     """Numbers of training texts for a learning curve, such as 100,300,1000."""
     overfit: int | None = Field(default=None, ge=2)
-    """Only check that each method can learn this many texts by heart."""
+    """Only check that each method can learn this many texts by heart; curve and page go to a folder beside --out."""
     out: Path | None = None
     """Folder for everything; default: tunes/ and the name of the data."""
     overwrite: bool = False
@@ -149,7 +149,8 @@ def main(argv: list[str]) -> int:
         command=("heed", "tune", *argv),
     )
     if flags.overfit is not None:
-        return _show_overfit(overfit(plan, flags.overfit, tell), flags.json_)
+        beside = folder.with_name(f"{folder.name}-overfit")
+        return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
     if not tune(plan, folder, tell, make_progress, overwrite=flags.overwrite):
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130

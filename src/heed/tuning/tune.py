@@ -68,7 +68,6 @@ def tune(
     """
     take_threads(plan.config.run.threads)
     check_methods(plan)
-    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     splits = open_labelled_splits(plan.config)
     earlier = None if overwrite else read_record(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
@@ -86,6 +85,7 @@ def tune(
         clear(folder)
     for line in describe_lines(now.record["data"]):
         say(line)
+    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     now.write()
     done = []
     for pair in plan.pairs:
