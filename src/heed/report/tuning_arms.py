@@ -155,6 +155,15 @@ class Arm:
         return min(self.runs, key=lambda run: math.inf if math.isnan(run.validation.loss) else run.validation.loss)
 
     @property
+    def edge(self) -> str | None:
+        """Which end of the rates that were tried was chosen, "highest" or "lowest": beyond it may lie a better one."""
+        rates = sorted({trial.learning_rate for trial in self.search})
+        chosen = [trial.learning_rate for trial in self.search if trial.chosen]
+        if len(rates) < 2 or not chosen or chosen[0] not in (rates[0], rates[-1]):
+            return None
+        return "highest" if chosen[0] == rates[-1] else "lowest"
+
+    @property
     def seconds(self) -> float | None:
         """Mean training time of a run; None without runs."""
         return fmean(run.seconds for run in self.runs) if self.runs else None

@@ -263,6 +263,8 @@ def rates_figure(record: TuningRecord) -> Figure | None:
         "Accuracy on the validation split after the steps of the search; ring: the rate of the lowest refined loss."
     )
     caption += f" {lost} trials broke down and are not drawn." if lost else ""
+    ends = [f"{arm.name} ({arm.edge})" for arm in record.arms if arm.edge is not None]
+    caption += f" At the end of what was tried, and better ones may lie beyond: {listed(ends)}." if ends else ""
     ticks = tuple(log_ticks(across[0], across[-1]))
     axes = Axes2D("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
     return _lines("rates", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))

@@ -88,6 +88,19 @@ def search_rates(
     return best
 
 
+def at_an_end(chosen: Candidate, grid: Sequence[Candidate]) -> str | None:
+    """Say which end of a grid of several rates was chosen; None: one in between, or beyond it.
+
+    >>> grid = [Candidate(rate, 3) for rate in (0.1, 0.2, 0.3)]
+    >>> [at_an_end(one, grid) for one in grid]
+    ['lowest', None, 'highest']
+    """
+    rates = {one.rate for one in grid}
+    if len(rates) < 2 or chosen.rate not in (min(rates), max(rates)):
+        return None
+    return "highest" if chosen.rate == max(rates) else "lowest"
+
+
 def _by_optuna(
     grid: Sequence[Candidate], trials: int, judge: Callable[[Candidate], float], stop: Callable[[], bool]
 ) -> None:

@@ -43,7 +43,7 @@ from heed.tuning.record import (
     settings_of,
 )
 from heed.tuning.run import Material, build, changed, steps_per_epoch
-from heed.tuning.search import Candidate, candidates, search_rates
+from heed.tuning.search import Candidate, at_an_end, candidates, search_rates
 from heed.tuning.soup import add_soup, soups
 
 SHARE = 0.25
@@ -187,6 +187,10 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
     chosen = search_rates(plan.search, grid, plan.trials, attempt, lambda: now.stopped)
     if now.stopped:
         return
+    if (end := at_an_end(chosen, grid)) is not None:
+        now.say(
+            f"note: {arm['name']}: the {end} rate that was tried is the best: --rates with others may find a better"
+        )
     for tried in arm["search"]:
         tried["chosen"] = (tried["learning_rate"], tried["epochs"]) == (chosen.rate, chosen.epochs)
     arm |= {"learning_rate": chosen.rate, "epochs": chosen.epochs * passes}
