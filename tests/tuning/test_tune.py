@@ -497,7 +497,7 @@ def test_a_tune_of_an_earlier_heed_goes_on(tmp_path, table, tiny, made):
 
 
 def test_what_a_result_depends_on_is_hashed_as_ever():
-    """The hash that heed 0.5 gave: finished runs are found again, although settings were added."""
+    """The hash from before label smoothing was a setting: what was finished then is found again."""
     config = TuneConfig(
         data=TuneData(source="films.csv"), train=TrainConfig(**TUNING, steps=30),
         run=RunConfig(name="lora-1", folder="x", seed=2, threads=3), method=MethodConfig(name="lora", rank=4),
@@ -521,7 +521,7 @@ def test_training_accuracy_by_epoch_and_at_the_end(tmp_path, table, tiny):
         kept = next(point for point in run["curve"] if point["epoch"] == run["best_epoch"])
         assert kept["train_accuracy"] == run["train"]["accuracy"]
         assert kept["train_measured_loss"] == pytest.approx(run["train"]["loss"], rel=1e-6)
-        tuned, encoder, opened, classes = load_tuned(tmp_path / run["folder"], "cpu")
+        tuned, encoder, opened, _ = load_tuned(tmp_path / run["folder"], "cpu")
         rows = open_labelled_splits(opened.config).rows["train"]
         drawn = sorted(np.random.default_rng(0x70617274).permutation(len(rows.texts))[:8])
         right = 0
