@@ -108,6 +108,8 @@ def train(
     check_attention(config.model)  # before the text, which may take long
     device = _prepare(config, say)
     text = _open(config, say)
+    if config.train.patience is not None and "validation" not in text.files:
+        raise ConfigError("train.patience: goes by the validation loss, and nothing is held out: leave it out")
     name = config.run.name
     folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
     vocabulary = start_vocabulary(config.model) or text.tokenizer.vocab_size

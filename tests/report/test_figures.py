@@ -210,7 +210,7 @@ def test_what_is_measured_of_training_stands_beside_validation(tmp_path, monkeyp
 def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexity(tmp_path, monkeypatch):
     events = [{"event": "train", "step": 10 * i, "loss": 4.0 - 0.1 * i} for i in range(1, 21)]
     events += [
-        {"event": "evaluation", "step": 100 * i, "loss": 3.0, "sequence_loss": 2.8 - 0.1 * i} for i in (1, 2)
+        {"event": "evaluation", "step": 100 * i, "loss": 3.0, "sequence_mean_loss": 2.8 - 0.1 * i} for i in (1, 2)
     ]  # fmt: skip
     config = {"train": {"loss": "sequence"}, "data": {"layout": "padded"}}
     record = gather(write_run(tmp_path / "run", events=events, evaluation={}, config=config))

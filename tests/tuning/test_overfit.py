@@ -60,6 +60,14 @@ def test_a_folder_of_something_else_is_left_alone(table, tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_folder_that_cannot_be_is_told_before_anything_is_trained(table, tiny, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    said = []
+    with pytest.raises(CheckpointError, match=r"file cannot be made: File exists; choose another --out"):
+        overfit(make_plan(table, tiny(BERT), "head"), 4, said.append, tmp_path / "file")
+    assert said == []
+
+
 def test_too_few_steps_are_told_as_an_accuracy(table, tiny, monkeypatch):
     monkeypatch.setattr(module, "MOST_STEPS", 10)
     found = overfit(make_plan(table, tiny(BERT), "head"), 10, lambda line: None)

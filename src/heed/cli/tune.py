@@ -174,7 +174,10 @@ def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
                 )
             place(settings, setting.split("."), value)
     try:
-        return TuneConfig.model_validate(settings)
+        config = TuneConfig.model_validate(settings)
+        if config.train.least_gain and config.train.patience is None:
+            raise ConfigError("train.least_gain: says what counts as a gain for train.patience: give that too")
+        return config
     except ValidationError as error:
         problems = {item["loc"][:2]: _explain(item) for item in reversed(error.errors())}  # one a branch of a type
         raise ConfigError(*reversed(problems.values())) from None

@@ -242,7 +242,7 @@ class TrainConfig(Section):
     """Recent checkpoints to keep; the best one is kept besides."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better validation loss; None: never."""
-    least_gain: float = Field(default=0.0, ge=0)
+    least_gain: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Nats by which the loss must fall below that of the last gain to count as better for `patience`; the best
     checkpoint is that of the lowest loss all the same."""
     mask_fraction: float = Field(default=0.15, gt=0, lt=1)

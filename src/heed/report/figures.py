@@ -81,7 +81,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             " Training, measured: a fixed part of the training data, at the same steps and in the same way as "
             "validation; between these two lies the generalisation gap."
         )
-    unit = f"loss (nats per {record.unit})" if key != "sequence_loss" else "loss (nats, mean of sequences' means)"
+    unit = f"loss (nats per {record.unit})" if key != "sequence_mean_loss" else "loss (nats, mean of sequences' means)"
     return _figure(f"loss-{axis}", lines, Axes2D(x_label, unit), loss_sentence(record), caption)
 
 
@@ -97,8 +97,10 @@ def measured_training(record: RunRecord) -> list[Event]:
 
 def _loss_of(record: RunRecord) -> str:
     """Return the name of the validation loss that is of the unit of the training loss."""
-    if record.setting("train.loss") == "sequence" and any("sequence_loss" in event for event in record.evaluations):
-        return "sequence_loss"
+    if record.setting("train.loss") == "sequence" and any(
+        "sequence_mean_loss" in event for event in record.evaluations
+    ):
+        return "sequence_mean_loss"
     return "token_loss" if record.measured == "answer" else "loss"
 
 

@@ -137,8 +137,12 @@ def _begin(plan: Plan, splits: Splits, numbers: np.ndarray) -> dict[str, Any]:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raise `CheckpointError` for a folder that holds something else; an earlier check is written over."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
+    """Make the folder; raise `CheckpointError` where it cannot be, or holds something else than an earlier check."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be made: {error.strerror}; choose another --out") from error
+    if any(folder.iterdir()) and not (folder / FILE).is_file():
         raise CheckpointError(f"{folder} holds something else than a check by heart: choose another --out")
 
 
