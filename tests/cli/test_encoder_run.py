@@ -111,6 +111,15 @@ def test_what_of_training_is_measured_can_be_chosen(reviews, heed, tmp_path):
     assert same[0] == same[1]
 
 
+def test_patience_without_validation_is_told_before_anything_is_written(reviews, heed, tmp_path):
+    argv = ["train", reviews, *ENCODER, "--data.column", "review", "--data.label", "verdict", "--run.folder", tmp_path,
+            "--data.validation-fraction", "0", "--train.patience", "2"]  # fmt: skip
+    answer = heed(*argv)
+    assert answer.code == 2
+    assert "train.patience: goes by the validation loss, and nothing is held out: leave it out" in answer.err
+    assert not list(tmp_path.glob("*/config.yaml"))
+
+
 def test_what_is_printed_and_shown(classified, reviews, heed):
     answer = heed("eval", classified)
     assert "\n  accuracy  " in answer.out
