@@ -1,6 +1,6 @@
 """What heed gave before: small runs of every objective, a study, a tune, an old run folder, and what they came to.
 
-`tests/test_golden.py` holds today's heed against `golden.json`. `python tests/golden/golden_cases.py [PART ...]` writes it
+`test_golden.py` holds today's heed against `golden.json`. `python tests/golden/golden_cases.py [PART ...]` writes it
 anew, or some parts of it (`old-run` writes the old run itself); do that only where a change is meant, and say so.
 
 Everything is made here: texts by a toy grammar, models of one layer. Batches are whole numbers, so they must be equal;
@@ -93,7 +93,7 @@ TUNE = [
     "--rates", "1e-2", "--batch-size", "8", "--max-length", "16", "--threads", "1", "--train.precision", "fp32",
 ]  # fmt: skip
 VOLATILE = (
-    "seconds", "tokens_per_second", "memory_bytes", "memory", "time", "evaluation_seconds", "machine", "command",
+    "seconds", "tokens_per_second", "examples_per_second", "memory_bytes", "memory", "time", "evaluation_seconds", "machine", "command",
     "git_commit", "versions", "heed", "torch", "python", "numpy", "learning_rate", "training_seconds",
 )  # fmt: skip
 """What depends on the machine, the moment or the version (a learning rate is told by the losses that it led to)."""
@@ -249,7 +249,7 @@ def tune() -> dict[str, Any]:
 def old() -> dict[str, Any]:
     """Return what the old run says, resumed from where it was cut off."""
     shutil.copytree(OLD, "old", dirs_exist_ok=True)
-    code, page = say("report", "old")
+    code, _ = say("report", "old")
     found = {
         "eval": answer("eval", "old"),
         "sample": answer("sample", "old", "--prompt", "the cat", "--max-tokens", "8", "--temperature", "0"),

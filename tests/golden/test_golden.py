@@ -42,4 +42,5 @@ def differences(expected, found, where=""):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_it_is_what_it_was(part):
-    assert not list(differences(EXPECTED[part], json.loads(json.dumps(PARTS[part]()))))
+    found = list(differences(EXPECTED[part], json.loads(json.dumps(PARTS[part]()))))
+    assert not found, "\n".join(found)
