@@ -93,7 +93,8 @@ TUNE = [
     "--rates", "1e-2", "--batch-size", "8", "--max-length", "16", "--threads", "1", "--train.precision", "fp32",
 ]  # fmt: skip
 VOLATILE = (
-    "seconds", "tokens_per_second", "examples_per_second", "memory_bytes", "memory", "time", "evaluation_seconds", "machine", "command",
+    "seconds", "tokens_per_second", "examples_per_second", "memory_bytes", "memory", "time", "evaluation_seconds",
+    "machine", "command",
     "git_commit", "versions", "heed", "torch", "python", "numpy", "learning_rate", "training_seconds",
 )  # fmt: skip
 """What depends on the machine, the moment or the version (a learning rate is told by the losses that it led to)."""
