@@ -78,6 +78,8 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
         ]
         if problems:
             raise ConfigError(*problems)
+        if asked.read_unk:
+            tokenizer = tokenizer.reading_unknown()
         say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, from {asked.file}")
         return tokenizer
     say(f"tokenizer: training {asked.kind} on {corpus.name}")

@@ -74,6 +74,9 @@ class TokenizerConfig(Section):
     file: str | None = None
     """Use this tokenizer and train none: a tokenizer.json, a run folder, or a folder with the two files of GPT-1 or
     GPT-2, which is looked for in $HEED_DATA as well (gpt1-bpe)."""
+    read_unk: bool = False
+    """Read `<unk>` in the text as the unknown token of tokenizer.file, as transformers do: for WikiText, and GPT-1's
+    vocabulary. Otherwise it is text like any other."""
 
 
 class AttentionConfig(Section):

@@ -122,7 +122,7 @@ def write_token_file(
     """
     path = Path(path)
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    totals = {"tokens": 0, "documents": 0, "bytes": 0, "words": 0}
+    totals = dict.fromkeys(("tokens", "documents", "bytes", "words", "first_words", "first_bytes"), 0)
     rule = header.get("word_rule", "words")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     ends_aside = unfinished.with_suffix(".ends")
@@ -135,8 +135,8 @@ def write_token_file(
                 ends.write((part.ends + np.uint64(totals["tokens"])).data)
                 totals["tokens"] += len(part.ids)
                 totals["documents"] += len(part.ends)
-                totals["bytes"] += part.bytes
-                totals["words"] += part.words
+                for name in ("bytes", "words", "first_words", "first_bytes"):
+                    totals[name] += getattr(part, name)
                 if progress is not None:
                     progress(totals["bytes"], None)
             if totals["tokens"] == 0:
@@ -216,7 +216,7 @@ def token_files(
             kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
             # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
             expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
-            if expected.items() <= kept.header.items():
+            if expected.items() <= kept.header.items() and "first_words" in kept.header:
                 files[split] = kept
                 continue
         report = _with_total(progress, corpus.expected_bytes(split))
