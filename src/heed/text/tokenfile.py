@@ -252,8 +252,10 @@ def load_npz(path: str | Path) -> TokenFile:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from None
     for name, array in (("tokens", tokens), ("sizes", sizes)):
-        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0 or array.min() < 0:
-            raise DataError(f"{path}: {name!r} must be a row of integers from 0, not {array.dtype} {array.shape}")
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array) or array.min() < 0 or array.max() >> 32:
+            raise DataError(
+                f"{path}: {name!r} must be a row of integers from 0 to 2^32, not {array.dtype} {array.shape}"
+            )
     if sizes.sum() != len(tokens):
         raise DataError(f"{path}: the sizes add up to {sizes.sum():,}, but there are {len(tokens):,} tokens")
     ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)
