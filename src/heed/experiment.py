@@ -253,7 +253,9 @@ def first_weights(config: Config, streams: Streams) -> torch.Generator:
 def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any]:
     """Put the weights that a new model begins with in the place of those that were drawn; return where from."""
     if config.embeddings is not None:
-        place_embeddings(model, read_embeddings(config.embeddings), config.embeddings)
+        note = place_embeddings(model, read_embeddings(config.embeddings), config.freeze_positions)
+        if note is not None:
+            say(f"note: {note}")
     if config.start_from is None:
         return {}
     started = place_start(model, config)

@@ -17,7 +17,8 @@ class DataConfig(Section):
     """Where the text comes from and how it is cut into training examples."""
 
     source: str = "python-reference"
-    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`)."""
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`); or token ids, an npz of
+    `tokens` and `sizes`, with the tokenizer that made them as tokenizer.file."""
     validation: str | None = None
     """A separate source for validation; when absent, a part of the documents is held out."""
     test: str | None = None
@@ -52,6 +53,9 @@ class DataConfig(Section):
     """Of the rows of training, the share that are `questions`."""
     group_batches: int = Field(default=1, ge=1)
     """Batches of layout padded that are drawn together and sorted by length, so that less of them is padding."""
+    first_id: int = Field(default=0, ge=0)
+    """Of a source that is token ids (an npz of tokens and sizes): the id of the tokenizer's first token; 1 where 0
+    pads."""
     cross_documents: bool = True
     """Whether a packed window may run over the end of a document into the next one."""
     cache: str | None = None
@@ -74,6 +78,9 @@ class TokenizerConfig(Section):
     file: str | None = None
     """Use this tokenizer and train none: a tokenizer.json, a run folder, or a folder with the two files of GPT-1 or
     GPT-2, which is looked for in $HEED_DATA as well (gpt1-bpe)."""
+    read_unk: bool = False
+    """Read `<unk>` in the text as the unknown token of tokenizer.file, as transformers do: for WikiText, and GPT-1's
+    vocabulary. Otherwise it is text like any other."""
 
 
 class AttentionConfig(Section):
@@ -159,10 +166,12 @@ class ModelConfig(Section):
     tied: bool = True
     """Share the token embedding with the output head."""
     embeddings: str | None = None
-    """Begin with these token embeddings: a .safetensors, .npz or .npy file with one matrix (V, d_model), the folder of
-    a transformers model, or hf:NAME."""
+    """Begin with these token embeddings: a .safetensors, .npz or .npy file with one matrix (V, d_model), or with two,
+    `tokens` and `position`; the folder of a transformers model, or hf:NAME. Learned positions begin with theirs."""
     freeze_embeddings: bool = False
     """Leave the embeddings as they were given; a head that is tied to them stays as well."""
+    freeze_positions: bool = False
+    """Leave the positions as model.embeddings gave them."""
     bias: bool = True
     """Biases in linear and normalisation layers."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

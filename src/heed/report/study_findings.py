@@ -186,8 +186,8 @@ def _places(interval: tuple[float, float]) -> int:
     return len(shown.partition(".")[2])
 
 
-def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation") -> Curve | None:
-    """Return the mean loss of a variant over x ("step", "epoch", "tokens" or "seconds"), over the range of all seeds.
+def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation", figure: str = "loss") -> Curve | None:
+    """Return the mean of a figure of a variant over x ("step", "epoch", "tokens" or "seconds"), where all seeds are.
 
     `what` is evaluation (validation) or train. Seeds whose points lie elsewhere are read between their points.
     """
@@ -201,11 +201,11 @@ def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation") -
         known = [(s, e) for s, e in zip(steps, epochs, strict=True) if s is not None and e is not None]
         points = []
         for event in events:
-            at, loss = number(event.get(x)), number(event.get("loss"))
+            at, value = number(event.get(x)), number(event.get(figure))
             if x == "epoch" and at is None and known:  # an evaluation knows its step only
                 at = float(np.interp(event["step"], [s for s, _ in known], [e for _, e in known]))
-            if at is not None and loss is not None:
-                points.append((at, loss))
+            if at is not None and value is not None:
+                points.append((at, value))
         if points:
             lines.append(np.array(sorted(points)).T)
     if not lines:
