@@ -16,7 +16,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
-from heed.report.overfit_page import FILE, write_overfit
+from heed.report.overfit_page import FILE, PAGE, write_overfit
 from heed.text.batches import Batch
 from heed.text.splits import Splits
 from heed.training.devices import choose_device, machine_facts, take_threads
@@ -62,9 +62,9 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
                 say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
             if folder is not None:
                 write_whole(folder / FILE, record)
-                page = write_overfit(folder)
+                write_overfit(folder)
     if folder is not None:
-        say(f"report: {page}")
+        say(f"report: {folder / PAGE}")
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
 
