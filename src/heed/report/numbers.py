@@ -269,6 +269,16 @@ def human_seconds(s: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
+def clock_unit(top: float) -> tuple[float, str]:
+    """Return (seconds of it, name) of the unit for an axis that reaches `top` seconds: at least two of it are shown.
+
+    >>> clock_unit(119), clock_unit(144), clock_unit(7_300)
+    ((1, 'seconds'), (60, 'minutes'), (3600, 'hours'))
+    """
+    units = ((3600, "hours"), (60, "minutes"))
+    return next(((size, name) for size, name in units if top >= 2 * size), (1, "seconds"))
+
+
 def per_second(n: float, s: float) -> str:
     """Return a rate, `n` things in `s` seconds, as a short count; `MISSING` when no time has passed.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from heed.report.figures import BESIDE, WIDE, Figure
 from heed.report.figures import NARROW as CURVE_NARROW
-from heed.report.numbers import format_rate, human_bytes, human_count
+from heed.report.numbers import clock_unit, format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
 from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
@@ -122,9 +122,8 @@ def _axis_unit(axis: str, top: float) -> tuple[float, str]:
     """Return the factor from the key of an event to an axis that reaches `top`, and the axis label."""
     if axis != "time":
         return 1.0, {"steps": "step", "epochs": "epochs"}[axis]
-    sizes = ((7200, 3600, "hours"), (120, 60, "minutes"), (-1, 1, "seconds"))
-    size, word = next((size, word) for least, size, word in sizes if top >= least)
-    return 1 / size, f"wall clock of training ({word})"
+    size, name = clock_unit(top)
+    return 1 / size, f"wall clock of training ({name})"
 
 
 def curve_sentence(known: dict[str, Curve], what: str) -> str:
