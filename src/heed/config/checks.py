@@ -47,6 +47,8 @@ def contradictions(config: Config) -> list[str]:
         problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
     if train.seconds is not None and train.average_fraction is not None:
         problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
+    if train.least_gain and train.patience is None:
+        problems.append("train.least_gain: says what counts as a gain for train.patience: give that too")
     if train.average_patience is not None and train.average_fraction is not None:
         problems.append("train.average_patience: says when to average, and so does train.average_fraction: keep one")
     if train.warmup_steps > train.steps:

@@ -202,6 +202,9 @@ class TrainConfig(Section):
     """Sequences in a step on one device; auto finds the largest that fits."""
     accumulation: int = Field(default=1, ge=1)
     """Forward and backward passes added up before a step; each takes `batch_size` sequences."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Train on targets of which this share is spread over all tokens (or classes) alike (Szegedy et al. 2016). It goes
+    into the gradient; every loss that is shown stays the plain cross-entropy."""
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "adagrad", "muon"] = "adamw"
     """muon: Muon on matrices, AdamW on everything else."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -221,7 +224,7 @@ class TrainConfig(Section):
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     """wsd only: the share of all steps in which the learning rate decays."""
     final_fraction: float = Field(default=0.1, ge=0, le=1)
-    """The learning rate at the last step, as a share of the peak."""
+    """The learning rate at the last step, as a share of the peak. 0 is reached after the last step: all steps learn."""
     average_fraction: float | None = Field(default=None, gt=0, le=1)
     """Evaluate and keep the mean of the weights over this last share of the training, not the last weights."""
     average_patience: int | None = Field(default=None, ge=1)
@@ -237,6 +240,9 @@ class TrainConfig(Section):
     """Steps between evaluations on the validation split."""
     eval_tokens: int | None = Field(default=None, ge=1)
     """Evaluate on this many tokens during training; None: all."""
+    eval_train_tokens: int | None = Field(default=None, ge=0)
+    """Each evaluation, and the end, also on this many tokens of the training split, always the same ones. 0: not. None:
+    as many texts as validation has, at most 1,000, where texts have labels, else not."""
     final_tokens: int | None = Field(default=None, ge=1)
     """Measure the end on the first this many tokens of each held-out split, and say so; None: the whole split."""
     checkpoint_every: int = Field(default=250, ge=1)
@@ -245,6 +251,9 @@ class TrainConfig(Section):
     """Recent checkpoints to keep; the best one is kept besides."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better validation loss; None: never."""
+    least_gain: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Nats by which the loss must fall below that of the last gain to count as better for `patience`; the best
+    checkpoint is that of the lowest loss all the same."""
     mask_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Encoder without labels: the share of the tokens that are hidden, and predicted."""
 
