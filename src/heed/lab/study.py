@@ -172,7 +172,8 @@ def run_study(
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
-        say(f"{jobs} at a time, {study.threads_of_runs} threads of the CPU each; {cores()} cores may be used")
+        each = study.threads_of_runs
+        say(f"{jobs} at a time, {each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used")
         (folder / EXPERIMENT).write_text(plan.text, encoding="utf-8")
         if plan.base_text is not None:
             (folder / BASE).write_text(plan.base_text, encoding="utf-8")
