@@ -9,7 +9,6 @@ the network, so that a report of somebody else's run is safe to open.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import Config
-from heed.errors import CheckpointError
+from heed.errors import CheckpointError, why
+from heed.files import write_text
 from heed.report.classes import Headline, accuracy_headline, class_table
 from heed.report.figures import AXES, run_figures
 from heed.report.numbers import (
@@ -52,15 +52,18 @@ def write_report(run_folder: str | Path) -> Path:
 
     Raises `CheckpointError` when the folder is no run folder or cannot be written to.
     """
-    page = render(gather(run_folder))
-    path = Path(run_folder) / "report.html"
-    aside = path.with_suffix(".html.part")  # a reader never sees half a page
+    return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
+
+
+def write_page(path: Path, content: str) -> Path:
+    """Write a page, or a table beside it, whole or not at all, and return `path`.
+
+    Raises `CheckpointError` when the disk is full or the folder cannot be written to.
+    """
     try:
-        aside.write_text(page, encoding="utf-8")
-        os.replace(aside, path)
+        write_text(path, content)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}; free some space or check rights") from error
+        raise CheckpointError(f"{path} cannot be written: {why(error)}; free some space or check rights") from error
     return path
 
 
