@@ -138,7 +138,7 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     if model.leaks is not None:
         facts["leaks"] = model.leaks
     with nullcontext(folder) if folder is not None else new_folder(config.run.folder, _stem(config)) as folder:
-        config = _replace(config, "run", name=folder.name)
+        config = _replace(config, "run", name=config.run.name or folder.name)
         run = Run.create(folder, config, tokenizer=text.tokenizer, overwrite=overwrite, facts=facts)
         say(f"run: {run.folder}")
         return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)

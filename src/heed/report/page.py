@@ -88,6 +88,10 @@ def render(record: RunRecord) -> str:
         drafts=drafts,
         passports=passport_table(record),
         changed=changed_settings(record),
+        changes=[
+            (change.setting, show_value(change.before), f"{change.step:,}", show_value(change.after))
+            for change in record.changes
+        ],
         settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
         environment=show_facts(record.environment),
         command=command(record),
@@ -147,6 +151,13 @@ def banners(record: RunRecord) -> list[Banner]:
         steps = ", ".join(f"{step:,}" for step in record.resumptions)
         text = f"The run was resumed from step {steps}; work after that step was done again and is counted once."
         found.append(Banner("note", "Resumed", text))
+    if record.changes:
+        text = "; ".join(
+            f"{change.setting} was {show_value(change.before)} up to step {change.step:,} and "
+            f"{show_value(change.after)} after it"
+            for change in record.changes
+        )
+        found.append(Banner("note", "Settings changed on the way", f"{text}."))
     if record.notes:
         found.append(Banner("note", "About the files", " ".join(record.notes)))
     return found
@@ -281,7 +292,12 @@ def _sentence(record: RunRecord) -> str | None:
 
 
 def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
-    """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for."""
+    """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for.
+
+    Nothing where the steps are not all alike.
+    """
+    if {change.setting for change in record.changes} & {"train.batch_size", "train.accumulation"}:
+        return ""
     context, tokens, step = record.setting("model.context"), number(last.get("tokens")), number(last.get("step"))
     if not tokens or not step:
         return ""
