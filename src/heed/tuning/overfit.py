@@ -50,6 +50,7 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
     names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)
     record: dict[str, Any] = {}
+    page: Path | None = None
     for encoder in plan.encoders:
         texts, numbers = _some(plan, encoder, splits, size)
         record = record or _begin(plan, splits, numbers)
@@ -63,7 +64,7 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
             if folder is not None:
                 write_whole(folder / FILE, record)
                 page = write_overfit(folder)
-    if folder is not None:
+    if page is not None:
         say(f"report: {page}")
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
