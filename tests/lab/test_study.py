@@ -199,7 +199,9 @@ def test_a_run_that_somebody_else_ended_is_not_done(tmp_path):
 
 def test_two_processes_are_not_at_one_study(tmp_path):
     def toy(task):
-        with pytest.raises(CheckpointError, match="another process is at the study"):
+        with pytest.raises(
+            CheckpointError, match=rf"process {os.getpid()} is at the study in .*out already: wait for it"
+        ):
             run_study(plan_of(tmp_path), tmp_path / "out", run_cell=toy)
         return made_up(task, 1.0)
 

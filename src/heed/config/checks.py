@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from heed.config.sections import PRESETS, Config, DataConfig, ModelConfig, Section, TrainConfig
 from heed.errors import did_you_mean
 
@@ -22,6 +24,16 @@ SPANS = ("single-span", "spans", "salient-span", "recall-span")
 """The objectives that ask for a part of a document at its end."""
 SPANS_CONTEXT = 8
 """Tokens of context that such an objective needs at least: twice those of the shortest document (`text.spans`)."""
+
+
+def _stays_below(name: str) -> bool:
+    """Whether a name that is put after a folder is a place in it.
+
+    >>> [_stays_below(name) for name in ("a", "group/a", "../a", "a/../../b", "/tmp/a", ".", "")]
+    [True, True, False, False, False, False, False]
+    """
+    path = PurePath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def contradictions(config: Config) -> list[str]:
@@ -58,6 +70,10 @@ def contradictions(config: Config) -> list[str]:
     if model.preset is not None and model.preset not in PRESETS:
         problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
         return problems  # the shape is not known
+    if config.run.name is not None and not _stays_below(config.run.name):
+        problems.append(
+            f"run.name: {config.run.name!r} leaves run.folder: give a plain name, and the place as run.folder"
+        )
     problems += _about_sequences(config)
     problems += _about_objectives(config)
     if model.start_from is not None:

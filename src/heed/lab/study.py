@@ -16,15 +16,15 @@ record, so a study that is killed at any moment and begun again skips what is fi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from heed import files
 from heed.build import Say
 from heed.config import inspect_config, make_config, overlay
-from heed.errors import CheckpointError, ConfigError, require
+from heed.errors import CheckpointError, ConfigError, require, why
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.lab.lengths import measure_lengths, missing_lengths
 from heed.lab.plan import BASE, EXPERIMENT, Plan
@@ -34,11 +34,6 @@ from heed.lab.worker import TRAINED, Record, record, write_record
 from heed.report.record import flatten
 from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
-
-try:
-    import fcntl
-except ImportError:  # Windows has none, and there nothing keeps two processes apart
-    fcntl = None
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
@@ -167,16 +162,15 @@ def run_study(
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
     check_models(plan)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), Interrupts() as interrupts:
+    alone = files.working_in(folder, f"at the study in {folder}", "choose another --out")
+    with alone, Interrupts() as interrupts:
+        files.sweep(folder)
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
         each = study.threads_of_runs
         say(f"{jobs} at a time, {each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used")
-        (folder / EXPERIMENT).write_text(plan.text, encoding="utf-8")
-        if plan.base_text is not None:
-            (folder / BASE).write_text(plan.base_text, encoding="utf-8")
+        _keep(plan, folder)
         if plan.search is not None:
             from heed.lab.search import run_search
 
@@ -315,13 +309,13 @@ def _threads_of(task: Task) -> int | None:
     return task.values["run"].get("threads")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the study. Raises `CheckpointError` when one is at it."""
-    with (folder / ".lock").open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CheckpointError(f"another process is at the study in {folder}: wait for it, or end it") from None
-        yield
+def _keep(plan: Plan, folder: Path) -> None:
+    """Keep the plan as it was given."""
+    try:
+        if plan.base_text is not None:
+            files.write_text(folder / BASE, plan.base_text)
+        files.write_text(folder / EXPERIMENT, plan.text)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be written: {why(error)}; make room, or choose another --out"
+        ) from error

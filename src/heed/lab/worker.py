@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed.errors import HeedError
+from heed.errors import CheckpointError, HeedError, why
+from heed.files import write_json
 
 Record = dict[str, Any]
 """What a cell of study.json holds beside variant, seed and folder."""
@@ -94,14 +95,14 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file aside and rename it: whoever reads it finds the old or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.writing")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    """Write a JSON file of a study, whole or not at all. Raises `CheckpointError` when the disk or folder refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {why(error)}; make room and give the same command again"
+        ) from error
 
 
 def main() -> int:

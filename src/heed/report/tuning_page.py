@@ -8,16 +8,14 @@ is written again after each run, so that a tune can be watched: what is not ther
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from heed.errors import CheckpointError
 from heed.report.numbers import MISSING, format_count, format_percent
-from heed.report.page import Banner, load_template, show_facts, show_value
+from heed.report.page import Banner, load_template, show_facts, show_value, write_page
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
@@ -67,16 +65,7 @@ def write_tuning(folder: str | Path) -> Path:
     record = read_tuning(folder)
     files = {PAGE: render(record), "table.md": tuning_markdown(record), "table.tex": tuning_latex(record)}
     for name, content in files.items():
-        path = Path(folder) / name
-        aside = path.with_name(f"{name}.part")  # a reader never sees half a page
-        try:
-            aside.write_text(content, encoding="utf-8")
-            os.replace(aside, path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path} cannot be written: {error.strerror}; free some space or check rights"
-            ) from error
+        write_page(Path(folder) / name, content)
     return Path(folder) / PAGE
 
 

@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean, why
+from heed.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
 """The token between documents, named as in GPT-2."""
@@ -110,9 +111,9 @@ class Tokenizer(ABC):
             file = file / "tokenizer.json"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+            write_text(file, json.dumps(self.to_json(), indent=1, ensure_ascii=False))
         except OSError as error:
-            raise DataError(f"{file} cannot be written: {error.strerror or error}") from error
+            raise DataError(f"{file} cannot be written: {why(error)}; make room, or choose another place") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return from_json, (self.to_json(),), {"note": self.note, "end_id": self.end_id}

@@ -29,7 +29,7 @@ from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Figures, Progress, Silent
-from heed.training.run import Run, load_weights
+from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
@@ -327,7 +327,8 @@ class _Loop:
 
     def begin(self, resume: bool) -> None:
         """Start from nothing, or from the last checkpoint."""
-        folder = self.run.checkpoints
+        folder, changed, goes_on = self.run.checkpoints, {}, True
+        self.clock = time.perf_counter()
         last = files.latest_step(folder)
         if last is not None and not resume:
             raise CheckpointError(f"{self.run.folder} has checkpoints already: go on with --resume, or --overwrite it")
@@ -359,9 +360,16 @@ class _Loop:
             self.mark = (self.now.tokens, self.now.seconds)
             # A process killed between a checkpoint and its mark left an older mark.
             best, loss = self.now.best_step, self.now.best_loss
+            changed = self.run.changed_since(saved.state.get("settings"))
+            goes_on = self.reason_to_stop(self.is_over()) is None
+            if not goes_on and (learning := [name for name in changed if not name.startswith("run.")]):
+                raise ConfigError(
+                    f"{', '.join(learning)}: {self.run.folder} has no step left that could be made so: "
+                    "ask for more train.steps too, or begin another run"
+                )
             files.mark_best(folder, best if best in files.saved_steps(folder) else None, loss)
         if resume:
-            self.run.log_resume(self.now.step)
+            self.run.log_resume(self.now.step, changed, goes_on=goes_on)
             self.progress.say(f"going on from step {self.now.step}")
 
     def save(self) -> None:
@@ -378,6 +386,7 @@ class _Loop:
             tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
             tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
+            state |= {"settings": plain(self.run.config)}
             with self.average.in_place():
                 averaged = {"averaged": self.average.count, "watched": self.average.losses}
                 path = files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)

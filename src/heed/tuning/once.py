@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from heed.config.tuning import TuneConfig
+from heed.files import remove
 from heed.training.checkpoint import latest_step
 from heed.training.fit import FitResult
 from heed.training.run import Run, is_run, read_metrics
@@ -39,6 +39,8 @@ def run_once(
     key = _key(config, material)
     kept = folder / RESULT
     if (found := kept_result(kept, key)) is not None:
+        if last:
+            remove(folder / "checkpoints")  # of a process that died before
         return found
     begun = is_run(folder) and Run[TuneConfig](folder, config).fact("key") == key
     resume = begun and latest_step(folder / "checkpoints") is not None
@@ -52,9 +54,9 @@ def run_once(
     result |= _timing(folder, done.fit)
     result |= {split: found.figures for split, found in done.measures.items()}
     if not now.stopped:
-        if last:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         write_whole(kept, {"key": key, "result": result})
+        if last:
+            remove(folder / "checkpoints")
     return result
 
 

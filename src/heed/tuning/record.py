@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heed import files
 from heed.config.tuning import TuneConfig, TuneData
-from heed.errors import CheckpointError, ConfigError
-from heed.training.run import OWN, is_run, write_json
+from heed.errors import CheckpointError, ConfigError, why
+from heed.training.run import ENVIRONMENT, OWN
 
-TUNE, RESULT = "tune.json", "result.json"
-OWN_OF_A_RUN = (*OWN, RESULT, "predictions-validation.jsonl", "predictions-test.jsonl")
-"""What a tune writes into the folder of a run; nothing else is ever deleted."""
+TUNE, RESULT, CLEARING = "tune.json", "result.json", ".tune.json.clearing"
 Record = dict[str, Any]
 
 
@@ -56,7 +55,11 @@ def read_record(folder: Path) -> Record | None:
         found = json.loads((folder / TUNE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / TUNE} cannot be read: {why(error)}; ask its owner, or choose another --out"
+        ) from error
+    except ValueError:
         found = None
     if not isinstance(found, dict) or not {"data", "arms", "seeds", "sizes", "encoders"} <= found.keys():
         raise CheckpointError(f"{folder / TUNE} is damaged: choose another --out, or --overwrite what is there")
@@ -65,14 +68,12 @@ def read_record(folder: Path) -> Record | None:
 
 def write_whole(path: Path, content: Record) -> None:
     """Write a JSON file whole or not at all. Raises `CheckpointError` when the folder or the disk refuses."""
-    aside = path.with_name(f"writing-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(aside, content)
-        os.replace(aside, path)
+        files.write_json(path, content)
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}; make room and give the same command again, or choose another "
+            f"{path} cannot be written: {why(error)}; make room and give the same command again, or choose another "
             "--out"
         ) from error
 
@@ -174,33 +175,39 @@ def put_size(record: Record, size: Record) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a tune left in a folder, and nothing else.
+    """Delete what a tune left in a folder, and nothing else; a process that dies over it leaves no tune, and a mark.
 
     Raises `CheckpointError` when there is something in it, and no tune.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    mark = folder / CLEARING
+    if (folder / TUNE).is_file():
+        os.replace(folder / TUNE, mark)
+    elif not is_half_cleared(folder):
+        if files.holds_something(folder, TUNE):
+            raise CheckpointError(f"{folder} holds no tune (no {TUNE}): choose another --out, nothing was deleted")
         return
-    if not (folder / TUNE).is_file():
-        raise CheckpointError(f"{folder} holds no tune (no {TUNE}): choose another --out, nothing was deleted")
-    for run in (folder / "runs").glob("*"):
-        if is_run(run):
-            _delete(run / name for name in OWN_OF_A_RUN)
-            _delete_empty(run)
-    _delete_empty(folder / "runs")
-    _delete(folder / name for name in ("report.html", TUNE))
+    for run in list((folder / "runs").glob("*")):
+        _clear_run(run)
+    with suppress(OSError):  # it is not empty, or not there
+        (folder / "runs").rmdir()
+    for name in ("report.html", "table.md", "table.tex"):
+        files.remove(folder / name)
+    mark.unlink()
 
 
-def _delete(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def is_half_cleared(folder: Path) -> bool:
+    """Whether a process died while it deleted a tune."""
+    return (folder / CLEARING).is_file()
 
 
-def _delete_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def _clear_run(folder: Path) -> None:
+    """Delete a run, or where there are files of others in its folder what a tune has written."""
+    names = set(os.listdir(folder)) if folder.is_dir() else {""}
+    if names <= {*OWN, files.LOCK, files.WRITING, files.REMOVING}:
+        files.remove(folder)
+    elif ENVIRONMENT in names:
+        for name in sorted(OWN, key=lambda name: name == ENVIRONMENT):  # last: it tells that the rest is to go
+            files.remove(folder / name)
 
 
 def soup_of(pair: Pair) -> Pair:

@@ -18,6 +18,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
+from heed.files import working_in
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
 from heed.training.devices import choose_device, describe_device, machine_facts, take_threads
@@ -32,6 +33,7 @@ from heed.tuning.record import (
     Pair,
     begin_arm,
     clear,
+    is_half_cleared,
     join,
     keep_runs,
     name_arms,
@@ -68,6 +70,12 @@ def tune(
     """
     take_threads(plan.config.run.threads)
     check_methods(plan)
+    with working_in(folder, f"tuning in {folder}", "choose another --out"):
+        return _tune(plan, folder, say, progress, overwrite or is_half_cleared(folder))
+
+
+def _tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress] | None, overwrite: bool) -> bool:
+    """Tune every arm in a folder that no other process is at."""
     splits = open_labelled_splits(plan.config)
     earlier = None if overwrite else read_record(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
