@@ -23,7 +23,7 @@ from typing import Any
 
 from heed import files
 from heed.build import Say
-from heed.config import inspect_config, make_config, overlay
+from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.lab.lengths import measure_lengths, missing_lengths
@@ -257,7 +257,8 @@ def refuse_another(plan: Plan, folder: Path) -> None:
 def _other_settings(plan: Plan, kept: Any) -> list[str]:
     """Say what is different in a study.json."""
     steps = kept["base"]["train"]["steps"]
-    base, mine = (dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
+    usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
+    base, mine = (usual | dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
     budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
     if kept["budget"] != budget:
