@@ -29,7 +29,7 @@ from heed.tuning.model import Tuned
 from heed.tuning.plan import Plan, Say, arm_config, check_methods, open_labelled_splits
 from heed.tuning.record import Pair, name_arms, write_whole
 from heed.tuning.run import Material, build, changed
-from heed.tuning.search import own_rates
+from heed.tuning.search import WIDE, own_rates
 from heed.tuning.texts import Encoded
 
 MOST_STEPS = 300
@@ -41,7 +41,8 @@ EVERY = 10
 def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
     """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 
-    Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken. How it
+    Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken, the
+    middle one where they are a wide grid. How it
     went is kept in `folder`, where one is given. Raises `DataError` when there are fewer texts than that,
     `CheckpointError` for a folder that holds something else.
     """
@@ -96,8 +97,12 @@ def _config(plan: Plan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm that is to learn by heart."""
     settings = {"weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant", "steps": MOST_STEPS}
     config = arm_config(plan, pair)
-    own = (rate for part in parts(pair.method) for rate in own_rates(part.name, pair.optimizer))
-    settings |= {"learning_rate": max(plan.rates or own), "precision": plan.config.train.precision}
+    own = [own_rates(part.name, pair.optimizer) for part in parts(pair.method)]
+    far = -1 if pair.optimizer not in WIDE else len(own[0]) // 2  # the highest of a wide grid may well be too high
+    settings |= {
+        "learning_rate": max(plan.rates or (rates[far] for rates in own)),
+        "precision": plan.config.train.precision,
+    }
     return changed(config, train=settings)
 
 

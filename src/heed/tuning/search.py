@@ -22,6 +22,9 @@ numbers by about its rate, so sqrt(n) of it: 0.14 for `head` (n = 770), 0.5 for 
 TIMES = {"adagrad": 10.0}
 """By how much the middle exceeds that of AdamW: Adagrad begins as AdamW does, and its steps shrink."""
 
+WIDE = (*MIDDLE, *TIMES)
+"""Optimizers whose rates are such a grid."""
+
 Attempt = Callable[["Candidate", int], dict[str, Any]]
 """(candidate, its number) -> its figures on validation: accuracy and refined loss, None where it broke down."""
 
