@@ -42,9 +42,8 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
     """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 
     Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken, the
-    middle one where they are a wide grid. How it
-    went is kept in `folder`, where one is given. Raises `DataError` when there are fewer texts than that,
-    `CheckpointError` for a folder that holds something else.
+    middle one where they are a wide grid. How it went is kept in `folder`, where one is given. Raises `DataError` when
+    there are fewer texts than that, `CheckpointError` for a folder that holds something else.
     """
     take_threads(plan.config.run.threads)
     check_methods(plan)
