@@ -36,14 +36,17 @@ def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corp
     if data.objective == "answers":
         return _open_questions(data, data.source)
     if data.questions is not None:
-        whole = {"validation_fraction": 0.0, "test": NO_TEST}
-        return open_corpus(
-            locate(data.source), column=data.column, encoding=data.encoding, separator=data.separator, **whole
-        )
-    common: dict[str, Any] = _splits(data) | {"column": data.column, "encoding": data.encoding}
+        whole: dict[str, Any] = {"validation_fraction": 0.0, "test": NO_TEST}
+        return open_corpus(locate(data.source), **_reading(data), **whole)
     if data.label is not None:
-        return open_labelled(locate(data.source), label=data.label, classes=classes, **common)
-    return open_corpus(locate(data.source), separator=data.separator, **common)
+        rows = {"column": data.column, "encoding": data.encoding, "label": data.label}
+        return open_labelled(locate(data.source), classes=classes, **rows, **_splits(data))
+    return open_corpus(locate(data.source), **_reading(data), **_splits(data))
+
+
+def _reading(data: DataConfig) -> dict[str, Any]:
+    """Return how files of running text are read."""
+    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
 
 
 def _splits(data: DataConfig) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class DataConfig(Section):
     label: str | None = Field(default=None, coerce_numbers_to_str=True)
     """The column that holds the label of each text: an encoder then learns to classify. A name or number."""
     encoding: str = "utf-8"
-    """Encoding of text files."""
+    """Encoding of the files that are not UTF-8 and have no byte-order mark."""
+    line_ends: Literal["unix", "keep"] = "unix"
+    r"""unix: in text files a line end of two characters (\r\n) is read as one (\n). keep: text as it is."""
     separator: str | None = None
     """A string that separates documents inside a text file, such as '<|endoftext|>'."""
     layout: Literal["packed", "padded", "stream"] = "packed"

@@ -14,7 +14,9 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from heed.errors import DataError, did_you_mean
 from heed.text.formats import Reading
@@ -191,6 +193,7 @@ def open_corpus(
     column: str = "text",
     encoding: str = "utf-8",
     separator: str | None = None,
+    line_ends: Literal["unix", "keep"] = "unix",
 ) -> Corpus:
     """Open a corpus; the arguments are the settings of the same names in `data`.
 
@@ -199,7 +202,7 @@ def open_corpus(
 
     Raises `DataError`: nothing there, nothing readable, too little to split, not in this encoding, no such column.
     """
-    reading = Reading(column, encoding, separator)
+    reading = Reading(column, encoding, separator, line_ends)
     name = str(source)
     sources = _open(name, reading)
     for split, other in (("validation", validation), ("test", test)):
@@ -232,7 +235,7 @@ def held_out_shares(validation: float, test: float, given: Container[str]) -> di
 def _open(source: str, reading: Reading) -> dict[str, Source]:
     """Return the splits behind a name, an address or a path; files are a single split, "train"."""
     if source in NAMED:
-        if reading != Reading():
+        if replace(reading, line_ends="unix") != Reading():
             raise DataError(f"{source} has a form of its own: leave out data.column, data.encoding and data.separator")
         return open_named(source)
     if source.startswith("hf:"):

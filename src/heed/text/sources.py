@@ -6,24 +6,30 @@ Each document comes with its `draw`, a number in [0, 1) made from its text alone
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError, require
-from heed.text.formats import COMPRESSED, KINDS, PIECE, Reading, checked_text, kind_of, read_file
+from heed.text.charsets import Look, look_at_all
+from heed.text.formats import KINDS, PIECE, Reading, checked_text, kind_of, read_file
+from heed.text.packing import COMPRESSED, explained
 
 SALT = b"heed split 35"
 """Fixed for ever: another salt would move documents between training and validation.
 
 The number was chosen so that a tenth of the topics of `python-reference` is also a tenth (10.4 %) of its text.
 """
+
+WHOLE = 1 << 30
+"""Bytes of text up to which every file is read whole before it is used; of more, their beginnings and ends."""
 
 Documents = Iterator[tuple[float, str]]
 """Draws and texts. The pieces of one long document follow each other and share its draw."""
@@ -144,13 +150,21 @@ def _missing(path: Path, source: str, known: Iterable[str]) -> str:
 
 
 def file_source(found: Found, reading: Reading, name: str) -> Source:
-    """Return the documents of these files, file by file in order of their names."""
+    """Return the documents of these files, file by file in order of their names.
+
+    Raises `DataError` that names every file which cannot be read as `reading` says.
+    """
     files = tuple(found.files)
+    size = sum(path.stat().st_size for path in files)
+    coded = [path for path in files if kind_of(path) != ".parquet"]
+    seen, notes = look_at_all(coded, reading.encoding, None if size <= WHOLE else 1 << 20)
+    looks = dict(zip(coded, seen, strict=True))
 
     def read(skipped: Counter[str]) -> Documents:
         for path in files:
             value: float | None = None
-            for first, text in read_file(path, reading, skipped):
+            codec = looks[path].codec if path in looks else None
+            for first, text in read_file(path, reading, skipped, codec):
                 if first or value is None:
                     value = draw(text)
                 else:
@@ -160,30 +174,51 @@ def file_source(found: Found, reading: Reading, name: str) -> Source:
                 skipped["files without any text left out"] += 1
 
     plain = all(path.suffix.lower() in (".txt", ".md") for path in files)
-    size = sum(path.stat().st_size for path in files)
-    return Source(name, _fingerprint(found, reading, size), read, size if plain else None, files, tuple(found.notes))
+    mended = [path for path in coded if _mended(path, looks[path], reading)]
+    if mended:
+        notes.append(f"line ends of two characters made one (data.line_ends keeps them): {_files(len(mended))}")
+    how = {path: _how(path, looks[path], reading) for path in coded}
+    print_ = _fingerprint(found, reading, size, how)
+    return Source(name, print_, read, size if plain else None, files, (*found.notes, *notes))
 
 
-def _fingerprint(found: Found, reading: Reading, size: int) -> str:
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
+
+
+def _mended(path: Path, look: Look, reading: Reading) -> bool:
+    """Whether line ends of a file are changed while it is read: only those of text files are heed's to choose."""
+    return look.windows and reading.line_ends == "unix" and kind_of(path) in (".txt", ".md")
+
+
+def _how(path: Path, look: Look, reading: Reading) -> tuple[str, ...]:
+    """Return what the text of a file depends on besides its bytes and `reading`, if anything."""
+    named = codecs.lookup(reading.encoding).name
+    found = codecs.lookup(look.codec.removesuffix("-sig")).name
+    other = () if look.ascii or found == named else (found,)
+    return (*other, "unix") if _mended(path, look, reading) else other
+
+
+def _fingerprint(found: Found, reading: Reading, size: int, how: Mapping[Path, tuple[str, ...]]) -> str:
     """Return a hash of names, contents and the way of reading.
 
     Contents are read whole up to 1 GiB in all (about a second); beyond that, each file's size, time of last change,
     first and last MiB stand for it.
     """
     mebibyte = 1 << 20
-    entries: list[tuple[str, int, str]] = []
+    entries: list[tuple[str | int, ...]] = []
     for path in found.files:
         state = path.stat()
         content = hashlib.blake2b(digest_size=16)
-        with path.open("rb") as stream:
-            if size <= 1 << 30:
+        with explained(path), path.open("rb") as stream:
+            if size <= WHOLE:
                 while chunk := stream.read(mebibyte):
                     content.update(chunk)
             else:
                 content.update(str(state.st_mtime_ns).encode() + stream.read(mebibyte))
                 stream.seek(max(0, state.st_size - mebibyte))
                 content.update(stream.read(mebibyte))
-        entries.append((os.path.relpath(path, found.root), state.st_size, content.hexdigest()))
+        entries.append((os.path.relpath(path, found.root), state.st_size, content.hexdigest(), *how.get(path, ())))
     return digest("files", entries, reading)
 
 
