@@ -119,14 +119,29 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> nest({"model.norm_order": "post", "train": {"steps": 3}})
     {'model': {'norm_order': 'post'}, 'train': {'steps': 3}}
+
+    Raises `ConfigError` for a setting that is named twice, once dotted and once not.
     """
     values: dict[str, Any] = {}
     for name, value in settings.items():
+        name = str(name)
         inner: Any = nest(value) if isinstance(value, Mapping) and not name.endswith("options") else value
-        for key in reversed(str(name).split(".")):
+        for key in reversed(name.split(".")):
             inner = {key: inner}
+        if twice := _both(values, inner):
+            raise ConfigError(f"{twice}: is given twice, once with dots and once without: leave one of the two out")
         values = overlay(values, inner)
     return values
+
+
+def _both(some: Any, others: Any) -> str | None:
+    """Return the dotted name of a value that stands in both of two nested dictionaries, of which one would win."""
+    if not (isinstance(some, Mapping) and isinstance(others, Mapping)):
+        return ""
+    for key in some.keys() & others.keys():
+        if (below := _both(some[key], others[key])) is not None:
+            return f"{key}.{below}".rstrip(".")
+    return None
 
 
 def _base(file: PlanFile, path: Path) -> tuple[dict[str, Any], str | None]:
