@@ -8,6 +8,7 @@ Everything is kept in the run folder, which is enough by itself: `resume` needs 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from heed.build import (
 )
 from heed.config import SPANS, Config, ModelConfig, make_config, overlay
 from heed.errors import ConfigError
+from heed.files import expanded
 from heed.generation.answers import greedy_answers
 from heed.generation.decoding import beginning
 from heed.generation.generate import generate
@@ -57,6 +59,8 @@ from heed.training.run import Run, load_run, next_name, refuse_if_taken, write_j
 from heed.training.start import place_start, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
 
+LONGEST_STEM = 100
+"""Bytes of the name of a text that the name of its run begins with."""
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""
 
@@ -394,8 +398,10 @@ def samples(
 def _stem(config: Config) -> str:
     """Return a name for a run: the corpus and the model, as in `wikitext-2-gpt`."""
     source = config.data.source.removeprefix("hf:")
-    stem = Path(source).expanduser().resolve().stem if Path(source).expanduser().exists() else Path(source).stem
+    path = expanded(source)
+    stem = path.resolve().stem if os.path.exists(path) else path.stem
     corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-")
+    corpus = corpus.encode()[:LONGEST_STEM].decode(errors="ignore")
     return f"{corpus or 'text'}-{config.model.preset or config.model.kind}"
 
 

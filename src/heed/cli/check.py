@@ -13,7 +13,7 @@ import tyro
 
 from heed.cli.settings import SECTIONS, parse, split_settings
 from heed.config import Config, Section, inspect_config, overlay, read_yaml
-from heed.errors import ConfigError, HeedError
+from heed.errors import ConfigError, HeedError, one_line
 
 
 class CheckFlags(Section):
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     if flags.json_:
         print(json.dumps({"ok": not problems, "problems": problems, **facts}, indent=2))
     for problem in [] if flags.json_ else problems:
-        print(f"heed: {problem}", file=sys.stderr)
+        print(f"heed: {one_line(problem)}", file=sys.stderr)
     if not problems and not flags.json_:
         labels = {key: key.replace("_at_most", " (at most)").replace("_", " ") for key in facts}
         print("\n".join(f"{labels[key]:<32}{value:,}" for key, value in facts.items()))

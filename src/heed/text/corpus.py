@@ -12,6 +12,7 @@ position: its end is the validation split.
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from heed.errors import DataError, did_you_mean
+from heed.files import expanded
 from heed.text.formats import Reading
 from heed.text.named import NAMED, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
@@ -251,9 +253,9 @@ def name_of(source: str) -> str:
     >>> name_of("books/austen.txt.gz"), name_of("books/"), name_of("books/*/a*.txt")
     ('austen', 'books', 'books')
     """
-    if glob.has_magic(source) and not Path(source).exists():
+    if glob.has_magic(source) and not os.path.exists(source):
         return next((part for part in Path(source).parts if not glob.has_magic(part)), "texts")
-    path = Path(source).expanduser().resolve()
+    path = expanded(source).resolve()
     return path.name if path.is_dir() else path.name.split(".")[0]
 
 

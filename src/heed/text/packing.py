@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from heed.errors import DataError, require
+from heed.files import advice, shortened
 
 COMPRESSED = (".gz", ".zst")
 
@@ -23,7 +24,7 @@ def explained(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{shortened(path)} cannot be read: {advice(error)}") from None
 
 
 def open_bytes(path: Path) -> BinaryIO:

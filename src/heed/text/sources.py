@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError, require
+from heed.files import expanded, shortened, what_is
 from heed.text.charsets import Look, look_at_all
 from heed.text.formats import KINDS, PIECE, Reading, checked_text, kind_of, read_file
 from heed.text.packing import COMPRESSED, explained
@@ -77,17 +78,20 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
     Hidden files are passed over, and so are heed's own run folders below a folder. Raises `DataError` when there is
     nothing, or nothing of a known type.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = expanded(source)
+    what = "missing" if glob.has_magic(source) and not os.path.exists(path) else what_is(path)
+    if what == "file":
         if kind_of(path) is None:
             raise DataError(f"{path} is of no known type ({_types()}): add .txt to its name if it is plain text")
         return Found(path.parent, [path])
-    if path.is_dir():
+    if what == "other":
+        raise DataError(f"{path} is a pipe, a socket or a device: write what comes out of it to a file, and give that")
+    if what == "folder":
         found = _known_files(Found(path, []), _walk(path), source)
     elif glob.has_magic(source):
         matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
         root = Path(str(path)[: str(path).index(next(c for c in str(path) if c in "*?["))]).parent
-        found = _known_files(Found(root, []), (match for match in matches if match.is_file()), source)
+        found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source)
     else:
         raise DataError(_missing(path, source, known))
     if not found.files:
@@ -97,15 +101,21 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` in a fixed order, hidden ones left out; linked and run folders as themselves."""
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
+    """Yield the files below `folder` in a fixed order, hidden ones left out; linked and run folders as themselves.
+
+    Raises `DataError` for a folder that cannot be read.
+    """
+    waiting = [folder]
+    while waiting:
+        entry = waiting.pop()
         # a linked folder could lead round in a circle, and what a model wrote is no text of the user's
-        if entry.is_dir() and not entry.is_symlink() and not _is_run(entry):
-            yield from _walk(entry)
-        else:
+        with explained(entry):
+            inner = entry.is_dir() and not entry.is_symlink() and not _is_run(entry)
+        if entry is not folder and not inner:
             yield entry
+            continue
+        with explained(entry):
+            waiting += sorted((below for below in entry.iterdir() if not below.name.startswith(".")), reverse=True)
 
 
 def _is_run(folder: Path) -> bool:
@@ -121,6 +131,8 @@ def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
             runs += 1
         elif path.is_dir():
             unknown["linked folder"] += 1
+        elif what_is(path) != "file":  # a link that leads nowhere is to a file that is missing
+            unknown["no file" if kind_of(path) is None or what_is(path) == "other" else "link to nothing"] += 1
         elif kind_of(path) is None:
             unknown[path.suffix or "no suffix"] += 1
         else:
@@ -140,13 +152,17 @@ def _types() -> str:
 def _missing(path: Path, source: str, known: Iterable[str]) -> str:
     """Say that there is no such source, and what may be meant."""
     names = list(known)
-    beside = {str(path.parent / entry.name): entry.name for entry in path.parent.glob("*")}
+    try:
+        beside = {str(path.parent / entry.name): entry.name for entry in path.parent.iterdir()}
+    except (OSError, ValueError):
+        beside = {}
     near = difflib.get_close_matches(source, names, 1) or [
         full for full, name in beside.items() if name in difflib.get_close_matches(path.name, beside.values(), 1)
     ]
     if near:
-        return f"no such file or folder: {source}, did you mean {near[0]!r}?"
-    return f"no such file or folder: {source}; give a path, a glob, hf:NAME, or one of {', '.join(sorted(names))}"
+        return f"no such file or folder: {shortened(source)}, did you mean {near[0]!r}?"
+    choice = f"give a path, a glob, hf:NAME, or one of {', '.join(sorted(names))}"
+    return f"no such file or folder: {shortened(source)}; {choice}"
 
 
 def file_source(found: Found, reading: Reading, name: str) -> Source:
@@ -267,9 +283,9 @@ def find_tables(address: str) -> dict[str, Any]:
     """
     path = address.removeprefix("hf:")
     parts = path.split("/")
-    if not all(parts) and not Path(path).is_dir():
+    if not all(parts) and not os.path.isdir(path):
         raise DataError(f"{address!r} names no data set: write hf:OWNER/NAME or hf:OWNER/NAME/CONFIG")
-    if Path(path).is_dir() or len(parts) == 1:
+    if os.path.isdir(path) or len(parts) == 1:
         meanings: list[tuple[str, str | None]] = [(path, None)]
     elif len(parts) == 2:  # OWNER/NAME is the rule; NAME/CONFIG is how the oldest data sets are known
         meanings = [(path, None), (parts[0], parts[1])]
