@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import Config, DataConfig
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 from heed.report.numbers import human_bytes, human_count
 from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.corruption import sentinels_needed
@@ -98,6 +98,11 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     tokenizer = train_tokenizer(
         asked.kind, beginning, asked.vocab_size, asked.pattern, end_of_text=several, specials=_specials(config)
     )
+    if tokenizer.vocab_size < 2:
+        raise DataError(
+            f"{corpus.name} has a single {'character' if asked.kind == 'char' else 'token'} in it, so that there is "
+            "nothing to predict: give another text"
+        )
     if beginning.cut:
         say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
     if tokenizer.note:

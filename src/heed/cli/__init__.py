@@ -99,13 +99,7 @@ def said_of(error: OSError) -> str:
     names = [
         shortened(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
     ]
-    if not names:
-        try:
-            sys.stdout.flush()
-        except OSError:  # what is printed waits until it is enough to be written, so that any print may fail
-            silence(sys.stdout)
-            names = ["standard output"]
-    return f"{' to '.join(names)}: {advice(error)}" if names else advice(error)
+    return ": ".join([*names, advice(error)])
 
 
 class Named:

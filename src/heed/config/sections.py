@@ -76,7 +76,7 @@ class TokenizerConfig(Section):
 
     kind: Literal["bpe", "char", "word"] = "bpe"
     """bpe: byte-level byte-pair encoding. char: one token a character. word: one token a whitespace-separated word."""
-    vocab_size: int = Field(default=4096, ge=2)
+    vocab_size: int = Field(default=4096, ge=2, le=1_000_000_000)
     """Number of tokens, special ones included; word keeps the most frequent ones, char must have room for all."""
     pattern: Literal["gpt2", "gpt4"] = "gpt2"
     """How BPE splits text into pieces before it merges."""
@@ -138,20 +138,20 @@ class ModelConfig(Section):
     start_from: str | None = None
     """Begin with the weights, the shape and the tokenizer of this run folder; a shorter context may be given beside it,
     and dropout."""
-    n_layers: int = Field(default=4, ge=1)
+    n_layers: int = Field(default=4, ge=1, le=10_000)
     """Number of blocks, or of recurrent layers."""
-    n_heads: int = Field(default=4, ge=1)
+    n_heads: int = Field(default=4, ge=1, le=1_000_000)
     """Number of query heads; must divide d_model."""
-    n_kv_heads: int | None = Field(default=None, ge=1)
+    n_kv_heads: int | None = Field(default=None, ge=1, le=1_000_000)
     """Number of key/value heads (grouped-query attention); default: n_heads."""
-    d_model: int = Field(default=128, ge=1)
+    d_model: int = Field(default=128, ge=1, le=1_000_000)
     """Width of the residual stream; of recurrent and window models, of the embeddings."""
-    d_hidden: int | None = Field(default=None, ge=1)
+    d_hidden: int | None = Field(default=None, ge=1, le=10_000_000)
     """Width of the feed-forward layer; default: 4 d_model (SwiGLU: 8/3 d_model, rounded up to a multiple of 8). Of
     recurrent layers and of the window's hidden layer; default: d_model."""
-    context: int = Field(default=128, ge=1)
+    context: int = Field(default=128, ge=1, le=1_000_000_000)
     """Longest sequence, in tokens; of recurrent and window models, the sequences of training."""
-    window: int = Field(default=5, ge=1)
+    window: int = Field(default=5, ge=1, le=1_000_000)
     """Tokens that a window model sees, the newest included."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm or RMSNorm."""
