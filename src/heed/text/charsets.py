@@ -90,9 +90,15 @@ def look(opened: Opener, encoding: str, limit: int | None = None) -> Look:
         return found
     if found.bad is None and not found.null:
         # of a file in ASCII alone only such encodings must be told apart that do not hold ASCII as it is
-        plain = found.ascii and b"az09 \n".decode(encoding, "replace") == "az09 \n"
-        return Look(encoding, windows=found.windows) if plain else found
+        return Look(encoding, windows=found.windows) if found.ascii and _holds_ascii(encoding) else found
     return _looked(opened, encoding, limit)
+
+
+def _holds_ascii(encoding: str) -> bool:
+    try:
+        return b"az09 \n".decode(encoding) == "az09 \n"
+    except UnicodeError:
+        return False
 
 
 def _is_utf8(encoding: str) -> bool:
