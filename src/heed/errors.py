@@ -62,6 +62,15 @@ def one_line(text: object, most: int = 4000) -> str:
     return line if len(line) <= most else f"{line[:most]}... ({len(line):,} characters)"
 
 
+def why(error: BaseException) -> str:
+    """Return the reason of a failure in the words of the system, without the number and the file of an `OSError`.
+
+    >>> why(OSError(28, "No space left on device", "a.txt"))
+    'No space left on device'
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return a hint that names the nearest choice, or every choice when none is near.
 

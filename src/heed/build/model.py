@@ -28,6 +28,8 @@ def build_model(
         raise ConfigError("the model has more parameters than there is memory for: make it smaller") from error
     if config.freeze_embeddings:
         model.get_parameter("tokens.weight").requires_grad_(False)
+    if config.freeze_positions:
+        model.get_parameter("positions.weight").requires_grad_(False)
     return model
 
 
