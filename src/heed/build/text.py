@@ -40,9 +40,7 @@ def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corp
         whole: dict[str, Any] = {"validation_fraction": 0.0, "test": NO_TEST}
         return open_corpus(locate(data.source), **_reading(data), **whole)
     if is_ids(data.source):
-        of_texts = [
-            name for name in ("label", "column", "encoding", "line_ends", "separator") if name in data.model_fields_set
-        ]
+        of_texts = [name for name in ("label", "column", "encoding", "separator") if name in data.model_fields_set]
         if problems := [
             f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts
         ]:
