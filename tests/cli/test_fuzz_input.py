@@ -210,8 +210,8 @@ def test_flags(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("some words\n" * 50)
     tried = Tried()
-    names = ["--json", "--out", "--help2", "--n", "--seed", "--device", "--config", "--resume", "--overwrite", "--prompt",
-             "--file", "--text", "--split", "--methods", "--rates", "--epochs", "--split", "--kind", "--to", "--jobs",
+    names = ["--json", "--out", "--help2", "--n", "--seed", "--device", "--config", "--resume", "--overwrite",
+             "--prompt", "--file", "--text", "--methods", "--rates", "--epochs", "--split", "--kind", "--to", "--jobs",
              "-h2", "--no-json", "--logit-bias", "--lengths", "--people"]  # fmt: skip
     names += [f"--{s}.{n.replace('_', '-')}" for s, n in SETTINGS]
     words = [text for text in ODD_TEXT if text != "--"] + [

@@ -48,20 +48,21 @@ class _Strict(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node:
         """Return a node, and count how many values it holds with its aliases written out."""
         event: Any = self.peek_event()
+        mark: Any = event.start_mark
         self._depth += 1
         if self._depth > DEEPEST:
-            raise ConstructorError(None, None, _TOO_DEEP, event.start_mark)
+            raise ConstructorError(None, None, _TOO_DEEP, mark)
         node: Any = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._sizes:
-                raise ConstructorError(None, None, f"*{event.anchor} refers to itself", event.start_mark)
+                raise ConstructorError(None, None, f"*{event.anchor} refers to itself", mark)
             return node
         below = _below(node)
         size = self._sizes[id(node)] = 1 + sum(self._sizes[id(one)] for one in below)
         if size > MOST:
             more = f"it holds more than {MOST:,} values, aliases counted: write it shorter"
-            raise ConstructorError(None, None, more, event.start_mark)
+            raise ConstructorError(None, None, more, mark)
         if isinstance(node, MappingNode):
             self._refuse_twice(node)
         return node
@@ -71,9 +72,10 @@ class _Strict(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, AttributeError, KeyError, TypeError, OverflowError) as error:
+            mark: Any = node.start_mark
             shown = str(node.value)[:40] if isinstance(node, ScalarNode) else "this"
             kind = str(node.tag).rpartition(":")[2]
-            raise ConstructorError(None, None, f"{shown!r} is no {kind}", node.start_mark) from error
+            raise ConstructorError(None, None, f"{shown!r} is no {kind}", mark) from error
 
     def _refuse_twice(self, node: MappingNode) -> None:
         """Raise where two keys of a mapping are the same, or would be the same setting."""
