@@ -46,6 +46,8 @@ class AuditFlags(Section):
     """Number of tokens. Default: what the model, its config or its embedding says."""
     context: int | None = Field(default=None, ge=2)
     """Longest sequence to read. Default: the model's context, up to 512; without one, 128."""
+    pairs: int | None = Field(default=None, ge=1)
+    """Pairs of neighbouring tokens to try. Default: all of a vocabulary of up to 64, fewer of a large model."""
     seed: int = 0
     """Seed of the random tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> int:
     if (flags.target is None) == (flags.contracts is None):
         raise ConfigError("name one thing to audit: a run folder, package.module:name, hf:NAME, or --contracts MODULE")
     if flags.contracts is not None:
-        for name in ("vocab_size", "context", "seed", "device"):
+        for name in ("vocab_size", "context", "pairs", "seed", "device"):
             if getattr(flags, name) != AuditFlags.model_fields[name].default:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--contracts tries a mechanism by itself, without a model: take --{flag} away")
@@ -92,7 +94,7 @@ def judge(flags: AuditFlags, target: str) -> tuple[Any, dict[str, Any]]:
     longest = context_of(model)
     if flags.context is not None and longest is not None and flags.context > longest:
         raise ConfigError(f"--context {flags.context} is longer than the model's {longest}: take at most that")
-    verdict = audit(model, vocab_size, context=flags.context, seed=flags.seed, device=device)
+    verdict = audit(model, vocab_size, context=flags.context, seed=flags.seed, device=device, pairs=flags.pairs)
     return verdict, {"vocab_size": vocab_size, "context": flags.context or longest}
 
 

@@ -174,7 +174,7 @@ def _read(probe: Probe, ladder: Sequence[int], vocab_size: int, ids: Tensor | No
     if not readable:
         return judge_search(probe, found, ())
     short = [T for T in readable if T > 1]
-    if short and not found.leaks and not found.rows:
+    if short and not found.leaks and not found.rows and not found.noise:
         probe.is_random(probe.draw(1, short[0]))
         search_pairs(probe, min(short, key=lambda T: abs(T - LENGTH)), pairs or affordable(probe), found)
     checks, losses = _witnesses(probe, found, readable, vocab_size, ids)
@@ -257,8 +257,11 @@ def judge_search(probe: Probe, found: Search, checks: Sequence[Check], losses: L
         sizes = {"length": T, "training": training, "effect": effect}
         return replace(seen, causal=False, cause="batch", explanation=CAUSES["batch"], **sizes)
     if "prefixes" in says:
-        explanation = f"{CAUSES['length']} ({says['prefixes'].detail})"
-        return replace(seen, causal=False, cause="length", explanation=explanation)
+        detail = says["prefixes"].detail
+        if "chance" in detail:  # then a changed token changes what is drawn too, and does not tell what a prefix lacks
+            explanation = f"{detail}: why is not known"
+            return replace(seen, causal=False, cause="unknown", explanation=explanation)
+        return replace(seen, causal=False, cause="length", explanation=f"{CAUSES['length']} ({detail})")
     if found.noise > 0 and found.past <= found.threshold:
         reason = f"repeated runs differ by {found.noise:.3g}, as much as any change of the tokens makes"
         return replace(seen, causal=None, reason=reason)
@@ -294,7 +297,9 @@ def _judge_exactly(probe: Probe, found: Search, seen: Verdict) -> Verdict:
                 if verdict.causal is False:
                     return replace(verdict, checks=seen.checks, losses=seen.losses, coverage=seen.coverage)
                 if wide.floor < torch.finfo(torch.float32).eps:
-                    notes = (seen.reason, "in float64 nothing moves: the fault is in the arithmetic, not in the mask")
+                    failed = {check.name for check in seen.checks if check.ok is False}
+                    fault = "underflow or rounding" if failed - {"gradient"} else "gradients, not logits, look ahead"
+                    notes = (seen.reason, f"in float64 no later token moves anything earlier: {fault}")
                     return replace(seen, causal=True, reason="; ".join(filter(None, notes)))
             why = next(iter(exact.unread.values()), "parts of it stay in a coarser type")
     except UnreadableError as error:
@@ -327,7 +332,7 @@ def _caveat(probe: Probe, found: Search) -> str | None:
         lengths = sorted({T for T, _ in found.unread})
         why = next(iter(found.unread.values()))
         notes.append(f"lengths {', '.join(map(str, lengths))} could not be read ({why})")
-    if probe.random:
+    if probe.random or found.noise:
         less = f" of less than about {found.threshold:.2g}" if found.noise else ""
         notes.append(f"it draws random numbers of its own, behind which leaks{less} may hide")
     if found.past <= found.threshold:

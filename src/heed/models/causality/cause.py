@@ -35,12 +35,15 @@ CAUSES = {
     "length": "not which tokens follow but how many moves earlier positions, as when positions are counted from the "
     "end, or something is divided or shared out by the length",
     "tokens": "only behind particular tokens, as at the neighbours {}: why is not known",
-    "unknown": "some later tokens reach some earlier positions, in no pattern that the audit knows: why is not known",
+    "unknown": "some later tokens reach some earlier positions, in no pattern that the audit knows: why is not known "
+    "({} of {} other sequences of {} tokens leak)",
 }
 """Every cause that the audit can name, and what was seen of it; what only resembles it comes behind "as"."""
 
 SMALL = 0.1
 """A later token that moves a position by less than this share of what an earlier one does is no ordinary neighbour."""
+OTHERS = 8
+"""How many other sequences are read of a leak without a pattern."""
 
 
 def name_cause(probe: Probe, search: Search) -> tuple[str, str]:
@@ -67,7 +70,10 @@ def name_cause(probe: Probe, search: Search) -> tuple[str, str]:
         return _by_length(probe, max(clean), min(leaking))
     matrix = influence(probe, leak.base)
     name = pattern(matrix, leak.base.threshold, symmetric=_is_symmetric(probe, leak.base, matrix))
-    return name, CAUSES[name]
+    if name != "unknown":
+        return name, CAUSES[name]
+    others = sum(_leaks(probe, leak.T) for _ in range(OTHERS))
+    return name, CAUSES[name].format(others, OTHERS, leak.T)
 
 
 def _by_length(probe: Probe, clean: int, leaking: int) -> tuple[str, str]:

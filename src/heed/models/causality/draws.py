@@ -31,7 +31,9 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.draws: list[object] = []
-        """Each draw of torch: the operation and the shapes that it gave."""
+        """What may draw, in order: the operation of torch and the shapes that it gave, be they empty."""
+        self.drawn = False
+        """Whether anything was drawn."""
         self.epsilon = 0.0
         """Rounding of the coarsest floating-point type that any operation gave."""
 
@@ -42,8 +44,8 @@ class Watch(TorchDispatchMode):
         made = [x for x in (answer if isinstance(answer, tuple | list) else (answer,)) if isinstance(x, Tensor)]
         if before is not None:  # attention without dropout has the tag too, and draws nothing
             own = any(isinstance(x, torch.Generator) for x in (*args, *(kwargs or {}).values()))
-            if own or any(not torch.equal(a, b) for a, b in zip(before, _states(), strict=True)):
-                self.draws.append((str(func), *(tuple(x.shape) for x in made)))
+            self.drawn |= own or any(not torch.equal(a, b) for a, b in zip(before, _states(), strict=True))
+            self.draws.append((str(func), *(tuple(x.shape) for x in made)))
         for x in made:
             if x.is_floating_point():
                 self.epsilon = max(self.epsilon, torch.finfo(x.dtype).eps)
@@ -54,10 +56,12 @@ class Watch(TorchDispatchMode):
         here = random.getstate()
         if here != random.Random(seed).getstate():
             self.draws.append(here)
+            self.drawn = True
         mine = np.random.get_state(legacy=True)
         fresh = np.random.RandomState(seed % 2**32).get_state(legacy=True)
         if mine[2] != fresh[2] or (mine[1] != fresh[1]).any():
             self.draws.append((mine[2], bytes(mine[1])))
+            self.drawn = True
 
 
 def seed_all(seed: int) -> None:

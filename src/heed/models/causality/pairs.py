@@ -90,6 +90,7 @@ def _leaking_row(probe: Probe, group: Tensor, logits: Tensor, place: int) -> Lea
         base = probe.base(group[like : like + 1], repeats=1)
         moved = confirmed(probe, base, group[row : row + 1], slice(0, 1), span)
         if row != like and moved.first is not None:
-            T = group.shape[1]
-            return Leak(T, False, place + 1, moved.first, moved.effect, base, group[row : row + 1], rare=True)
+            rare = not probe.random and int((apart > allowed).sum()) <= max(1, len(group) // 10)
+            T, changed = group.shape[1], group[row : row + 1]
+            return Leak(T, False, place + 1, moved.first, moved.effect, base, changed, rare=rare)
     return None

@@ -115,17 +115,21 @@ class Probe:
         watch.add_others(self.seed)
         return logits, watch
 
-    def is_random(self, ids: Tensor, *, thorough: bool = False) -> bool:
-        """Whether the function draws random numbers, or answers otherwise when it is asked again.
-
-        `thorough`: also from a generator that it makes anew, which takes a look at each operation.
-        """
+    def is_random(self, ids: Tensor) -> bool:
+        """Whether the function draws random numbers, or answers otherwise when it is asked again."""
         if not self.random:
             logits = self(ids)
             self.random = has_drawn(self.seed) or bool(difference(logits, self(ids)).max() > 0)
-        if thorough and not self.random:
-            self.random = bool(self.watch(ids)[1].draws)
         return self.random
+
+    def draws_otherwise(self, ids: Tensor, other: Tensor) -> bool:
+        """Whether the function has other random numbers for other ids, so that its answers differ by chance too."""
+        (first, drew), (_, also) = self.watch(ids), self.watch(other)
+        apart = drew.drawn and drew.draws != also.draws
+        if apart or bool(difference(first, self(ids)).max() > 0):
+            self.random = True
+            return True
+        return False
 
     def call(self, ids: Tensor, *, training: bool = False, **options: Any) -> Tensor:
         """Return logits (B, T, C), with their gradients where they are wanted. Raises `UnreadableError`."""

@@ -26,6 +26,9 @@ TRAINING_LENGTHS = (2, 7, 16, 33)
 EVERY_POSITION = (2, 3, 7, 17)
 """At these lengths every position is changed; at others, some."""
 
+CONFIRMATIONS = 3
+"""How often a sequence that moved the past is read again."""
+
 Kind = Literal["one", "later", "repeat"]
 """one: a single token. later: it and all that follow. repeat: these all become the token before."""
 
@@ -117,7 +120,7 @@ def _changes(probe: Probe, base: Base, into: Search, thorough: bool) -> Leak | N
         into.read(base.ids, changed, start)
         moved = difference(base.logits, probe(changed, training=base.training))
         into.past = max(into.past, moved[0, start:].max().item())
-        if start == 0 and T > 1:
+        if start == 0 and T > 1 and base.noise == 0:
             into.mixed = max(into.mixed or 0.0, moved[0, 1:].max().item())
         if len(moved) > 1 and moved[1:].max() > max(base.threshold, crossed):
             across = confirmed(probe, base, changed, slice(1, None), slice(None))
@@ -187,7 +190,8 @@ def confirmed(probe: Probe, base: Base, changed: Tensor, rows: slice, span: slic
     if base.noise == 0:
         before, drew = probe.watch(base.ids, training=base.training)
         after, also = probe.watch(changed, training=base.training)
-        if drew.draws == also.draws and difference(base.logits, before).max() <= base.rounding:
+        same = drew.draws == also.draws and difference(base.logits, before).max() <= base.rounding
+        if same and _repeats(probe, changed, after, base):
             moved = difference(before, after)[rows, span].amax(0)
             above = (moved > base.threshold).nonzero()
             first = (span.start or 0) + int(above[0]) if len(above) else None
@@ -199,6 +203,13 @@ def confirmed(probe: Probe, base: Base, changed: Tensor, rows: slice, span: slic
 
     marked, effect, noise = separated(answer(base.ids), answer(changed), base.rounding)
     return Moved((span.start or 0) + int(marked.nonzero()[0]) if marked.any() else None, effect, noise)
+
+
+def _repeats(probe: Probe, ids: Tensor, logits: Tensor, base: Base) -> bool:
+    """Whether a function gives the same again and again: what is hidden seldom shows in no single repetition."""
+    return all(
+        difference(logits, probe(ids, training=base.training)).max() <= base.rounding for _ in range(CONFIRMATIONS)
+    )
 
 
 def first_pair(probe: Probe, leak: Leak) -> tuple[int, int]:
