@@ -68,6 +68,8 @@ class Row:
     alternatives: list[Alternatives] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     slides: int = 0
+    stream: tuple[int, int, int] = (0, 0, 0)
+    """What its random numbers are seeded with: seed, prompt, completion."""
 
     @property
     def length(self) -> int:
@@ -153,13 +155,14 @@ class _Chooser:
         self.offset = None if offset is None else offset.to(device)
         self.uniform = self.seen = self.counts = None
         if not sampling.greedy:
-            streams = [np.random.default_rng((plan.seed, row.prompt, row.completion)) for row in rows]
+            streams = [np.random.default_rng(row.stream) for row in rows]
             # one number a token, all at once: a longer answer begins as the shorter one
             self.uniform = torch.from_numpy(np.stack([stream.random(plan.max_tokens) for stream in streams]))
         if sampling.looks_back:
             self.seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool, device=device)
-            for i, row in enumerate(rows):
-                self.seen[i, row.prompt_ids] = True
+            if sampling.repetition_penalty_scope == "all":
+                for i, row in enumerate(rows):
+                    self.seen[i, row.prompt_ids] = True
         if sampling.counts_answer:
             self.counts = torch.zeros(len(rows), vocab_size, device=device)
 
