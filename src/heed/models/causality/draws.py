@@ -1,7 +1,7 @@
 """Chance or tokens? What a model draws for itself, and whether two of its answers differ by more than chance.
 
-Each call begins with the same seeds, so two calls that draw as many random numbers in the same shapes draw the same
-ones, and what differs between their answers comes of their tokens:
+Each call begins with the same seeds, so two calls whose operations all have the same shapes draw the same random
+numbers in the same places, and what differs between their answers comes of their tokens:
 
     dropout of a prefix (1, 8, D) and of the whole (1, 16, D)        other shapes: other units are hidden
     dropout in an expert that gets other tokens                      other shapes too, at the same length
@@ -31,7 +31,11 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.draws: list[object] = []
-        """What may draw, in order: the operation of torch and the shapes that it gave, be they empty."""
+        """Those of `steps` that may draw."""
+        self.steps: list[object] = []
+        """Each operation of torch with the shapes that it gave."""
+        self.others: list[object] = []
+        """The states of numpy's and Python's generators where they have moved."""
         self.drawn = False
         """Whether anything was drawn."""
         self.epsilon = 0.0
@@ -44,23 +48,35 @@ class Watch(TorchDispatchMode):
         made = [x for x in (answer if isinstance(answer, tuple | list) else (answer,)) if isinstance(x, Tensor)]
         if before is not None:  # attention without dropout has the tag too, and draws nothing
             own = any(isinstance(x, torch.Generator) for x in (*args, *(kwargs or {}).values()))
+            self.draws.append((func, *(x.shape for x in made)))
             self.drawn |= own or any(not torch.equal(a, b) for a, b in zip(before, _states(), strict=True))
-            self.draws.append((str(func), *(tuple(x.shape) for x in made)))
+        self.steps.append((func, *(x.shape for x in made)))
         for x in made:
             if x.is_floating_point():
                 self.epsilon = max(self.epsilon, torch.finfo(x.dtype).eps)
         return answer
 
+    def same_draws(self, other: Watch) -> bool:
+        """Whether two calls had the same random numbers in the same places: none, or all their steps were alike.
+
+        As many numbers are not enough: an expert without tokens draws none, and the next one then has its numbers.
+        """
+        return (self.steps, self.others) == (other.steps, other.others) if self.drawn or other.drawn else True
+
+    def as_many_draws(self, other: Watch) -> bool:
+        """Whether calls of other lengths drew the same, as a table of random numbers that is made anew each time."""
+        return self.draws == other.draws and self.others == other.others if self.drawn or other.drawn else True
+
     def add_others(self, seed: int) -> None:
         """Note the state of numpy's and Python's generators, which `seed_all` has seeded, where they have moved."""
         here = random.getstate()
         if here != random.Random(seed).getstate():
-            self.draws.append(here)
+            self.others.append(here)
             self.drawn = True
         mine = np.random.get_state(legacy=True)
         fresh = np.random.RandomState(seed % 2**32).get_state(legacy=True)
         if mine[2] != fresh[2] or (mine[1] != fresh[1]).any():
-            self.draws.append((mine[2], bytes(mine[1])))
+            self.others.append((mine[2], bytes(mine[1])))
             self.drawn = True
 
 

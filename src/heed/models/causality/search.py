@@ -190,7 +190,7 @@ def confirmed(probe: Probe, base: Base, changed: Tensor, rows: slice, span: slic
     if base.noise == 0:
         before, drew = probe.watch(base.ids, training=base.training)
         after, also = probe.watch(changed, training=base.training)
-        same = drew.draws == also.draws and difference(base.logits, before).max() <= base.rounding
+        same = drew.same_draws(also) and difference(base.logits, before).max() <= base.rounding
         if same and _repeats(probe, changed, after, base):
             moved = difference(before, after)[rows, span].amax(0)
             above = (moved > base.threshold).nonzero()
