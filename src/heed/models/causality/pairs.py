@@ -44,7 +44,7 @@ def search_pairs(probe: Probe, T: int, most: int, into: Search) -> None:
     """Try up to `most` pairs of neighbours in sequences of T tokens, and add what moves to `into`."""
     V, place = probe.vocab_size, max(0, T // 2 - 1)
     each = min(V, max(2, most if most >= V * V else min(16, most)))  # the tokens tried behind each first one
-    firsts = torch.randperm(V, generator=probe.generator)[: max(1, most // each)]
+    firsts = _some(probe, max(1, most // each))
     random_rows = probe.random or not into.several_rows
     rows = 1 if random_rows else max(2, min(ROWS, NUMBERS // (T * V)))
     for group in _groups(probe, firsts, each, T, place, rows=max(2, rows)):
@@ -62,11 +62,18 @@ def search_pairs(probe: Probe, T: int, most: int, into: Search) -> None:
             return
 
 
+def _some(probe: Probe, count: int) -> Tensor:
+    """Return about `count` different tokens at random, or all there are."""
+    if 2 * count >= probe.vocab_size:
+        return torch.randperm(probe.vocab_size, generator=probe.generator)[:count]
+    return probe.draw(1, count)[0].unique()
+
+
 def _groups(probe: Probe, firsts: Tensor, each: int, T: int, place: int, rows: int) -> list[Tensor]:
     """Return groups of rows (n, T) that are the same up to `place`, and then differ."""
     groups = []
     for first in firsts.tolist():
-        behind = torch.randperm(probe.vocab_size, generator=probe.generator)[:each]
+        behind = _some(probe, each)
         for part in behind.split(rows):
             if len(part) == 1:  # nothing to compare it with: any other token
                 part = torch.cat([part, probe.other(part)])

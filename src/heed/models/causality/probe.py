@@ -142,7 +142,7 @@ class Probe:
         try:
             return self.function(ids.to(self.device, copy=True), **options)  # a copy: it may write into its ids
         except (Exception, SystemExit) as error:  # whatever somebody else's model may raise
-            first = (str(error).strip() or "no message").splitlines()[0]
+            first = (str(error).strip() or "no message").splitlines()[0][:300]
             hint = "; audit a function f(ids) that gives it what it needs" if "required" in first else ""
             raise UnreadableError(f"{type(error).__name__}: {first}{hint}") from error
         finally:
@@ -159,8 +159,11 @@ class Probe:
                 f"the answer to ids {tuple(ids.shape)} has shape {tuple(logits.shape)}, "
                 f"not ({ids.shape[0]}, {ids.shape[1]}, V){_hint(logits, ids)}"
             )
-        if not logits.is_floating_point():
-            raise UnreadableError(f"the answer holds {logits.dtype}, not floating-point logits")
+        if not logits.is_floating_point() or logits.dtype.itemsize < 2 or logits.layout != torch.strided:
+            kind = logits.dtype if logits.layout == torch.strided else logits.layout
+            raise UnreadableError(f"the answer holds {kind}, not floating-point logits")
+        if logits.is_meta or not logits.numel():
+            raise UnreadableError(f"the answer, of shape {tuple(logits.shape)}, holds no numbers")
         return logits
 
     def base(self, ids: Tensor, *, training: bool = False, repeats: int = 2) -> Base:
@@ -170,6 +173,8 @@ class Probe:
             where = logits.isnan().any(-1).nonzero()[0, 1].item()
             mode = "training" if training else "evaluation"
             raise UnreadableError(f"the logits at position {where} are NaN in {mode} mode")
+        if not logits.isfinite().any():
+            raise UnreadableError("no logit is finite")
         noise = max(
             (difference(logits, self(ids, training=training)).max().item() for _ in range(repeats)), default=0.0
         )
