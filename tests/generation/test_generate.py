@@ -385,3 +385,11 @@ def test_seeds_give_each_prompt_what_it_gives_alone_wherever_it_stands():
     for seeds in ([1], [1, 2, 3, -4]):
         with pytest.raises(ConfigError, match="seeds must be 4 numbers, 0 or more"):
             generate(model, Bytes(), PROMPTS, sampling, max_tokens=1, seeds=seeds)
+
+
+def test_a_long_answer_draws_on_as_if_all_its_numbers_were_drawn_at_once(monkeypatch):
+    model, tokenizer = Table(torch.zeros(8, 8)), Pieces(*(bytes([97 + i]) for i in range(8)))
+    whole = generate(model, tokenizer, ["a", "b"], max_tokens=50, seed=4)
+    monkeypatch.setattr(decoding, "AHEAD", 7)
+    again = generate(model, tokenizer, ["a", "b"], max_tokens=50, seed=4)
+    assert [answer.ids for [answer] in again] == [answer.ids for [answer] in whole]

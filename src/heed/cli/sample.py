@@ -49,11 +49,11 @@ class SampleFlags(Section):
     """Instead of --prompt: a file of prompts, one a line, or JSON lines with "prompt"; - is standard input."""
     strict: bool = False
     """With --prompts: write nothing when a line cannot be answered."""
-    max_tokens: int = Field(default=200, ge=0)
+    max_tokens: int = Field(default=200, ge=0, le=1_000_000_000)
     """Tokens to write at most."""
-    n: int = Field(default=1, ge=1)
+    n: int = Field(default=1, ge=1, le=1_000_000)
     """Texts for each prompt."""
-    best_of: int | None = None
+    best_of: int | None = Field(default=None, le=1_000_000)
     """Draw this many for each prompt, and show the n that the model finds likeliest a token."""
     temperature: float = 1.0
     """Below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
