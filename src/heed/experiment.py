@@ -140,6 +140,8 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     # This may refuse the text, so it comes before there is a folder.
     batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
     facts |= {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    if model.audited is not None:
+        facts["audit"] = model.audited
     if classes is not None:
         facts["classes"] = list(classes)
     if model.leaks is not None:
@@ -302,12 +304,15 @@ def _leaks(model: LanguageModel, config: Config, say: Say) -> str | None:
     if not model.causal or model.context == 1:  # one token has no future
         return None
     verdict = audit_model(model, config.model, config.run.seed)
+    model.audited = verdict.sentence()
     if verdict.causal is None:
         if not config.model.allow_leak:
             raise ConfigError(
                 f"model: the audit for leaks {verdict.sentence()}; mend the model, "
                 "or train it all the same with model.allow_leak: true"
             )
+        say(f"note: the audit for leaks {verdict.sentence()}")
+    if verdict.causal and any(check.ok is False for check in verdict.checks):
         say(f"note: the audit for leaks {verdict.sentence()}")
     if verdict.causal is not False:
         return None

@@ -47,10 +47,10 @@ class EvalFlags(Section):
     """The split. Default: validation; the whole of another text that has no validation split of its own."""
     corpus: str | None = None
     """Measure on this text and not on the run's own: on the whole of it, or on its `split`."""
-    context: int | None = Field(default=None, ge=1)
+    context: int | None = Field(default=None, ge=1, le=1 << 24)
     """Tokens that the model may look back; default: the context of training. More is read where no weights end there:
     with learned positions they do."""
-    stride: int | None = Field(default=None, ge=1)
+    stride: int | None = Field(default=None, ge=1, le=1 << 24)
     """How far the window moves on. Smaller: more context for each token, and more time. Default: the context."""
     checkpoint: str = "best"
     """best, last, or a step."""
