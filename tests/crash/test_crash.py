@@ -56,7 +56,6 @@ TUNE = [
 ]  # fmt: skip
 VERBS = {
     "train": Verb([*TRAIN, "--train.steps", "4"], resumes="runs/a"),
-    "train again": Verb([*TRAIN, "--train.steps", "4"], (["train", "animals.txt", *TINY, "--train.steps", "1"],)),
     "resume": Verb(
         ["train", "--resume", "runs/a", "--train.steps", "4", "--train.learning-rate", "0.002"],
         ([*TRAIN, "--train.steps", "2"],),

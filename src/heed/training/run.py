@@ -315,14 +315,13 @@ def new_folder(folder: str | Path, stem: str) -> Iterator[Path]:
     """Lock the first of `folder/stem-1`, `folder/stem-2`, ... that is free, and give it."""
     for number in itertools.count(1):
         path = Path(folder) / f"{stem}-{number}"
-        if path.exists():
-            continue
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(path))
                 refuse_if_taken(path)
+                stack.enter_context(locked(path))
+                refuse_if_taken(path)  # another process may have been faster
             except CheckpointError:
-                if path.exists():  # another process was faster
+                if path.exists():
                     continue
                 raise
             yield path
