@@ -130,13 +130,22 @@ def is_half(folder: Path) -> bool:
     return (folder / WRITING).exists() or (folder / REMOVING).exists()
 
 
+def is_left(name: str) -> bool:
+    """Whether a file or folder of this name is what a process that died may have left.
+
+    >>> [name for name in (".lock", ".a.json.writing", ".removing", "a.json", ".git") if is_left(name)]
+    ['.lock', '.a.json.writing', '.removing']
+    """
+    return name.startswith(".") and name.endswith((WRITING, REMOVING, LOCK))
+
+
 def holds_something(folder: Path, marker: str) -> bool:
     """Whether a folder holds what is to stay: more than what processes that died have left of `together`.
 
     Where one died that had done its work, what it left is tidied away.
     """
     names = set(os.listdir(folder)) if folder.is_dir() else set()
-    left = {name for name in names if name == LOCK or name.endswith((WRITING, REMOVING))}
+    left = set(filter(is_left, names))
     stays = bool(names - left) and (marker in names or not is_half(folder))
     if stays and left:
         with suppress(OSError), locked(folder / LOCK, f"tidying {folder}"):

@@ -240,7 +240,7 @@ def test_killed_at_every_file_event(server, begun, tmp_path, name, how):
         assert server.run(folder, verb.argv, how, at)["code"] == -9, about
         no_mixture(folder)
         answer = server.run(folder, again(folder, verb))
-        done = answer["code"] == 2 and ("is not empty" in answer["said"] or " exists" in answer["said"])
+        done = answer["code"] == 2 and ("is not empty: give" in answer["said"] or " exists: give" in answer["said"])
         assert answer["code"] == 0 or done, f"{about}: {answer['said']}"
         same(state_of(folder), wanted, about)  # done or not
     print(f"{name}: {how} {len(events)} times")

@@ -339,8 +339,8 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
         return
     if not path.exists():
         return
-    names = set(os.listdir(path)) if path.is_dir() else {""}
-    begun = {files.LOCK, files.WRITING, files.REMOVING, ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}
+    names = {name for name in os.listdir(path) if not files.is_left(name)} if path.is_dir() else {""}
+    begun = {ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}  # by an earlier version
     if names <= begun or files.is_half(path) or (overwrite and names <= {*OWN, *begun}):
         return
     raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
