@@ -254,6 +254,8 @@ def working_in(folder: str | Path, doing: str, instead: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.enter_context(locked(folder / LOCK, doing))
     except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()
         raise CheckpointError(f"{folder} cannot be written: {why(error)}; {instead}") from error
     try:
         with lock:
