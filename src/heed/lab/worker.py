@@ -63,7 +63,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         say(traceback.format_exc())
         if out_of_memory(error):
             return record("does not fit", str(error).partition("\n")[0])
-        if folder.is_dir() and isinstance(error, HeedError) and gather(folder).state == "nan":
+        if is_run(folder) and isinstance(error, HeedError) and gather(folder).state == "nan":
             return record("broke down", str(error))
         name = "" if isinstance(error, HeedError) else f"{type(error).__name__}: "
         return record("failed", name + str(error).partition("\n")[0])

@@ -173,6 +173,15 @@ class Run(Generic[C]):
                 f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
+    def sync(self) -> None:
+        """Make the events durable: no checkpoint may outlive those before it."""
+        try:
+            files.sync(self.folder / METRICS)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
+            ) from error
+
     def changed_since(self, before: Mapping[str, Any] | None) -> dict[str, list[Any]]:
         """Return {setting: [before, now]} of what is not as in `before`; None: as in config.yaml.
 
@@ -308,14 +317,13 @@ def new_folder(folder: str | Path, stem: str) -> Iterator[Path]:
     """Lock the first of `folder/stem-1`, `folder/stem-2`, ... that is free, and give it."""
     for number in itertools.count(1):
         path = Path(folder) / f"{stem}-{number}"
-        if path.exists():
-            continue
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(path))
                 refuse_if_taken(path)
+                stack.enter_context(locked(path))
+                refuse_if_taken(path)  # another process may have been faster
             except CheckpointError:
-                if path.exists():  # another process was faster
+                if path.exists():
                     continue
                 raise
             yield path
@@ -333,8 +341,8 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
         return
     if not path.exists():
         return
-    names = set(os.listdir(path)) if path.is_dir() else {""}
-    begun = {files.LOCK, files.WRITING, files.REMOVING, ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}
+    names = {name for name in os.listdir(path) if not files.is_left(name)} if path.is_dir() else {""}
+    begun = {ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}  # by an earlier version
     if names <= begun or files.is_half(path) or (overwrite and names <= {*OWN, *begun}):
         return
     raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")

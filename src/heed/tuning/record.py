@@ -202,12 +202,13 @@ def is_half_cleared(folder: Path) -> bool:
 
 def _clear_run(folder: Path) -> None:
     """Delete a run, or where there are files of others in its folder what a tune has written."""
-    names = set(os.listdir(folder)) if folder.is_dir() else {""}
-    if names <= {*OWN, files.LOCK, files.WRITING, files.REMOVING}:
+    names = {name for name in os.listdir(folder) if not files.is_left(name)} if folder.is_dir() else {""}
+    if names <= {*OWN}:
         files.remove(folder)
     elif ENVIRONMENT in names:
         for name in sorted(OWN, key=lambda name: name == ENVIRONMENT):  # last: it tells that the rest is to go
             files.remove(folder / name)
+        files.sweep(folder)
 
 
 def soup_of(pair: Pair) -> Pair:
