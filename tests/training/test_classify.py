@@ -14,7 +14,8 @@ from heed.report.passport import check_comparable
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import masked_windows
 from heed.text.tokenfile import TokenFile
-from heed.training.classify import classify, wilson
+from heed.report.statistics import wilson
+from heed.training.classify import classify
 from heed.training.evaluate import evaluate, evaluate_masked
 
 PAD = 20

@@ -14,7 +14,7 @@ from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, sentinels, train_tokenizer
 from heed.training.answering import evaluate_answers
-from heed.training.classify import wilson
+from heed.report.statistics import wilson
 from heed.training.evaluate import evaluate_spans
 
 TOKENIZER = train_tokenizer("char", ["abc?"], 10, specials=[MASK])
