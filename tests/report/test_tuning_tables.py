@@ -6,8 +6,7 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_tables
-from heed.report.statistics import wilson
-from heed.report.tuning_findings import gaps_of, pairs_of
+from heed.report.tuning_advice import accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -45,7 +44,7 @@ def test_results(record):
     assert "F1 of 1" in made.head
     assert [row[0] for row in made.rows[:-1]] == [arm.name for arm in record.ran]
     best = record.ran[0]
-    low, high = wilson(round(200 * best.mean("accuracy", "test")), 200)
+    low, high = accuracy_interval(best, "test")
     assert made.rows[0][3:5] == (
         f"{100 * best.mean('accuracy', 'test'):.1f} %",
         f"{100 * low:.1f} to {100 * high:.1f}",

@@ -29,6 +29,8 @@ class Scores:
     """F1 of the second of two classes."""
     mcc: float
     calibration_error: float
+    bins: int
+    """Of equal mass, that the calibration error is taken over."""
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -123,6 +125,8 @@ class Arm:
     runs: tuple[Run, ...]
     soup: tuple[int, ...] = ()
     """The seeds whose weights were averaged into its only run, where it is a soup."""
+    steps: int | None = None
+    """Updates of a run; None where it is not known."""
 
     @property
     def is_soup(self) -> bool:
@@ -138,6 +142,11 @@ class Arm:
     def broken(self) -> bool:
         """Whether it failed and has no run: then it counts as 0, marked."""
         return self.failed and not self.runs
+
+    @property
+    def answered(self) -> frozenset[Split]:
+        """The splits that every run has predictions of."""
+        return frozenset.intersection(*(frozenset(run.answers) for run in self.runs)) if self.runs else frozenset()
 
     @property
     def best_run(self) -> Run:

@@ -9,19 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from heed.report.mcnemar import McNemar
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_rate, human_bytes, human_seconds
+from heed.report.paired import Paired
 from heed.report.statistics import Interval
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tuning_advice import Gap, accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_findings import (
-    Gap,
-    accuracy_interval,
+    between_points,
+    examples_and_seeds,
     findings,
-    gaps_of,
     in_order,
     leak_sentences,
-    pairs_of,
+    show_count,
+    show_p,
+    test_of,
     verdict,
 )
 from heed.report.tuning_predictions import Split
@@ -54,13 +56,13 @@ def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
     best = {(row, 2 + column) for column, one in enumerate(splits) if (row := _best(record, one)) is not None}
     numeric = tuple(place > 1 for place in range(len(head)))
     caption = (
-        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: Wilson's, of the mean "
-        f"on the {split} split for so many examples. "
+        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: of the mean on the "
+        f"{split} split, over {examples_and_seeds(record)}. "
     )
     caption += "Of seeds: the lowest and the highest. " if several else ""
     if gaps and reference is not None:
-        caption += f"Δ: points to {reference.name}, paired over examples, with its 95 % bootstrap interval. "
-    caption += "Calibration error: ten bins of equal mass. Commonest class: what always saying it gets. "
+        caption += f"Δ: points to {reference.name}, paired over the same, with its 95 % score interval. "
+    caption += f"{bins_caption(record)} Commonest class: what always saying it gets. "
     caption += f"{MISSING}: not known."
     return Table(tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split")
 
@@ -107,25 +109,29 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
     return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
 
-def pairs_table(pairs: Sequence[McNemar], split: str) -> Table:
-    """Return McNemar's test of every pair of arms."""
+def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
+    """Return the comparison of every pair of arms."""
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
     for one in shown:
-        kind = "exact" if one.exact else "chi-square"
+        p, holm = ("the same", MISSING) if one.equal else (show_p(one.p), show_p(one.p_holm))
+        interval = between_points((100 * one.interval[0], 100 * one.interval[1]), "+")
+        power = f"{100 * one.detectable:.1f}" if one.detectable < 1 else MISSING
         rows.append(
-            (one.b, one.a, format_count(one.gained), format_count(one.lost), f"{one.points:+.1f}", _p(one.p), kind,
-             _p(one.p_holm))
+            (one.b, one.a, show_count(one.gained), show_count(one.lost), f"{one.points:+.1f}", interval, p, one.test,
+             holm, power)
         )  # fmt: skip
     left = len(pairs) - len(shown)
     caption = (
-        f"McNemar's test of every pair of arms on the {split} split, each by the seed with its lowest validation loss. "
-        "Gained: right with the first alone; lost: right with the second alone. p after Holm's correction over all "
-        f"{len(pairs)} pairs." + (f" The {left} least certain pairs are left out." if left else "")
+        f"{test_of(pairs)}, of every pair of arms on the {split} split. Gained: right with the first alone; lost: with "
+        "the second alone; means over seeds. 95 % interval: of the points, by a score test, which is surer than an "
+        f"exact one; the test decides. p after Holm's correction over all {len(pairs)} pairs. Found: the true "
+        f"difference, in points, that would have been found four times in five ({MISSING}: none would)."
+        + (f" The {left} least certain pairs are left out." if left else "")
     )
-    head = ("arm", "against", "gained", "lost", "points", "p", "test", "p (Holm)")
-    found = frozenset((place, 7) for place, one in enumerate(shown) if one.differs)
-    numeric = (False, False, True, True, True, True, False, True)
+    head = ("arm", "against", "gained", "lost", "points", "95 % interval", "p", "test", "p (Holm)", "found")
+    found = frozenset((place, 8) for place, one in enumerate(shown) if one.differs)
+    numeric = (False, False, True, True, True, True, True, False, True, True)
     return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")
 
 
@@ -221,6 +227,13 @@ def tuning_lines(folder: str | Path) -> list[str]:
     return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *record.notes]
 
 
+def bins_caption(record: TuningRecord) -> str:
+    """Name the bins of the calibration error."""
+    found = {scores.bins for arm in record.ran for run in arm.runs if (scores := run.scores(record.split)) is not None}
+    counts = " or ".join(str(bins) for bins in sorted(found))
+    return f"Calibration error: over {counts} bins of equal mass (as many answers each)." if found else ""
+
+
 def _best(record: TuningRecord, split: Split) -> int | None:
     """Return the row of the highest accuracy of a split."""
     means = {place: arm.mean("accuracy", split) for place, arm in enumerate(record.ran)}
@@ -238,7 +251,7 @@ def _range(arm: Arm, split: Split) -> str:
 
 
 def _gap(gap: Gap | None) -> str:
-    return MISSING if gap is None else f"{gap.points:+.1f} ({gap.interval[0]:+.1f} to {gap.interval[1]:+.1f})"
+    return MISSING if gap is None else f"{gap.points:+.1f} ({between_points(gap.interval, '+')})"
 
 
 def _three(value: float | None) -> str:
@@ -260,12 +273,3 @@ def _bytes(value: int | None) -> str:
 
 def _length(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
-
-
-def _p(p: float) -> str:
-    """Return a p-value as it is shown.
-
-    >>> _p(0.03125), _p(1.0), _p(4e-9)
-    ('0.031', '1', '< 0.0001')
-    """
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
