@@ -62,7 +62,7 @@ def make_arm(method: str, encoder: str, prefix: str) -> dict[str, Any]:
     rates = [rate / 10, rate / 2, rate]
     memory = {
         "weights": WEIGHTS, "gradients": gradients, "optimizer": 2 * gradients, "activations": activations,
-        "forward_peak": activations, "backward_peak": activations + gradients,
+        "forward_peak": activations, "backward_peak": gradients, "all_gradients": gradients,
         "batch_size": 32, "tokens": 32,
     }  # fmt: skip
     return {

@@ -44,7 +44,7 @@ def test_titles_say_what_is_seen(figures):
     calibrated = calibration([0.5] * 20, [True, False] * 10)
     figure = reliability_figure("x", "b", reliability([0.5] * 20, [True, False] * 10), calibrated)
     assert figure.title == "b: no miscalibration found; it says 50 % on average, 50 % are right"
-    assert "20 answers in 1 bin." in figure.caption
+    assert "20 answers in 1 bin of equal mass." in figure.caption
 
 
 def test_equal_data_give_equal_bytes(figures):

@@ -59,20 +59,28 @@ class Trial:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one training step."""
+    """Bytes of one training step, at the moment when it holds the most."""
 
     weights: int
     gradients: int
+    """Those that exist at that moment."""
     optimizer: int
     activations: int
-    """What a step holds at most beside the other three."""
+    """What else a step holds at that moment."""
     forward_peak: int | None
     """Of the forward pass alone, weights and optimizer state not counted."""
     backward_peak: int | None
-    """Of the whole step, counted alike."""
+    """Of the backward pass alone, beyond all that is held when it begins."""
     batch_size: int | None
     tokens: int | None
     """Tokens of a row."""
+    all_gradients: int | None = None
+    """One for each parameter that learns; None: an older heed took all of them off the peak (see `subtracted`)."""
+
+    @property
+    def subtracted(self) -> bool:
+        """Whether activations are the peak less all gradients, which need not be there at that moment."""
+        return self.all_gradients is None
 
     @property
     def peak(self) -> int:

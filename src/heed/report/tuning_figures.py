@@ -126,10 +126,23 @@ def memory_figure(record: TuningRecord) -> Figure | None:
     caption = "Memory of one training step" + (
         f" of {' or '.join(f'{batch} rows of {tokens} tokens' for batch, tokens in sorted(sizes))}." if sizes else "."
     )
-    caption += " Forward and backward: the peak while each runs, beside weights and optimizer state."
+    caption += f" {memory_caption(record)}"
     scale = Scale("memory (MiB)", bars=True, key=tuple(PARTS.items()))
     wide = draw_rows("memory-wide", rows["wide"], scale, title, WIDE)
     return Figure("memory", title, caption, wide, draw_rows("memory-narrow", rows["narrow"], scale, title, NARROW))
+
+
+def memory_caption(record: TuningRecord) -> str:
+    """Say what the parts of the memory are, and the peaks of forward and backward."""
+    if any(arm.memory is not None and arm.memory.subtracted for arm in record.arms):
+        return (
+            "An older heed measured this: its activations are the peak less all gradients, although these need not "
+            "exist yet, and its backward is the whole step. Only totals and forward can be compared."
+        )
+    return (
+        "Parts: what is alive at the moment of the peak. Forward: its own peak, beside weights and optimizer state; "
+        "backward: its peak above all that is held when it begins."
+    )
 
 
 def front(costs: Mapping[str, float], accuracies: Mapping[str, float]) -> list[str]:

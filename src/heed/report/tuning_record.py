@@ -266,7 +266,9 @@ def _trial(one: Values) -> Trial:
 
 def _memory(one: Values) -> Memory:
     parts = (one.get(key, int, 0) for key in ("weights", "gradients", "optimizer", "activations"))
-    rest = (one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens"))
+    rest = (
+        one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens", "all_gradients")
+    )
     return Memory(*parts, *rest)
 
 

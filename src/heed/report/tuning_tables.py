@@ -21,6 +21,7 @@ from heed.report.tuning_findings import (
     findings,
     in_order,
     leak_sentences,
+    listed,
     show_count,
     show_p,
     test_of,
@@ -101,10 +102,14 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
     best = frozenset([least[min(least)]] if least else [])
     caption = (
         f"{record.name}: what the arms cost. Trained: parameters that are trained, and their share of the encoder's. "
-        "Peak memory: of one training step, by what holds it. Time: wall clock of a run, mean over seeds. Examples/s: "
+        "Peak memory: of one training step, and what is alive at that moment. Time: wall clock of a run, mean over seeds. Examples/s: "
         "while training. Rate: the learning rate that a search at equal budget chose. Search: its wall clock."
     )
-    caption += " Forward and backward peak: while each runs, beside weights and optimizer state." if peaks else ""
+    caption += (
+        " Forward peak: beside weights and optimizer state. Backward peak: above all held when it begins."
+        if peaks
+        else ""
+    )
     numeric = tuple(place > 0 for place in range(len(head)))
     return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
@@ -177,6 +182,11 @@ def notes(record: TuningRecord) -> tuple[str, ...]:
             reason = f" ({arm.reason})" if arm.reason else ""
             shown = f"shown by {seeds_done(record, arm)} seeds" if arm.runs else "shown as 0"
             said.append(f"{arm.name}: {arm.status}{reason}; {shown}.")
+    if old := [arm.name for arm in record.arms if arm.memory is not None and arm.memory.subtracted]:
+        said.append(
+            f"Parts of the memory of {listed(old)}: an older heed took all gradients off the peak, although they need "
+            "not exist at that moment; only the totals can be compared."
+        )
     if record.split == "validation":
         said.append("There is no test split: these figures are of the validation split, which chose rates and epochs.")
     return tuple(said)
