@@ -10,7 +10,8 @@ from scipy import stats
 
 from heed.errors import DataError
 from heed.report import accuracies as module
-from heed.report.accuracies import accuracy_interval, counted_interval, how_sure, share_interval
+from heed.report.accuracies import accuracy_interval, counted_interval, how_sure
+from heed.report.statistics import wilson
 
 PASSAGES = (1, 10, 0, 7, 0, 10)
 """Right answers of ten about each of six passages."""
@@ -52,7 +53,11 @@ def test_groups_of_any_size_by_a_plain_loop():
         squares += sum(float(right[i]) - p for i in range(n) if groups[i] == group) ** 2
     variance = 17 / 16 * squares / n**2
     t = stats.t.ppf(0.975, 16)
-    assert accuracy_interval(right[None], groups) == pytest.approx(share_interval(p, p * (1 - p) / variance, t))
+    left = p * (1 - p) / variance
+    centre = (p + t * t / (2 * left)) / (1 + t * t / left)
+    low, high = accuracy_interval(right[None], groups)
+    assert (low + high) / 2 == pytest.approx(centre)
+    assert (low, high) == pytest.approx(wilson(p * left, left, quantile=t))
 
 
 def test_the_variance_is_that_of_resampling_seeds_then_examples():

@@ -134,7 +134,7 @@ def test_the_verdict_and_the_interval(record, gaps):
     assert said.startswith(f"Use {use.name}: ")
     low, high = accuracy_interval(use, "test")
     assert low < wilson(round(400 * use.mean("accuracy", "test")), 400)[0] + 0.005
-    assert f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %" in said
+    assert f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %;" in said
     sentences = " ".join(findings(record, gaps, pairs_of(record)))
     assert "always the commonest class: 5" in sentences + said
     assert "Least memory and least time: head" in sentences
@@ -145,7 +145,7 @@ def test_what_could_have_been_found_is_said():
     lora = SimpleNamespace(name="lora")
     (sentence,) = power_sentence({"lora": gap("lora", -0.4, detectable=0.0271, groups=90)}, lora)
     assert sentence == (
-        "Between lora and full a true difference of 2.7 points would have been found four times in five on 872 "
+        "Between lora and full an effect of 2.7 points would have been found four times in five on 872 "
         "examples in 90 groups; smaller ones less often."
     )
     assert power_sentence({"lora": gap("lora", -0.4, detectable=0.009)}, lora) == []

@@ -47,7 +47,7 @@ def test_results(record):
     low, high = accuracy_interval(best, "test")
     assert made.rows[0][3:5] == (
         f"{100 * best.mean('accuracy', 'test'):.1f} %",
-        f"{100 * low:.1f} to {100 * high:.1f}",
+        f"{100 * low:.1f} to {100 * high:.1f} %",
     )
     assert made.rows[0][6] == "best"
     assert made.rows[-1][0] == "commonest class"

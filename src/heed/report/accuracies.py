@@ -30,7 +30,7 @@ from statistics import NormalDist
 import numpy as np
 
 from heed.errors import DataError
-from heed.report.statistics import LEVEL, Interval
+from heed.report.statistics import LEVEL, Interval, wilson
 
 Groups = np.ndarray | None
 """(n,) the number of each example's group; None: each example is its own."""
@@ -60,7 +60,7 @@ def accuracy_interval(right: np.ndarray, groups: Groups = None) -> Interval:
     r = checked(right)
     p = float(r.mean())
     sure = how_sure(r.mean(axis=0), p * (1 - p), groups, [r.astype(float)])
-    return share_interval(p, sure.examples, sure.quantile)
+    return wilson(p * sure.examples, sure.examples, quantile=sure.quantile)
 
 
 def counted_interval(correct: Sequence[int], examples: int) -> Interval:
@@ -69,20 +69,13 @@ def counted_interval(correct: Sequence[int], examples: int) -> Interval:
     The runs' spread then counts beside that of the examples, although a part of it is the examples' own.
     """
     p = sum(correct) / len(correct) / examples
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     spread = float(np.var(np.array(correct) / examples, ddof=1)) / len(correct) if len(correct) > 1 else 0.0
     if not spread:
-        return share_interval(p, examples, z)
+        return wilson(p * examples, examples)
     own = p * (1 - p) / examples
     freedom = (own + spread) ** 2 / (spread**2 / (len(correct) - 1))
-    return share_interval(p, p * (1 - p) / (own + spread), t_quantile(freedom))
-
-
-def share_interval(share: float, n: float, z: float) -> Interval:
-    """Return Wilson's interval of a share of n examples, which need not be a whole number; z: of the level."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    n = p * (1 - p) / (own + spread)
+    return wilson(p * n, n, quantile=t_quantile(freedom))
 
 
 def how_sure(means: np.ndarray, spread: float, groups: Groups, seeds: Sequence[np.ndarray]) -> Sure:

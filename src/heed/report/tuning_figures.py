@@ -12,13 +12,13 @@ from statistics import fmean
 from heed.report.calibration import calibration, reliability
 from heed.report.calibration_figure import reliability_figure
 from heed.report.figures import Figure
-from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds
+from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds, said_difference, said_shares
 from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
 from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks, named
 from heed.report.svg_labels import shorten
 from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval
 from heed.report.tuning_arms import Arm, CurvePoint
-from heed.report.tuning_findings import between_points, examples_and_seeds, in_order, listed, test_of
+from heed.report.tuning_findings import examples_and_seeds, in_order, listed, test_of
 from heed.report.tuning_record import TuningRecord
 
 SERIES = 6
@@ -55,9 +55,9 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
     for arm in in_order(record):
         mean, interval = arm.mean("accuracy", split), accuracy_interval(arm, split)
         if mean is not None and interval is not None:
-            low, high = (100 * edge for edge in interval)
-            text = f"{format_accuracy(mean)} ({low:.1f} to {high:.1f})"
-            rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (low, high)))
+            text = f"{format_accuracy(mean)} ({said_shares(*interval)})"
+            low, high = interval
+            rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (100 * low, 100 * high)))
         else:
             rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0) if arm.broken else Row(arm.name, "not run yet"))
     base = record.majority(split)
@@ -83,7 +83,7 @@ def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
     paint, name = colours(record), record.reference.name
     rows = []
     for gap in sorted(gaps.values(), key=lambda gap: -gap.points):
-        text = f"{gap.points:+.1f} ({between_points(gap.interval, '+')})"
+        text = said_difference(gap.points, gap.interval)
         colour, found = paint[gap.arm][0], gap.pair.differs
         rows.append(Row(gap.arm, text, colour, gap.points, gap.interval, zone=TOLERANCE, filled=found))
     close = [gap.arm for gap in gaps.values() if gap.points >= -TOLERANCE]

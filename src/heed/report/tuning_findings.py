@@ -6,15 +6,24 @@ that; an arm of few updates is called undertrained before it is compared; a diff
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from heed.report.numbers import format_accuracy, format_count, format_percent, human_bytes, human_seconds
+from heed.report.numbers import (
+    format_accuracy,
+    format_count,
+    format_percent,
+    human_bytes,
+    human_seconds,
+    places,
+    said_effect,
+    said_interval,
+    said_number,
+    said_p,
+    said_shares,
+)
 from heed.report.paired import Paired
-from heed.report.statistics import LEVEL, Interval
 from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval, advised, beating, undertrained
 from heed.report.tuning_arms import Arm
-from heed.report.tuning_predictions import Split
 from heed.report.tuning_record import TuningRecord
 
 FEW_NAMES = 4
@@ -64,14 +73,14 @@ def gap_sentence(gap: Gap) -> str:
     if pair.equal:
         said = f"the same as {gap.reference} in every answer"
     else:
-        side = "above" if gap.points > 0 else "below"
-        said = f"{abs(gap.points):.1f} points {side} {gap.reference}"
-        if abs(gap.points) < 0.05:
+        amount = said_number(abs(gap.points), places(low, high))
+        said = f"{amount} points {'above' if gap.points > 0 else 'below'} {gap.reference}"
+        if float(amount) == 0:
             said = f"level with {gap.reference}"
         elif gap.points < 0:  # in the direction that the sentence names
             low, high = -high, -low
-        found = "" if pair.differs else f"; no difference found, p = {show_p(pair.p_holm)}"
-        said += f" (95 % interval {between_points((low, high))}{found})"
+        found = "" if pair.differs else f"; no difference found, p = {said_p(pair.p_holm)}"
+        said += f" (95 % interval {said_interval(low, high)}{found})"
     shares = [(gap.memory, "memory"), (gap.time, "time")]
     costs = [f"{100 * share:.0f} % of its {what}" for share, what in shares if share is not None]
     return said + (f" at {' and '.join(costs)}" if costs else "")
@@ -80,8 +89,9 @@ def gap_sentence(gap: Gap) -> str:
 def said_accuracy(record: TuningRecord, arm: Arm) -> str:
     """Return the accuracy of an arm with its interval, beside the commonest class."""
     split = record.split
+    between = said_shares(*(accuracy_interval(arm, split) or (0.0, 1.0)))
     return (
-        f"{format_accuracy(arm.mean('accuracy', split))} on the {split} split (95 % interval {_between(arm, split)}; "
+        f"{format_accuracy(arm.mean('accuracy', split))} on the {split} split (95 % interval {between}; "
         f"always the commonest class: {format_accuracy(record.majority(split))})"
     )
 
@@ -159,8 +169,8 @@ def power_sentence(gaps: Mapping[str, Gap], use: Arm) -> list[str]:
     if pair.detectable >= 1:
         return [f"{count} are too few to tell {rival.arm} and {rival.reference} apart, whatever they get right."]
     return [
-        f"Between {rival.arm} and {rival.reference} a true difference of {100 * pair.detectable:.1f} points would have "
-        f"been found four times in five on {count}; smaller ones less often."
+        f"Between {rival.arm} and {rival.reference} {said_effect(100 * pair.detectable, 'points')} on {count}; smaller "
+        "ones less often."
     ]
 
 
@@ -178,7 +188,7 @@ def pair_sentences(pairs: Sequence[Paired]) -> list[str]:
         found = f"{one.b} is better than {one.a}" if told else f"No difference found between {one.b} and {one.a}"
         mean = ", means over seeds" if max(one.runs) > 1 else ""
         counts = f"{show_count(one.gained)} examples gained, {show_count(one.lost)} lost{mean}"
-        return [*said, f"{found}: {counts} ({test}, p = {show_p(one.p)})."]
+        return [*said, f"{found}: {counts} ({test}, p = {said_p(one.p)})."]
     if not told:
         return [*said, f"{test} tells none of the {len(pairs)} pairs of arms apart (after Holm's correction)."]
     if not same:
@@ -252,32 +262,6 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def between_points(interval: Interval, sign: str = "") -> str:
-    """Return an interval in points; a bound that is not 0 is not rounded onto it.
-
-    >>> between_points((-0.031, 1.7)), between_points((0.0, 0.25), "+")
-    ('-0.03 to 1.70', '+0.0 to +0.2')
-    """
-    places = max([1, *(1 - math.floor(math.log10(abs(edge))) - 1 for edge in interval if 0 < abs(edge) < 0.05)])
-    low, high = (round(edge, min(places, 6)) + 0.0 for edge in interval)
-    return f"{low:{sign}.{min(places, 6)}f} to {high:{sign}.{min(places, 6)}f}"
-
-
-def show_p(p: float) -> str:
-    """Return a p-value as it is shown.
-
-    >>> show_p(0.03125), show_p(1.0), show_p(4e-9), show_p(0.0499)
-    ('0.031', '1', '< 0.0001', '0.0499')
-    """
-    if p < 1e-4:
-        return "< 0.0001"
-    digits = 2
-    edge = round(1 - LEVEL, 9)
-    while (float(f"{p:.{digits}g}") < edge) != (p < edge):  # rounding never changes a verdict
-        digits += 1
-    return f"{p:.{digits}g}"
-
-
 def show_count(count: float) -> str:
     """Return a count of examples, or a mean of such.
 
@@ -285,11 +269,6 @@ def show_count(count: float) -> str:
     ('12', '12.3')
     """
     return format_count(int(count)) if count == int(count) else f"{count:,.1f}"
-
-
-def _between(arm: Arm, split: Split) -> str:
-    low, high = accuracy_interval(arm, split) or (0.0, 1.0)
-    return f"{100 * low:.1f} to {format_accuracy(high)}"
 
 
 def _time(arm: Arm) -> str:

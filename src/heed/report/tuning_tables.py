@@ -9,21 +9,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from heed.report.numbers import MISSING, format_accuracy, format_count, format_rate, human_bytes, human_seconds
+from heed.report.numbers import (
+    MISSING,
+    format_accuracy,
+    format_count,
+    format_rate,
+    human_bytes,
+    human_seconds,
+    places,
+    said_difference,
+    said_interval,
+    said_number,
+    said_p,
+    said_shares,
+    said_size,
+)
 from heed.report.paired import Paired
 from heed.report.statistics import Interval
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
 from heed.report.tuning_advice import Gap, accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_findings import (
-    between_points,
     examples_and_seeds,
     findings,
     in_order,
     leak_sentences,
     listed,
     show_count,
-    show_p,
     test_of,
     verdict,
 )
@@ -102,8 +114,9 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
     best = frozenset([least[min(least)]] if least else [])
     caption = (
         f"{record.name}: what the arms cost. Trained: parameters that are trained, and their share of the encoder's. "
-        "Peak memory: of one training step, and what is alive at that moment. Time: wall clock of a run, mean over seeds. Examples/s: "
-        "while training. Rate: the learning rate that a search at equal budget chose. Search: its wall clock."
+        "Peak memory: of one training step, and what is alive at that moment. Time: wall clock of a run, mean over "
+        "seeds. Examples/s: while training. Rate: the learning rate that a search at equal budget chose. Search: its "
+        "wall clock."
     )
     caption += (
         " Forward peak: beside weights and optimizer state. Backward peak: above all held when it begins."
@@ -119,12 +132,13 @@ def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
     for one in shown:
-        p, holm = ("the same", MISSING) if one.equal else (show_p(one.p), show_p(one.p_holm))
-        interval = between_points((100 * one.interval[0], 100 * one.interval[1]), "+")
-        power = f"{100 * one.detectable:.1f}" if one.detectable < 1 else MISSING
+        p, holm = ("the same", MISSING) if one.equal else (said_p(one.p), said_p(one.p_holm))
+        interval = (100 * one.interval[0], 100 * one.interval[1])
+        points = said_number(one.points, places(*interval), signed=True)
+        power = said_size(100 * one.detectable) if one.detectable < 1 else MISSING
         rows.append(
-            (one.b, one.a, show_count(one.gained), show_count(one.lost), f"{one.points:+.1f}", interval, p, one.test,
-             holm, power)
+            (one.b, one.a, show_count(one.gained), show_count(one.lost), points, said_interval(*interval, signed=True),
+             p, one.test, holm, power)
         )  # fmt: skip
     left = len(pairs) - len(shown)
     caption = (
@@ -252,7 +266,7 @@ def _best(record: TuningRecord, split: Split) -> int | None:
 
 
 def _between(interval: Interval | None) -> str:
-    return MISSING if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    return MISSING if interval is None else said_shares(*interval)
 
 
 def _range(arm: Arm, split: Split) -> str:
@@ -261,7 +275,7 @@ def _range(arm: Arm, split: Split) -> str:
 
 
 def _gap(gap: Gap | None) -> str:
-    return MISSING if gap is None else f"{gap.points:+.1f} ({between_points(gap.interval, '+')})"
+    return MISSING if gap is None else said_difference(gap.points, gap.interval)
 
 
 def _three(value: float | None) -> str:

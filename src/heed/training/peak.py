@@ -115,7 +115,7 @@ def _watching(parameters: Iterable[Tensor], note: Callable[[Tensor], None]) -> I
 
 
 def _allocations(one_pass: Callable[[], object]) -> Iterator[tuple[int, int]]:
-    """Yield (address, bytes) of every allocation of the CPU's memory, below 0 where it is given back, in their order."""
+    """Yield (address, bytes) of every allocation of the CPU's memory in order, below 0 where it is given back."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes two lines a pass to standard error
     from torch._C._profiler import _EventType
     from torch.profiler import ProfilerActivity, profile
