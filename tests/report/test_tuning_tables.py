@@ -96,7 +96,7 @@ def test_pairs(record):
 def test_data(record, odd):
     made = data_table(record)
     assert made.head[:4] == ("split", "examples", "0", "1")
-    assert made.rows[0] == ("train", "6,920", "3,460", "3,460", "4", "3", "101", "203", "271")
+    assert made.rows[0] == ("train", "6,920", "3,460", "3,460", "4", "101", "203", "271", "3")
     assert data_table(odd).head[2:5] == ("a", "b_c", "d")
 
 

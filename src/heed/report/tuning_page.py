@@ -210,7 +210,8 @@ def setup(record: TuningRecord) -> list[tuple[str, str]]:
     """Return encoders and how arms were trained, as pairs."""
     rows = []
     for name, facts in record.encoders.items():
-        said = ", ".join(f"{key.replace('_', ' ')} {show_value(value)}" for key, value in facts.items())
+        shown = {key.replace("_", " "): show_value(value) for key, value in facts.items() if key != "read"}
+        said = ", ".join(f"{key} {value}" for key, value in shown.items())
         rows.append((f"encoder {name}", said))
     for key, value in record.settings.items():
         shown = ", ".join(f"{k} {show_value(v)}" for k, v in value.items()) if isinstance(value, dict) else None

@@ -13,6 +13,7 @@ from heed.report.numbers import (
     MISSING,
     format_accuracy,
     format_count,
+    format_percent,
     format_rate,
     human_bytes,
     human_seconds,
@@ -172,19 +173,30 @@ def sizes_table(record: TuningRecord) -> Table:
 
 
 def data_table(record: TuningRecord) -> Table:
-    """Return how many examples each split has, of which class, how long, and how many are cut or come twice."""
+    """Return how many examples each split has, of which class, how long, and how an encoder reads them."""
     splits = record.data.get("splits")
-    cut = record.data.get("cut") or {}
+    read = {name: facts["read"] for name, facts in record.encoders.items() if isinstance(facts.get("read"), dict)}
+    read = read or {"": {split: {"cut": count} for split, count in (record.data.get("cut") or {}).items()}}
     classes = list(record.classes) if len(record.classes) <= 6 else []
-    head = ["split", "examples", *classes, "duplicates", "cut", "median length", "95 %", "longest"]
+    kinds = [("cut", format_count), ("unknown", format_percent), ("alike", format_count)]
+    kinds = kinds if any("unknown" in one for splits_ in read.values() for one in splits_.values()) else kinds[:1]
+    names = [(kind if kind != "unknown" else "unknown tokens", name) for name in read for kind, _ in kinds]
+    head = ["split", "examples", *classes, "duplicates", "median length", "95 %", "longest"]
+    head += [f"{kind} ({name})" if len(read) > 1 else kind for kind, name in names]
     rows = []
     for name, one in splits.items() if isinstance(splits, dict) else []:
         lengths = one.get("characters") or {}
         counts = [format_count(count) for count in one.get("classes", [])][: len(classes)]
         row = [name, format_count(one.get("examples")), *counts, *[MISSING] * (len(classes) - len(counts))]
-        row += [format_count(one.get("duplicates")), format_count(cut.get(name))]
-        rows.append((*row, *(_length(lengths.get(key)) for key in ("median", "p95", "longest"))))
-    caption = "Cut: texts longer than the encoder takes. Lengths in characters. Duplicates: texts that come again."
+        row += [format_count(one.get("duplicates"))]
+        row += [_length(lengths.get(key)) for key in ("median", "p95", "longest")]
+        row += [show((splits_.get(name) or {}).get(kind)) for splits_ in read.values() for kind, show in kinds]
+        rows.append(tuple(row))
+    caption = "Lengths in characters. Duplicates: texts that come again. Cut: texts longer than the encoder takes."
+    if len(kinds) > 1:
+        caption += (
+            " Unknown tokens: what its vocabulary lacks, of all that it reads. Alike: texts that come again then."
+        )
     return Table(tuple(head), tuple(rows), tuple(i > 0 for i in range(len(head))), frozenset(), caption, (), "")
 
 
