@@ -1,7 +1,7 @@
 """How much of some texts an encoder reads: what it cuts, what its vocabulary lacks, and which texts become one.
 
-A text in a script that the vocabulary lacks is a row of unknown tokens, and a hundred such texts are the same one to the
-model: no training helps there. What is counted is what the model is given, after texts were cut.
+A text in a script that the vocabulary lacks is a row of unknown tokens, and a hundred such texts are the same one to
+the model: no training helps there. What is counted is what the model is given, after texts were cut.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def alike(texts: Encoded) -> int:
 
 
 def reading_lines(name: str, read: dict[str, dict[str, Any]], max_length: int) -> list[str]:
-    """Return what is to be said of how an encoder reads the splits, in lines for a terminal; none where it reads all."""
+    """Return what is to be said of how an encoder reads the splits, a line each; none where it reads all."""
     lines = []
     if any(one["cut"] for one in read.values()):
         counts = ", ".join(f"{one['cut']:,} of {split}" for split, one in read.items() if one["cut"])
@@ -61,7 +61,5 @@ def reading_lines(name: str, read: dict[str, dict[str, Any]], max_length: int) -
     more = {split: one["alike"] for split, one in read.items() if one["alike"] > one["duplicates"]}
     if more:
         counts = ", ".join(f"{count:,} of {split}" for split, count in more.items())
-        lines.append(
-            f"note: texts that are the same as an earlier one to {name}, cut and unknown as they are: {counts}"
-        )
+        lines.append(f"note: texts that are the same as an earlier one to {name}: {counts}")
     return lines
