@@ -33,6 +33,9 @@ Numbers = Sequence[float] | np.ndarray
 Flags = Sequence[bool] | np.ndarray
 
 BINS = 10
+"""Bins of equal width, and at most of equal mass, where it is not said how many."""
+A_BIN = 20
+"""Answers that a bin of equal mass holds, at least."""
 BOTH = "too sure of some answers, not sure enough of others"
 DRAWS = 2000
 """Simulated sets of answers of a model that is calibrated."""
@@ -146,7 +149,16 @@ class Threshold:
         return wilson(self.right, self.answered) if self.answered else None
 
 
-def reliability(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> list[Bin]:
+def bins_of(answers: int) -> int:
+    """Return how many bins some answers carry: at least 20 in each, at most ten bins.
+
+    >>> bins_of(40), bins_of(199), bins_of(2000), bins_of(3)
+    (2, 9, 10, 1)
+    """
+    return max(1, min(BINS, answers // A_BIN))
+
+
+def reliability(probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass") -> list[Bin]:
     """Return the bins that hold an answer, from unsure to sure.
 
     Raises `DataError` when there is no answer or a probability is none, `ConfigError` when `bins` is below 1.
@@ -165,7 +177,7 @@ def reliability(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equ
 
 
 def expected_calibration_error(
-    probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass"
+    probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass"
 ) -> float:
     """Return the mean distance of probability and accuracy over bins, weighted by their answers: 0 to 1.
 
@@ -177,7 +189,9 @@ def expected_calibration_error(
     return _error(*_sorted(probabilities, correct), bins, equal)
 
 
-def calibration(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> Calibration:
+def calibration(
+    probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass"
+) -> Calibration:
     """Return the expected calibration error with its interval and with what noise alone would make of it."""
     p, y = _sorted(probabilities, correct)
     starts = _starts(p, bins, equal)
@@ -198,7 +212,7 @@ def calibration(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equ
     )
 
 
-def brier(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> Brier:
+def brier(probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass") -> Brier:
     """Return the Brier score with Murphy's parts over bins. Raises as `reliability` does.
 
     >>> parts = brier([0.25, 0.25, 0.25, 0.75], [0, 0, 1, 1], 2)
@@ -312,8 +326,10 @@ def _sorted(probabilities: Numbers, correct: Flags, check: bool = True) -> tuple
     return p[order], y[order]
 
 
-def _starts(p: np.ndarray, bins: int, equal: Equal) -> np.ndarray:
+def _starts(p: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
     """Return where each bin begins in sorted probabilities; bins without an answer are left out."""
+    if bins is None:
+        bins = bins_of(len(p)) if equal == "mass" else BINS
     if bins < 1:
         raise ConfigError(f"{bins} bins: calibration needs at least one")
     if equal == "width":  # a bin holds its upper edge: (0.2, 0.3]; a probability of 0 is in the first
@@ -324,7 +340,7 @@ def _starts(p: np.ndarray, bins: int, equal: Equal) -> np.ndarray:
     return np.unique(np.r_[0, cuts[cuts < len(p)]])
 
 
-def _error(p: np.ndarray, y: np.ndarray, bins: int, equal: Equal) -> float:
+def _error(p: np.ndarray, y: np.ndarray, bins: int | None, equal: Equal) -> float:
     return float(np.abs(np.add.reduceat(p - y, _starts(p, bins, equal))).sum() / len(p))
 
 

@@ -336,14 +336,17 @@ def deviation_range(n: int, level: float = LEVEL) -> Interval:
     return low, high
 
 
-def wilson(right: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(right: float, n: float, level: float = LEVEL, quantile: float | None = None) -> Interval:
     """Return Wilson's interval of a share of `right` in n. Wilson 1927; it never leaves 0..1.
+
+    Neither need be whole: a mean over seeds is right, and n may be what groups leave of some examples. `quantile`: that
+    of another distribution than the normal one.
 
     >>> low, high = wilson(25, 30)
     >>> round(low, 2), round(high, 2)
     (0.66, 0.93)
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + level) / 2) if quantile is None else quantile
     share = right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
