@@ -107,8 +107,8 @@ def findings(record: KnowledgeRecord) -> list[str]:
     if found is not None:
         sentences.append(
             f"The probabilities of {best.name}: {found.verdict}, calibration error {found.error:.3f} (95 % interval "
-            f"{said_interval(*found.interval)}). A model that is calibrated perfectly would show {found.chance:.3f} on so few "
-            f"questions, and more than {found.chance_most:.3f} once in twenty."
+            f"{said_interval(*found.interval)}). A model that is calibrated perfectly would show {found.chance:.3f} on "
+            f"so few questions, and more than {found.chance_most:.3f} once in twenty."
         )
     if len(record.asked) > 1 and not any(map(has_seeds, record.groups.values())):
         sentences.append(
