@@ -87,7 +87,7 @@ def test_of_an_accuracy_more_is_better_and_points_are_counted(tmp_path):
     assert sentences(record)[0].startswith("b is better than a: +5.00 percentage points")
     assert [rank.variant for rank in ranking(record)] == ["b", "a"]
     assert picks(record)[0].startswith("Best accuracy on the validation split: b with 86")
-    assert (1, 2) in table(record).best  # variant, seeds, validation accuracy
+    assert (1, 3) in table(record).best  # variant, number, seeds, validation accuracy
 
 
 def test_holm_is_over_all_variants(tmp_path):
@@ -133,10 +133,11 @@ def test_rows_are_sorted_and_each_architecture_has_its_best(tmp_path):
     record = made(tmp_path, content)
     shown = table(record)
     assert [row[0] for row in shown.rows] == ["gpt 2", "gpt 4", "lstm adam", "lstm adamw"]
-    assert shown.head[1:4] == ("architecture", "layers", "optimizer")
+    assert shown.head[1:5] == ("no.", "architecture", "layers", "optimizer")
+    assert [row[1] for row in shown.rows] == ["3", "2", "4", "1"]  # their places in the file
     assert {shown.rows[row][0] for row, _ in shown.best} == {"gpt 4", "lstm adamw"}
     # what is the same everywhere has no column, and is said in the caption
-    assert table(made(tmp_path / "other")).head[1] == "seeds"
+    assert table(made(tmp_path / "other")).head[2] == "seeds"
     assert "all: architecture gpt, layers 4, optimizer adamw" in table(made(tmp_path / "third")).caption
 
 
