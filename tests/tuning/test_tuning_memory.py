@@ -39,11 +39,13 @@ def test_what_can_be_counted_by_hand(measured, texts, method):
     found, learn, whole = measured(method)
     rows = found["weights"] - 4 * whole
     assert 0 <= rows < 2000  # buffers: the numbers of positions
-    assert found["gradients"] == 4 * learn
+    assert found["all_gradients"] == 4 * learn
+    assert 0 <= found["gradients"] <= 4 * learn
     assert 8 * learn <= found["optimizer"] < 8 * learn + 600  # two moments each, and a count of steps a tensor
     assert found["batch_size"] == 8
     assert found["tokens"] == int(texts.lengths.max())
-    assert found["backward_peak"] == found["gradients"] + found["activations"]
+    whole = found["gradients"] + found["activations"]
+    assert max(found["forward_peak"], found["backward_peak"]) <= whole
 
 
 def test_sgd_has_no_state(measured):
@@ -52,8 +54,10 @@ def test_sgd_has_no_state(measured):
 
 def test_the_order_of_the_methods(measured):
     full, lora, head = (measured(method)[0] for method in ("mean-full", "lora", "head"))
-    assert full["backward_peak"] > full["forward_peak"] > lora["forward_peak"] / 2
-    assert full["gradients"] > lora["gradients"] > head["gradients"]
+    assert full["forward_peak"] > lora["forward_peak"] > head["forward_peak"]  # the more learns, the more is kept
+    assert full["backward_peak"] > lora["backward_peak"] > head["backward_peak"]
+    assert full["activations"] >= lora["activations"]
+    assert full["all_gradients"] > lora["all_gradients"] > head["all_gradients"]
     # the head sees 8 vectors of 16 numbers, the others a whole encoder's states
     assert head["activations"] < full["activations"] / 10
 

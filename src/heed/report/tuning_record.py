@@ -92,7 +92,16 @@ class TuningRecord:
 
     def answering(self, split: Split) -> list[Arm]:
         """Return the arms all of whose runs have predictions of a split, the best first."""
-        return [arm for arm in self.ran if all(split in run.answers for run in arm.runs)]
+        return [arm for arm in self.ran if split in arm.answered]
+
+    def unknown_shares(self) -> dict[str, float]:
+        """Return the largest share of unknown tokens among the splits, by encoder; those that were counted."""
+        read = {name: facts.get("read") for name, facts in self.encoders.items()}
+        return {
+            name: max(number(one.get("unknown")) or 0.0 for one in splits.values())
+            for name, splits in read.items()
+            if isinstance(splits, dict) and splits
+        }
 
     def confusion(self, arm: Arm) -> np.ndarray | None:
         """Return the confusion matrix (C, C) of the best run of an arm on the split that is reported."""
@@ -200,6 +209,7 @@ def _arm(one: Values, reader: PredictionReader) -> Arm:
         memory=one.maybe("memory", _memory),
         runs=tuple(_run(run, reader) for run in one.each("runs", [])),
         soup=tuple(int(seed) for seed in one.get("soup", list, [])),
+        steps=one.get("steps", int, None),
         optimizer=one.get("optimizer", str, ""),
         batch_size=one.get("batch_size", int, None),
     )
@@ -240,6 +250,7 @@ def _scores(one: Values) -> Scores:
         f1_positive=one.get("f1_positive", float, None),
         mcc=one.get("mcc", float),
         calibration_error=one.get("calibration_error", float),
+        bins=one.get("calibration_bins", int, 10),
         confusion=tuple(tuple(int(count) for count in row) for row in one.get("confusion", list)),
     )
 
@@ -258,7 +269,9 @@ def _trial(one: Values) -> Trial:
 
 def _memory(one: Values) -> Memory:
     parts = (one.get(key, int, 0) for key in ("weights", "gradients", "optimizer", "activations"))
-    rest = (one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens"))
+    rest = (
+        one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens", "all_gradients")
+    )
     return Memory(*parts, *rest)
 
 

@@ -117,11 +117,14 @@ def without_shared(parts: Mapping[str, Part]) -> Part:
 
 
 def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> Table:
-    """Read the rows of a split; groups are read of training texts alone. What is mended is counted in `mended`.
+    """Read the rows of a split. What is mended is counted in `mended`.
+
+    Groups keep rows together where splits are cut out of the training texts: there each row needs one. A split that is
+    given has them where it has such a column, and a row without is a group of its own.
 
     Raises `DataError`: a missing column (with those there are), no text, pair, label or group, no row at all.
     """
-    columns = wanted.of(part.source, group=split == "train")
+    columns = wanted.of(part.source, group=split == "train" or _has_groups(part, wanted))
     table = Table(pairs=[] if "--pair" in columns else None, groups=[] if "--group" in columns else None)
     rows = _file_rows(part, columns, wanted.encoding) if part.found else _hub_rows(part, split, columns)
     for place, short, values in rows:
@@ -131,7 +134,8 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
             table.pairs.append(filled_text(value["--pair"], columns["--pair"], place, mended))
         table.labels.append(label_name(value["--label"], columns["--label"], place, "--label"))
         if table.groups is not None:
-            table.groups.append(_group(value["--group"], columns["--group"], place))
+            alone = None if split == "train" else place
+            table.groups.append(_group(value["--group"], columns["--group"], place, alone))
         table.places.append(short)
     if not table.texts:
         raise DataError(f"the {split} source {part.source} holds no rows: give another file or folder")
@@ -214,9 +218,22 @@ def _hub_rows(part: Part, split: str, columns: dict[str, str]) -> Iterator[tuple
         yield f"{where}, row {number}", f"{where}, row {number}", list(values.values())
 
 
-def _group(value: object, column: str, place: str) -> str:
-    """Return the name of a group; raise `DataError` where there is none."""
+def _has_groups(part: Part, wanted: Wanted) -> bool:
+    """Return whether a split has the column of groups that is asked for."""
+    columns = wanted.of(part.source, group=True)
+    if "--group" not in columns or part.found is None:
+        return columns.get("--group") in (part.table.column_names if part.table is not None else ())
+    try:
+        return next(_file_rows(part, {"--group": columns["--group"]}, wanted.encoding), None) is not None
+    except DataError:  # what else is wrong is said where the rows are read
+        return False
+
+
+def _group(value: object, column: str, place: str, alone: str | None) -> str:
+    """Return the name of a group, where there is none `alone`; raise `DataError` where there is not that either."""
     if value is None or value != value or not str(value).strip():
+        if alone is not None:
+            return alone
         raise DataError(f"{place} has no group in {column!r}: fill it in or leave out --group")
     return whole_characters(str(value), Counter()) or ""
 

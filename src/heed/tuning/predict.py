@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heed.errors import CheckpointError, DataError
-from heed.report.tuning_findings import advised, gaps_of
+from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.text.formats import kind_of, read_rows
 from heed.text.splits import Rows
