@@ -51,7 +51,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     with _alone(other):
         try:
             yield other
-            _sync(other)
+            sync(other)
             os.replace(other, path)
         except BaseException:
             other.unlink(missing_ok=True)
@@ -264,7 +264,8 @@ def sync_folder(path: Path) -> None:
         os.close(number)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make the content of a file durable."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
@@ -272,7 +273,7 @@ def _sync(path: Path) -> None:
 def _sync_all(folder: Path) -> None:
     for below, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(below, name))
+            sync(Path(below, name))
         sync_folder(Path(below))
 
 

@@ -61,6 +61,8 @@ class EvalFlags(Section):
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    verify: bool = False
+    """Check the whole of the token files against their hashes; of those over 64 MiB a part is checked otherwise."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print one JSON object on standard output."""
 
@@ -101,7 +103,7 @@ def main(argv: list[str]) -> int:
         model, tokenizer, config = load_run(folder, which, device)
         if other:
             config = make_config(overlay(config.model_dump(), other))
-        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell)
+        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell, verify=flags.verify)
         split = flags.split or ("train" if other and "validation" not in files else "validation")
         if split not in files:
             raise ConfigError(f"{folder}: no {split} split, only {', '.join(files)}; choose with --split")

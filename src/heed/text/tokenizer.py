@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from heed import seals
 from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean, why
 from heed.files import write_text
 
@@ -145,7 +146,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     if not file.exists() and (pair := find_pair(place)) is not None:
         return read_pair(*pair)
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = seals.read_json(file)
     except FileNotFoundError:
         if (place / "config.yaml").is_file():
             raise CheckpointError(
