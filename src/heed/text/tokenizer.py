@@ -77,6 +77,11 @@ class Tokenizer(ABC):
         Raises `DataError` for text that has no UTF-8 form (lone surrogates) or no token.
         """
 
+    @property
+    def decoder(self) -> dict[str, Any] | None:
+        """What another program must decode with, where tokenizer.json does not say it."""
+        return None
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""

@@ -116,6 +116,8 @@ def find_damage(path: Path) -> str | None:
             return f"{STATE} has been altered"
         if content["format"] != FORMAT:
             return f"it has format {content['format']}, and this heed reads {FORMAT}"
+        if step_name(content["step"]) != path.name:
+            return f"{STATE} is of step {content['step']}"
         for name, expected in content["sha256"].items():
             if files.sha256(path / name) != expected:
                 return f"{name} is cut off or has been altered (its SHA-256 differs)"
@@ -186,7 +188,8 @@ def best_step(folder: Path) -> int | None:
         raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
     counted = [state["counters"] for state in saved_states(folder) if "counters" in state]
     marks = [(counters.get("best_step"), counters.get("best_loss")) for counters in counted]
-    if type(mark[0]) is not int or (marks and mark not in marks):
+    known = 0 < len(marks) == len(saved_steps(folder))  # else a damaged one may have been of this mark
+    if type(mark[0]) is not int or (known and mark not in marks):
         raise CheckpointError(f"{folder / BEST} is not as heed wrote it: take --checkpoint last, or a step")
     return mark[0]
 

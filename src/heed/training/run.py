@@ -204,7 +204,7 @@ class Run(Generic[C]):
         """
         path = self.folder / METRICS
         if path.exists():
-            content = seals.read_bytes(path)
+            content = _read_events(path)
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
                 os.truncate(path, whole)
@@ -236,12 +236,19 @@ def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
         raise CheckpointError(f"{path / CONFIG} is not of {verb} ({where}): give a folder that it wrote") from None
 
 
+def _read_events(path: Path) -> bytes:
+    try:
+        return seals.read_bytes(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {why(error)}; bring it back, it is part of the run") from error
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the events of a metrics.jsonl that hold (see `heed.report.record.hold`); a cut last line is forgiven.
 
     No file is no events. Raises `CheckpointError` that names the line when another one is damaged.
     """
-    lines = seals.read_bytes(path).decode("utf-8", errors="replace").split("\n") if path.exists() else []
+    lines = _read_events(path).decode("utf-8", errors="replace").split("\n") if path.exists() else []
     events: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:

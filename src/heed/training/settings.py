@@ -31,7 +31,8 @@ def read_settings(path: Path, verb: str) -> dict[str, Any]:
     """Return the values in a run folder's config.yaml. Raises `CheckpointError` when there is none."""
     if not is_run(path):
         what = "is a file" if path.is_file() else "does not exist"
-        what = "holds no run (no config.yaml)" if path.is_dir() else what
+        gone = next((name for name in (CONFIG, ENVIRONMENT) if not (path / name).is_file()), "")
+        what = f"holds no run (no {gone})" if path.is_dir() else what
         raise CheckpointError(f"{path} {what}: give a folder that `{verb}` wrote")
     altered = None
     try:
