@@ -136,7 +136,8 @@ class Bench:
 def first_difference(a: str, b: str) -> str:
     """Return where two texts differ."""
     place = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return f"{a[place - 40 if place > 40 else 0 : place + 60]!r} became {b[place - 40 if place > 40 else 0 : place + 60]!r}"
+    here = slice(max(0, place - 40), place + 60)
+    return f"{a[here]!r} became {b[here]!r}"
 
 
 def judge(file: Path, code: int, told: str, made: bytes, expected: str, page: bytes) -> str | None:
@@ -147,7 +148,11 @@ def judge(file: Path, code: int, told: str, made: bytes, expected: str, page: by
     names = {file.name, *(part for part in file.parts if part.startswith("step-"))}
     if code == 2 and lines and lines[-1].startswith("heed: ") and any(name in lines[-1] for name in names):
         return "refused"
-    if code in (0, 1) and (made, told) != (page, expected) and any(name.encode() in made + told.encode() for name in names):
+    if (
+        code in (0, 1)
+        and (made, told) != (page, expected)
+        and any(name.encode() in made + told.encode() for name in names)
+    ):
         return "noted"
     return None
 
