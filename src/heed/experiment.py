@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from heed import seals
@@ -42,6 +43,7 @@ from heed.models.longer import with_context
 from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.corruption import Corruption
+from heed.text.examples import part_of, texts_measured
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import special_ids
 from heed.text.question_corpus import QuestionTokens
@@ -51,7 +53,7 @@ from heed.training.answering import Answering, Write, evaluate_answers
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
 from heed.training.checkpoint import latest_step
 from heed.training.classify import Classification, classify
-from heed.training.devices import choose_device, describe_device
+from heed.training.devices import choose_device, describe_device, take_threads
 from heed.training.evaluate import Evaluation, evaluate, evaluate_masked, evaluate_spans
 from heed.training.fit import Batches, FitResult, fit
 from heed.training.progress import Progress
@@ -118,6 +120,8 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     check_attention(config.model)  # before the text, which may take long
     device = _prepare(config, say)
     text = _open(config, say)
+    if config.train.patience is not None and "validation" not in text.files:
+        raise ConfigError("train.patience: goes by the validation loss, and nothing is held out: leave it out")
     vocabulary = start_vocabulary(config.model) or text.tokenizer.vocab_size
     if text.tokenizer.kind in ("bpe", "char", "word"):  # as it came out, or out of its file
         config = _replace(config, "tokenizer", kind=text.tokenizer.kind)
@@ -267,7 +271,9 @@ def first_weights(config: Config, streams: Streams) -> torch.Generator:
 def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any]:
     """Put the weights that a new model begins with in the place of those that were drawn; return where from."""
     if config.embeddings is not None:
-        place_embeddings(model, read_embeddings(config.embeddings), config.embeddings)
+        note = place_embeddings(model, read_embeddings(config.embeddings), config.freeze_positions)
+        if note is not None:
+            say(f"note: {note}")
     if config.start_from is None:
         return {}
     started = place_start(model, config)
@@ -277,8 +283,7 @@ def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any
 
 def _prepare(config: Config, say: Say) -> torch.device:
     """Set the threads, choose the device and say it."""
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
+    take_threads(config.run.threads)
     device = choose_device(config.run.device)
     say(f"device: {describe_device(device)}")
     return device
@@ -360,6 +365,12 @@ def _fit(
         tokens = held_out["validation"]
         return measure(model, tokenizer, tokens, config, device=device, max_tokens=config.train.eval_tokens)
 
+    known = _known(config, text.files)
+
+    def training() -> Figures:
+        assert known is not None
+        return measure(model, tokenizer, known[0], config, device=device, max_tokens=known[1])
+
     def sample() -> list[dict[str, Any]]:
         return samples(model, tokenizer, config.run.seed, count=1, max_tokens=SAMPLE_TOKENS // 2)
 
@@ -369,6 +380,7 @@ def _fit(
         config.train,
         run,
         validation=validation if "validation" in held_out else None,
+        training=training if known is not None else None,
         sample=sample if model.causal else None,
         device=device,
         streams=streams,
@@ -387,6 +399,8 @@ def _fit(
             part = config.train.final_tokens
             say(f"measuring {f'the first {part:,} tokens of' if part else 'the whole'} {split} split")
             figures[split] = measure(model, tokenizer, tokens, config, device=device, max_tokens=part)
+        if known is not None:
+            figures["train"] = training()
         step = result.best_step or result.step
         texts = samples(model, tokenizer, config.run.seed) if model.causal else []
         lines = (json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
@@ -401,6 +415,17 @@ def _fit(
                 f"with heed train --resume {run.folder}"
             ) from error
     return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def _known(config: Config, files: Mapping[str, TokenFile]) -> tuple[TokenFile, int | None] | None:
+    """Return what of the training data is measured beside validation, and on how many tokens; None: nothing."""
+    asked = config.train.eval_train_tokens
+    tokens = files.get(QUESTIONS, files["train"])  # of the kind that validation is of
+    if isinstance(tokens, LabelledTokens):
+        held_out = len(files["validation"].ends) if "validation" in files else 0
+        count = texts_measured(asked, np.diff(tokens.ends.astype(np.int64), prepend=0), held_out)
+        return (part_of(tokens, count), None) if count else None
+    return (tokens, asked) if asked else None
 
 
 def samples(

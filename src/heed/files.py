@@ -131,10 +131,17 @@ def is_half(folder: Path) -> bool:
 
 
 def holds_something(folder: Path, marker: str) -> bool:
-    """Whether a folder holds what is to stay: more than what processes that died have left of `together`."""
+    """Whether a folder holds what is to stay: more than what processes that died have left of `together`.
+
+    Where one died that had done its work, what it left is tidied away.
+    """
     names = set(os.listdir(folder)) if folder.is_dir() else set()
-    names = {name for name in names if not name.endswith((WRITING, REMOVING)) and name != LOCK}
-    return bool(names) and (marker in names or not is_half(folder))
+    left = {name for name in names if name == LOCK or name.endswith((WRITING, REMOVING))}
+    stays = bool(names - left) and (marker in names or not is_half(folder))
+    if stays and left:
+        with suppress(OSError), locked(folder / LOCK, f"tidying {folder}"):
+            sweep(folder)
+    return stays
 
 
 def sweep(folder: Path) -> None:

@@ -59,6 +59,8 @@ def contradictions(config: Config) -> list[str]:
         problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
     if train.seconds is not None and train.average_fraction is not None:
         problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
+    if train.least_gain and train.patience is None:
+        problems.append("train.least_gain: says what counts as a gain for train.patience: give that too")
     if train.average_patience is not None and train.average_fraction is not None:
         problems.append("train.average_patience: says when to average, and so does train.average_fraction: keep one")
     if train.warmup_steps > train.steps:
@@ -128,6 +130,9 @@ def _about_sequences(config: Config) -> list[str]:
         problems.append("model.recurrent.hidden_dropout: is between layers, and there is one: leave it out")
     if model.freeze_embeddings and model.embeddings is None and model.start_from is None:
         problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
+    given = model.embeddings is not None or model.start_from is not None
+    if model.freeze_positions and (model.kind != "gpt" or model.positions != "learned" or not given):
+        problems.append("model.freeze_positions: is for learned positions of a gpt that were given: leave it out")
     if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
         problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
     return problems

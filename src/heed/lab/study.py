@@ -15,7 +15,6 @@ record, so a study that is killed at any moment and begun again skips what is fi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
 from heed.lab.worker import TRAINED, Record, record, write_record
 from heed.report.record import flatten
-from heed.training.devices import machine_facts
+from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
@@ -69,6 +68,11 @@ class Study:
     """By variant and seed."""
     search: dict[str, Any] | None = None
     """What the search has come to, as study.json holds it."""
+
+    @property
+    def threads_of_runs(self) -> int | None:
+        """Threads that a run takes whose variant says nothing else."""
+        return self.plan.base.get("run", {}).get("threads") or self.threads
 
     @property
     def cells(self) -> list[tuple[str, int]]:
@@ -127,7 +131,7 @@ class Study:
             "base": resolved_base(plan, baseline.steps),
             "variants": variants,
             "cells": cells,
-            "machine": machine_facts(),
+            "machine": machine_facts() | {"threads": self.threads_of_runs},
             "command": self.command,
             "search": self.search,
         }
@@ -146,12 +150,13 @@ def run_study(
 ) -> bool:
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
 
-    Each cell is a process of its own with an equal share of the cores; with `run_cell` that function makes the run
+    Each cell is a process of its own with an equal share of the cores, or the threads that `run.threads` or
+    OMP_NUM_THREADS asks for; with `run_cell` that function makes the run
     instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint.
     Raises `ConfigError` for variants that cannot be built and for a folder that holds another study, `CheckpointError`
     when another process is at it, and what reading the text raises.
     """
-    threads = max(1, _cores() // jobs)
+    threads = threads_each(jobs)
     launch: Launch = (lambda task: Worker(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
@@ -162,6 +167,7 @@ def run_study(
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
+        say(f"{jobs} at a time, {study.threads_of_runs} threads of the CPU each; {cores()} cores may be used")
         _keep(plan, folder)
         if plan.search is not None:
             from heed.lab.search import run_search
@@ -299,10 +305,6 @@ def _at_once(run_cell: Callable[[Task], Record]) -> Launch:
 
 def _threads_of(task: Task) -> int | None:
     return task.values["run"].get("threads")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _keep(plan: Plan, folder: Path) -> None:

@@ -52,7 +52,9 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         meter = _meter(config.run.device)
         make = lambda steps: meter
         if is_run(folder):
-            outcome = experiment.resume(folder, say=say, progress=make)
+            threads = config.run.threads  # as many as the study has now, which may be others than when it began
+            settings = {} if threads is None else {"run": {"threads": threads}}
+            outcome = experiment.resume(folder, settings, say=say, progress=make)
         else:
             outcome = experiment.train(config, say=say, progress=make)
     except KeyboardInterrupt:
@@ -70,7 +72,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     fit, leaks = outcome.fit, outcome.model.leaks
     return record(
         "finished" if leaks is None else "leaks",
-        figures={split: _finite(figures.as_dict()) for split, figures in outcome.figures.items()},
+        figures={split: _finite(found.as_dict()) for split, found in outcome.figures.items() if split != "train"},
         seconds=round(fit.seconds, 4),
         tokens=fit.tokens,
         tokens_per_second=round(fit.tokens / fit.seconds, 1) if fit.seconds else None,

@@ -308,14 +308,17 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
 
 
 def _machine(record: RunRecord) -> str:
-    """Name what the run ran on: the accelerator, or the cores."""
+    """Name what the run ran on: the accelerator, or threads and cores of the CPU."""
     gpus = record.fact("gpus")
     if isinstance(gpus, list) and gpus and record.setting("run.device") != "cpu":
         return str(gpus[0])
-    cores = record.fact("cores")
-    if isinstance(cores, int):
-        return "1 core" if cores == 1 else f"{cores} cores"
-    return ""
+    cores, threads = record.fact("cores"), record.fact("threads")
+    if not isinstance(cores, int):
+        return ""
+    said = "1 core" if cores == 1 else f"{cores} cores"
+    if not isinstance(threads, int) or threads == cores:
+        return said
+    return f"{threads} thread{'s' if threads != 1 else ''} of a CPU with {said}"
 
 
 def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

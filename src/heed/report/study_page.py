@@ -18,6 +18,7 @@ from heed.report.numbers import MISSING, human_count
 from heed.report.page import Banner, load_template, show_facts, show_value, write_page
 from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
+from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
 from heed.report.study_findings import budget
 from heed.report.study_interpretation import interpretation
@@ -90,6 +91,8 @@ def render(record: StudyRecord) -> str:
         machine=show_facts(record.machine),
         command=record.command,
         table=table(record),
+        capacity=capacity_table(record),
+        capacities=capacity_sentences(record),
         picks=picks(record),
         interpretation=interpretation(record),
         samples=samples(record),

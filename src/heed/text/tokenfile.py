@@ -151,7 +151,7 @@ def write_token_file(
     """
     path = Path(path)
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    totals = {"tokens": 0, "documents": 0, "bytes": 0, "words": 0}
+    totals = dict.fromkeys(("tokens", "documents", "bytes", "words", "first_words", "first_bytes"), 0)
     rule = header.get("word_rule", "words")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,8 +162,8 @@ def write_token_file(
                 ends.write((part.ends + np.uint64(totals["tokens"])).data)
                 totals["tokens"] += len(part.ids)
                 totals["documents"] += len(part.ends)
-                totals["bytes"] += part.bytes
-                totals["words"] += part.words
+                for name in ("bytes", "words", "first_words", "first_bytes"):
+                    totals[name] += getattr(part, name)
                 if progress is not None:
                     progress(totals["bytes"], None)
             if totals["tokens"] == 0:
@@ -246,7 +246,7 @@ def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any], verify: bo
     """Return a token file that was written before, None where there is none that is as expected."""
     with suppress(DataError):
         kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash, verify=verify)
-        if "sha256" in kept.header and expected.items() <= kept.header.items():
+        if {"sha256", "first_words"} <= kept.header.keys() and expected.items() <= kept.header.items():
             return kept
     return None
 
@@ -291,8 +291,10 @@ def load_npz(path: str | Path) -> TokenFile:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from None
     for name, array in (("tokens", tokens), ("sizes", sizes)):
-        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0 or array.min() < 0:
-            raise DataError(f"{path}: {name!r} must be a row of integers from 0, not {array.dtype} {array.shape}")
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array) or array.min() < 0 or array.max() >> 32:
+            raise DataError(
+                f"{path}: {name!r} must be a row of integers from 0 to 2^32, not {array.dtype} {array.shape}"
+            )
     if sizes.sum() != len(tokens):
         raise DataError(f"{path}: the sizes add up to {sizes.sum():,}, but there are {len(tokens):,} tokens")
     ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)

@@ -18,7 +18,7 @@ from heed.training.checkpoint import latest_step
 from heed.training.fit import FitResult
 from heed.training.run import Run, is_run, read_metrics
 from heed.tuning.plan import Tuning
-from heed.tuning.record import RESULT, write_whole
+from heed.tuning.record import RESULT, counted, write_whole
 from heed.tuning.run import Material, changed, train_run
 
 
@@ -47,8 +47,8 @@ def run_once(
     resume = begun and latest_step(folder / "checkpoints") is not None
     kept.unlink(missing_ok=True)
     done = train_run(
-        config, material, folder, measured=tuple(measured), resume=resume, facts={"key": key},
-        progress=None if now.progress is None else now.progress(steps),
+        config, material, folder, measured=tuple(measured), measures_training=not last, resume=resume,
+        facts={"key": key}, progress=None if now.progress is None else now.progress(steps),
     )  # fmt: skip
     now.stopped = done.fit.reason == "interrupted"
     result: dict[str, Any] = {"folder": f"runs/{name}", "best_epoch": None, "test": None}
@@ -87,6 +87,8 @@ def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
                     "train_loss": sum(losses) / len(losses) if losses else None,
                     "validation_loss": event["loss"],
                     "validation_accuracy": event["accuracy"],
+                    "train_measured_loss": event.get("train", {}).get("loss"),
+                    "train_accuracy": event.get("train", {}).get("accuracy"),
                     "step": event["step"],
                 }
             )
@@ -103,7 +105,7 @@ def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
 
 def _key(config: TuneConfig, material: Material) -> str:
     """Return what a run's result depends on, as a hash; where it is written and on how many threads do not count."""
-    values = config.model_dump()
+    values = counted(config)
     values["run"] = {"seed": config.run.seed, "device": config.run.device}
     parts_ = [values, material.splits.fingerprint, len(material.encoded["train"]), material.sha256]
     return hashlib.sha256(json.dumps(parts_, sort_keys=True).encode()).hexdigest()
