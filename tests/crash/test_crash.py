@@ -30,8 +30,8 @@ TINY = [
     "--run.threads", "1",
 ]  # fmt: skip
 VOLATILE = {
-    "time", "seconds", "command", "tokens_per_second", "examples_per_second", "memory", "memory_bytes", "machine",
-    "self", "git_commit", "path",
+    "time", "seconds", "evaluation_seconds", "command", "tokens_per_second", "examples_per_second", "memory",
+    "memory_bytes", "machine", "self", "git_commit", "path",
 }  # fmt: skip
 """What differs between two runs that are the same."""
 
@@ -178,6 +178,8 @@ def plain(value: Any) -> Any:
 
 
 def content_of(path: Path) -> Any:
+    if path.suffix in (".html", ".md", ".tex", ".log") or path.name == "hashes.json":
+        return path.stat().st_size > 0  # they show seconds, or are of what does
     if path.name == "metrics.jsonl":
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return plain(hold(lines)[0]), changes_of(lines)
@@ -186,8 +188,6 @@ def content_of(path: Path) -> Any:
         if path.name == "result.json" and "soup" in str(path):
             found["key"] = None  # of the bytes of state.json, which hold seconds
         return found
-    if path.suffix in (".html", ".md", ".tex", ".log"):
-        return path.stat().st_size > 0  # they show seconds
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

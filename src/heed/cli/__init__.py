@@ -6,12 +6,13 @@ line on standard error; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 
 from heed import __version__
-from heed.errors import ConfigError, HeedError, did_you_mean
+from heed.errors import ConfigError, HeedError, did_you_mean, why
 
 VERBS: dict[str, str] = {
     "train": "a language model from your text: tokenizer, training, curves, perplexity, samples, report",
@@ -35,6 +36,19 @@ VERBS: dict[str, str] = {
     "doctor": "what this machine can do",
 }
 """Every verb and what it is for; `heed VERB --help` tells the rest."""
+
+
+REFUSED = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "ask its owner",
+    errno.EPERM: "ask its owner",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the number of files that may be open (ulimit -n)",
+    errno.EIO: "look after the disk",
+}
+"""What the system may refuse at any place, and what to do then; other `OSError`s are our mistakes."""
 
 
 def usage() -> str:
@@ -76,3 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         # the reader (such as `head`) has gone: point standard output away, so that Python's own flush stays quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        print(f"heed: {name}{why(error)}; {REFUSED[error.errno]}, and give the same command again", file=sys.stderr)
+        return 2

@@ -180,6 +180,15 @@ class Run(Generic[C]):
                 f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
+    def sync(self) -> None:
+        """Make the events durable: no checkpoint may outlive those before it."""
+        try:
+            files.sync(self.folder / METRICS)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
+            ) from error
+
     def changed_since(self, before: Mapping[str, Any] | None) -> dict[str, list[Any]]:
         """Return {setting: [before, now]} of what is not as in `before`; None: as in config.yaml.
 
