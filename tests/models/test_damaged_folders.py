@@ -115,7 +115,8 @@ def test_damaged_weights_and_tokenizers(tmp_path):
     length = struct.unpack("<Q", whole["model.safetensors"][:8])[0]
     headers = [
         b"", b"\0" * 8, struct.pack("<Q", 2**63) + b"{}", struct.pack("<Q", 10**15), struct.pack("<Q", 2) + b"{}",
-        struct.pack("<Q", length) + b"[" * length, whole["model.safetensors"][: 8 + length], struct.pack("<Q", 4) + b"null",
+        struct.pack("<Q", length) + b"[" * length, whole["model.safetensors"][: 8 + length],
+        struct.pack("<Q", 4) + b"null",
     ]  # fmt: skip
     for header in headers:
         (folder / "model.safetensors").write_bytes(header)
