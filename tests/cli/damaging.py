@@ -64,7 +64,7 @@ KINDS: dict[str, tuple[str, list[Verb]]] = {
             ("tune", "--json"),
         ],
     ),
-    "study": ("study", [("report", "study"), ("compare", "study.yaml", "--out", "study", "--json")]),
+    "study": ("study", [("compare", "study", "--report"), ("compare", "study.yaml", "--out", "study", "--json")]),
 }
 STUDY = """
 base:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from cli.damaging import Bench
+from cli.damaging import Bench, steady
 from heed import seals
 from heed.errors import CheckpointError
 
@@ -31,6 +31,10 @@ def test_damaged_copies(tmp_path, kind):
 def run(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "runs" / "tiny")
     return tmp_path / "runs" / "tiny"
+
+
+def figures(heed, run):
+    return steady(json.loads(heed("eval", run, "--json").out))
 
 
 def edit(path, change):
@@ -69,14 +73,14 @@ def test_settings_of_training_are_changed_by_flags(heed, run):
 
 
 def test_comments_and_order_change_nothing(heed, run):
-    before = heed("eval", run, "--json")
+    before = figures(heed, run)
     text = (run / "config.yaml").read_text(encoding="utf-8")
     sections = ["# my notes\n" + text]
     values = yaml.safe_load(text)
     sections.append(yaml.safe_dump(dict(reversed(values.items()))))
     for content in sections:
         (run / "config.yaml").write_text(content, encoding="utf-8")
-        assert heed("eval", run, "--json").out == before.out
+        assert figures(heed, run) == before
 
 
 def test_a_resumed_run_may_have_other_settings_before_its_next_checkpoint(heed, run, monkeypatch):
@@ -135,9 +139,9 @@ def test_a_checkpoint_under_another_name_is_refused(heed, run):
 
 
 def test_old_runs_do_as_before(heed, run):
-    before = heed("eval", run, "--json")
+    before = figures(heed, run)
     make_old(run)
-    assert heed("eval", run, "--json").out == before.out
+    assert figures(heed, run) == before
     assert heed("sample", run, "--max-tokens", 4).code == 0
     assert heed("report", run).code == 0
     assert heed("export", run).code == 0

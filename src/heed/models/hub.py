@@ -63,14 +63,23 @@ def load_hub(source: str | Path) -> tuple[LanguageModel, ModelConfig]:
     """
     config, weights, vocab_size = from_hub(source)
     with torch.device("meta"):  # without memory: the sizes in config.json may be anything
-        shapes = GPT(config, vocab_size)
+        shapes = _make(config, vocab_size, source)
     for name, parameter in shapes.named_parameters():
         if parameter.shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(parameter.shape)}"
             raise CheckpointError(f"{source}: {name} is {shapes}; take config.json and weights of one model")
-    model = GPT(config, vocab_size)
+    model = _make(config, vocab_size, source)
     model.load_state_dict(weights)
     return model.eval(), config
+
+
+def _make(config: ModelConfig, vocab_size: int, source: str | Path) -> GPT:
+    """Make the model that config.json asks for. Raises `CheckpointError` where it can be none."""
+    try:
+        return GPT(config, vocab_size)
+    except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"{source}: config.json asks for a model that cannot be made ({first:.80})") from error
 
 
 def export_hub(
