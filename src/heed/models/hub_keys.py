@@ -81,7 +81,7 @@ def refuse_raw(
     `keys` are those that the family has beside those of all. One that is none of these may change what is computed.
     """
     every = list(problems)
-    required = FIXED | required
+    required = {**FIXED, **required}
     for key, value in required.items():
         if key in raw and raw[key] != value and (value or raw[key] is not None):  # null is as good as false
             every.append(f"{key} is {raw[key]!r}, and heed computes {value!r} only")
