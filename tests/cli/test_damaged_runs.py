@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from cli.conftest import TINY, write_text
 from cli.damaging import Bench, steady
 from heed import seals
 from heed.errors import CheckpointError
@@ -157,3 +158,14 @@ def test_classes_of_other_types(tmp_path, classes):
     (tmp_path / "environment.json").write_text(json.dumps({"classes": classes}))
     with pytest.raises(CheckpointError, match=r"environment\.json is damaged"):
         _ = Run(tmp_path, None).classes
+
+
+def test_another_text_is_told(heed, tmp_path):
+    text = write_text(tmp_path / "text.txt", 100)
+    run = tmp_path / "runs" / "a"
+    flags = [*TINY, "--tokenizer.kind", "char", "--run.folder", run.parent, "--run.name", "a"]
+    assert heed("train", text, *flags).code == 0
+    assert "has changed since" not in heed("eval", run).err
+    write_text(text, 120)
+    found = heed("eval", run)
+    assert (found.code, f"note: the text of {run} has changed since it was trained" in found.err) == (0, True)
