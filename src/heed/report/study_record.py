@@ -348,9 +348,10 @@ def _run(folder: Path, who: str, state: str, notes: list[str]) -> RunRecord | No
     """Read a run folder; one that is missing or broken is noted where the cell has finished."""
     try:
         return gather(folder)
-    except HeedError:
+    except HeedError as error:
         if state == "finished":
-            notes.append(f"{who}: the run folder is missing or broken, so there are no curves and samples of it.")
+            why = f"the run folder is missing or broken, so there are no curves and samples of it ({error})"
+            notes.append(f"{who}: {why}.")
         return None
 
 
