@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from pydantic import Field
 
+from heed import seals
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import ConfigError
@@ -92,7 +93,7 @@ def conclude(folder: Path, as_json: bool) -> int:
     record = read_study(folder)
     page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
     if as_json:
-        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        content = seals.read_json(folder / "study.json")
         content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:

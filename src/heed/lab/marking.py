@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.errors import DataError, why
-from heed.files import write_json, write_text
+from heed.files import write_text
 from heed.lab.answering import Answered
 from heed.report.calibration import Calibration, calibration, risk_coverage
 from heed.report.numbers import format_accuracy, format_percent, said_shares
@@ -111,8 +112,8 @@ def write_marks(folder: Path, answered: Sequence[Answered], summary: Mapping[str
     lines = (json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answered)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / ANSWERS, "".join(lines))
-        write_json(folder / SUMMARY, summary)
+        seals.write_text(folder / ANSWERS, "".join(lines))
+        seals.write_json(folder / SUMMARY, summary)
     except OSError as error:
         raise DataError(f"{folder} cannot hold the answers: {why(error)}") from error
 

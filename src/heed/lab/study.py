@@ -15,13 +15,12 @@ record, so a study that is killed at any moment and begun again skips what is fi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heed import files
+from heed import files, seals
 from heed.build import Say
 from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
@@ -216,7 +215,7 @@ def _run_cells(
 def settled(task: Task) -> Record | None:
     """Return the record of a run that need not be made again, None where it must."""
     try:
-        found = json.loads(task.record.read_text(encoding="utf-8"))
+        found = seals.read_json(task.record)
     except (OSError, ValueError):
         return None
     there = found["state"] not in TRAINED or task.folder.is_dir()
@@ -237,7 +236,7 @@ def refuse_another(plan: Plan, folder: Path) -> None:
     Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
     """
     try:
-        kept = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+        kept = seals.read_json(folder / STUDY)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:

@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.errors import CheckpointError, HeedError, why
-from heed.files import write_json
 
 Record = dict[str, Any]
 """What a cell of study.json holds beside variant, seed and folder."""
@@ -98,7 +98,7 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file of a study, whole or not at all. Raises `CheckpointError` when the disk or folder refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
+        seals.write_json(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {why(error)}; make room and give the same command again"

@@ -5,11 +5,11 @@ overfit.json -> render -> report.html        write_overfit(folder) does both
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.errors import CheckpointError
 from heed.files import write_text
 from heed.report.figures import NARROW, WIDE, Figure
@@ -29,7 +29,7 @@ def write_overfit(folder: str | Path) -> Path:
     """
     path = Path(folder) / FILE
     try:
-        page = render(json.loads(path.read_text(encoding="utf-8")))
+        page = render(seals.read_json(path))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): run heed tune --overfit again") from error
     target = path.with_name(PAGE)

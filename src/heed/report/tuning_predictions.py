@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from heed import seals
+
 Split = Literal["validation", "test"]
 
 
@@ -64,7 +66,7 @@ class PredictionReader:
         """Return the answers of a run on a split, or note why there are none. `correct`: what tune.json counts."""
         name = f"{run}/predictions-{split}.jsonl"
         try:
-            lines = (self.root / name).read_text(encoding="utf-8").splitlines()
+            lines = seals.read_text(self.root / name).splitlines()
             rows = [self._row(line) for line in lines if line.strip()]
         except FileNotFoundError:
             return self._without(f"{name} is missing")

@@ -9,7 +9,6 @@ nothing can be said without it; predictions that are missing or broken are named
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from heed import seals
 from heed.errors import CheckpointError
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, CurvePoint, Memory, Run, Scores, Trial
@@ -114,7 +114,7 @@ def read_tuning(folder: str | Path) -> TuningRecord:
     """Read a folder of `heed tune`. Raises `CheckpointError` when tune.json is missing or damaged."""
     root = Path(folder).resolve()
     try:
-        content = json.loads((root / FILE).read_text(encoding="utf-8"))
+        content = seals.read_json(root / FILE)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {FILE}: heed tune DATA --out FOLDER writes one") from None
     except (OSError, ValueError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed import seals
 from heed.errors import CheckpointError, why
-from heed.files import write_text
 from heed.report.classification import figures
 from heed.text.splits import Rows
 from heed.training.evaluate import evaluating
@@ -74,7 +74,7 @@ def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabil
     """
     try:
         lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _predictions(rows, classes, probabilities))
-        write_text(path, "".join(lines))
+        seals.write_text(path, "".join(lines))
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {why(error)}; make room and give the same command again"
