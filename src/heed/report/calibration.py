@@ -202,7 +202,7 @@ def calibration(
     ]
     chance = np.concatenate(drawn)
     error, most = _error(p, y, bins, equal), float(np.quantile(chance, LEVEL))
-    low, high = resampled_interval(lambda a, b: _error(*_sorted(a, b, check=False), bins, equal), p, y, pivotal=True)
+    low, high = resampled_interval(lambda a, b: _error(a, b, bins, equal), p, y, pivotal=True)  # sorted as p
     return Calibration(
         error=error,
         interval=(0.0 if error <= most else max(0.0, low), min(1.0, max(error, high))),
@@ -245,7 +245,7 @@ def risk_coverage(probabilities: Numbers, correct: Flags) -> RiskCoverage:
     p, y = _sorted(probabilities, correct)
     risk, given = _risks(p, y), np.arange(1, len(p) + 1)
     oracle = np.maximum(0, given - y.sum()) / given
-    interval = resampled_interval(lambda a, b: float(_risks(*_sorted(a, b, check=False)).mean()), p, y)
+    interval = resampled_interval(lambda a, b: float(_risks(a, b).mean()), p, y)
     return RiskCoverage(
         coverage=tuple((given / len(p)).tolist()),
         risk=tuple(risk.tolist()),
@@ -310,18 +310,17 @@ def halves(prompts: Sequence[str]) -> list[bool]:
     return [hashlib.sha256(prompt.encode("utf-8")).digest()[0] % 2 == 1 for prompt in prompts]
 
 
-def _sorted(probabilities: Numbers, correct: Flags, check: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(probabilities: Numbers, correct: Flags) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities from low to high, and 1.0 where the answer is right, both (n,) float64."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if check:
-        if p.ndim != 1 or p.shape != y.shape:
-            raise DataError(f"{p.size} probabilities and {y.size} marks of right and wrong: give one of each an answer")
-        if not len(p):
-            raise DataError("there is no answer: calibration needs at least one")
-        if not ((p >= 0) & (p <= 1)).all():
-            raise DataError("a probability is not in 0..1: log-probabilities become probabilities by exp")
-        if not np.isin(y, (0.0, 1.0)).all():
-            raise DataError("an answer is neither right nor wrong: mark each with true or false")
+    if p.ndim != 1 or p.shape != y.shape:
+        raise DataError(f"{p.size} probabilities and {y.size} marks of right and wrong: give one of each an answer")
+    if not len(p):
+        raise DataError("there is no answer: calibration needs at least one")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError("a probability is not in 0..1: log-probabilities become probabilities by exp")
+    if not np.isin(y, (0.0, 1.0)).all():
+        raise DataError("an answer is neither right nor wrong: mark each with true or false")
     order = np.argsort(p, kind="stable")
     return p[order], y[order]
 

@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 
 from heed.report.numbers import (
+    clock_unit,
     format_accuracy,
     format_percent,
     format_perplexity,
@@ -306,7 +307,7 @@ def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
         size, name = next(((size, name) for size, name in names if top >= size), (1.0, ""))
         what = f"training {record.unit}s"
         return 1 / size, f"{what} ({name.strip()})" if name else what
-    size, name = next((pair for pair in ((7200, "hours"), (120, "minutes")) if top >= pair[0]), (1, "seconds"))
+    size, name = clock_unit(top)
     return 1 / size, f"wall clock of training ({name})"
 
 

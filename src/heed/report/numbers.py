@@ -175,6 +175,23 @@ def said_shares(low: float, high: float) -> str:
     return " to ".join("100" if bound == 100 else said_number(bound, decimals) for bound in (low, high)) + " %"
 
 
+def said_ratio(ratio: float, interval: tuple[float, float] | None) -> str:
+    """Return a ratio with its interval, which is held against 1.
+
+    >>> said_ratio(1.4567, (1.21, 1.79)), said_ratio(1.46, (0.21, 9.8)), said_ratio(1.002, (1.0004, 1.0036))
+    ('1.46 (1.21 to 1.79)', '1.5 (0.2 to 9.8)', '1.0020 (1.0004 to 1.0036)')
+    >>> said_ratio(1.4567, None), said_ratio(2.0, (1e-9, 1e40))
+    ('1.46', '2.00 (below 0.001 to over 1,000)')
+    """
+    if interval is None:
+        return said_number(ratio, 2)
+    low, high = max(interval[0], 1e-3), min(interval[1], 1e3)
+    decimals = places(low, high, at=(0.0, 1.0))
+    begin = "below 0.001" if low > interval[0] else said_number(low, decimals)
+    end = "over 1,000" if high < interval[1] else said_number(high, decimals)
+    return f"{said_number(ratio, 2 if low > interval[0] else decimals)} ({begin} to {end})"
+
+
 def said_p(p: float) -> str:
     """Return a p-value, with as many digits as show on which side of 0.05 it lies.
 
@@ -267,6 +284,16 @@ def human_seconds(s: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(s / 3600)
     return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def clock_unit(top: float) -> tuple[float, str]:
+    """Return (seconds of it, name) of the unit for an axis that reaches `top` seconds: at least two of it are shown.
+
+    >>> clock_unit(119), clock_unit(144), clock_unit(7_300)
+    ((1, 'seconds'), (60, 'minutes'), (3600, 'hours'))
+    """
+    units = ((3600, "hours"), (60, "minutes"))
+    return next(((size, name) for size, name in units if top >= 2 * size), (1, "seconds"))
 
 
 def per_second(n: float, s: float) -> str:

@@ -57,6 +57,8 @@ class Difference:
     detectable: float | None
     """The smallest true difference that is found 4 times in 5, by the spread of these seeds; `correct` makes it that
     among all. None where there is no interval."""
+    level: float = LEVEL
+    """1 - the p-value that is asked of it: `correct` makes it stricter among several."""
     p_holm: float | None = None
     """`p_t` after Holm's correction over the variants that were compared; None before it."""
     higher_is_better: bool = False
@@ -277,10 +279,10 @@ def correct(differences: Sequence[Difference]) -> list[Difference]:
     out = list(differences)
     left = max(1, sum(p >= 1 - LEVEL for p in adjusted))
     for place, p in zip(known, adjusted, strict=True):
-        d, seen = out[place].differences, out[place].detectable
+        d, seen, level = out[place].differences, out[place].detectable, 1 - (1 - LEVEL) / left
         if seen is not None:
-            seen = detectable(float(np.std(d, ddof=1)), len(d), level=1 - (1 - LEVEL) / left)
-        out[place] = replace(out[place], p_holm=p, detectable=seen)
+            seen = detectable(float(np.std(d, ddof=1)), len(d), level=level)
+        out[place] = replace(out[place], p_holm=p, detectable=seen, level=level)
     return out
 
 

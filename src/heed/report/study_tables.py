@@ -7,17 +7,15 @@ ranked. A figure whose passport is not the baseline's does not stand in the colu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
-from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds
+from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds, said_half
 from heed.report.statistics import t_interval
 from heed.report.study_findings import (
     UNITS,
     budget,
     differences,
-    format_interval,
-    picks,
     ranking,
     scale,
     sentences,
@@ -25,7 +23,9 @@ from heed.report.study_findings import (
     verdict,
 )
 from heed.report.study_lengths import length_tables
+from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, Variant
+from heed.report.study_speed import by_seed
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
 
 __all__ = ["Table", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
@@ -96,8 +96,9 @@ def caption(record: StudyRecord) -> str:
         f"{record.title}: {record.figure.replace('_', ' ')} ({better} is better) of {len(record.variants)} variants at "
         f"{budget(record)} each, {seeds}{f'; all: {common}' if common else ''}. {n}{interval}"
         "Bold: the best mean of each architecture among what may be ranked and has all seeds. Seeds: those that "
-        "finished, of those planned. Steps: optimizer steps. Tokens/s: training tokens a second. Steady, peak: memory "
-        "while training, and at most. Time: wall clock of training. All but figures: means over seeds. "
+        "finished, of those planned. Steps: optimizer steps. Tokens/s: training tokens a second, without padding; the "
+        "median of the logged steps but the first. Steady, peak: memory while training, and at most. Time: wall "
+        "clock of training. Tokens/s and time: medians over seeds; steps and memory: means. "
         f"{leaking}{MISSING}: not known."
     )
 
@@ -170,7 +171,7 @@ def _figure(record: StudyRecord, name: str, split: str) -> str:
     if not values:
         return MISSING
     low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    shown = format_interval(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    shown = said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
     return f"({shown})" if record.leak(name) else shown
 
 
@@ -182,7 +183,8 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
         known = [value for cell in cells if (value := getattr(cell, what)) is not None]
         return fmean(known) if known else None
 
-    speed, steady, peak, seconds = (mean(what) for what in ("tokens_per_second", "steady", "peak", "seconds"))
+    steady, peak = mean("steady"), mean("peak")
+    speed, seconds = (_median(by_seed(record, variant.name, what)) for what in ("speed", "seconds"))
     steps = mean("steps") if variant.steps is None else variant.steps  # a budget of time leaves them open
     return [
         MISSING if variant.parameters is None else human_count(variant.parameters),
@@ -192,6 +194,10 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
         MISSING if peak is None else human_bytes(peak),
         MISSING if seconds is None else human_seconds(seconds),
     ]
+
+
+def _median(by_seed: Mapping[int, float]) -> float | None:
+    return median(by_seed.values()) if by_seed else None
 
 
 def _best(record: StudyRecord, variants: Sequence[Variant], first: int) -> frozenset[tuple[int, int]]:
