@@ -133,7 +133,7 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
             table.pairs.append(filled_text(value["--pair"], columns["--pair"], place, mended))
         table.labels.append(label_name(value["--label"], columns["--label"], place, "--label"))
         if table.groups is not None:
-            alone = None if split == "train" else place
+            alone = None if split == "train" else short
             table.groups.append(_group(value["--group"], columns["--group"], place, alone))
         table.places.append(short)
     if not table.texts:
