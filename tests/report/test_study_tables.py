@@ -11,6 +11,7 @@ from fake_studies import cell, study, write_study_folder
 from scipy import stats
 
 from heed.report import study_findings, study_rows, study_speed, study_tables
+from heed.report.study_figures import curves
 from heed.report.study_findings import budget, curve, differences, ranking, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_picks import generalisation, picks
@@ -87,7 +88,7 @@ def test_of_an_accuracy_more_is_better_and_points_are_counted(tmp_path):
     assert sentences(record)[0].startswith("b is better than a: +5.00 percentage points")
     assert [rank.variant for rank in ranking(record)] == ["b", "a"]
     assert picks(record)[0].startswith("Best accuracy on the validation split: b with 86")
-    assert (1, 2) in table(record).best  # variant, seeds, validation accuracy
+    assert (1, 3) in table(record).best  # variant, number, seeds, validation accuracy
 
 
 def test_holm_is_over_all_variants(tmp_path):
@@ -133,10 +134,11 @@ def test_rows_are_sorted_and_each_architecture_has_its_best(tmp_path):
     record = made(tmp_path, content)
     shown = table(record)
     assert [row[0] for row in shown.rows] == ["gpt 2", "gpt 4", "lstm adam", "lstm adamw"]
-    assert shown.head[1:4] == ("architecture", "layers", "optimizer")
+    assert shown.head[1:5] == ("no.", "architecture", "layers", "optimizer")
+    assert [row[1] for row in shown.rows] == ["3", "2", "4", "1"]  # their places in the file
     assert {shown.rows[row][0] for row, _ in shown.best} == {"gpt 4", "lstm adamw"}
     # what is the same everywhere has no column, and is said in the caption
-    assert table(made(tmp_path / "other")).head[1] == "seeds"
+    assert table(made(tmp_path / "other")).head[2] == "seeds"
     assert "all: architecture gpt, layers 4, optimizer adamw" in table(made(tmp_path / "third")).caption
 
 
@@ -325,3 +327,17 @@ def test_interpretation_says_what_could_not_be_seen_and_what_was_left_out(tmp_pa
     assert any("no-bias was not shown to equal pre-norm" in line for line in parts["What could not have been seen"])
     assert parts["What was left out"] == ["huge: does not fit: needs 120 GiB."]
     assert any("not of equal size" in line for line in parts["Where it holds"])
+
+
+def test_training_losses_of_another_unit_stand_in_no_figure(tmp_path):
+    content = study({"a": 0.0, "b": 0.1, "c": 0.2}, seeds=(1,))
+    content["variants"]["c"]["changes"] = {"train.loss": "sequence"}
+    record = made(tmp_path, content, runs=True)
+    drawn = curves(record, "train", "steps")
+    assert ">c" not in drawn.wide
+    assert ">b" in drawn.wide
+    assert "Not drawn: c." in drawn.caption
+    assert ">c" in curves(record, "evaluation", "steps").wide
+    content["base"]["train"]["loss"] = "sequence"
+    drawn = curves(made(tmp_path / "all", content, runs=True), "train", "steps")
+    assert "mean of sequences" in drawn.wide

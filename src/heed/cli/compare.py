@@ -106,7 +106,7 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
     from heed.lab.estimate import estimate
     from heed.lab.overhead import wall_seconds
 
-    found = estimate(plan, tell)
+    found = estimate(plan, tell, flags.jobs)
     runs = [one.seconds + one.besides for one in found if one.seconds is not None]
     total = wall_seconds(runs, len(plan.seeds), flags.jobs) if len(runs) == len(found) else None
     training = sum(one.seconds or 0.0 for one in found) * len(plan.seeds) / flags.jobs

@@ -13,7 +13,8 @@ import tyro
 
 from heed.cli.settings import parse
 from heed.config import Section
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, why
+from heed.files import aside
 
 if TYPE_CHECKING:
     from heed.tuning.predict import Prediction
@@ -117,13 +118,13 @@ def _write(found: Sequence[Prediction], classes: Sequence[str], flags: PredictFl
             print(json.dumps(one.as_dict(), ensure_ascii=False) if flags.json_ else line)
         return
     try:
-        with flags.out.open("w", encoding="utf-8", newline="") as file:
+        with aside(flags.out) as other, other.open("w", encoding="utf-8", newline="") as file:
             if flags.out.suffix == ".jsonl":
                 file.writelines(json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in found)
             else:
                 _write_table(file, found, classes, tabs=flags.out.suffix == ".tsv")
     except OSError as error:
-        raise DataError(f"{flags.out} cannot be written: {error.strerror}; choose another --out") from error
+        raise DataError(f"{flags.out} cannot be written: {why(error)}; make room, or choose another --out") from error
     print(f"{len(found):,} texts classified: {flags.out}", file=sys.stderr)
 
 

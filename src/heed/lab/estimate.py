@@ -31,7 +31,7 @@ from heed.lab.overhead import contents, evaluation_seconds, open_text, start_sec
 from heed.lab.plan import Plan
 from heed.lab.prepare import Facts, Text, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
-from heed.training.devices import choose_device
+from heed.training.devices import choose_device, take_threads, threads_each
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -72,23 +72,28 @@ class Estimate:
         return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends, "timed": self.timed}
 
 
-def estimate(plan: Plan, say: Say) -> list[Estimate]:
-    """Return what a run of each variant would take; what is written meanwhile is gone afterwards.
+def estimate(plan: Plan, say: Say, jobs: int = 1) -> list[Estimate]:
+    """Return what a run of each variant would take on the threads that it has among `jobs`.
+
+    What is written meanwhile is gone afterwards.
 
     Raises `ConfigError` for what cannot be built, and what reading the text raises.
     """
+    each = threads_each(jobs)
     check_models(plan)
     with TemporaryDirectory() as place:
         folder = Path(place)
         texts = prepare_texts(plan, folder, say)
         facts = all_facts(plan, texts)
-        start = start_seconds(plan.config(plan.baseline).run.threads)
+        start = start_seconds(plan.config(plan.baseline).run.threads or each)
         rates: dict[tuple[str, str], float] = {}
         begin = time.perf_counter()
-        return [
-            _estimate(plan, name, own, texts[name], folder, rates, start, time.perf_counter() - begin < PATIENCE)
-            for name, own in facts.items()
-        ]
+        found = []
+        for name, own in facts.items():
+            take_threads(plan.config(name).run.threads or each)
+            patient = time.perf_counter() - begin < PATIENCE
+            found.append(_estimate(plan, name, own, texts[name], folder, rates, start, patient))
+        return found
 
 
 def _estimate(
@@ -122,8 +127,6 @@ def step_seconds(config: Config, text: Text, *, glance: bool = False, width: int
     The median of a few steps. Where a step of all rows would take longer than `SECONDS` on a CPU, it is worked out from
     steps of fewer rows. With `glance` one step of one row says whether it works at all, and the rest is left out.
     """
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
     device = choose_device(config.run.device)
     streams = Streams(config.run.seed)
     rows, accumulation = int(config.train.batch_size), config.train.accumulation

@@ -12,7 +12,7 @@ from typing import Any
 
 from heed.report.figures import BESIDE, WIDE, Figure
 from heed.report.figures import NARROW as CURVE_NARROW
-from heed.report.numbers import clock_unit, format_rate, human_bytes, human_count
+from heed.report.numbers import clock_unit, format_perplexity, format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
 from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
@@ -35,7 +35,7 @@ SERIES = 6
 def study_figures(record: StudyRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: forest, validation-steps, train-time, speed, ..."""
     figures = [forest(record)]
-    figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train")]
+    figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train", "perplexity")]
     figures += [lengths_figure(record, colours(record)), speed(record), memory(record), *search_figures(record)]
     return {figure.name: figure for figure in figures if figure is not None}
 
@@ -87,9 +87,15 @@ def forest_sentence(record: StudyRecord, found: list[Difference]) -> str:
 
 
 def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
-    """Mean loss of each variant over an axis, with the range of its seeds."""
+    """Mean loss of each variant over an axis, or the perplexity of its evaluations, with the range of its seeds."""
     key, _ = AXES[axis]
-    found = {name: curve(record, name, key, what) for name in comparable_losses(record)}
+    perplexity = what == "perplexity"
+    read = ("evaluation", "token_perplexity") if perplexity else (what, "loss")
+    names = comparable_losses(record)
+    trained_by = record.variants[record.baseline].setting("train.loss")
+    if what == "train":  # a mean of sequences' means is another unit than a mean over tokens
+        names = [name for name in names if record.variants[name].setting("train.loss") == trained_by]
+    found = {name: curve(record, name, key, *read) for name in names}
     known = {name: line for name, line in found.items() if line is not None}
     if not known:
         return None
@@ -101,16 +107,19 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
         for name, c in known.items()
     ]
     title, main = curve_sentence(known, what), what == "evaluation"
-    axes = Axes2D(unit, f"{'validation' if main else 'training'} loss (nats)")
+    y_label = f"{'training' if what == 'train' else 'validation'} {'perplexity' if perplexity else 'loss (nats)'}"
+    if what == "train" and trained_by == "sequence":
+        y_label = "training loss (nats, mean of sequences' means)"
+    axes = Axes2D(unit, y_label, log_y=perplexity)
     several = any(line.low for line in lines)
     caption = ("Mean over seeds; band: lowest to highest seed." if several else "One seed.") + " Shown"
     caption += " from a fifth of the training on, where differences can be seen." + (
-        "" if main else " Training loss as it was logged, with dropout where there is any."
+        " Training loss as it was logged, with dropout where there is any." if what == "train" else ""
     )
     hidden = [name for name in record.variants if name not in known]
-    if main and hidden:
+    if hidden and what != "perplexity":
         caption += f" Not drawn: {', '.join(hidden)}."
-    name = f"{'validation' if main else 'train'}-{axis}"
+    name = f"{'validation' if main else what}-{axis}"
     few = named(lines, 14)
     many = named(lines, 20) if main else few
     sizes = [(width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE if main else BESIDE, CURVE_NARROW)]
@@ -131,12 +140,13 @@ def curve_sentence(known: dict[str, Curve], what: str) -> str:
     """Say where the curves end."""
     ends = {name: line.mean[-1] for name, line in known.items()}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
-    kind = "Validation" if what == "evaluation" else "Training"
+    kind = {"evaluation": "Validation loss", "train": "Training loss", "perplexity": "Validation perplexity"}[what]
+    shown = {name: format_perplexity(end) if what == "perplexity" else f"{end:.3f}" for name, end in ends.items()}
     if len(ends) == 1:
-        return f"{kind} loss of {low} ends at {ends[low]:.3f}"
-    if f"{ends[low]:.3f}" == f"{ends[high]:.3f}":
-        return f"{kind} losses all end at {ends[low]:.3f}"
-    return f"{kind} loss ends lowest for {low} ({ends[low]:.3f}), highest for {high} ({ends[high]:.3f})"
+        return f"{kind} of {low} ends at {shown[low]}"
+    if shown[low] == shown[high]:
+        return f"{kind} ends at {shown[low]} for all"
+    return f"{kind} ends lowest for {low} ({shown[low]}), highest for {high} ({shown[high]})"
 
 
 def speed(record: StudyRecord) -> Figure | None:

@@ -11,15 +11,14 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from heed.errors import CheckpointError, ConfigError, require
-from heed.training.run import write_json
+from heed.errors import ConfigError, require
+from heed.files import write_json
+from heed.models.hub import exporting
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.encoders import Encoder
 from heed.tuning.methods.virtual import Virtual
@@ -36,9 +35,9 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
     encoder.tokenizer.model_max_length = run.config.encoder.max_length
-    with _writing(out):
-        tuned.backbone.save_pretrained(out)
-        encoder.tokenizer.save_pretrained(out)
+    with exporting(out, "config.json") as new:
+        tuned.backbone.save_pretrained(new)
+        encoder.tokenizer.save_pretrained(new)
     return out
 
 
@@ -60,17 +59,6 @@ def export_adapter(folder: str | Path, out: Path) -> Path:
     """Write what a tuned run has learned in peft's format, with heed's head beside it; return `out`."""
     tuned, *_ = load_tuned(choose_run(Path(folder)), "cpu")
     return save_adapter(tuned, out)
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Make the folder, and turn a disk that refuses into a `CheckpointError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{out} cannot be written: {reason}; choose another --out") from error
 
 
 class _Logits(torch.nn.Module):
@@ -107,10 +95,10 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
             f"--to onnx: the graph of method {run.config.method.name} would be for texts of one number and length: "
             "keep the run, or choose a method without trained tokens"
         )
-    with _writing(out):
-        program.save(out / "model.onnx", external_data=True)
-        write_json(out / "labels.json", {str(number): name for number, name in enumerate(classes)})
-        encoder.tokenizer.save_pretrained(out)
+    with exporting(out, "model.onnx") as new:
+        program.save(new / "model.onnx", external_data=True)
+        write_json(new / "labels.json", {str(number): name for number, name in enumerate(classes)})
+        encoder.tokenizer.save_pretrained(new)
     return out
 
 
