@@ -281,7 +281,7 @@ def test_what_generalises_best_is_the_lowest_validation_loss_and_no_gap(tmp_path
         for event in cell_.run.evaluations:
             event["train"] = {"loss": event["loss"] - (0.0 if cell_.variant == "idle" else 0.25)}
     said = generalisation(record)
-    assert said.startswith("Lowest validation loss at the end of training: a, 2.3000 nats, +0.250 from its training")
+    assert said.startswith("Lowest validation loss at the end of training: a, 2.3000 nats, 0.250 above its training")
     assert "the least gap, 0, is that of idle at 4.0000" in said
     for cell_ in record.cells:
         for event in cell_.run.evaluations:
