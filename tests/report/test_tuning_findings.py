@@ -293,6 +293,12 @@ def test_an_arm_of_ten_updates_is_undertrained_before_it_is_worse(tmp_path):
     assert said.startswith("Undertrained so far, and perhaps better than it seems: head. Use full: ")
     first, *_ = findings(record, gaps_of(record), pairs_of(record))
     assert first.startswith("Undertrained: head made 10 updates a run.")
+
+    def learned(content):
+        for run in content["arms"][1]["runs"]:
+            run["curve"][-1]["train_accuracy"] = 0.97
+
+    assert undertrained_sentence(rewritten(folder, learned)) == []  # it knows its texts: more updates are not missing
     assert undertrained_sentence(read_tuning(write_tune(tmp_path / "b", methods=("head",), n=60))) == []
 
 

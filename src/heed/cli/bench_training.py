@@ -47,8 +47,8 @@ class DevicesFlags(Section):
 class MemoryFlags(Section):
     """Split the memory of one training step into weights, gradients, optimizer state and activations.
 
-    Every model, tokenizer and train setting can be given as a dotted flag. The peak is measured on a real step; the
-    activations are what remains beyond the other three.
+    Every model, tokenizer and train setting can be given as a dotted flag. The peak is measured on a real step, and
+    the parts are what is alive at that moment: gradients that do not exist yet do not count.
 
     examples:
       heed bench memory

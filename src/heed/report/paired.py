@@ -180,11 +180,11 @@ def detectable_share(n: float, discordant: float, level: float = LEVEL) -> float
     >>> round(100 * detectable_share(100, 0.04), 1)  # six of the same side are needed, and must be met
     7.8
     """
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
     n = max(1, math.floor(n))
     missing = lambda delta: power(n, max(discordant, delta), delta, level) - POWER
-    return 1.0 if missing(1.0) <= 0 else float(brentq(missing, 0.0, 1.0, xtol=1e-6))
+    return 1.0 if missing(1.0) <= 0 else float(root_scalar(missing, bracket=(0.0, 1.0), xtol=1e-6).root)
 
 
 def power(n: int, discordant: float, delta: float, level: float = LEVEL) -> float:

@@ -23,14 +23,16 @@ from heed.report.accuracies import accuracy_interval as interval_of
 from heed.report.accuracies import counted_interval
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import Interval
-from heed.report.tuning_arms import Arm
+from heed.report.tuning_arms import Arm, Run
 from heed.report.tuning_predictions import Split
 from heed.report.tuning_record import TuningRecord
 
 TOLERANCE = 1.0
 """Points of accuracy that a cheaper arm may be below the best."""
 FEW_UPDATES = 100
-"""Updates below which an arm is called undertrained."""
+"""Updates below which an arm is called undertrained, unless it has learned its texts by then."""
+LEARNED = 0.9
+"""Accuracy on the training texts from which they are learned: more updates are not what is missing."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,15 @@ def beating(record: TuningRecord) -> list[Arm]:
 
 
 def undertrained(record: TuningRecord) -> list[Arm]:
-    """Return the arms that made few updates."""
-    return [arm for arm in record.ran if arm.steps is not None and arm.steps < FEW_UPDATES]
+    """Return the arms that made few updates and have not learned their training texts, as far as that is known."""
+    few = [arm for arm in record.ran if arm.steps is not None and arm.steps < FEW_UPDATES]
+    return [arm for arm in few if not all(_learned(run) for run in arm.runs)]
+
+
+def _learned(run: Run) -> bool:
+    """Whether the training texts were mostly right at the end."""
+    known = [point.train_accuracy for point in run.curve if point.train_accuracy is not None]
+    return bool(known) and known[-1] >= LEARNED
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

@@ -7,6 +7,7 @@ that failed or did not fit is drawn as 0 and marked; an arm without runs yet is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from heed.report.calibration import calibration, reliability
@@ -87,8 +88,12 @@ def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
         text = said_difference(gap.points, gap.interval)
         colour, found = paint[gap.arm][0], gap.pair.differs
         rows.append(Row(gap.arm, text, colour, gap.points, gap.interval, zone=TOLERANCE, filled=found))
-    close = [gap.arm for gap in gaps.values() if gap.points >= -TOLERANCE]
-    title = f"Within 1 point of {name} or better: {listed(close)}" if close else f"No arm is within 1 point of {name}"
+    kinds = [("found worse", False, True), ("found better", True, True), ("no difference found", None, False)]
+    parts = []
+    for words, better, told in kinds:
+        arms = [g.arm for g in gaps.values() if g.pair.differs == told and better in (None, g.points > 0)]
+        parts += [f"{words}: {listed(arms)}"] if arms else []
+    title = f"Against {name}, {'; '.join(parts)}"
     test = test_of([gap.pair for gap in gaps.values()])
     caption = (
         f"Line: 95 % score interval over the same examples{' and seeds' if 'seeds' in test else ''}. Filled: "
@@ -182,7 +187,7 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     if len(kept) > 1:
         title = f"What accuracy costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
         title += show(costs[kept[-1]])
-    caption = "Stroke: the arms that no other beats at both (the Pareto front)."
+    caption = "Stroke: the arms that no other beats at both (the Pareto front), whatever the intervals."
     caption += f" Beaten: {listed(beaten)}." if beaten else ""
     axes = Axes2D(word, f"accuracy (%, {record.split})", scattered=True)
     return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
@@ -320,7 +325,10 @@ def reliability_figures(record: TuningRecord) -> list[Figure]:
         own = arm.best_run.answers[record.split]
         found, bins = calibration(own.sure, own.right), reliability(own.sure, own.right)
         name = shorten(arm.name, 30)
-        figures.append(reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name]))
+        figure = reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name])
+        if own.groups is not None:
+            figure = replace(figure, caption=f"{figure.caption} Answers of one group are taken as independent here.")
+        figures.append(figure)
     return figures
 
 

@@ -20,7 +20,7 @@ from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
-from heed.report.tuning_findings import findings, leak_sentences, listed, unknown_sentences, verdict
+from heed.report.tuning_findings import MANY_UNKNOWN, findings, leak_sentences, listed, verdict
 from heed.report.tuning_record import TuningRecord, read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -148,8 +148,9 @@ def banners(record: TuningRecord, gaps: Mapping[str, Gap]) -> list[Banner]:
     if record.ran and record.split == "validation":
         text = "These figures are of the validation split, which also chose rates and epochs: they flatter a little."
         found.append(Banner("warning", "No test split", text))
-    if unknown := unknown_sentences(record):
-        found.append(Banner("warning", "Texts that the encoder cannot read", " ".join(unknown)))
+    if unknown := {name: share for name, share in record.unknown_shares().items() if share >= MANY_UNKNOWN}:
+        shares = [f"{format_percent(share)} of the tokens are unknown to {name}" for name, share in unknown.items()]
+        found.append(Banner("warning", "Texts that the encoder cannot read", f"{'; '.join(shares)}."))
     if few := undertrained(record):
         names = listed([f"{arm.name} ({arm.steps:,})" for arm in few])
         text = f"So few updates teach little: {names}. A comparison needs more --epochs."

@@ -61,6 +61,8 @@ class PredictionReader:
         self.classes = classes
         self.examples: dict[Split, Examples] = {}
         self.notes: list[str] = []
+        self.names_groups = False
+        """Whether a prediction says which group its example is of."""
 
     def read(self, run: str, split: Split, correct: int) -> Answers | None:
         """Return the answers of a run on a split, or note why there are none. `correct`: what tune.json counts."""
@@ -80,6 +82,7 @@ class PredictionReader:
         places, texts = (tuple(str(row[key]) for row in whole) for key in ("place", "text"))
         pairs = tuple(None if row["pair"] is None else str(row["pair"]) for row in whole)
         groups = _numbers([row["group"] for row in whole])
+        self.names_groups |= any(row["group"] is not None for row in whole)
         first = self.examples.setdefault(split, Examples(places, texts, pairs, labels, groups))
         if first.places != places or not np.array_equal(first.labels, labels):
             return self._without(f"{name} is about other examples than the first run")

@@ -147,7 +147,7 @@ def _record(root: Path, values: Values) -> TuningRecord:
         arms=tuple(_arm(one, reader) for one in values.each("arms")),
         sizes=tuple(_size(one) for one in values.each("sizes", [])),
         examples=reader.examples,
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *_without_groups(values, reader)),
     )
 
 
@@ -258,6 +258,14 @@ def _scores(one: Values) -> Scores:
 def _point(one: Values) -> CurvePoint | None:
     epoch, *rest = (number(one.content.get(each.name)) for each in fields(CurvePoint))
     return None if epoch is None else CurvePoint(epoch, *rest)  # measured before anything was logged
+
+
+def _without_groups(values: Values, reader: PredictionReader) -> list[str]:
+    """Say that intervals know nothing of the groups that the command names, where predictions do not."""
+    command = [str(part).split("=")[0] for part in values.get("command", list, [])]
+    if not reader.examples or reader.names_groups or not {"--group", "--data.group"} & set(command):
+        return []
+    return ["Predictions name no groups, or no held-out text has one: intervals take examples as independent."]
 
 
 def _trial(one: Values) -> Trial:

@@ -146,11 +146,11 @@ def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
     caption = (
         f"{test_of(pairs)}, of every pair of arms on the {split} split. Gained: right with the first alone; lost: with "
         "the second alone; means over seeds. 95 % interval: of the points, by a score test, which is surer than an "
-        f"exact one; the test decides. p after Holm's correction over all {len(pairs)} pairs. Found: the true "
+        f"exact one; the test decides. p after Holm's correction over all {len(pairs)} pairs. Found 4 in 5: the true "
         f"difference, in points, that would have been found four times in five ({MISSING}: none would)."
         + (f" The {left} least certain pairs are left out." if left else "")
     )
-    head = ("arm", "against", "gained", "lost", "points", "95 % interval", "p", "test", "p (Holm)", "found")
+    head = ("arm", "against", "gained", "lost", "points", "95 % interval", "p", "test", "p (Holm)", "found 4 in 5")
     found = frozenset((place, 8) for place, one in enumerate(shown) if one.differs)
     numeric = (False, False, True, True, True, True, True, False, True, True)
     return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")

@@ -120,7 +120,7 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     """Read the rows of a split. What is mended is counted in `mended`.
 
     Groups keep rows together where splits are cut out of the training texts: there each row needs one. A split that is
-    given has them where it has such a column, and a row without is a group of its own.
+    given has them where it has such a column and each of its rows has one.
 
     Raises `DataError`: a missing column (with those there are), no text, pair, label or group, no row at all.
     """
@@ -134,8 +134,7 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
             table.pairs.append(filled_text(value["--pair"], columns["--pair"], place, mended))
         table.labels.append(label_name(value["--label"], columns["--label"], place, "--label"))
         if table.groups is not None:
-            alone = None if split == "train" else place
-            table.groups.append(_group(value["--group"], columns["--group"], place, alone))
+            table.groups.append(_group(value["--group"], columns["--group"], place))
         table.places.append(short)
     if not table.texts:
         raise DataError(f"the {split} source {part.source} holds no rows: give another file or folder")
@@ -219,21 +218,25 @@ def _hub_rows(part: Part, split: str, columns: dict[str, str]) -> Iterator[tuple
 
 
 def _has_groups(part: Part, wanted: Wanted) -> bool:
-    """Return whether a split has the column of groups that is asked for."""
-    columns = wanted.of(part.source, group=True)
-    if "--group" not in columns or part.found is None:
-        return columns.get("--group") in (part.table.column_names if part.table is not None else ())
+    """Return whether a split has the column of groups that is asked for, and a group in each row."""
+    column = wanted.of(part.source, group=True).get("--group")
+    if column is None:
+        return False
+    if part.found is None:
+        return column in part.table.column_names and all(map(_is_group, part.table.unique(column)))
     try:
-        return next(_file_rows(part, {"--group": columns["--group"]}, wanted.encoding), None) is not None
+        return all(_is_group(values[0]) for _, _, values in _file_rows(part, {"--group": column}, wanted.encoding))
     except DataError:  # what else is wrong is said where the rows are read
         return False
 
 
-def _group(value: object, column: str, place: str, alone: str | None) -> str:
-    """Return the name of a group, where there is none `alone`; raise `DataError` where there is not that either."""
-    if value is None or value != value or not str(value).strip():
-        if alone is not None:
-            return alone
+def _is_group(value: object) -> bool:
+    return value is not None and value == value and bool(str(value).strip())
+
+
+def _group(value: object, column: str, place: str) -> str:
+    """Return the name of a group; raise `DataError` where there is none."""
+    if not _is_group(value):
         raise DataError(f"{place} has no group in {column!r}: fill it in or leave out --group")
     return whole_characters(str(value), Counter()) or ""
 

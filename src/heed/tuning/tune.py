@@ -94,6 +94,10 @@ def _tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress
         clear(folder)
     for line in describe_lines(now.record["data"]):
         say(line)
+    for encoder in plan.encoders:
+        facts = now.record["encoders"][encoder]
+        for line in reading_lines(encoder, facts["read"], facts["max_length"]):
+            say(line)
     say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     now.write()
     done = []
@@ -231,8 +235,6 @@ def _read(now: Tuning, config: TuneConfig, splits: Splits) -> Material:
     read = {split: describe_reading(texts, encoder, given[split]) for split, texts in material.encoded.items()}
     now.record["encoders"][config.encoder.name]["read"] = read
     now.record["data"]["cut"] = {split: one["cut"] for split, one in read.items()}
-    for line in reading_lines(config.encoder.name, read, config.encoder.max_length):
-        now.say(line)
     return material
 
 
