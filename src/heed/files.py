@@ -1,6 +1,7 @@
 """How heed writes, locks and hashes: a file on the disk is the old one or the new one, never a half.
 
     aside      written under another name ──> synced ──> renamed ──> the folder's names synced
+    growing    of use before it is whole, under another name until then
     removed    renamed away ──> deleted: whoever looks sees all of it or nothing
     locked     one process at a time, and the others are told which
 
@@ -67,6 +68,26 @@ def aside_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(other, ignore_errors=True)
         raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def growing(path: str | Path) -> Iterator[IO[str]]:
+    """Give a text file to write to, in UTF-8; once the block ends well it takes the place of `path`.
+
+    Until then it is `NAME.partial`, which stays, as far as it was flushed, where the block raises or the process dies,
+    and which the next writer begins anew. Raises `CheckpointError` while another process writes it.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("a", encoding="utf-8", newline="") as file:
+        if not _lock(file, wait=False):
+            raise CheckpointError(f"another process is writing {path}: wait for it, or end it")
+        file.truncate(0)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(partial, path)
     sync_folder(path.parent)
 
 

@@ -11,6 +11,7 @@ A row that cannot be read comes as the words that say why, and the next one is r
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -88,11 +89,13 @@ class Lines:
     def spaced(self) -> list[str] | None:
         """Return the fields of the row in hand where blanks may stand around quotation marks; None if it is not so."""
         keep = len(self.taken)
-        while sum(line.count('"') for line in self.taken) % 2 and len(self.taken) < keep + FARTHEST:
-            if next(self, None) is None:
-                break
         fields = _fields("".join(self.taken).rstrip("\r\n"))
-        if fields is None:
+        if fields is not None or sum(line.count('"') for line in self.taken) % 2 == 0:
+            return fields
+        for line in itertools.islice(self, FARTHEST):  # one of them may run over several lines
+            if line.count('"') % 2:
+                break
+        if (fields := _fields("".join(self.taken).rstrip("\r\n"))) is None:
             self.give_back(keep)
         return fields
 
