@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError
 
 from heed.errors import CheckpointError, ConfigError, require
-from heed.training.run import write_json
 from heed.tuning.adapters import merge, save_adapter
+from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
 from heed.tuning.encoders import Encoder
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
@@ -35,10 +35,9 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     """
     tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
-    encoder.tokenizer.model_max_length = run.config.encoder.max_length
     with _writing(out):
         tuned.backbone.save_pretrained(out)
-        encoder.tokenizer.save_pretrained(out)
+        save_reading(encoder, run.config, out, TRANSFORMERS)
     return out
 
 
@@ -57,9 +56,14 @@ def whole(tuned: Tuned, method: str) -> Tuned:
 
 
 def export_adapter(folder: str | Path, out: Path) -> Path:
-    """Write what a tuned run has learned in peft's format, with heed's head beside it; return `out`."""
-    tuned, *_ = load_tuned(choose_run(Path(folder)), "cpu")
-    return save_adapter(tuned, out)
+    """Write what a tuned run has learned in peft's format, with heed's head, labels and tokenizer; return `out`."""
+    tuned, encoder, run, classes = load_tuned(choose_run(Path(folder)), "cpu")
+
+    def beside(place: Path) -> None:
+        save_labels(classes, place)
+        save_reading(encoder, run.config, place, ADAPTER if tuned.head is None else HEAD)
+
+    return save_adapter(tuned, out, beside)
 
 
 @contextlib.contextmanager
@@ -109,8 +113,8 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
         )
     with _writing(out):
         program.save(out / "model.onnx", external_data=True)
-        write_json(out / "labels.json", {str(number): name for number, name in enumerate(classes)})
-        encoder.tokenizer.save_pretrained(out)
+        save_labels(classes, out)
+        save_reading(encoder, run.config, out, ONNX)
     return out
 
 

@@ -115,8 +115,10 @@ def unreadable(tokenizer: Any, text: str) -> str | None:
     return None if len(found) else NO_TOKEN
 
 
-def carry_limits(tokenizer: Any, max_length: int, pad_id: int, *, pairs: bool) -> None:
+def carry_limits(tokenizer: Any, max_length: int, pad_id: int, *, pairs: bool, segments: bool) -> None:
     """Let a tokenizer of transformers cut and pad by itself as `encode` does, for those who read it from a folder.
+
+    `segments` says whether the encoder reads which text of a pair a token is of.
 
     The library tokenizers does so unasked, transformers with `truncation=True` (of pairs "only_second"). Of a pair
     whose first text leaves no room for `SECOND` tokens of the second, they do not cut the first one as `encode` does.
@@ -133,6 +135,8 @@ def carry_limits(tokenizer: Any, max_length: int, pad_id: int, *, pairs: bool) -
     tokenizer.split_special_tokens = backend.encode_special_tokens
     for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
         tokenizer.init_kwargs.pop(name, None)  # what the tokenizer.json of the encoder had
+    names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
 
 
 def _encode(backend: Any, texts: list[str], places: list[str]) -> list[Any]:
