@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import tyro
 import yaml
@@ -22,6 +23,8 @@ from heed.config import Config, make_config, overlay
 from heed.errors import ConfigError, did_you_mean
 
 Flags = TypeVar("Flags", bound=BaseModel)
+COMMAS = "commas"
+"""Marks an option, in its annotation, that holds several values with commas between."""
 SECTIONS = tuple(Config.model_fields)
 
 
@@ -48,10 +51,45 @@ def parse(
             message = f"unknown option {option[0]}, {_advice(option[0], flags, sections, config)}"
         elif unknown:
             message = f"unexpected: {unknown[1]}"
+        if not option:
+            message = _list_advice(argv, flags, message, settings=bool(sections)) or message
+        if unknown or "value is missing" in message:
+            message += _dash_advice(message, argv, flags)
         raise ConfigError(f"{message} (heed {verb} --help shows all)") from None
     except ValidationError as error:
         details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{details} (heed {verb} --help shows all)") from None
+
+
+def _list_advice(argv: Sequence[str], flags: type[BaseModel], message: str, *, settings: bool) -> str | None:
+    """Return what to write in the place of several values that the command line has blanks between, or commas."""
+    fields = {_option(name): field for name, field in flags.model_fields.items()}
+    for place, word in enumerate(argv):
+        if word not in fields:
+            continue
+        values = list(itertools.takewhile(lambda value: not re.match(r"--?[A-Za-z]", value), argv[place + 1 :]))
+        if COMMAS in fields[word].metadata and len(values) > 1 and message.startswith("unexpected"):
+            return f"{word}: several values have commas between them and no blanks: {word} {','.join(values[:2])}"
+        if get_origin(fields[word].annotation) is tuple and word in message and "," in "".join(values[:1]):
+            return f"{word}: several values have blanks between them: {word} {' '.join(values[0].split(','))}"
+    if settings and message.startswith("unexpected"):
+        return f"{message}; several values of a setting have commas between them and no blanks"
+    return None
+
+
+def _dash_advice(message: str, argv: Sequence[str], flags: type[BaseModel]) -> str:
+    """Return how a value is written that begins with a dash, for options, and for verbs that take texts."""
+    option = re.match(r"(--[\w-]+): a value is missing", message)
+    ways = [f"a value that begins with a dash is written {option[1]}=VALUE"] if option else []
+    texts = [field.annotation for field in flags.model_fields.values() if tyro.conf.Positional in field.metadata]
+    takes = any(get_origin(kind) is tuple and str in get_args(kind) for kind in texts)
+    if takes and any(word.startswith("-") for word in argv):
+        ways.append('a text that begins with a dash stands behind two: -- "--text"')
+    return "".join(f"; {way}" for way in ways)
+
+
+def _option(name: str) -> str:
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -117,7 +155,7 @@ def _advice(option: str, flags: type[BaseModel], sections: Sequence[str], config
         if name in SECTIONS and field.annotation is Config.model_fields[name].annotation:
             sections = [*sections, name]  # the verb is a configuration itself
         elif tyro.conf.Positional not in field.metadata:
-            own["--" + name.rstrip("_").replace("_", "-")] = field
+            own[_option(name)] = field
     meant: dict[str, list[str]] = {name: [name] for name in own}
     for section in sections:
         for setting in _settings(section, config.model_fields[section].annotation):
@@ -183,4 +221,7 @@ def _one_line(box: str) -> str:
     if found:
         return f"{found[2]}: {found[1]!r} is none of {found[3].replace(chr(39), '')}"
     found = re.search(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]", message)
-    return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}" if found else message
+    if found:
+        return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}"
+    found = re.match(r"Missing argument Missing value for argument '(--\S+)'", message)
+    return f"{found[1]}: a value is missing" if found else message

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field, ValidationError
 
-from heed.cli.settings import parse, place, split_settings
+from heed.cli.settings import COMMAS, parse, place, split_settings
 from heed.config import Section
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
@@ -55,15 +55,15 @@ class TuneFlags(Section):
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A file (.csv .tsv .jsonl .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
-    methods: str = "full,head,lora"
+    methods: Annotated[str, COMMAS] = "full,head,lora"
     """full, mean-full, head, prompt, prefix, lora, dora, ia3, bitfit; several joined by + are one (lora+bitfit)."""
-    encoders: str = "minilm"
+    encoders: Annotated[str, COMMAS] = "minilm"
     """minilm, folders, names on the Hugging Face hub, runs of heed."""
     seeds: int = Field(default=3, ge=1)
     """Runs of each method."""
-    epochs: str = "3"
+    epochs: Annotated[str, COMMAS] = "3"
     """Passes over the training texts; of several numbers the search takes the best."""
-    rates: str | None = None
+    rates: Annotated[str | None, COMMAS] = None
     """Learning rates to try, the same for all methods; default: each method's own."""
     search: Literal["grid", "optuna", "none"] = "grid"
     """How the rate is found; none takes the middle one."""
@@ -71,7 +71,7 @@ class TuneFlags(Section):
     """Tries of --search optuna."""
     soup: bool = False
     """Also average the weights of each method's seeds into one model, an arm of its own (Wortsman et al. 2022)."""
-    sizes: str | None = None
+    sizes: Annotated[str | None, COMMAS] = None
     """Numbers of training texts for a learning curve, such as 100,300,1000."""
     overfit: int | None = Field(default=None, ge=2)
     """Only check that each method can learn this many texts by heart."""
