@@ -210,7 +210,7 @@ def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -
             continue
         where = f"{path}, line {number}"
         try:
-            row = json.loads(_text(line), object_pairs_hook=_keys_once)
+            row = json.loads(_text(line), object_pairs_hook=keys_once)
         except (ValueError, RecursionError) as error:
             yield where, DataError(f"{where} is not valid JSON: {error}")
             continue
@@ -224,7 +224,7 @@ def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -
         yield where, [row.get(key) for key in columns.values()]
 
 
-def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON. Raises `ValueError` for a key that stands in it twice."""
     found = dict(pairs)
     if len(found) < len(pairs):

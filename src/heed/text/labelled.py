@@ -106,8 +106,34 @@ def open_labelled(
     `classes` are those of a model that has learned already; without them they are the labels of the training split.
     Raises `DataError`: nothing there, no such column, a row without text or label, one class only.
     """
-    Reading(column, encoding)  # refuses an encoding that is none
-    columns = Columns(column, label, encoding)
+    with about(source):
+        return _open(
+            source, Columns(column, label, encoding), validation, test, validation_fraction, test_fraction, classes
+        )
+
+
+@contextmanager
+def about(source: str | Path) -> Iterator[None]:
+    """Let an error in this block name the source that it is about."""
+    try:
+        yield
+    except DataError as error:
+        if Path(source).name in str(error):
+            raise
+        raise DataError(f"{source}: {error}") from None
+
+
+def _open(
+    source: str | Path,
+    columns: Columns,
+    validation: str | Path | None,
+    test: str | Path | None,
+    validation_fraction: float,
+    test_fraction: float,
+    classes: Sequence[str] | None,
+) -> LabelledCorpus:
+    """Open labelled texts."""
+    Reading(columns.text, columns.encoding)  # refuses an encoding that is none
     found = labelled_files(str(source))
     for split, other in (("validation", validation), ("test", test)):
         if split == "test" and other == NO_TEST:
@@ -124,7 +150,7 @@ def open_labelled(
             where = str({"validation": validation, "test": test}.get(split) or source)
             sources[split], labels[split] = _read(found[split], where, columns)
     corpus = LabelledCorpus(sources, shares, labels)
-    _name_classes(corpus, classes, label)
+    _name_classes(corpus, classes, columns.label)
     return corpus
 
 
