@@ -302,7 +302,9 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
                     for values in zip(*(batch.column(name) for name in columns.values()), strict=True):
                         number += 1
                         yield f"{path}, row {number}", [value.as_py() for value in values]
-        except failure as error:
+        except (failure, OSError) as error:
+            if getattr(error, "strerror", None):  # of the disk, not of what stands there
+                raise
             raise DataError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
 
 
@@ -348,7 +350,10 @@ def _bad_byte(path: Path, encoding: str) -> int:
     done = 0
     with open_bytes(path) as stream:
         while True:
-            chunk = stream.read(1 << 16)
+            try:
+                chunk = stream.read(1 << 16)
+            except (EOFError, zlib.error, OSError):  # it is damaged besides
+                return done
             pending = len(decoder.getstate()[0])  # bytes of a character that the chunk before began
             try:
                 decoder.decode(chunk, final=not chunk)

@@ -76,7 +76,7 @@ class LabelledCorpus(Corpus):
         names = self.label_names(split)
         if strange := sorted(set(names) - numbers.keys()):
             raise DataError(
-                f"the {split} split has the label {strange[0]!r}, which is no class of the training texts: "
+                f"{self.name}: the {split} split has the label {strange[0]!r}, no class of the training texts: "
                 f"{did_you_mean(strange[0], self.classes)}"
             )
         return np.array([numbers[name] for name in names], dtype=np.int64)
