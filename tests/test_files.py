@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from heed.errors import CheckpointError
-from heed.files import aside, aside_folder, locked, remove, sha256, write_bytes, write_json, write_text
+from heed.files import aside, aside_folder, growing, locked, remove, sha256, write_bytes, write_json, write_text
 
 
 def names(folder):
@@ -149,3 +149,22 @@ def test_a_writer_synced_the_file_before_its_name_and_the_folder_after(tmp_path,
     monkeypatch.setattr(os, "replace", replace)
     write_text(tmp_path / "a", "x")
     assert said == [("sync", ".a.writing"), ("rename", "a"), ("sync", tmp_path.name)]
+
+
+def test_a_growing_file_is_of_use_before_it_is_whole(tmp_path):
+    path, partial = tmp_path / "found.csv", tmp_path / "found.csv.partial"
+    with growing(path) as file:
+        file.write("one\n")
+        file.flush()
+        assert not path.exists()
+        assert partial.read_text() == "one\n"
+        with pytest.raises(CheckpointError, match="another process is writing .*found.csv"), growing(path):
+            pass
+    assert (path.read_text(), partial.exists()) == ("one\n", False)
+    with pytest.raises(KeyError), growing(path) as file:
+        file.write("two\n")
+        raise KeyError
+    assert (path.read_text(), partial.read_text()) == ("one\n", "two\n")
+    with growing(path) as file:  # begins anew
+        file.write("three\n")
+    assert (path.read_text(), partial.exists()) == ("three\n", False)

@@ -80,15 +80,19 @@ def growing(path: str | Path) -> Iterator[IO[str]]:
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("a", encoding="utf-8", newline="") as file:
-        if not _lock(file, wait=False):
-            raise CheckpointError(f"another process is writing {path}: wait for it, or end it")
-        file.truncate(0)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(partial, path)
-    sync_folder(path.parent)
+    while True:
+        with partial.open("a", encoding="utf-8", newline="") as file:
+            if not _lock(file, wait=False):
+                raise CheckpointError(f"another process is writing {path}: wait for it, or end it")
+            if not _is_at(file, partial):  # whoever held it has put it in its place
+                continue
+            file.truncate(0)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+        sync_folder(path.parent)
+        return
 
 
 def write_text(path: str | Path, text: str) -> None:
