@@ -191,12 +191,12 @@ def _writer(flags: PredictFlags, classes: Sequence[str]) -> Iterator[Callable[[S
         return
     from heed.files import growing
 
-    partial = f"{flags.out}.partial"
+    partial, suffix = f"{flags.out}.partial", flags.out.suffix
     try:
         with growing(flags.out) as file:
-            if flags.out.suffix != ".jsonl":
-                _write_names(file, classes, tabs=flags.out.suffix == ".tsv")
-            yield lambda found: _write(file, found, classes, flags.out.suffix)
+            if suffix != ".jsonl":
+                _write_names(file, classes, tabs=suffix == ".tsv")
+            yield lambda found: _write(file, found, classes, suffix)
     except OSError as error:
         done = f", and what was done is in {partial}" if os.path.exists(partial) else ""
         raise DataError(f"{flags.out} cannot be written: {error.strerror}{done}; choose another --out") from error
