@@ -52,6 +52,15 @@ class MissingPackageError(HeedError):
     """An optional package is not installed; the message holds the line that installs it."""
 
 
+def why(error: BaseException) -> str:
+    """Return the reason of a failure in the words of the system, without the number and the file of an `OSError`.
+
+    >>> why(OSError(28, "No space left on device", "a.txt"))
+    'No space left on device'
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return a hint that names the nearest choice, or every choice when none is near.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from heed.build import (
@@ -26,7 +28,8 @@ from heed.build import (
     check_attention,
 )
 from heed.config import SPANS, Config, ModelConfig, make_config, overlay
-from heed.errors import ConfigError
+from heed.errors import CheckpointError, ConfigError, why
+from heed.files import write_json, write_text
 from heed.generation.answers import greedy_answers
 from heed.generation.decoding import beginning
 from heed.generation.generate import generate
@@ -40,6 +43,7 @@ from heed.models.longer import with_context
 from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.corruption import Corruption
+from heed.text.examples import part_of, texts_measured
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import special_ids
 from heed.text.question_corpus import QuestionTokens
@@ -49,11 +53,11 @@ from heed.training.answering import Answering, Write, evaluate_answers
 from heed.training.autobatch import largest_batch, optimizer_bytes, training_step
 from heed.training.checkpoint import latest_step
 from heed.training.classify import Classification, classify
-from heed.training.devices import choose_device, describe_device
+from heed.training.devices import choose_device, describe_device, take_threads
 from heed.training.evaluate import Evaluation, evaluate, evaluate_masked, evaluate_spans
 from heed.training.fit import Batches, FitResult, fit
 from heed.training.progress import Progress
-from heed.training.run import Run, load_run, next_name, refuse_if_taken, write_json
+from heed.training.run import TRUST, Run, load_run, locked, new_folder, refuse_if_taken
 from heed.training.start import place_start, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
 
@@ -98,16 +102,26 @@ def train(
 ) -> Outcome:
     """Train what `config` describes into a new run folder.
 
-    Raises `HeedError` for whatever the user can mend: `ConfigError`, `DataError`, `CheckpointError`.
+    No other process can go into the folder from the moment that its name is known. Raises `HeedError` for whatever the
+    user can mend: `ConfigError`, `DataError`, `CheckpointError`.
     """
-    if config.run.name is not None:
-        refuse_if_taken(Path(config.run.folder) / config.run.name, overwrite=overwrite)
+    if config.run.name is None:
+        return _train(config, None, overwrite, say, progress)
+    folder = Path(config.run.folder) / config.run.name
+    refuse_if_taken(folder, overwrite=overwrite)
+    with locked(folder):
+        refuse_if_taken(folder, overwrite=overwrite)  # another process may have been at it until now
+        return _train(config, folder, overwrite, say, progress)
+
+
+def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progress: MakeProgress | None) -> Outcome:
+    """Train into a folder that is locked; None: into the first one that is free once all is ready."""
     config = settle(config)
     check_attention(config.model)  # before the text, which may take long
     device = _prepare(config, say)
     text = _open(config, say)
-    name = config.run.name
-    folder = Path(config.run.folder) / name if name else next_name(config.run.folder, _stem(config))
+    if config.train.patience is not None and "validation" not in text.files:
+        raise ConfigError("train.patience: goes by the validation loss, and nothing is held out: leave it out")
     vocabulary = start_vocabulary(config.model) or text.tokenizer.vocab_size
     if text.tokenizer.kind in ("bpe", "char", "word"):  # as it came out, or out of its file
         config = _replace(config, "tokenizer", kind=text.tokenizer.kind)
@@ -127,10 +141,11 @@ def train(
         facts["classes"] = list(classes)
     if model.leaks is not None:
         facts["leaks"] = model.leaks
-    config = _replace(config, "run", name=folder.name)
-    run = Run.create(folder, config, tokenizer=text.tokenizer, overwrite=overwrite, facts=facts)
-    say(f"run: {run.folder}")
-    return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)
+    with nullcontext(folder) if folder is not None else new_folder(config.run.folder, _stem(config)) as folder:
+        config = _replace(config, "run", name=config.run.name or folder.name)
+        run = Run.create(folder, config, tokenizer=text.tokenizer, overwrite=overwrite, facts=facts)
+        say(f"run: {run.folder}")
+        return _fit(run, model, text, batches, streams, device, resume=False, say=say, progress=progress)
 
 
 def resume(
@@ -144,9 +159,16 @@ def resume(
 
     `settings` may change `train.steps` and other settings of training, `run.device` and `run.threads` (nested
     dictionaries, as in a YAML file); the run is then no longer the one that was begun, and says so.
-    Raises `ConfigError` for a change of data, tokenizer or model, and whatever `train` raises.
+    Raises `ConfigError` for a change of data, tokenizer or model, and for any change where no step remains, and
+    whatever `train` raises.
     """
-    run = Run.open(folder)
+    Run.open(folder)  # before a lock makes a folder
+    with locked(Path(folder)):
+        return _resume(Run.open(folder), settings, say, progress)
+
+
+def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None) -> Outcome:
+    """Go on with a run whose folder is locked."""
     config = _changed(run.config, settings or {}, say)
     device = _prepare(config, say)
     classes = run.classes
@@ -156,11 +178,6 @@ def resume(
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config, streams), number)
     if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
         _begin(model, config.model, say)
-    if (run.folder / "trust.json").exists():
-        say(
-            "note: the threshold of this run was chosen for the weights before and goes: choose it again "
-            "(heed eval --threshold-from)"
-        )
     model.leaks = _leaks(model.to(device), config, say) or run.leaks
     run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
@@ -249,7 +266,9 @@ def first_weights(config: Config, streams: Streams) -> torch.Generator:
 def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any]:
     """Put the weights that a new model begins with in the place of those that were drawn; return where from."""
     if config.embeddings is not None:
-        place_embeddings(model, read_embeddings(config.embeddings), config.embeddings)
+        note = place_embeddings(model, read_embeddings(config.embeddings), config.freeze_positions)
+        if note is not None:
+            say(f"note: {note}")
     if config.start_from is None:
         return {}
     started = place_start(model, config)
@@ -259,8 +278,7 @@ def _begin(model: LanguageModel, config: ModelConfig, say: Say) -> dict[str, Any
 
 def _prepare(config: Config, say: Say) -> torch.device:
     """Set the threads, choose the device and say it."""
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
+    take_threads(config.run.threads)
     device = choose_device(config.run.device)
     say(f"device: {describe_device(device)}")
     return device
@@ -329,12 +347,18 @@ def _fit(
     progress: MakeProgress | None,
 ) -> Outcome:
     """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
-    config, tokenizer = run.config, text.tokenizer
+    config, tokenizer, trusted = run.config, text.tokenizer, (run.folder / TRUST).exists()
     held_out = {split: file for split, file in text.files.items() if split not in ("train", QUESTIONS)}
 
     def validation() -> Figures:
         tokens = held_out["validation"]
         return measure(model, tokenizer, tokens, config, device=device, max_tokens=config.train.eval_tokens)
+
+    known = _known(config, text.files)
+
+    def training() -> Figures:
+        assert known is not None
+        return measure(model, tokenizer, known[0], config, device=device, max_tokens=known[1])
 
     def sample() -> list[dict[str, Any]]:
         return samples(model, tokenizer, config.run.seed, count=1, max_tokens=SAMPLE_TOKENS // 2)
@@ -345,12 +369,18 @@ def _fit(
         config.train,
         run,
         validation=validation if "validation" in held_out else None,
+        training=training if known is not None else None,
         sample=sample if model.causal else None,
         device=device,
         streams=streams,
         progress=progress(config.train.steps) if progress else None,
         resume=resume,
     )
+    if trusted and not (run.folder / TRUST).exists():
+        say(
+            "note: the threshold of this run was chosen for the weights before and is gone: choose it again "
+            "(heed eval --threshold-from)"
+        )
     figures: dict[str, Figures] = {}
     if result.reason != "interrupted":
         model, tokenizer, _ = load_run(run.folder, "best", device)
@@ -358,12 +388,31 @@ def _fit(
             part = config.train.final_tokens
             say(f"measuring {f'the first {part:,} tokens of' if part else 'the whole'} {split} split")
             figures[split] = measure(model, tokenizer, tokens, config, device=device, max_tokens=part)
-        write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
+        if known is not None:
+            figures["train"] = training()
         step = result.best_step or result.step
         texts = samples(model, tokenizer, config.run.seed) if model.causal else []
         lines = (json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
-        (run.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+        try:
+            write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
+            write_text(run.folder / "samples.jsonl", "".join(lines))
+        except OSError as error:
+            raise CheckpointError(
+                f"{run.folder} cannot hold the final figures: {why(error)}; the training is kept: make room and go on "
+                f"with heed train --resume {run.folder}"
+            ) from error
     return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def _known(config: Config, files: Mapping[str, TokenFile]) -> tuple[TokenFile, int | None] | None:
+    """Return what of the training data is measured beside validation, and on how many tokens; None: nothing."""
+    asked = config.train.eval_train_tokens
+    tokens = files.get(QUESTIONS, files["train"])  # of the kind that validation is of
+    if isinstance(tokens, LabelledTokens):
+        held_out = len(files["validation"].ends) if "validation" in files else 0
+        count = texts_measured(asked, np.diff(tokens.ends.astype(np.int64), prepend=0), held_out)
+        return (part_of(tokens, count), None) if count else None
+    return (tokens, asked) if asked else None
 
 
 def samples(

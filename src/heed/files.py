@@ -2,6 +2,8 @@
 
     aside      written under another name ──> synced ──> renamed ──> the folder's names synced
     growing    of use before it is whole, under another name until then
+    together   several files of a folder, which count from the moment that one of them, the marker, is there
+    appended   a line at the end, which is taken back where the disk fills up in the middle of it
     removed    renamed away ──> deleted: whoever looks sees all of it or nothing
     locked     one process at a time, and the others are told which
 
@@ -15,12 +17,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from heed.errors import CheckpointError
+from heed.errors import CheckpointError, why
 
 try:
     import fcntl
@@ -28,14 +31,24 @@ except ImportError:  # Windows has none, and there nothing keeps two processes a
     fcntl = None
 
 
+WRITING, REMOVING, LOCK = ".writing", ".removing", ".lock"
+"""What is on its way into a folder, what is on its way out of it, and its lock."""
+_held: set[str] = set()
+"""The locks that this process holds."""
+
+
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
     """Give the name to write a file under; once the block ends well it is synced and takes the place of `path`.
 
-    A block that raises leaves `path` as it was and nothing beside it. Two writers of one file take turns.
+    A block that raises leaves `path` as it was and nothing beside it. Two writers of one file take turns. A link stays
+    one, and what is no file (`/dev/null`, a pipe) is written to as it is.
     """
-    path = Path(path)
-    other = path.with_name(f".{path.name}.writing")
+    path = Path(os.path.realpath(path))
+    if _is_device(path):
+        yield path
+        return
+    other = path.with_name(f".{path.name}{WRITING}")
     with _alone(other):
         try:
             yield other
@@ -54,21 +67,109 @@ def aside_folder(path: str | Path) -> Iterator[Path]:
     A block that raises leaves `path` as it was and nothing beside it.
     """
     path = Path(path)
-    other = path.with_name(f".{path.name}.writing")
-    shutil.rmtree(other, ignore_errors=True)
+    other, old = path.with_name(f".{path.name}{WRITING}"), path.with_name(f".{path.name}{REMOVING}")
+    _delete(other)
     other.mkdir(parents=True)
     try:
         yield other
-        for folder, _, names in os.walk(other):
-            for name in names:
-                _sync(Path(folder, name))
-            sync_folder(Path(folder))
-        remove(path)
+        _sync_all(other)
+        if path.exists():
+            _delete(old)
+            os.replace(path, old)
         os.replace(other, path)
     except BaseException:
         shutil.rmtree(other, ignore_errors=True)
         raise
     sync_folder(path.parent)
+    _delete(old)
+
+
+@contextmanager
+def together(folder: str | Path, marker: str, replacing: Iterable[str] = ()) -> Iterator[Path]:
+    """Give an empty folder to fill; once the block ends well its entries take their places in `folder`.
+
+    They belong together: `marker`, one of them, goes first of the old ones and comes last of the new ones, so that
+    whoever finds it finds all of the same. Entries named in `replacing` go with the old ones, all others stay. A block
+    that raises leaves the folder as it was; a process that dies may leave one without the marker, with `.writing` or
+    `.removing` in it, which the next call takes over. The caller keeps other processes out (`locked`).
+    """
+    folder = Path(folder)
+    new, old = folder / WRITING, folder / REMOVING
+    folder.mkdir(parents=True, exist_ok=True)
+    dead, moved = is_half(folder), []
+    _delete(new)
+    new.mkdir()
+
+    def move(source: Path, target: Path) -> None:
+        os.replace(source, target)
+        moved.append((source, target))
+
+    try:
+        yield new
+        _sync_all(new)
+        _delete(old)
+        old.mkdir()
+        names = sorted(os.listdir(new), key=lambda name: (name == marker, name))
+        for name in dict.fromkeys([marker, *replacing, *names]):
+            if os.path.lexists(folder / name):
+                move(folder / name, old / name)
+        for name in names:
+            move(new / name, folder / name)
+    except BaseException:
+        with suppress(OSError):
+            for source, target in reversed(moved):
+                os.replace(target, source)
+            if not dead:  # else it goes on telling that a process died here
+                sweep(folder)
+        raise
+    sync_folder(folder)
+    sweep(folder)
+
+
+def is_half(folder: Path) -> bool:
+    """Whether a process died in a folder while something was on its way into it or out of it."""
+    return (folder / WRITING).exists() or (folder / REMOVING).exists()
+
+
+def holds_something(folder: Path, marker: str) -> bool:
+    """Whether a folder holds what is to stay: more than what processes that died have left of `together`.
+
+    Where one died that had done its work, what it left is tidied away.
+    """
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    left = {name for name in names if name == LOCK or name.endswith((WRITING, REMOVING))}
+    stays = bool(names - left) and (marker in names or not is_half(folder))
+    if stays and left:
+        with suppress(OSError), locked(folder / LOCK, f"tidying {folder}"):
+            sweep(folder)
+    return stays
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that died have left in a folder; what another one is writing stays."""
+    odd = [path for end in (REMOVING, WRITING, LOCK) for path in folder.glob(f".*{end}")]
+    for left in [folder / REMOVING, folder / WRITING, *odd]:
+        if left.is_file() and not left.is_symlink():
+            with left.open("rb") as file:
+                if not _lock(file, wait=False):
+                    continue
+                left.unlink(missing_ok=True)
+        else:
+            _delete(left)
+
+
+def append(path: str | Path, text: str) -> None:
+    """Add a text in UTF-8 to the end of a file, whole or not at all; it reaches the operating system."""
+    content = memoryview(text.encode("utf-8"))
+    with Path(path).open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(before)
+            raise
 
 
 @contextmanager
@@ -114,40 +215,68 @@ def write_json(path: str | Path, content: Any) -> None:
 def remove(path: str | Path) -> None:
     """Delete a file or a folder, which is gone at once: a process that dies over it leaves `.NAME.removing`."""
     path = Path(path)
-    other = path.with_name(f".{path.name}.removing")
-    if other.is_dir():
-        shutil.rmtree(other)
+    other = path.with_name(f".{path.name}{REMOVING}")
+    _delete(other)
     with suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
             os.replace(path, other)
-            shutil.rmtree(other)
+            _delete(other)
         else:
             path.unlink()
 
 
 @contextmanager
-def locked(path: str | Path, doing: str) -> Iterator[None]:
+def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes out for as long as the block runs; `path` is the lock's file, gone afterwards.
 
     `doing` is what is to be said of this process to the others, for example "training in runs/a". Raises
-    `CheckpointError` that names the other process where there is one.
+    `CheckpointError` that names the other process where there is one, unless it is to `wait` for it.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     while True:
         with path.open("a+", encoding="utf-8") as file:
-            if not _lock(file, wait=False):
+            if not _lock(file, wait=wait):
                 file.seek(0)
                 raise CheckpointError(f"{file.read().strip() or 'another process'} already: wait for it, or end it")
             if not _is_at(file, path):  # whoever held it deleted it in between
                 continue
-            file.truncate(0)
-            file.write(f"process {os.getpid()} is {doing}")
-            file.flush()
+            _held.add(str(path))
             try:
+                with suppress(OSError):  # on a full disk it has no name, and holds all the same
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} is {doing}")
+                    file.flush()
                 yield
             finally:
+                _held.discard(str(path))
                 path.unlink(missing_ok=True)
             return
+
+
+def is_ours(lock: Path) -> bool:
+    """Whether this process holds a lock."""
+    return os.path.realpath(lock) in _held
+
+
+@contextmanager
+def working_in(folder: str | Path, doing: str, instead: str) -> Iterator[None]:
+    """Make a folder where it is missing and keep other processes out of it; one that stays empty is gone afterwards.
+
+    Raises `CheckpointError` that names the process which is at it, or says why the folder cannot be written to and
+    what to do `instead`.
+    """
+    folder, lock = Path(folder), ExitStack()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.enter_context(locked(folder / LOCK, doing))
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {why(error)}; {instead}") from error
+    try:
+        with lock:
+            yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def sha256(path: str | Path) -> str:
@@ -170,6 +299,28 @@ def sync_folder(path: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _sync_all(folder: Path) -> None:
+    for below, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(below, name))
+        sync_folder(Path(below))
+
+
+def _delete(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    """Whether there is something under this name that is no file of its own."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
+    return False
 
 
 @contextmanager

@@ -4,7 +4,9 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 from cli.conftest import TINY
 
@@ -63,6 +65,59 @@ def test_a_classifier_learns_and_its_folder_is_enough(classified, reviews, heed,
     answer = heed("eval", classified, "--corpus", other, "--data.column", "text", "--data.label", "label")
     assert answer.code == 0
     assert "accuracy" in answer.out
+
+
+def test_training_accuracy_is_measured_at_each_evaluation_and_at_the_end(classified, reviews, heed, tmp_path):
+    """On as many texts as validation has, in evaluation mode, always the same ones; recomputed from the weights."""
+    from heed import experiment
+    from heed.training.run import load_run
+
+    found = [event["train"] for event in events(classified, "evaluation")]
+    assert len(found) == 3
+    final = json.loads((classified / "evaluation.json").read_text())
+    held_out = final["validation"]["examples"]
+    assert {one["examples"] for one in [*found, final["train"]]} == {held_out}
+    best = min(events(classified, "evaluation"), key=lambda event: event["loss"])
+    assert final["train"]["accuracy"] == best["train"]["accuracy"]
+    assert final["train"]["loss"] == pytest.approx(best["train"]["loss"], rel=1e-6)
+    model, tokenizer, config = load_run(classified)
+    tokens = experiment.open_text(config, tokenizer, classes=("bad", "good"))["train"]
+    drawn = sorted(np.random.default_rng(0x70617274).permutation(len(tokens.ends))[:held_out])
+    ends = [0, *map(int, tokens.ends)]
+    right = 0
+    for number in drawn:  # one text at a time, without padding
+        ids = torch.from_numpy(tokens.ids[ends[number] : ends[number + 1]][:16].astype("int64"))[None]
+        with torch.no_grad():
+            right += int(model(ids).argmax()) == int(tokens.labels[number])
+    assert final["train"]["accuracy"] == right / held_out
+    assert final["train"]["passport"]["split"] == "train"
+    assert final["train"]["passport"]["partial"]
+    page = (classified / "report.html").read_text()
+    assert "are classified rightly, of what it trained on" in page
+    assert page.count(">training</text>") >= 3  # a line of each figure of accuracy and loss
+
+
+def test_what_of_training_is_measured_can_be_chosen(reviews, heed, tmp_path):
+    argv = ["train", reviews, *ENCODER, "--data.column", "review", "--data.label", "verdict", "--run.folder", tmp_path,
+            "--train.steps", "4", "--train.eval-every", "2", "--model.context", "16"]  # fmt: skip
+    answer = heed(*argv, "--run.name", "all", "--train.eval-train-tokens", "1000000", "--json")
+    figures = json.loads(answer.out)["figures"]
+    assert figures["train"]["examples"] == 200 - figures["validation"]["examples"]
+    assert not figures["train"]["passport"]["partial"]
+    answer = heed(*argv, "--run.name", "none", "--train.eval-train-tokens", "0", "--json")
+    assert set(json.loads(answer.out)["figures"]) == {"validation"}
+    assert all("train" not in event for event in events(tmp_path / "none", "evaluation"))
+    same = [[event["loss"] for event in events(tmp_path / name, "train")] for name in ("all", "none")]
+    assert same[0] == same[1]
+
+
+def test_patience_without_validation_is_told_before_anything_is_written(reviews, heed, tmp_path):
+    argv = ["train", reviews, *ENCODER, "--data.column", "review", "--data.label", "verdict", "--run.folder", tmp_path,
+            "--data.validation-fraction", "0", "--train.patience", "2"]  # fmt: skip
+    answer = heed(*argv)
+    assert answer.code == 2
+    assert "train.patience: goes by the validation loss, and nothing is held out: leave it out" in answer.err
+    assert not list(tmp_path.glob("*/config.yaml"))
 
 
 def test_what_is_printed_and_shown(classified, reviews, heed):

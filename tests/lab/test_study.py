@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from studies import made_up, plan_of, variant_of, write_study
+from studies import TINY, made_up, plan_of, variant_of, write_study
 
 from heed.build import build_model
 from heed.config import ModelConfig
@@ -199,7 +199,9 @@ def test_a_run_that_somebody_else_ended_is_not_done(tmp_path):
 
 def test_two_processes_are_not_at_one_study(tmp_path):
     def toy(task):
-        with pytest.raises(CheckpointError, match="another process is at the study"):
+        with pytest.raises(
+            CheckpointError, match=rf"process {os.getpid()} is at the study in .*out already: wait for it"
+        ):
             run_study(plan_of(tmp_path), tmp_path / "out", run_cell=toy)
         return made_up(task, 1.0)
 
@@ -216,6 +218,23 @@ def test_an_interruption_starts_nothing_new(tmp_path):
     assert [(cell["variant"], cell["seed"], cell["state"]) for cell in cells] == [("pre", 1, "interrupted")]
     assert run_study(plan_of(tmp_path), tmp_path / "out", run_cell=lambda task: made_up(task, 2.0))
     assert len(figures_of(tmp_path / "out")) == 4
+
+
+def test_runs_take_the_threads_that_the_user_set(tmp_path, monkeypatch):
+    """OMP_NUM_THREADS is for all of them; `run.threads` in the study comes before it; both are said and kept."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name, run, expected in (("asked", {"device": "cpu"}, 3), ("base", {"device": "cpu", "threads": 5}, 5)):
+        taken, said = [], []
+
+        def toy(task, taken=taken):
+            taken.append(task.values["run"]["threads"])
+            return made_up(task, 1.0)
+
+        plan = plan_of(tmp_path, base={**TINY, "data": {"source": str(tmp_path / "animals.txt")}, "run": run})
+        assert run_study(plan, tmp_path / name, jobs=2, run_cell=toy, say=said.append)
+        assert taken == [expected] * 4
+        assert any(f"{expected} threads" in line for line in said)
+        assert content_of(tmp_path / name)["machine"]["threads"] == expected
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.models.loss import linear_cross_entropy
+from heed.models.loss import class_loss, linear_cross_entropy
 
 
 def problem(N=7, D=4, V=11, dtype=torch.float64, seed=0):
@@ -152,3 +152,49 @@ def test_nothing_that_counts_is_still_no_number():
     none = torch.zeros(4, dtype=torch.bool)
     assert linear_cross_entropy(hidden, weight, target, mask=none).isnan()
     assert linear_cross_entropy(hidden, weight, target, mask=none, reduction="none").tolist() == [0.0] * 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+    has_bias=st.booleans(),
+    weights=st.sampled_from([None, "mask", "numbers"]),
+    N=st.integers(1, 13),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
+    chunk=st.sampled_from([1, 11, 25, 40, 10_000]),
+)
+def test_smoothed_targets_have_torchs_gradient_and_the_plain_value(reduction, has_bias, weights, N, smoothing, chunk):
+    """torch's F.cross_entropy(label_smoothing=...) for the gradients, F.cross_entropy for the values."""
+    hidden, weight, bias, target = problem(N)
+    bias = bias if has_bias else None
+    mask = {None: None, "mask": torch.arange(N) % 3 != 1, "numbers": torch.arange(1.0, N + 1).double() / N}[weights]
+    how = {"bias": bias, "mask": mask, "reduction": reduction, "chunk_logits": chunk}
+    ours = linear_cross_entropy(hidden, weight, target, smoothing=smoothing, **how)
+    torch.testing.assert_close(ours, whole(hidden, weight, bias, target, mask, reduction), rtol=1e-12, atol=1e-12)
+    logits = hidden @ weight.T + (0 if bias is None else bias)
+    counts = torch.ones(N, dtype=torch.float64) if mask is None else mask.double()
+    theirs = F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing) * counts
+    if reduction != "none":
+        theirs = theirs.sum() / (counts.sum() if reduction == "mean" else 1)
+    learned = [hidden, weight] if bias is None else [hidden, weight, bias]
+    pull = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad(ours, learned, pull), torch.autograd.grad(theirs, learned, pull), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_classes_are_smoothed_as_torch_does(weighted, masked):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(6, 3, generator=generator, requires_grad=True)
+    target = torch.tensor([0, 1, 2, 0, 1, 2])
+    weight = torch.tensor([0.5, 1.0, 2.0]) if weighted else None
+    mask = torch.tensor([1, 1, 0, 1, 0, 1]).bool() if masked else None
+    ours = class_loss(logits, target, mask, "mean", weight, smoothing=0.2)
+    torch.testing.assert_close(ours, class_loss(logits, target, mask, "mean", weight), rtol=0, atol=0)
+    each = F.cross_entropy(logits, target, weight=weight, reduction="none", label_smoothing=0.2)
+    theirs = each.mean() if mask is None else each[mask].sum() / mask.sum()
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)))
+    assert not torch.allclose(torch.autograd.grad(class_loss(logits, target, None, "mean"), logits)[0], torch.zeros(1))

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import re
 import subprocess
 import sys
@@ -148,3 +149,73 @@ assert matplotlib.rcParams.copy() == before
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ---------------------------------------------------------------------- training beside validation
+
+
+def lines_of(monkeypatch, record, name):
+    """What is drawn in a figure, by the name of each line, and its caption."""
+    from heed.report import figures
+
+    kept = {}
+    original = figures.draw
+
+    def spy(title, lines, *rest, **options):
+        kept[title] = {line.label: line for line in lines}
+        return original(title, lines, *rest, **options)
+
+    monkeypatch.setattr(figures, "draw", spy)
+    figure = run_figures(record)[name]
+    return kept[f"{name}-wide"], figure
+
+
+def test_training_perplexity_is_smoothed_and_says_how(tmp_path, monkeypatch):
+    """Each point is exp of a weighted mean of all losses so far: weights 0.9^age, which sum to 1."""
+    losses = [5.0, 4.0, 4.4, 3.0, 3.3]
+    lines, figure = lines_of(monkeypatch, told(tmp_path, [3.0, 2.5], losses), "perplexity-steps")
+    for n, value in enumerate(lines["training"].y, 1):
+        weights = [0.9 ** (n - 1 - i) for i in range(n)]
+        mean = sum(w * loss for w, loss in zip(weights, losses, strict=False)) / sum(weights)
+        assert value == pytest.approx(math.exp(mean), rel=1e-12)
+    assert len(lines["training"].y) == 5
+    assert lines["validation"].y == pytest.approx([math.exp(3.0), math.exp(2.5)])
+    assert "of the exponential mean of the logged losses, which keeps 0.9 of what went before" in figure.caption
+    assert "bias-corrected" in figure.caption
+
+
+def test_a_long_log_is_smoothed_before_it_is_thinned(tmp_path, monkeypatch):
+    losses = [3.0 + (-1) ** i for i in range(1000)]
+    lines, _ = lines_of(monkeypatch, told(tmp_path, [3.0], losses), "perplexity-steps")
+    assert len(lines["training"].y) <= 120
+    assert all(abs(math.log(value) - 3.0) < 0.1 for value in lines["training"].y[5:])
+
+
+def test_what_is_measured_of_training_stands_beside_validation(tmp_path, monkeypatch):
+    events = [
+        {"event": "evaluation", "step": 100 * i, "tokens": 3000 * i, "seconds": 60.0 * i, "loss": 3.0 - 0.1 * i,
+         "train": {"loss": 2.9 - 0.3 * i}} for i in (1, 2, 3)
+    ]  # fmt: skip
+    record = gather(write_run(tmp_path / "run", events=events, evaluation={}))
+    lines, figure = lines_of(monkeypatch, record, "loss-steps")
+    assert lines["training, measured"].x == lines["validation"].x == [100, 200, 300]
+    assert lines["training, measured"].y == pytest.approx([2.6, 2.3, 2.0])
+    assert "at the same steps and in the same way as validation" in figure.caption
+    lines, _ = lines_of(monkeypatch, record, "perplexity-steps")
+    assert lines["training, measured"].y == pytest.approx([math.exp(y) for y in (2.6, 2.3, 2.0)])
+    lines, _ = lines_of(monkeypatch, record, "loss-time")
+    assert lines["training, measured"].x == lines["validation"].x  # in the same unit of time
+
+
+def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexity(tmp_path, monkeypatch):
+    events = [{"event": "train", "step": 10 * i, "loss": 4.0 - 0.1 * i} for i in range(1, 21)]
+    events += [
+        {"event": "evaluation", "step": 100 * i, "loss": 3.0, "sequence_mean_loss": 2.8 - 0.1 * i} for i in (1, 2)
+    ]  # fmt: skip
+    config = {"train": {"loss": "sequence"}, "data": {"layout": "padded"}}
+    record = gather(write_run(tmp_path / "run", events=events, evaluation={}, config=config))
+    lines, _ = lines_of(monkeypatch, record, "loss-steps")
+    assert lines["validation"].y == pytest.approx([2.7, 2.6])
+    lines, _ = lines_of(monkeypatch, record, "perplexity-steps")
+    assert set(lines) == {"validation"}
+    assert lines["validation"].y == pytest.approx([math.exp(3.0)] * 2)

@@ -16,6 +16,11 @@ from heed.report.numbers import (
     human_count,
     human_seconds,
     per_second,
+    said_difference,
+    said_half,
+    said_interval,
+    said_p,
+    said_shares,
 )
 
 
@@ -90,3 +95,51 @@ def test_rates_and_amounts():
     assert format_count(0) == "0"
     assert format_percent(0) == "0 %"
     assert format_percent(1) == "100 %"
+
+
+bounds = st.floats(-1e4, 1e4).filter(lambda x: x == 0 or abs(x) > 1e-6)
+
+
+def sign(value):
+    return (value > 0) - (value < 0)
+
+
+def read(text):
+    return float(text.replace(",", ""))
+
+
+@settings(max_examples=400, deadline=None)
+@given(bounds, bounds)
+def test_rounding_an_interval_changes_no_verdict(one, other):
+    low, high = sorted((one, other))
+    for signed in (False, True):
+        shown = [read(part) for part in said_interval(low, high, signed=signed).split(" to ")]
+        width = max(high - low, 1e-300)
+        for before, after in zip((low, high), shown, strict=True):
+            assert sign(before) == sign(after) or abs(before) <= 1e-9 * width
+            assert after == pytest.approx(before, abs=max(0.051 * width, 5.1e-5))
+
+
+@settings(max_examples=400, deadline=None)
+@given(bounds, st.floats(1e-6, 1e3))
+def test_rounding_plus_or_minus_changes_no_verdict(mean, half):
+    shown, reach = (read(part) for part in said_half(mean, half, signed=True).split(" ± "))
+    assert reach > 0
+    assert (abs(shown) > reach) == (abs(mean) > half)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1))
+def test_a_p_value_is_shown_on_its_side_of_the_level(p):
+    text = said_p(p)
+    shown = 0.0 if text.startswith("<") else float(text)
+    assert (shown < 0.05) == (p < 0.05)
+
+
+def test_what_is_zero_has_no_sign_and_what_is_not_is_not_shown_as_zero():
+    assert said_difference(-0.0, (-0.0, 0.0)) == "0 (0 to 0)"
+    assert said_interval(-0.1, -0.00002, signed=True) == "-0.10000 to -0.00002"
+    assert said_interval(1e-18, 0.3) == "0 to 0.30"  # zero but for float64
+    assert said_shares(0.99, 0.99997) == "99.000 to 99.997 %"
+    assert said_shares(0.2327, 0.3107) == "23.3 to 31.1 %"
+    assert said_p(0.0502) == "0.0502"

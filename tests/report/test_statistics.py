@@ -16,7 +16,9 @@ from heed.report.statistics import (
     compare_pairs,
     correct,
     detectable,
+    deviation_range,
     holm,
+    power,
     resampled_interval,
     sign_test,
     t_interval,
@@ -102,28 +104,67 @@ def test_sentences():
     a, b = {1: 2.0, 2: 2.1, 3: 1.9}, {1: 2.031, 2: 2.130, 3: 1.932}
     worse = compare_pairs("pre-norm", "post-norm", a, b)
     assert worse.sentence() == (
-        "post-norm is 0.0310 nats worse than pre-norm, 95 % interval 0.0285 to 0.0335, 3 seeds; a difference under "
-        "0.0033 would have been missed"
+        "post-norm is worse than pre-norm: +0.0310 nats (95 % interval +0.0285 to +0.0335), 3 seeds, p = 0.00035"
     )
     better = compare_pairs("post-norm", "pre-norm", b, a).sentence()
-    assert better.startswith("pre-norm is 0.0310 nats better than post-norm, 95 % interval 0.0285 to 0.0335")
+    assert better.startswith("pre-norm is better than post-norm: -0.0310 nats (95 % interval -0.0335 to -0.0285)")
     none = compare_pairs("x", "y", {1: 1.0, 2: 2.0}, {1: 1.1, 2: 1.9}).sentence()
-    assert none.startswith("no difference found between y and x: +0.0 nats, 95 % interval -1.3 to +1.3, 2 seeds")
+    assert none == (
+        "no difference found between y and x: 0 nats (95 % interval -1.3 to +1.3), 2 seeds, p = 1; an effect of 1.6 "
+        "nats would have been found four times in five"
+    )
     same = compare_pairs("x", "y", {1: 1.0, 2: 2.0}, {1: 1.0, 2: 2.0}).sentence()
-    assert same == "no difference at all between y and x: the same 2 figures, to the last digit"
+    assert same == "y is the same as x: equal figures to the last digit, 2 seeds"
     alone = compare_pairs("x", "y", {1: 1.0}, {1: 1.25}).sentence()
-    assert alone == "y is 0.250 nats worse than x with one seed: nothing can be said about noise"
+    assert alone == "y came out worse than x: +0.250 nats, one seed, which says nothing of noise"
 
 
 def test_counted_figures_that_differ_alike_with_every_seed_are_no_proof():
     # 101 of 500 against 100, and 93 against 92: with noise alone, two seeds agree like this often
     found = compare_pairs("a", "b", {1: 20.0, 2: 18.4}, {1: 20.2, 2: 18.6}, higher_is_better=True)
     assert (found.p_t, found.verdict) == (0.5, "no difference found")
+    assert found.t_interval is None  # of no width, it would seem to leave out 0
     assert found.sentence("percentage points") == (
-        "b is 0.200 percentage points better than a with each of 2 seeds: without a spread a t test says nothing, and "
-        "the sign test p = 0.5"
+        "no difference found between b and a: +0.200 percentage points with each of 2 seeds; without a spread a t test "
+        "says nothing, and the sign test p = 0.5"
     )
-    assert compare_pairs("a", "b", dict.fromkeys(range(6), 1.0), dict.fromkeys(range(6), 1.5)).verdict == "worse"
+    six = compare_pairs("a", "b", dict.fromkeys(range(6), 1.0), dict.fromkeys(range(6), 1.5))
+    assert six.verdict == "worse"
+    assert six.sentence().startswith("b is worse than a: +0.500 nats with each of 6 seeds")
+
+
+def test_a_variant_that_is_bit_equal_is_the_same_and_counts_in_no_correction():
+    a = {1: 2.0, 2: 2.1, 3: 1.9}
+    other = compare_pairs("a", "b", a, {1: 2.031, 2: 2.130, 3: 1.932})
+    noise = compare_pairs("a", "n", a, {1: 2.01, 2: 2.09, 3: 1.9})
+    same = compare_pairs("a", "s", a, dict(a))
+    assert (same.verdict, same.p_t, same.p_sign, same.t_interval, same.detectable) == ("the same", *[None] * 4)
+    alone = correct([other, noise])
+    among = correct([other, same, noise, same])
+    assert [d.p_holm for d in among] == [alone[0].p_holm, None, alone[1].p_holm, None]
+    assert among[2].detectable == alone[1].detectable
+    assert alone[0].p_holm == pytest.approx(2 * stats.ttest_1samp(other.differences, 0).pvalue)
+
+
+def test_the_power_of_smaller_effects_is_told_by_no_bound():
+    for n, quarters, half in ((3, 0.605, 0.356), (5, 0.569, 0.304), (10, 0.559, 0.291)):
+        size = detectable(0.7, n)
+        assert power(size, 0.7, n) == pytest.approx(0.8, abs=1e-6)
+        for share, expected in ((0.75, quarters), (0.5, half)):
+            assert power(share * size, 0.7, n) == pytest.approx(expected, abs=5e-4)
+    # drawn: 40,000 studies of three seeds, a true effect of half of what is found four times in five
+    random = np.random.default_rng(0)
+    d = random.normal(0.5 * detectable(1.0, 3), 1.0, (40_000, 3))
+    found = stats.ttest_1samp(d, 0.0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.356, abs=0.01)
+
+
+def test_the_spread_of_few_seeds_is_known_roughly():
+    assert deviation_range(3) == pytest.approx((0.5207, 6.285), abs=1e-3)
+    random = np.random.default_rng(0)
+    drawn = random.normal(0.0, 1.0, (20_000, 3)).std(axis=1, ddof=1)
+    low, high = deviation_range(3)
+    assert ((low * drawn <= 1) & (high * drawn >= 1)).mean() == pytest.approx(0.95, abs=0.005)
 
 
 def test_what_could_have_been_seen_goes_by_the_correction():
@@ -154,20 +195,23 @@ def test_of_an_accuracy_more_is_better():
     a, b = {1: 0.80, 2: 0.81, 3: 0.82}, {1: 0.85, 2: 0.861, 3: 0.869}
     assert compare_pairs("a", "b", a, b, higher_is_better=True).verdict == "better"
     assert compare_pairs("a", "b", a, b).verdict == "worse"
-    assert "b is 0.050 nats better" in compare_pairs("a", "b", {1: 0.80}, {1: 0.85}, higher_is_better=True).sentence()
+    assert (
+        "b came out better than a: +0.050 nats"
+        in compare_pairs("a", "b", {1: 0.80}, {1: 0.85}, higher_is_better=True).sentence()
+    )
     same = compare_pairs("a", "b", {1: 0.8}, {1: 0.8}).sentence()
-    assert same == "b is neither worse nor better than a with one seed: nothing can be said about noise"
+    assert same == "b is the same as a: equal figures to the last digit, one seed"
 
 
 def test_any_statistic_has_a_bootstrap_interval():
     x = np.random.default_rng(3).exponential(1.0, 80)
     y = 2 * x
-    theirs = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(0))
+    theirs = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(0))
     low, high = resampled_interval(lambda v: float(v.mean()), x)
-    # 1,000 resamples: a quantile near the end is off by about 5 % of the width of the interval
+    # 10,000 resamples: a quantile near the end is off by about 0.7 % of the width of the interval
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
-    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * width)
-    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * width)
+    assert low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
+    assert high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
     # columns are drawn together, and the pivotal interval is the other one mirrored in the statistic
     assert resampled_interval(lambda a, b: float((b / a).mean()), x, y) == (2.0, 2.0)
     centre = float(x.mean())

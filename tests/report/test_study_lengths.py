@@ -69,9 +69,13 @@ def test_each_variant_is_held_against_itself_at_the_length_of_training(tmp_path)
     assert found["alibi"].differences == pytest.approx((-0.1, -0.1, -0.1))
     assert "learned" not in found
     said = length_sentences(made(tmp_path, VALUES))
-    assert said[0].startswith("rotary at 800 tokens is 1.13 nats worse than rotary at 100 tokens, 95 % interval 0.99")
-    assert said[1].startswith("alibi at 800 tokens is 0.10")
-    assert "better than alibi at 100 tokens" in said[1]
+    assert said[0].startswith(
+        "rotary at 800 tokens is worse than rotary at 100 tokens: +1.13 nats (95 % interval +0.99 to +1.28)"
+    )
+    assert said[1].startswith(
+        "No difference found between alibi at 800 tokens and alibi at 100 tokens: -0.100 nats with"
+    )
+    assert "each of 3 seeds; without a spread a t test says nothing, and the sign test p = 0.25" in said[1]
     assert len(said) == 2  # that learned ends is said below the table
 
 
@@ -168,7 +172,7 @@ def test_a_broken_file_is_noted_and_nothing_else_is_lost(tmp_path):
 def test_a_missing_baseline_leaves_figures_alone(tmp_path):
     values = {"alibi": {100: "x"}, "rotary": {100: [1.9, 2.0, 2.1]}}
     (own,) = length_tables(made(tmp_path, values))
-    assert own.rows == (("rotary", "2.0 ± 0.2"),)
+    assert own.rows == (("rotary", "2.00 ± 0.25"),)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +222,7 @@ def test_one_seed_has_no_intervals(tmp_path):
     write_lengths(path, content)
     record = read_study(path)
     assert "±" not in "".join(map("".join, length_tables(record)[0].rows))
-    assert length_sentences(record)[0].endswith("with one seed: nothing can be said about noise.")
+    assert length_sentences(record)[0].endswith("one seed, which says nothing of noise.")
     assert study_figures(record)["lengths"].caption.startswith("One seed.")
 
 

@@ -1,14 +1,15 @@
 """The two files of a published vocabulary: found, told apart, and read with the ids of transformers."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 
-from heed.errors import DataError
+from heed.errors import ConfigError, DataError
 from heed.text.patterns import BYTE_OF
 from heed.text.published import PAIRS
-from heed.text.tokenizer import END_OF_TEXT, load_tokenizer
+from heed.text.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
 
 GPT1 = {"<unk>": 0, "a": 1, "b": 2, "a</w>": 3, "b</w>": 4, "ab</w>": 5}
 GPT2 = {character: id for id, character in enumerate(BYTE_OF)} | {"Ġa": 256, END_OF_TEXT: 257}
@@ -88,6 +89,43 @@ def test_gpt1_files_give_the_ids_of_transformers(shared_data: Path) -> None:
     theirs.backend_tokenizer.encode_special_tokens = True  # as heed: the <unk> of WikiText is five characters of text
     for line in lines_of(shared_data):
         assert ours.encode(line) == theirs.backend_tokenizer.encode(line).ids
+
+
+def test_gpt1_reads_unk_as_transformers_do_where_it_is_asked_to(shared_data: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as RustTokenizer
+    from transformers import OpenAIGPTTokenizer
+
+    folder = shared_data / "gpt1-bpe"
+    ours = load_tokenizer(folder).reading_unknown()
+    theirs = OpenAIGPTTokenizer(vocab=str(folder / "encoder_bpe_40000.json"), merges=str(folder / "vocab_40000.bpe"))
+    ours.save(tmp_path)
+    again = load_tokenizer(tmp_path)  # a run is enough by itself
+    rust = RustTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    odd = ["<unk>", "<unk><unk>", "a<unk>b", "< unk >", "<UNK>", "the <unk> , and", "", " <unk> ", "<unk", "漢<unk>"]
+    for line in [*lines_of(shared_data), *odd]:
+        expected = theirs(line)["input_ids"]
+        assert ours.encode(line) == again.encode(line) == rust.encode(line).ids == expected
+        assert ours.decode(expected).rstrip() == theirs.decode(expected).rstrip()
+    assert (again.hash, again.kind) == (ours.hash, "bpe")
+    assert again.hash != load_tokenizer(folder).hash  # other ids, so another tokenizer
+    assert pickle.loads(pickle.dumps(ours)).encode("<unk>") == [0]  # as worker processes get it
+
+
+def test_wikitext_under_gpt1_has_as_many_tokens_as_for_the_assignment(shared_data: Path) -> None:
+    text = (shared_data / "wikitext-2" / "valid.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.split("\n") if line.strip()]
+    ours = load_tokenizer(shared_data / "gpt1-bpe")
+    assert sum(len(ours.encode_array(line)) for line in lines) == 255_063
+    assert sum(len(ours.reading_unknown().encode_array(line)) for line in lines) == 231_627
+
+
+def test_what_has_no_unk_cannot_read_it(shared_data: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tokenizer\.read_unk: this bpe tokenizer has no <unk>"):
+        load_tokenizer(shared_data / "gpt2-bpe").reading_unknown()
+    with pytest.raises(ConfigError, match=r"this char tokenizer has no <unk>"):
+        train_tokenizer("char", ["abc"], 10).reading_unknown()
+    words = train_tokenizer("word", ["a b <unk>"], 10)
+    assert words.reading_unknown().encode("<unk> a") == [0, words.encode("a")[0]]
 
 
 def test_gpt2_files_give_the_ids_of_transformers(shared_data: Path) -> None:

@@ -72,6 +72,9 @@ def test_any_documents_come_back(tmp_path_factory, texts, end, chunk):
     assert (file.ids.tolist(), file.ends.tolist()) == (ids, ends)
     assert file.header["bytes"] == sum(len(text.encode()) for text in texts)
     assert file.header["words"] == sum(count_words(text, "words + line ends") for text in texts)
+    firsts = [text.split()[0] for text in texts if text.split()]
+    assert file.header["first_words"] == len(firsts)
+    assert file.header["first_bytes"] == sum(len(word.encode()) for word in firsts)
 
 
 def test_a_document_that_ends_in_the_end_token_gets_no_second_one(tmp_path):

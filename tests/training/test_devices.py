@@ -14,6 +14,8 @@ from heed.training.devices import (
     describe_device,
     machine_facts,
     peak_memory,
+    take_threads,
+    threads_each,
 )
 
 CPU = torch.device("cpu")
@@ -68,3 +70,31 @@ def test_facts_are_plain_and_the_device_is_described():
     assert facts["processor"]
     assert describe_device(CPU).startswith("cpu (")
     assert "thread" in describe_device(CPU)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "jobs", "expected"),
+    [
+        ("1", 8, 1, 1), ("1", 8, 2, 1), ("4", 2, 2, 4), (" 3 ", 8, 2, 3), ("2,1", 8, 1, 2),  # what is asked for is kept
+        (None, 8, 1, 8), (None, 8, 3, 2), (None, 2, 4, 1), ("", 8, 2, 4), ("0", 8, 2, 4), ("many", 8, 2, 4),
+    ],
+)  # fmt: skip
+def test_runs_side_by_side_take_the_threads_that_were_asked_for_or_share_the_cores(
+    monkeypatch, asked, cores, jobs, expected
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(devices, "cores", lambda: cores)
+    assert threads_each(jobs) == expected
+
+
+def test_threads_are_taken_and_recorded(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    take_threads(None)
+    take_threads(3)
+    assert taken == [3]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert machine_facts()["threads"] == 3
+    assert "3 threads" in describe_device(CPU)

@@ -83,7 +83,20 @@ def test_a_stride_gives_context():
     assert counted == [[1, 2, 3, 4], [5], [6], [7]]
 
 
-def test_separate_documents_without_end_tokens_have_no_figures_by_words_or_bytes():
+def test_separate_documents_without_end_tokens_are_counted_without_their_first_words():
+    # documents 1 2 | 3 | (none) | 0 1 1: the predicted three cost 3+2+2 bits; 9 words, 4 of them first ones
+    counts = {"words": 9, "bytes": 40, "first_words": 4, "first_bytes": 13}
+    result = measure(Known(), tokens([1, 2, 3, 0, 1, 1], sizes=[2, 1, 0, 3], **counts), cross_documents=False)
+    assert result.nats == pytest.approx(7 * math.log(2))
+    assert result.word_perplexity == pytest.approx(2 ** (7 / 5))
+    assert result.bits_per_byte == pytest.approx(7 / 27)
+    passport = result.passport
+    assert (passport.words, passport.bytes, passport.word_rule) == (5, 27, "words but the first of each document")
+    part = measure(Known(), tokens([1, 2, 3, 0, 1, 1], sizes=[3, 3], **counts), cross_documents=False, max_tokens=3)
+    assert (part.word_perplexity, part.passport.words) == (None, 0)
+
+
+def test_separate_documents_whose_first_words_are_not_known_have_no_figures_by_words_or_bytes():
     result = measure(Known(), tokens([1, 1, 1, 2, 2], sizes=[3, 2]), cross_documents=False)
     assert result.nats == pytest.approx((2 + 2 + 3) * math.log(2))  # neither first token is predicted
     assert result.passport.documents == "separate"

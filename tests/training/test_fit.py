@@ -9,12 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from doubles import LENGTH, Example, Figure, TinyModel, Windows, events, new_run, outcome, plan
+import torch.nn.functional as F
+from doubles import LENGTH, VOCAB, Example, Figure, TinyModel, Windows, events, new_run, outcome, plan
 from doubles import whole_training as train_whole
 
-from heed.errors import CheckpointError, DataError, HeedError
+from heed.build import build_model
+from heed.config import ModelConfig
+from heed.errors import CheckpointError, ConfigError, DataError, HeedError
 from heed.training import fit as loop
 from heed.training.checkpoint import load_checkpoint, saved_steps
 from heed.training.fit import fit
@@ -86,6 +90,20 @@ def test_three_steps_by_hand(tmp_path):
                 parameter -= 0.02 * share * gradient
     for a, b in zip(ours.parameters(), by_hand.parameters(), strict=True):
         assert (a - b).abs().max() < 1e-7  # one rounding of float32
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_the_last_update_of_a_schedule_that_ends_at_0_moves_the_weights(tmp_path, schedule, steps):
+    settings = plan(steps=steps, schedule=schedule, final_fraction=0.0, warmup_steps=0, checkpoint_every=1, keep_last=9)
+    model = TinyModel()
+    before = weights(model)
+    run = new_run(tmp_path / "run")
+    fit(model, Windows(), settings, run, log_every=1)
+    if steps > 1:
+        before = dict(load_checkpoint(run.checkpoints / f"step-{steps - 1:08}").model)
+    assert all((before[name] != value).any() for name, value in weights(model).items())
+    assert all(event["learning_rate"] > 0 for event in events(run, "train"))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -292,6 +310,80 @@ def test_patience_stops_after_so_many_evaluations_without_a_better_one(tmp_path)
     assert (result.reason, result.step, result.best_step, result.best_loss) == ("patience", 10, 4, 2.0)
     assert saved_steps(run.checkpoints)[0] == 4
     assert fit(TinyModel(), Windows(), settings, run, resume=True).reason == "patience"
+
+
+def test_gains_below_the_least_one_do_not_keep_a_run_alive(tmp_path):
+    """0.05 and 0.07 make 0.12 since the last gain that counted: small ones add up. The best is kept all the same."""
+    losses = [3.0, 2.0, 1.95, 1.88, 1.87, 1.86, 1.85, 0.1]
+    settings = plan(steps=50, eval_every=2, checkpoint_every=3, patience=3, least_gain=0.1)
+    figures = iter(losses)
+    run = new_run(tmp_path / "run")
+    result = fit(TinyModel(), Windows(), settings, run, validation=lambda: Figure(next(figures)))
+    assert (result.reason, result.step, result.best_step, result.best_loss) == ("patience", 14, 14, 1.85)
+    figures = iter(losses)
+    cut = new_run(tmp_path / "cut")
+    fit(TinyModel(), stop_after(9, masked=False), settings, cut, validation=lambda: Figure(next(figures)))
+    again = fit(TinyModel(), Windows(), settings, cut, validation=lambda: Figure(next(figures)), resume=True)
+    assert (again.reason, again.step, again.best_loss) == ("patience", 14, 1.85)
+
+
+def test_a_gain_of_nothing_keeps_a_run_alive_where_no_least_gain_is_asked_for(tmp_path):
+    figures = iter([2.0 - 1e-8 * n for n in range(99)])
+    settings = plan(steps=20, eval_every=2, patience=2)
+    result = fit(TinyModel(), Windows(), settings, new_run(tmp_path / "run"), validation=lambda: Figure(next(figures)))
+    assert (result.reason, result.step) == ("finished", 20)
+
+
+def test_a_part_of_the_training_data_is_measured_beside_validation_and_moves_nothing(tmp_path):
+    def known():
+        torch.rand(3)  # draws, and nothing comes of it
+        return Figure(0.5)
+
+    results = []
+    for name, training in (("with", known), ("without", None)):
+        run, model = new_run(tmp_path / name), TinyModel(dropout=0.3)
+        fit(model, Windows(), plan(eval_every=4), run, validation=lambda: Figure(1.0), training=training)
+        results.append((weights(model), events(run, "evaluation")))
+    assert same(results[0][0], results[1][0])
+    assert [event["train"]["loss"] for event in results[0][1]] == [0.5] * len(results[0][1])
+    assert all("train" not in event for event in results[1][1])
+
+
+def test_label_smoothing_is_for_models_whose_loss_knows_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.label_smoothing: the losses of this model have none"):
+        fit(TinyModel(), Windows(), plan(label_smoothing=0.1), new_run(tmp_path / "run"))
+
+
+KINDS = {
+    "gpt": {}, "encoder": {"kind": "encoder"}, "window": {"kind": "window"},
+    "lstm": {"kind": "lstm"}, "classes": {"kind": "encoder"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_learns_from_smoothed_targets(kind):
+    """One step of plain descent moves the weights by torch's own gradient of F.cross_entropy(label_smoothing=0.2)."""
+    settings = ModelConfig(**{"n_layers": 1, "n_heads": 1, "d_model": 8, "context": 6, "tied": False, **KINDS[kind]})
+    classes = 3 if kind == "classes" else None
+    make = lambda: build_model(settings, VOCAB, torch.Generator().manual_seed(3), classes).train()
+    batch = next(Windows())
+    if classes:
+        batch = Example(batch.source, batch.target[:, 0] % 3, None)
+    ours, theirs = make(), make()
+    how = plan(optimizer="sgd", clip=None, weight_decay=0.0, label_smoothing=0.2, schedule="constant", warmup_steps=0)
+    if kind == "encoder":
+        batch.mask = np.ones_like(batch.target, dtype=bool)
+    loss, _ = Updater(ours, how, torch.device("cpu"), Streams(1), print).update(1, [batch])
+    source, target = (torch.as_tensor(part) for part in (batch.source, batch.target))
+    logits = theirs(source)
+    smoothed = F.cross_entropy(logits.flatten(0, -2), target.flatten(), label_smoothing=0.2)
+    assert loss == pytest.approx(F.cross_entropy(logits.flatten(0, -2), target.flatten()).item(), abs=1e-6)
+    names = [name for name, p in theirs.named_parameters()]
+    gradients = torch.autograd.grad(smoothed, list(theirs.parameters()), allow_unused=True)
+    assert len([g for g in gradients if g is not None]) > 3
+    for name, before, gradient in zip(names, theirs.parameters(), gradients, strict=True):
+        moved = 0 if gradient is None else how.learning_rate * gradient
+        torch.testing.assert_close(dict(ours.named_parameters())[name], before - moved, rtol=0, atol=1e-6)
 
 
 def bad_from(step, value):

@@ -1,6 +1,8 @@
 """The run folder: what is written, what is refused, what is void after a resumption."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from heed.config import Config, RunConfig, make_config, read_yaml
 from heed.errors import CheckpointError
 from heed.training import run as module
 from heed.training.fit import fit
-from heed.training.run import Run, load_run, load_weights, next_name, read_metrics
+from heed.training.run import Run, load_run, load_weights, new_folder, read_metrics
 
 
 def test_a_new_run_holds_its_config_and_its_environment(tmp_path):
@@ -111,12 +113,24 @@ def test_a_damaged_line_is_named(tmp_path):
         read_metrics(path)
 
 
+HOLD = (
+    "import sys, time; from pathlib import Path; from heed.training.run import locked\n"
+    "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+)
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     run = new_run(tmp_path / "run")
-    with run.locked(), pytest.raises(CheckpointError, match="another process"), run.locked():
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.folder)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        said = f"process {other.pid} is training in .*run already: wait for it"
+        with pytest.raises(CheckpointError, match=said), run.locked():
+            pass
+        other.kill()
+    with run.locked(), run.locked():  # free again, and no hindrance to the process that has it
         pass
-    with run.locked():
-        pass  # free again
+    assert not (run.folder / ".lock").exists()
 
 
 def test_final_figures_are_void_once_a_run_goes_on(tmp_path):
@@ -174,10 +188,11 @@ def test_weights_that_do_not_fit_are_refused():
         load_weights(TinyModel(), weights)
 
 
-def test_next_name(tmp_path):
-    assert next_name(tmp_path, "text").name == "text-1"
-    (tmp_path / "text-1").mkdir()
-    assert next_name(tmp_path, "text").name == "text-2"
+def test_a_run_without_a_name_takes_the_next_number(tmp_path):
+    with new_folder(tmp_path, "text") as first, new_folder(tmp_path, "text") as second:
+        assert (first.name, second.name) == ("text-1", "text-2")
+        (second / "x").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["text-2"]  # of the other nothing came
 
 
 def test_without_git_there_is_no_commit(monkeypatch):

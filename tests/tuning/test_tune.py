@@ -4,17 +4,26 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from small import make_plan, read_tune, timeless, write_table
+from small import LENGTH, make_plan, read_tune, timeless, write_table
 from tiny_encoders import save_tiny
 
+from heed.config import RunConfig, TrainConfig
+from heed.config.tuning import TUNING, MethodConfig, TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, DataError, HeedError
+from heed.report.tuning_page import write_tuning
 from heed.report.tuning_record import read_tuning
+from heed.text.splits import Rows
 from heed.training.run import read_metrics
 from heed.tuning import once as module
-from heed.tuning.texts import TextBatches
+from heed.tuning.plan import open_labelled_splits
+from heed.tuning.run import changed, load_tuned, open_tuned
+from heed.tuning.search import own_rates
+from heed.tuning.texts import TextBatches, encode
 from heed.tuning.tune import formula, tune
 
 BERT, ROBERTA = "bert-base-uncased", "roberta-base"
@@ -417,3 +426,125 @@ def test_how_parameters_are_counted():
     assert formula("lora+bitfit") == (
         "rank x (inputs + outputs) for each adapted matrix + the lengths of all biases + head"
     )
+
+
+# ---------------------------------------------------------------------- optimizers and batch sizes as arms
+
+
+def test_optimizers_and_batch_sizes_are_arms_with_searches_of_their_own(tmp_path, table, tiny, made):
+    axes = {"optimizers": ("adamw", "sgd"), "batch_sizes": (4, 12)}
+    plan = make_plan(table, tiny(BERT), "head", search="grid", **axes)
+    assert tune(plan, tmp_path, quiet)
+    arms = arms_of(tmp_path)
+    names = [f"head / {optimizer} / batch {size}" for optimizer in ("adamw", "sgd") for size in (4, 12)]
+    assert list(arms) == names
+    for name, arm in arms.items():
+        optimizer, size = arm["optimizer"], arm["batch_size"]
+        assert name == f"head / {optimizer} / batch {size}"
+        tried = [one["learning_rate"] for one in arm["search"]]
+        assert tried == list(own_rates("head", optimizer))
+        assert arm["learning_rate"] == min(arm["search"], key=lambda one: one["refined_loss"])["learning_rate"]
+        config = open_tuned(tmp_path / arm["runs"][0]["folder"]).config.train
+        assert (config.optimizer, config.batch_size, config.learning_rate) == (optimizer, size, arm["learning_rate"])
+        assert config.steps == 10 * 24 // size  # ten passes over 24 texts
+    assert set(own_rates("head", "sgd")).isdisjoint(own_rates("head", "adamw"))
+    assert len({run["folder"] for arm in arms.values() for run in arm["runs"]}) == 4
+    made.clear()
+    assert tune(plan, tmp_path, quiet)
+    assert made == []
+    read = read_tuning(tmp_path)
+    assert [(arm.optimizer, arm.batch_size) for arm in read.arms] == [
+        ("adamw", 4), ("adamw", 12), ("sgd", 4), ("sgd", 12)
+    ]  # fmt: skip
+    page = write_tuning(tmp_path).read_text()
+    assert all(name in page for name in names)
+    assert "at batch size 4, 12" in " ".join(page.split())
+
+
+def test_every_optimizer_can_be_an_arm(tmp_path, table, tiny):
+    optimizers = ("adamw", "adam", "sgd", "momentum", "adagrad", "muon")
+    plan = make_plan(table, tiny(BERT), "lora", optimizers=optimizers, sections={"method": {"rank": 2}})
+    tune(plan, tmp_path, quiet)
+    assert {arm["optimizer"]: arm["status"] for arm in read_tune(tmp_path)["arms"]} == dict.fromkeys(optimizers, "done")
+
+
+def test_a_tune_of_an_earlier_heed_goes_on(tmp_path, table, tiny, made):
+    """Its tune.json says nothing of optimizers, and its settings lack what came later."""
+    tune(make_plan(table, tiny(BERT), "head", "lora", seeds=(1, 2), sizes=(10,)), tmp_path, quiet)
+    record = read_tune(tmp_path)
+    for arm in record["arms"]:
+        del arm["optimizer"], arm["batch_size"]
+        for run in arm["runs"]:
+            del run["train"]
+            for point in run["curve"]:
+                del point["train_accuracy"], point["train_measured_loss"]
+    for name in ("label_smoothing", "least_gain", "eval_train_tokens"):
+        del record["settings"]["train"][name]
+    (tmp_path / "tune.json").write_text(json.dumps(record))
+    assert read_tuning(tmp_path).arms[0].optimizer == ""
+    assert "Training and validation accuracy" not in write_tuning(tmp_path).read_text()
+    made.clear()
+    plan = make_plan(table, tiny(BERT), "head", "lora", seeds=(1, 2), sizes=(10,), optimizers=("adamw", "adagrad"))
+    assert tune(plan, tmp_path, quiet)
+    assert made == [
+        "head-adagrad-1", "head-adagrad-2", "lora-adagrad-1", "lora-adagrad-2", "head-adagrad-of-10",
+        "lora-adagrad-of-10",
+    ]  # fmt: skip
+    arms = arms_of(tmp_path)
+    assert list(arms) == ["head / adamw", "lora / adamw", "head / adagrad", "lora / adagrad"]
+    assert arms["head / adamw"]["runs"][0]["folder"] == "runs/head-1"
+    assert {size["arm"] for size in read_tune(tmp_path)["sizes"]} == set(arms)
+
+
+def test_what_a_result_depends_on_is_hashed_as_ever():
+    """The hash from before label smoothing was a setting: what was finished then is found again."""
+    config = TuneConfig(
+        data=TuneData(source="films.csv"), train=TrainConfig(**TUNING, steps=30),
+        run=RunConfig(name="lora-1", folder="x", seed=2, threads=3), method=MethodConfig(name="lora", rank=4),
+    )  # fmt: skip
+    material = SimpleNamespace(
+        splits=SimpleNamespace(fingerprint="f" * 16), encoded={"train": [0] * 24}, sha256="a" * 64
+    )
+    assert module._key(config, material) == "c1ec8905033f812f91954ad1a0cc504f1439e20d8a01cba6915c5ea70e4fd9a3"
+    for section, change in (("train", {"label_smoothing": 0.1}), ("train", {"optimizer": "sgd"}), ("run", {"seed": 3})):
+        assert module._key(changed(config, **{section: change}), material) != module._key(config, material)
+    assert module._key(changed(config, run={"threads": 1}), material) == module._key(config, material)
+
+
+def test_training_accuracy_by_epoch_and_at_the_end(tmp_path, table, tiny):
+    """Of the texts that are measured, one by one, by the weights that were kept."""
+    tune(make_plan(table, tiny(BERT), "mean-full", "head", epochs=(4,)), tmp_path, quiet)
+    for arm in read_tune(tmp_path)["arms"]:
+        (run,) = arm["runs"]
+        assert all(0 <= point["train_accuracy"] <= 1 and point["train_measured_loss"] > 0 for point in run["curve"])
+        assert run["train"]["examples"] == 8  # as many as validation has
+        kept = next(point for point in run["curve"] if point["epoch"] == run["best_epoch"])
+        assert kept["train_accuracy"] == run["train"]["accuracy"]
+        assert kept["train_measured_loss"] == pytest.approx(run["train"]["loss"], rel=1e-6)
+        tuned, encoder, opened, _ = load_tuned(tmp_path / run["folder"], "cpu")
+        rows = open_labelled_splits(opened.config).rows["train"]
+        drawn = sorted(np.random.default_rng(0x70617274).permutation(len(rows.texts))[:8])
+        right = 0
+        for number in drawn:
+            one = encode(
+                Rows([rows.texts[number]], None, rows.labels[[number]], [rows.places[number]]),
+                encoder.tokenizer, LENGTH, encoder.pad_id,
+            )  # fmt: skip
+            with torch.no_grad():
+                logits = tuned(torch.from_numpy(one.batch(np.arange(1)).source))
+            right += int(logits.argmax()) == int(rows.labels[number])
+        assert run["train"]["accuracy"] == right / 8
+    page = write_tuning(tmp_path).read_text()
+    assert "Training and validation accuracy of every arm by epoch" in page
+    assert "mean-full: accuracy ends at training" in page
+
+
+def test_label_smoothing_changes_what_is_learned_and_not_what_is_measured(tmp_path, table, tiny):
+    for name, share in (("plain", 0.0), ("smooth", 0.3)):
+        plan = make_plan(table, tiny(BERT), "mean-full", sections={"train": {"label_smoothing": share}})
+        tune(plan, tmp_path / name, quiet)
+    events = [read_metrics(tmp_path / name / "runs" / "mean-full-1" / "metrics.jsonl") for name in ("plain", "smooth")]
+    first = [next(event["loss"] for event in some if event["event"] == "train") for some in events]
+    assert first[0] == first[1]  # the same weights, texts and dropout: the value is the plain cross-entropy
+    last = [[event["loss"] for event in some if event["event"] == "evaluation"][-1] for some in events]
+    assert last[0] != last[1]

@@ -162,7 +162,8 @@ def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, 
 
     with monkeypatch.context() as patch:
         patch.setattr("heed.tuning.run.measure", pretended)
-        done = train_run(config_of(table, tiny(BERT), steps=16), material, tmp_path / "run", measured=("test",))
+        config = config_of(table, tiny(BERT), steps=16)
+        done = train_run(config, material, tmp_path / "run", measured=("test",), measures_training=False)
     assert best_step(done.run.checkpoints) == done.fit.best_step == 8
     assert done.fit.best_loss == 0.25
     loaded, _, _, _ = load_tuned(tmp_path / "run", "cpu")

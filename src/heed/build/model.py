@@ -23,6 +23,8 @@ def build_model(
     model = MODELS[config.kind](config, vocab_size, generator)
     if config.freeze_embeddings:
         model.get_parameter("tokens.weight").requires_grad_(False)
+    if config.freeze_positions:
+        model.get_parameter("positions.weight").requires_grad_(False)
     return model
 
 

@@ -12,6 +12,7 @@ from heed.errors import ConfigError
 from heed.report.numbers import human_bytes, human_count
 from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.corruption import sentinels_needed
+from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
 from heed.text.named import locate
 from heed.text.question_corpus import QuestionCorpus, open_questions, question_tokens
@@ -40,6 +41,13 @@ def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corp
         return open_corpus(
             locate(data.source), column=data.column, encoding=data.encoding, separator=data.separator, **whole
         )
+    if is_ids(data.source):
+        of_texts = [name for name in ("label", "column", "encoding", "separator") if name in data.model_fields_set]
+        if problems := [
+            f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts
+        ]:
+            raise ConfigError(*problems)
+        return open_ids(locate(data.source), first_id=data.first_id, **_splits(data))
     common: dict[str, Any] = _splits(data) | {"column": data.column, "encoding": data.encoding}
     if data.label is not None:
         return open_labelled(locate(data.source), label=data.label, classes=classes, **common)
@@ -68,6 +76,8 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     Raises `ConfigError` when a file holds another kind or size of tokenizer than was asked for beside it.
     """
     asked = config.tokenizer
+    if isinstance(corpus, IdCorpus) and asked.file is None:
+        raise ConfigError(f"tokenizer.file: {corpus.name} is token ids: name the tokenizer that made them")
     if asked.file is not None:
         tokenizer = load_tokenizer(asked.file)
         facts = {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
@@ -78,6 +88,8 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
         ]
         if problems:
             raise ConfigError(*problems)
+        if asked.read_unk:
+            tokenizer = tokenizer.reading_unknown()
         say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, from {asked.file}")
         return tokenizer
     say(f"tokenizer: training {asked.kind} on {corpus.name}")
@@ -117,6 +129,8 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
     """
     if isinstance(corpus, QuestionCorpus):
         return _question_files(corpus, tokenizer, say)
+    if isinstance(corpus, IdCorpus):
+        return _told(corpus, id_tokens(corpus, tokenizer), say)
     folder = Path(config.data.cache) if config.data.cache else Path(config.run.folder) / ".tokens"
     files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say))
     if isinstance(corpus, LabelledCorpus):
@@ -130,6 +144,11 @@ def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say)
         files |= {QUESTIONS if split == "train" else split: file for split, file in asked.items()}
         say(f"text: {corpus.name}, tokens: {human_count(len(files['train'].ids))}; nothing is held out")
         return files
+    return _told(corpus, files, say)
+
+
+def _told(corpus: Corpus, files: dict[str, TokenFile], say: Say) -> dict[str, TokenFile]:
+    """Say how many tokens each split has, and how they were split."""
     sizes = {split: len(file.ids) for split, file in files.items()}
     if len(sizes) == 1:
         say(f"text: {corpus.name}, tokens: {human_count(sum(sizes.values()))}; nothing is held out")

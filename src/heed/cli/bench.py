@@ -15,7 +15,8 @@ from pydantic import Field
 
 from heed.cli.settings import parse
 from heed.config import Section
-from heed.errors import ConfigError, DataError, did_you_mean
+from heed.errors import ConfigError, DataError, did_you_mean, why
+from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from heed.lab.cost import Setup
@@ -228,7 +229,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise DataError(f"cannot write to {folder}: {why(error)}") from error
 
 
 def write(folder: Path, curves: list[Curve], results: dict[str, Any], caption: str) -> None:
@@ -237,11 +238,11 @@ def write(folder: Path, curves: list[Curve], results: dict[str, Any], caption: s
 
     widths = sorted({curve.width for curve in curves if curve.cells})
     try:
-        (folder / "cost.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / "cost.json", results)
         for width in widths:
             stem = "cost" if width == widths[0] else f"cost-{width}"
             chosen = [curve for curve in curves if curve.width == width]
             for form in ("svg", "png"):
-                (folder / f"{stem}.{form}").write_bytes(draw_costs(chosen, caption, form))
+                write_bytes(folder / f"{stem}.{form}", draw_costs(chosen, caption, form))
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise DataError(f"cannot write to {folder}: {why(error)}") from error

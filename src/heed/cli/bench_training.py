@@ -12,7 +12,8 @@ from pydantic import Field
 
 from heed.cli.settings import layered, parse, split_settings
 from heed.config import Config, Section, read_yaml
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, why
+from heed.files import write_bytes, write_json
 
 NO_TEXT = ("data", "run")
 """Sections that a measurement of steps has no use for: it trains on random tokens, and writes no run."""
@@ -187,11 +188,10 @@ def _write(folder: Path, rows: list[dict[str, Any]], caption: str) -> None:
     """Write memory.json and the figure as SVG and PNG."""
     from heed.report.memory_figure import draw_memory
 
-    content = json.dumps({"measured": caption, "steps": rows}, indent=2, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "memory.json").write_text(content, encoding="utf-8")
+        write_json(folder / "memory.json", {"measured": caption, "steps": rows})
         for form in ("svg", "png"):
-            (folder / f"memory.{form}").write_bytes(draw_memory(rows, caption, form))
+            write_bytes(folder / f"memory.{form}", draw_memory(rows, caption, form))
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+        raise DataError(f"cannot write to {folder}: {why(error)}") from error

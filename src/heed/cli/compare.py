@@ -105,7 +105,7 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
     from heed.cli.train import tell
     from heed.lab.estimate import estimate
 
-    found = estimate(plan, tell)
+    found = estimate(plan, tell, flags.jobs)
     seconds = [one.seconds for one in found if one.seconds is not None]
     total = sum(seconds) * len(plan.seeds) / flags.jobs if len(seconds) == len(found) else None
     if flags.json_:

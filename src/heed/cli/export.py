@@ -10,6 +10,7 @@ import tyro
 from heed.cli.settings import parse
 from heed.config import Section, read_yaml
 from heed.errors import CheckpointError, ConfigError
+from heed.files import holds_something
 
 
 class ExportFlags(Section):
@@ -47,7 +48,8 @@ def main(argv: list[str]) -> int:
     if not flags.run.exists():
         raise CheckpointError(f"{flags.run} does not exist: give the folder of a run")
     out = flags.out or flags.run / flags.to
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not flags.overwrite:
+    marker = {"hf": "config.json", "peft": "adapter_config.json", "onnx": "model.onnx"}[flags.to]
+    if (out.is_file() or holds_something(out, marker)) and not flags.overwrite:
         raise ConfigError(f"{out} is not empty: give another --out, or --overwrite")
     if is_tuned(flags.run):
         return _export_tuned(flags, out)

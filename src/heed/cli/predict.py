@@ -17,7 +17,8 @@ import tyro
 
 from heed.cli.settings import parse
 from heed.config import Section
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, why
+from heed.files import growing
 
 if TYPE_CHECKING:
     from heed.tuning.predict import Asked, Prediction, Predictor
@@ -189,8 +190,6 @@ def _writer(flags: PredictFlags, classes: Sequence[str]) -> Iterator[Callable[[S
     if flags.out is None:
         yield lambda found: _print(found, as_json=flags.json_)
         return
-    from heed.files import growing
-
     partial, suffix = f"{flags.out}.partial", flags.out.suffix
     try:
         with growing(flags.out) as file:
@@ -199,7 +198,9 @@ def _writer(flags: PredictFlags, classes: Sequence[str]) -> Iterator[Callable[[S
             yield lambda found: _write(file, found, classes, suffix)
     except OSError as error:
         done = f", and what was done is in {partial}" if os.path.exists(partial) else ""
-        raise DataError(f"{flags.out} cannot be written: {error.strerror}{done}; choose another --out") from error
+        raise DataError(
+            f"{flags.out} cannot be written: {why(error)}{done}; make room, or choose another --out"
+        ) from error
     except KeyboardInterrupt:
         print(f"heed: what was done is in {partial}", file=sys.stderr)
         raise

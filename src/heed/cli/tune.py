@@ -6,14 +6,15 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from pydantic import Field, ValidationError
 
 from heed.cli.settings import COMMAS, parse, place, split_settings
-from heed.config import Section
+from heed.config import Section, TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
 
@@ -49,6 +50,7 @@ class TuneFlags(Section):
       heed tune my-folder/ --encoders minilm,roberta-base --methods lora
       heed tune sst2 --methods head,lora --sizes 100,300,1000,3000
       heed tune sst2 --methods lora --rates 1e-4,5e-4,1e-3 --epochs 7,9
+      heed tune sst2 --methods full --optimizers adamw,sgd,adagrad --batch-sizes 16,64
       heed tune reviews.csv --overfit 10            can it learn ten texts by heart?
       heed tune tunes/sst2 --report                 the page alone, from what is there
     """
@@ -65,6 +67,10 @@ class TuneFlags(Section):
     """Passes over the training texts; of several numbers the search takes the best."""
     rates: Annotated[str | None, COMMAS] = None
     """Learning rates to try, the same for all methods; default: each method's own."""
+    optimizers: Annotated[str | None, COMMAS] = None
+    """adamw, adam, sgd, momentum, adagrad, muon: several are arms, each with rates of its own."""
+    batch_sizes: Annotated[str | None, COMMAS] = None
+    """Texts in a step; several are arms, each with a search of its own."""
     search: Literal["grid", "optuna", "none"] = "grid"
     """How the rate is found; none takes the middle one."""
     trials: int = Field(default=8, ge=1)
@@ -74,7 +80,7 @@ class TuneFlags(Section):
     sizes: Annotated[str | None, COMMAS] = None
     """Numbers of training texts for a learning curve, such as 100,300,1000."""
     overfit: int | None = Field(default=None, ge=2)
-    """Only check that each method can learn this many texts by heart."""
+    """Only check that each method can learn this many texts by heart; curve and page go to a folder beside --out."""
     out: Path | None = None
     """Folder for everything; default: tunes/ and the name of the data."""
     overwrite: bool = False
@@ -119,6 +125,7 @@ def main(argv: list[str]) -> int:
     if flags.report:
         itself = flags.out is None and (Path(flags.data) / "tune.json").is_file()
         return conclude(Path(flags.data) if itself else folder, flags.json_)
+    axes = {"optimizers": _optimizers(flags, settings), "batch_sizes": _batch_sizes(flags, settings)}
     config = make_tune_config(flags, settings)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the profiler warns of memory that it has not seen begin
 
@@ -134,6 +141,7 @@ def main(argv: list[str]) -> int:
         seeds=tuple(range(config.run.seed, config.run.seed + flags.seeds)),
         epochs=_numbers("--epochs", flags.epochs, int),
         rates=None if flags.rates is None else _numbers("--rates", flags.rates, float),
+        **axes,
         search=flags.search,
         trials=flags.trials,
         soup=_soup(flags),
@@ -141,7 +149,8 @@ def main(argv: list[str]) -> int:
         command=("heed", "tune", *argv),
     )
     if flags.overfit is not None:
-        return _show_overfit(overfit(plan, flags.overfit, tell), flags.json_)
+        beside = folder.with_name(f"{folder.name}-overfit")
+        return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
     if not tune(plan, folder, tell, make_progress, overwrite=flags.overwrite):
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130
@@ -165,7 +174,10 @@ def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
                 )
             place(settings, setting.split("."), value)
     try:
-        return TuneConfig.model_validate(settings)
+        config = TuneConfig.model_validate(settings)
+        if config.train.least_gain and config.train.patience is None:
+            raise ConfigError("train.least_gain: says what counts as a gain for train.patience: give that too")
+        return config
     except ValidationError as error:
         problems = {item["loc"][:2]: _explain(item) for item in reversed(error.errors())}  # one a branch of a type
         raise ConfigError(*reversed(problems.values())) from None
@@ -193,6 +205,29 @@ def conclude(folder: Path, as_json: bool) -> int:
     else:
         print("\n".join([*tuning_lines(folder), f"report: {page}"]))
     return 0
+
+
+def _optimizers(flags: TuneFlags, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the optimizers that are arms. Raises `ConfigError` for an unknown one."""
+    if flags.optimizers is None:
+        return ()
+    known = get_args(TrainConfig.model_fields["optimizer"].annotation)
+    names = _names("--optimizers", flags.optimizers)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--optimizers: {name!r} is unknown, {did_you_mean(name, known)}")
+    if "optimizer" in settings.get("train", {}):
+        raise ConfigError("train.optimizer: --optimizers gives them: leave out one of the two")
+    return names
+
+
+def _batch_sizes(flags: TuneFlags, settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the batch sizes that are arms."""
+    if flags.batch_sizes is None:
+        return ()
+    if flags.batch_size is not None or "batch_size" in settings.get("train", {}):
+        raise ConfigError("--batch-size: --batch-sizes gives them: leave out one of the two")
+    return _numbers("--batch-sizes", flags.batch_sizes, int)
 
 
 def _soup(flags: TuneFlags) -> bool:

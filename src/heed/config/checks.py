@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from heed.config.sections import PRESETS, Config, DataConfig, ModelConfig, Section, TrainConfig
 from heed.errors import did_you_mean
 
@@ -22,6 +24,16 @@ SPANS = ("single-span", "spans", "salient-span", "recall-span")
 """The objectives that ask for a part of a document at its end."""
 SPANS_CONTEXT = 8
 """Tokens of context that such an objective needs at least: twice those of the shortest document (`text.spans`)."""
+
+
+def _stays_below(name: str) -> bool:
+    """Whether a name that is put after a folder is a place in it.
+
+    >>> [_stays_below(name) for name in ("a", "group/a", "../a", "a/../../b", "/tmp/a", ".", "")]
+    [True, True, False, False, False, False, False]
+    """
+    path = PurePath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def contradictions(config: Config) -> list[str]:
@@ -47,6 +59,8 @@ def contradictions(config: Config) -> list[str]:
         problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
     if train.seconds is not None and train.average_fraction is not None:
         problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
+    if train.least_gain and train.patience is None:
+        problems.append("train.least_gain: says what counts as a gain for train.patience: give that too")
     if train.average_patience is not None and train.average_fraction is not None:
         problems.append("train.average_patience: says when to average, and so does train.average_fraction: keep one")
     if train.warmup_steps > train.steps:
@@ -56,6 +70,10 @@ def contradictions(config: Config) -> list[str]:
     if model.preset is not None and model.preset not in PRESETS:
         problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
         return problems  # the shape is not known
+    if config.run.name is not None and not _stays_below(config.run.name):
+        problems.append(
+            f"run.name: {config.run.name!r} leaves run.folder: give a plain name, and the place as run.folder"
+        )
     problems += _about_sequences(config)
     problems += _about_objectives(config)
     if model.start_from is not None:
@@ -112,6 +130,9 @@ def _about_sequences(config: Config) -> list[str]:
         problems.append("model.recurrent.hidden_dropout: is between layers, and there is one: leave it out")
     if model.freeze_embeddings and model.embeddings is None and model.start_from is None:
         problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
+    given = model.embeddings is not None or model.start_from is not None
+    if model.freeze_positions and (model.kind != "gpt" or model.positions != "learned" or not given):
+        problems.append("model.freeze_positions: is for learned positions of a gpt that were given: leave it out")
     if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
         problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
     return problems

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from heed.config.checks import contradictions
 from heed.config.sections import PRESETS, Config
 from heed.errors import ConfigError, did_you_mean
+from heed.files import write_text
 
 
 class Dumped(Protocol):
@@ -91,8 +92,8 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_yaml(config: Dumped, path: str | Path) -> None:
-    """Write the resolved configuration: every default spelled out, sections in order."""
-    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write the resolved configuration, whole or not at all: every default spelled out, sections in order."""
+    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
 
 
 def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:

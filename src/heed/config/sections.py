@@ -17,7 +17,8 @@ class DataConfig(Section):
     """Where the text comes from and how it is cut into training examples."""
 
     source: str = "python-reference"
-    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`)."""
+    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`); or token ids, an npz of
+    `tokens` and `sizes`, with the tokenizer that made them as tokenizer.file."""
     validation: str | None = None
     """A separate source for validation; when absent, a part of the documents is held out."""
     test: str | None = None
@@ -52,6 +53,9 @@ class DataConfig(Section):
     """Of the rows of training, the share that are `questions`."""
     group_batches: int = Field(default=1, ge=1)
     """Batches of layout padded that are drawn together and sorted by length, so that less of them is padding."""
+    first_id: int = Field(default=0, ge=0)
+    """Of a source that is token ids (an npz of tokens and sizes): the id of the tokenizer's first token; 1 where 0
+    pads."""
     cross_documents: bool = True
     """Whether a packed window may run over the end of a document into the next one."""
     cache: str | None = None
@@ -74,6 +78,9 @@ class TokenizerConfig(Section):
     file: str | None = None
     """Use this tokenizer and train none: a tokenizer.json, a run folder, or a folder with the two files of GPT-1 or
     GPT-2, which is looked for in $HEED_DATA as well (gpt1-bpe)."""
+    read_unk: bool = False
+    """Read `<unk>` in the text as the unknown token of tokenizer.file, as transformers do: for WikiText, and GPT-1's
+    vocabulary. Otherwise it is text like any other."""
 
 
 class AttentionConfig(Section):
@@ -159,10 +166,12 @@ class ModelConfig(Section):
     tied: bool = True
     """Share the token embedding with the output head."""
     embeddings: str | None = None
-    """Begin with these token embeddings: a .safetensors, .npz or .npy file with one matrix (V, d_model), the folder of
-    a transformers model, or hf:NAME."""
+    """Begin with these token embeddings: a .safetensors, .npz or .npy file with one matrix (V, d_model), or with two,
+    `tokens` and `position`; the folder of a transformers model, or hf:NAME. Learned positions begin with theirs."""
     freeze_embeddings: bool = False
     """Leave the embeddings as they were given; a head that is tied to them stays as well."""
+    freeze_positions: bool = False
+    """Leave the positions as model.embeddings gave them."""
     bias: bool = True
     """Biases in linear and normalisation layers."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -193,6 +202,9 @@ class TrainConfig(Section):
     """Sequences in a step on one device; auto finds the largest that fits."""
     accumulation: int = Field(default=1, ge=1)
     """Forward and backward passes added up before a step; each takes `batch_size` sequences."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Train on targets of which this share is spread over all tokens (or classes) alike (Szegedy et al. 2016). It goes
+    into the gradient; every loss that is shown stays the plain cross-entropy."""
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "adagrad", "muon"] = "adamw"
     """muon: Muon on matrices, AdamW on everything else."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -212,7 +224,7 @@ class TrainConfig(Section):
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     """wsd only: the share of all steps in which the learning rate decays."""
     final_fraction: float = Field(default=0.1, ge=0, le=1)
-    """The learning rate at the last step, as a share of the peak."""
+    """The learning rate at the last step, as a share of the peak. 0 is reached after the last step: all steps learn."""
     average_fraction: float | None = Field(default=None, gt=0, le=1)
     """Evaluate and keep the mean of the weights over this last share of the training, not the last weights."""
     average_patience: int | None = Field(default=None, ge=1)
@@ -228,6 +240,9 @@ class TrainConfig(Section):
     """Steps between evaluations on the validation split."""
     eval_tokens: int | None = Field(default=None, ge=1)
     """Evaluate on this many tokens during training; None: all."""
+    eval_train_tokens: int | None = Field(default=None, ge=0)
+    """Each evaluation, and the end, also on this many tokens of the training split, always the same ones. 0: not. None:
+    as many texts as validation has, at most 1,000, where texts have labels, else not."""
     final_tokens: int | None = Field(default=None, ge=1)
     """Measure the end on the first this many tokens of each held-out split, and say so; None: the whole split."""
     checkpoint_every: int = Field(default=250, ge=1)
@@ -236,6 +251,9 @@ class TrainConfig(Section):
     """Recent checkpoints to keep; the best one is kept besides."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a better validation loss; None: never."""
+    least_gain: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Nats by which the loss must fall below that of the last gain to count as better for `patience`; the best
+    checkpoint is that of the lowest loss all the same."""
     mask_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Encoder without labels: the share of the tokens that are hidden, and predicted."""
 

@@ -25,7 +25,7 @@ from heed.lab.lengths import why_it_ends
 from heed.lab.plan import Plan
 from heed.lab.prepare import Facts, Text, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
-from heed.training.devices import choose_device
+from heed.training.devices import choose_device, take_threads, threads_each
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -60,11 +60,12 @@ class Estimate:
         return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends, "timed": self.timed}
 
 
-def estimate(plan: Plan, say: Say) -> list[Estimate]:
-    """Return what a run of each variant would take; nothing is written.
+def estimate(plan: Plan, say: Say, jobs: int = 1) -> list[Estimate]:
+    """Return what a run of each variant would take on the threads that it has among `jobs`; nothing is written.
 
     Raises `ConfigError` for what cannot be built, and what reading the text raises.
     """
+    each = threads_each(jobs)
     check_models(plan)
     texts = prepare_texts(plan, None, say)
     facts = all_facts(plan, texts)
@@ -76,6 +77,7 @@ def estimate(plan: Plan, say: Say) -> list[Estimate]:
         if own.steps is not None:
             config, operations = plan.config(name, own.steps), own.tokens_per_step * own.flops_per_token
             kind = (config.model.kind, config.model.attention.mechanism)
+            take_threads(config.run.threads or each)
             timed = kind not in rates or time.perf_counter() - begin < PATIENCE
             step = step_seconds(config, texts[name], glance=not timed)
             if step is not None and timed:
@@ -97,8 +99,6 @@ def step_seconds(config: Config, text: Text, *, glance: bool = False) -> float |
     The median of a few steps. Where a step of all rows would take longer than `SECONDS` on a CPU, it is worked out from
     steps of fewer rows. With `glance` one step of one row says whether it works at all, and the rest is left out.
     """
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
     device = choose_device(config.run.device)
     streams = Streams(config.run.seed)
     rows, accumulation = int(config.train.batch_size), config.train.accumulation

@@ -45,12 +45,11 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     if not left:
         return
     from heed import experiment
-    from heed.training.devices import choose_device
+    from heed.training.devices import choose_device, take_threads
     from heed.training.run import Run, load_run
 
     run = Run.open(folder)
-    if run.config.run.threads is not None:
-        torch.set_num_threads(run.config.run.threads)
+    take_threads(run.config.run.threads)
     device = choose_device(run.config.run.device)
     model, tokenizer, config = load_run(folder, "best", device)
     tokens = experiment.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed.errors import DataError
+from heed.errors import DataError, why
+from heed.files import write_json, write_text
 from heed.lab.answering import Answered
 from heed.report.calibration import Calibration, calibration, risk_coverage
 from heed.report.numbers import format_accuracy, format_percent
 from heed.report.statistics import Interval, wilson
 from heed.text.qa import commonest_answer, normalise
 from heed.text.support import Seen
-from heed.training.run import write_json
 
 ANSWERS, SUMMARY = "answers.jsonl", "evaluation-qa.json"
 NAMED: dict[Seen, str] = {
@@ -114,10 +114,10 @@ def write_marks(folder: Path, answered: Sequence[Answered], summary: Mapping[str
     lines = (json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answered)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ANSWERS).write_text("".join(lines), encoding="utf-8")
+        write_text(folder / ANSWERS, "".join(lines))
         write_json(folder / SUMMARY, summary)
     except OSError as error:
-        raise DataError(f"{folder} cannot hold the answers: {error.strerror or error}") from error
+        raise DataError(f"{folder} cannot hold the answers: {why(error)}") from error
 
 
 def write_predictions(path: Path, answered: Sequence[Answered]) -> None:
@@ -125,6 +125,6 @@ def write_predictions(path: Path, answered: Sequence[Answered]) -> None:
     lines = (" ".join(normalise(one.text).split()) + "\n" for one in answered)  # an answer with a line end is one line
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+        write_text(path, "".join(lines))
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be written: {why(error)}") from error

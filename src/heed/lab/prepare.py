@@ -6,7 +6,6 @@ do not do the same work, and all seeds have the same tokens.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from heed.lab.plan import Plan
 from heed.lab.plan_checks import NO_END
 from heed.text.labelled import LabelledCorpus
 from heed.text.sources import digest
-from heed.text.tokenizer import Tokenizer, load_tokenizer
+from heed.text.tokenizer import load_tokenizer
 
 NOMINAL_CLASSES = 2
 """Classes of an encoder before the text has been read."""
@@ -148,7 +147,7 @@ def _prepare(config: Config, key: str, folder: Path | None, say: Say) -> Text:
     else:
         tokenizer = build_tokenizer(config, corpus, say)
         if kept is not None:
-            _keep(tokenizer, kept)
+            tokenizer.save(kept)
     if folder is not None and kept is not None:
         text = Text(tokenizer.vocab_size, classes, str(kept))
         build_tokens(_with_cache(config, text, folder), corpus, tokenizer, say)
@@ -159,10 +158,3 @@ def _prepare(config: Config, key: str, folder: Path | None, say: Say) -> Text:
 def _with_cache(config: Config, text: Text, folder: Path) -> Config:
     cache = text_settings(config, text, folder)["data"]["cache"]
     return config.model_copy(update={"data": config.data.model_copy(update={"cache": cache})})
-
-
-def _keep(tokenizer: Tokenizer, path: Path) -> None:
-    """Write a tokenizer aside and rename it, so that a killed study leaves no half of it."""
-    aside = path.with_suffix(".writing")
-    tokenizer.save(aside)
-    os.replace(aside, path)

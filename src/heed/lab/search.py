@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heed.errors import ConfigError, require
+from heed.files import remove
 from heed.lab.jobs import Launch, Progress, Task, work
 from heed.lab.plan import Plan
 from heed.lab.plan_file import Range, SearchPlan
@@ -116,9 +116,9 @@ class Searcher:
         value = found["figures"].get("validation", {}).get(self.search.figure)
         trial.values[seed] = value if found["state"] == "finished" else None
         trial.seconds += found["seconds"] or 0.0
+        remove(task.folder / "checkpoints")  # the curves stay, the weights need not
         if len(trial.values) == len(self.search.seeds):
             self._tell(trial)
-        shutil.rmtree(task.folder / "checkpoints", ignore_errors=True)  # the curves stay, the weights need not
 
     def poor(self, task: Task, progress: Progress) -> bool:
         """Whether a run is to be ended, by what it has come to so far."""

@@ -16,16 +16,15 @@ record, so a study that is killed at any moment and begun again skips what is fi
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from heed import files
 from heed.build import Say
 from heed.config import inspect_config, make_config, overlay
-from heed.errors import CheckpointError, ConfigError, require
+from heed.errors import CheckpointError, ConfigError, require, why
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.lab.lengths import measure_lengths, missing_lengths
 from heed.lab.plan import BASE, EXPERIMENT, Plan
@@ -33,13 +32,8 @@ from heed.lab.plan_checks import NO_END
 from heed.lab.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
 from heed.lab.worker import TRAINED, Record, record, write_record
 from heed.report.record import flatten
-from heed.training.devices import machine_facts
+from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
-
-try:
-    import fcntl
-except ImportError:  # Windows has none, and there nothing keeps two processes apart
-    fcntl = None
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
@@ -75,6 +69,11 @@ class Study:
     """By variant and seed."""
     search: dict[str, Any] | None = None
     """What the search has come to, as study.json holds it."""
+
+    @property
+    def threads_of_runs(self) -> int | None:
+        """Threads that a run takes whose variant says nothing else."""
+        return self.plan.base.get("run", {}).get("threads") or self.threads
 
     @property
     def cells(self) -> list[tuple[str, int]]:
@@ -133,7 +132,7 @@ class Study:
             "base": resolved_base(plan, baseline.steps),
             "variants": variants,
             "cells": cells,
-            "machine": machine_facts(),
+            "machine": machine_facts() | {"threads": self.threads_of_runs},
             "command": self.command,
             "search": self.search,
         }
@@ -152,24 +151,25 @@ def run_study(
 ) -> bool:
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
 
-    Each cell is a process of its own with an equal share of the cores; with `run_cell` that function makes the run
+    Each cell is a process of its own with an equal share of the cores, or the threads that `run.threads` or
+    OMP_NUM_THREADS asks for; with `run_cell` that function makes the run
     instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint.
     Raises `ConfigError` for variants that cannot be built and for a folder that holds another study, `CheckpointError`
     when another process is at it, and what reading the text raises.
     """
-    threads = max(1, _cores() // jobs)
+    threads = threads_each(jobs)
     launch: Launch = (lambda task: Worker(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
     check_models(plan)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), Interrupts() as interrupts:
+    alone = files.working_in(folder, f"at the study in {folder}", "choose another --out")
+    with alone, Interrupts() as interrupts:
+        files.sweep(folder)
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
-        (folder / EXPERIMENT).write_text(plan.text, encoding="utf-8")
-        if plan.base_text is not None:
-            (folder / BASE).write_text(plan.base_text, encoding="utf-8")
+        say(f"{jobs} at a time, {study.threads_of_runs} threads of the CPU each; {cores()} cores may be used")
+        _keep(plan, folder)
         if plan.search is not None:
             from heed.lab.search import run_search
 
@@ -308,17 +308,13 @@ def _threads_of(task: Task) -> int | None:
     return task.values["run"].get("threads")
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the study. Raises `CheckpointError` when one is at it."""
-    with (folder / ".lock").open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CheckpointError(f"another process is at the study in {folder}: wait for it, or end it") from None
-        yield
+def _keep(plan: Plan, folder: Path) -> None:
+    """Keep the plan as it was given."""
+    try:
+        if plan.base_text is not None:
+            files.write_text(folder / BASE, plan.base_text)
+        files.write_text(folder / EXPERIMENT, plan.text)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be written: {why(error)}; make room, or choose another --out"
+        ) from error

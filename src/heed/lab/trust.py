@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heed.errors import CheckpointError, DataError
+from heed.files import write_json
 from heed.lab.answering import Decode
 from heed.lab.respondent import Respondent
 from heed.report.calibration import abstention_threshold
 from heed.report.numbers import format_percent
 from heed.text.qa import Question
-from heed.training.run import write_json
-
-TRUST = "trust.json"
+from heed.training.run import TRUST
 
 
 @dataclass(frozen=True)

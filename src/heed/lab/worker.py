@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed.errors import HeedError
+from heed.errors import CheckpointError, HeedError, why
+from heed.files import write_json
 
 Record = dict[str, Any]
 """What a cell of study.json holds beside variant, seed and folder."""
@@ -51,7 +52,9 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         meter = _meter(config.run.device)
         make = lambda steps: meter
         if is_run(folder):
-            outcome = experiment.resume(folder, say=say, progress=make)
+            threads = config.run.threads  # as many as the study has now, which may be others than when it began
+            settings = {} if threads is None else {"run": {"threads": threads}}
+            outcome = experiment.resume(folder, settings, say=say, progress=make)
         else:
             outcome = experiment.train(config, say=say, progress=make)
     except KeyboardInterrupt:
@@ -69,7 +72,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     fit, leaks = outcome.fit, outcome.model.leaks
     return record(
         "finished" if leaks is None else "leaks",
-        figures={split: _finite(figures.as_dict()) for split, figures in outcome.figures.items()},
+        figures={split: _finite(found.as_dict()) for split, found in outcome.figures.items() if split != "train"},
         seconds=round(fit.seconds, 4),
         tokens=fit.tokens,
         tokens_per_second=round(fit.tokens / fit.seconds, 1) if fit.seconds else None,
@@ -92,14 +95,14 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file aside and rename it: whoever reads it finds the old or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.writing")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    """Write a JSON file of a study, whole or not at all. Raises `CheckpointError` when the disk or folder refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written: {why(error)}; make room and give the same command again"
+        ) from error
 
 
 def main() -> int:

@@ -29,6 +29,9 @@ class LanguageModel(nn.Module, ABC):
     carried: list[Tensor] | None = None
     """The state in which the last training batch ended, where a model carries it on; a checkpoint holds it."""
 
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all tokens (or classes), in the gradient of `loss`, not in its value."""
+
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
 
@@ -95,8 +98,9 @@ class LanguageModel(nn.Module, ABC):
         the last call ended, which only a model that carries its state takes notice of.
         """
         return linear_cross_entropy(
-            self.hidden(source), self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction
-        )
+            self.hidden(source), self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction,
+            smoothing=self.label_smoothing,
+        )  # fmt: skip
 
     def parameter_count(self) -> int:
         """Return the number of parameters, shared ones counted once."""

@@ -12,7 +12,7 @@ output embedding, and a first token [CLS] in the place of the mean; both are lef
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -116,15 +116,16 @@ class Encoder(LanguageModel):
         """
         if self.classifier is None:
             return self._token_loss(self.hidden(source), target, mask, reduction)
-        return class_loss(self(source), target, mask, reduction)
+        return class_loss(self(source), target, mask, reduction, smoothing=self.label_smoothing)
 
     def _token_loss(
         self, hidden: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]
     ) -> Tensor:
         """Return the loss of the hidden tokens; only their rows go through the output matrix, V wide."""
+        how: dict[str, Any] = {"reduction": reduction, "smoothing": self.label_smoothing}
         if mask is None:
-            return linear_cross_entropy(hidden, self.head_weight, target, reduction=reduction)
-        losses = linear_cross_entropy(hidden[mask], self.head_weight, target[mask], reduction=reduction)
+            return linear_cross_entropy(hidden, self.head_weight, target, **how)
+        losses = linear_cross_entropy(hidden[mask], self.head_weight, target[mask], **how)
         if reduction != "none":
             return losses
         return losses.new_zeros(target.shape).masked_scatter(mask, losses)

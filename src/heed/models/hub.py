@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from heed import files
 from heed.config import ModelConfig
-from heed.errors import CheckpointError, ConfigError, require
+from heed.errors import CheckpointError, ConfigError, require, why
 from heed.models.base import LanguageModel
 from heed.models.families import FAMILIES, Family, nearest_family
 from heed.models.feedforward import default_width
@@ -78,8 +80,33 @@ def export_hub(
     problems = family.refuse(config)
     if problems:
         raise ConfigError(*(f"cannot export as {family.architecture}: {problem}" for problem in problems))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with exporting(folder, "config.json") as new:
+        _write(new, model, config, tokenizer_file, family)
+    return Path(folder)
+
+
+@contextmanager
+def exporting(out: str | Path, marker: str) -> Iterator[Path]:
+    """Give an empty folder to write an export into, which then takes its place in `out`, all of it or nothing.
+
+    `marker` is the file without which nobody takes it for a model. Files of the same names are replaced. Raises
+    `CheckpointError` where the disk or the folder refuses.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with files.locked(out / files.LOCK, f"writing {out}"), files.together(out, marker) as new:
+            yield new
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            out.rmdir()  # it is empty where it was made for this
+        raise CheckpointError(f"{out} cannot be written: {why(error)}; make room, or choose another --out") from error
+
+
+def _write(
+    folder: Path, model: LanguageModel, config: ModelConfig, tokenizer_file: str | Path | None, family: Family
+) -> None:
+    """Write the files of an export."""
     start = end = None
     if tokenizer_file is not None:
         start, end = _copy_tokenizer(Path(tokenizer_file), folder, config.context, family)
@@ -96,7 +123,6 @@ def export_hub(
     _write_json(folder / "config.json", common | family.write(config))
     _write_json(folder / "generation_config.json", {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end})
     save_file(_to_transformers(family, config, model.state_dict()), folder / "model.safetensors", {"format": "pt"})
-    return folder
 
 
 def hub_folder(source: str | Path) -> Path:
@@ -132,8 +158,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    # null is written: without bos_token_id a GPT-2 config means 50256
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_json(file, dict(content))  # null is written: without bos_token_id a GPT-2 config means 50256
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -219,8 +244,7 @@ def _copy_tokenizer(file: Path, folder: Path, context: int, family: Family) -> t
     start = tokenizer.start_ids[0] if tokenizer.start_ids else None if family.model_type == "llama" else end
     file = file / "tokenizer.json" if file.is_dir() else file
     added = {entry["id"]: entry["content"] for entry in _read_json(file).get("added_tokens", [])}
-    if file.resolve() != (folder / "tokenizer.json").resolve():
-        shutil.copyfile(file, folder / "tokenizer.json")
+    shutil.copyfile(file, folder / "tokenizer.json")
     _write_json(
         folder / "tokenizer_config.json",
         {

@@ -8,6 +8,10 @@ a small model's memory. Here the rows go through in chunks; each chunk's loss an
 
 are computed at once in the forward pass, and the backward pass only scales them. No matrix product is done twice.
 The idea of fusing both passes by chunks: Hsu et al. 2024, "Liger Kernel".
+
+Label smoothing (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7) spreads a share e of each target over
+all V classes: onehot(target) becomes (1 - e) onehot(target) + e / V. Here it goes into the gradients alone: the values
+stay the plain cross-entropy, so that losses with and without it are of one unit, and exp of their mean is a perplexity.
 """
 
 from __future__ import annotations
@@ -31,12 +35,14 @@ def linear_cross_entropy(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
+    smoothing: float = 0.0,
     chunk_logits: int | None = None,
 ) -> Tensor:
     """Return cross_entropy(hidden weight^T + bias, target) in nats: a scalar, or the shape of `target` for "none".
 
     `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts; numbers
     in its place are weights of the tokens.
+    `smoothing` is the share of each target that is spread over all classes, in the gradients.
     "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits
     exist at a time, except for "none" with gradients, where a row's weight is unknown until the backward pass.
     """
@@ -50,7 +56,7 @@ def linear_cross_entropy(
         if 0 < len(kept) < len(counts):
             losses = linear_cross_entropy(
                 rows.index_select(0, kept), weight, targets[kept], bias=bias, mask=counts[kept], reduction=reduction,
-                chunk_logits=chunk_logits,
+                smoothing=smoothing, chunk_logits=chunk_logits,
             )  # fmt: skip
             if reduction != "none":
                 return losses
@@ -60,9 +66,9 @@ def linear_cross_entropy(
     size = max(1, chunk // V)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, weight, bias))
     if learns and reduction != "none" and not whole:
-        return _ChunkedLoss.apply(rows, weight, bias, targets, _row_weights(rows, counts, reduction), size)
+        return _ChunkedLoss.apply(rows, weight, bias, targets, _row_weights(rows, counts, reduction), size, smoothing)
     if learns or whole:
-        losses = _losses(rows, weight, bias, targets)
+        losses = _losses(rows, weight, bias, targets, smoothing)
     else:
         pairs = zip(rows.split(size), targets.split(size), strict=True)
         losses = torch.cat([_losses(some, weight, bias, goals) for some, goals in pairs])
@@ -79,13 +85,15 @@ def class_loss(
     mask: Tensor | None,
     reduction: Literal["mean", "sum", "none"],
     weight: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Return the cross-entropy in nats of the classes `target` (B,) under `logits` (B, C), in float32.
 
-    `mask` (B,) holds the rows that count, or their weights; `weight` (C,) those of the classes. "mean" divides by the
-    rows that count, whatever their classes weigh; "none" gives (B,), with 0 where nothing counts.
+    `mask` (B,) holds the rows that count, or their weights; `weight` (C,) those of the classes; `smoothing` is what of
+    each target is spread over all classes, in the gradients. "mean" divides by the rows that count, whatever their
+    classes weigh; "none" gives (B,), with 0 where nothing counts.
     """
-    losses = F.cross_entropy(logits.float(), target, weight=weight, reduction="none")
+    losses = _cross_entropy(logits.float(), target, smoothing, weight=weight)
     if mask is not None:
         losses = losses * mask
     if reduction == "none":
@@ -94,10 +102,19 @@ def class_loss(
     return losses.sum() / (count if reduction == "mean" else 1)
 
 
-def _losses(rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def _losses(rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy (N,) of each row, in at least float32."""
     # torch skips targets of -100 by default; here a target that is no token must be an error.
-    return F.cross_entropy(_widen(F.linear(rows, weight, bias)), targets, reduction="none", ignore_index=-(2**62))
+    return _cross_entropy(_widen(F.linear(rows, weight, bias)), targets, smoothing, ignore_index=-(2**62))
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float, **settings: Any) -> Tensor:
+    """Return the cross-entropy (N,) of each row; its gradient is that of smoothed targets."""
+    losses = F.cross_entropy(logits, targets, reduction="none", **settings)
+    if not smoothing or not logits.requires_grad:
+        return losses
+    smoothed = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing, **settings)
+    return losses.detach() + (smoothed - smoothed.detach())
 
 
 def _widen(x: Tensor) -> Tensor:
@@ -119,8 +136,9 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, row_weights: Tensor, size: int
-    ) -> Tensor:
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, row_weights: Tensor, size: int,
+        smoothing: float,
+    ) -> Tensor:  # fmt: skip
         kind = rows.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         with torch.autocast(kind, enabled=False):  # the cast is done once here, not once a chunk
@@ -135,7 +153,8 @@ class _ChunkedLoss(torch.autograd.Function):
                 log_p = torch.log_softmax(_widen(F.linear(h, W, b)), dim=-1)
                 total -= log_p.gather(1, goals)[:, 0] @ r
                 # The row weight goes onto h (D wide) rather than onto the gradient of the logits (V wide).
-                d_logits = log_p.exp_().scatter_add_(1, goals, log_p.new_full(goals.shape, -1.0)).to(dtype)
+                d_logits = log_p.exp_().scatter_add_(1, goals, log_p.new_full(goals.shape, smoothing - 1.0))
+                d_logits = (d_logits.sub_(smoothing / W.shape[0]) if smoothing else d_logits).to(dtype)
                 if d_rows is not None:
                     d_rows[piece] = (d_logits @ W) * r[:, None]
                 if d_weight is not None:
@@ -153,4 +172,4 @@ class _ChunkedLoss(torch.autograd.Function):
     @once_differentiable  # its type makes ctx positional
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_rows, d_weight, d_bias = (None if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
-        return d_rows, d_weight, d_bias, None, None, None
+        return d_rows, d_weight, d_bias, None, None, None, None

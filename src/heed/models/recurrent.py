@@ -131,8 +131,9 @@ class Recurrent(LanguageModel):
         if carries:
             self.carried = [part.detach() for layer in states for part in layer]
         loss = linear_cross_entropy(
-            hidden, self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction
-        )
+            hidden, self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction,
+            smoothing=self.label_smoothing,
+        )  # fmt: skip
         return loss if penalty is None or reduction == "none" else loss + (penalty - penalty.detach())
 
     def _read(self, ids: Tensor, states: States) -> tuple[Tensor, States, Tensor | None]:

@@ -1,5 +1,8 @@
 """The figures of a training run: each answers one question, and its title is the answer, computed from the data.
 
+Training comes as two lines where there are both: what each step lost while it learned (dropout on, before its update),
+and what a fixed part of the training data costs at each evaluation, measured as the validation split is.
+
 Every figure comes twice, wide and narrow, because text in an SVG shrinks with it: a page shows the one that fits.
 A run logs up to millions of training losses; they are drawn as means over at most 120 stretches, with a band from
 the lowest to the highest loss of a stretch.
@@ -15,6 +18,7 @@ from statistics import median
 import numpy as np
 
 from heed.report.numbers import (
+    clock_unit,
     format_accuracy,
     format_percent,
     format_perplexity,
@@ -30,6 +34,8 @@ AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
 WIDE, BESIDE, NARROW = (700, 320), (352, 320), (352, 270)
 SMALL_WIDE, SMALL_NARROW = (520, 230), (352, 210)
 STRETCHES = 120
+SMOOTH = 0.9
+"""Share of what went before in the smoothed training loss: a mean over about ten logged losses."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
     how = "the mean of each stretch of steps, with its range" if train and train.low else "at each logged step"
     key = _loss_of(record)
     held_out = _points(record.evaluations, AXES[axis], key, factor)
+    known = _points(measured_training(record), AXES[axis], key, factor)
     best = record.best()
     if held_out[0]:
         ring = None
@@ -68,14 +75,33 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             last = best[key] == held_out[1][-1]  # then the name at the end of the line says the value
             ring = (best[AXES[axis]] * factor, best[key], "" if last else f"best {short(best[key])}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
-    return _figure(
-        f"loss-{axis}", lines, Axes2D(x_label, f"loss (nats per {record.unit})"), loss_sentence(record),
-        f"Training loss: {how}. Validation loss: on {_held_out(record)}; the ring is the best.",
-    )  # fmt: skip
+    caption = f"Training loss: {how}. Validation loss: on {_held_out(record)}; the ring is the best."
+    if known[0]:
+        lines.append(Line("training, measured", *known, series=3, dots=True))
+        caption += (
+            " Training, measured: a fixed part of the training data, at the same steps and in the same way as "
+            "validation; between these two lies the generalisation gap."
+        )
+    unit = f"loss (nats per {record.unit})" if key != "sequence_mean_loss" else "loss (nats, mean of sequences' means)"
+    return _figure(f"loss-{axis}", lines, Axes2D(x_label, unit), loss_sentence(record), caption)
+
+
+def measured_training(record: RunRecord) -> list[Event]:
+    """Return what was measured on a part of the training data, each with the place of its evaluation."""
+    places = ("step", "tokens", "seconds")
+    return [
+        {**known, **{key: event[key] for key in places if key in event}}
+        for event in record.evaluations
+        if isinstance(known := event.get("train"), dict)
+    ]
 
 
 def _loss_of(record: RunRecord) -> str:
-    """Return the name of the validation loss that is per token, as the training loss is."""
+    """Return the name of the validation loss that is of the unit of the training loss."""
+    if record.setting("train.loss") == "sequence" and any(
+        "sequence_mean_loss" in event for event in record.evaluations
+    ):
+        return "sequence_mean_loss"
     return "token_loss" if record.measured == "answer" else "loss"
 
 
@@ -89,23 +115,49 @@ def _held_out(record: RunRecord) -> str:
 
 
 def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
-    """Training and validation perplexity per token over `axis`, on a log scale."""
+    """Training and validation perplexity per token over `axis`, on a log scale.
+
+    A training loss that is a mean of sequences' means is the logarithm of no perplexity, and has no line.
+    """
     factor, x_label = _scale(record, axis)
-    train = _training(record, axis, factor)
-    lines = []
-    if train:
-        lines.append(Line("training", train.x, [_exp(loss) for loss in train.y], series=1))
+    x, y = _points(record.train, AXES[axis], "loss", factor)
+    lines, caption = [], "Perplexity is the exponential of the loss."
+    if x and record.setting("train.loss") != "sequence":
+        x, y, _, _ = stretches(x, smoothed(y))
+        lines.append(Line("training", x, [_exp(loss) for loss in y], series=1))
+        caption += (
+            f" Training: of the exponential mean of the logged losses, which keeps {SMOOTH:g} of what went before, "
+            "bias-corrected."
+        )
+    x, y = _points(measured_training(record), AXES[axis], "loss", factor)
+    if x:
+        lines.append(Line("training, measured", x, [_exp(loss) for loss in y], series=3, dots=True))
     x, y = _points(record.evaluations, AXES[axis], "loss", factor)
     if x:
         lines.append(Line("validation", x, [_exp(loss) for loss in y], series=2, dots=True))
     return _figure(
         f"perplexity-{axis}", lines, Axes2D(x_label, "perplexity per token (log)", log_y=True),
-        perplexity_sentence(record), "Perplexity is the exponential of the loss.", (BESIDE, NARROW), values=False,
+        perplexity_sentence(record), caption, (BESIDE, NARROW), values=False,
     )  # fmt: skip
 
 
+def smoothed(losses: Sequence[float], keep: float = SMOOTH) -> list[float]:
+    """Return the exponential mean after each loss, free of the bias towards its beginning at 0 (Kingma & Ba 2015).
+
+    m <- keep m + (1 - keep) loss, and m / (1 - keep^n) after n losses.
+
+    >>> smoothed([3.0, 2.0], keep=0.5)
+    [3.0, 2.3333333333333335]
+    """
+    found, mean = [], 0.0
+    for n, loss in enumerate(losses, 1):
+        mean = keep * mean + (1 - keep) * loss
+        found.append(mean / (1 - keep**n))
+    return found
+
+
 def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
-    """Validation accuracy over `axis`, with its interval: of classes, or of answers."""
+    """Validation accuracy over `axis`, with its interval, and training accuracy: of classes, or of answers."""
     factor, x_label = _scale(record, axis)
     x, y = _points(record.evaluations, AXES[axis], "accuracy", factor)
     if not x:
@@ -117,12 +169,15 @@ def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
     base = number(record.evaluations[-1].get("majority"))
     rule = (100 * base, f"majority {format_accuracy(base)}") if base is not None else None
     what, constant = ("questions", "answer") if record.measured == "answer" else ("texts", "class")
-    return _figure(
-        f"accuracy-{axis}", [Line("", x, [100 * value for value in y], 2, low, high, dots=True)],
-        Axes2D(x_label, "validation accuracy (%)", rule=rule), accuracy_sentence(record),
-        f"On {what} that the model never trained on, with the 95 % interval. The line: always the same {constant}.",
-        (BESIDE, NARROW),
-    )  # fmt: skip
+    kx, ky = _points(measured_training(record), AXES[axis], "accuracy", factor)
+    lines = [Line("validation" if kx else "", x, [100 * value for value in y], 2, low, high, dots=True)]
+    caption = f"On {what} that the model never trained on, with the 95 % interval. Line: always the same {constant}."
+    if kx:
+        lines.insert(0, Line("training", kx, [100 * value for value in ky], 1, dots=True))
+        caption += f" Training: on a fixed part of the {what} that it learns, measured in the same way."
+    label = f"{'training and ' if kx else ''}validation accuracy (%)"
+    title, axes = accuracy_sentence(record), Axes2D(x_label, label, rule=rule)
+    return _figure(f"accuracy-{axis}", lines, axes, title, caption, (BESIDE, NARROW))
 
 
 def speed_figure(record: RunRecord) -> Figure | None:
@@ -239,7 +294,12 @@ def accuracy_sentence(record: RunRecord) -> str:
     if best is None or share is None:
         return "Accuracy: no validation yet"
     done = "answered" if record.measured == "answer" else "classified"
-    return f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are {done} rightly"
+    said = f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are {done} rightly"
+    known = best.get("train")
+    of_training = number(known.get("accuracy")) if isinstance(known, dict) else None
+    if of_training is None:
+        return said
+    return f"{said}, of what it trained on {format_accuracy(of_training)}"
 
 
 def rate_sentence(steps: Sequence[float], rates: Sequence[float]) -> str:
@@ -306,7 +366,7 @@ def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
         size, name = next(((size, name) for size, name in names if top >= size), (1.0, ""))
         what = f"training {record.unit}s"
         return 1 / size, f"{what} ({name.strip()})" if name else what
-    size, name = next((pair for pair in ((7200, "hours"), (120, "minutes")) if top >= pair[0]), (1, "seconds"))
+    size, name = clock_unit(top)
     return 1 / size, f"wall clock of training ({name})"
 
 

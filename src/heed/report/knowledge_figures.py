@@ -12,7 +12,7 @@ from heed.report.calibration import reliability
 from heed.report.calibration_figure import reliability_figure, risk_figure
 from heed.report.figures import Figure, stretches
 from heed.report.knowledge_record import Asked, KnowledgeRecord
-from heed.report.numbers import format_accuracy
+from heed.report.numbers import clock_unit, format_accuracy
 from heed.report.record import RunRecord, number
 from heed.report.statistics import wilson
 from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
@@ -120,9 +120,11 @@ def stage_figure(
 ) -> Figure | None:
     """Return the training losses of some runs over wall clock; None where nothing was logged."""
     lines = []
+    clock = (number(event.get("seconds")) for _, run in runs for event in run.train)
+    size, unit = clock_unit(max((seconds for seconds in clock if seconds is not None), default=0.0))
     for label, run in runs:
         points = [(number(event.get("seconds")), number(event.get("loss"))) for event in run.train]
-        known = [(x / 60, y) for x, y in points if x is not None and y is not None]
+        known = [(x / size, y) for x, y in points if x is not None and y is not None]
         if known:
             x, y, _, _ = stretches([x for x, _ in known], [y for _, y in known], most=60)
             lines.append(Line(label, x, y, paint[label][0], dash=paint[label][1]))
@@ -134,7 +136,7 @@ def stage_figure(
     caption = "Training loss over its counted tokens, means of stretches, by wall clock of training."
     if len(runs) > len(lines):
         caption += f" The first {len(lines)} of {len(runs)} runs."
-    axes = Axes2D("wall clock of training (minutes)", "training loss (nats per token)")
+    axes = Axes2D(f"wall clock of training ({unit})", "training loss (nats per token)")
     many, few = (named(lines, letters) for letters in (22, 14))
     wide = draw(f"{name}-wide", many, axes, CURVE_WIDE, title, values=False)
     narrow = draw(f"{name}-narrow", few, axes, CURVE_NARROW, title, values=False)

@@ -7,18 +7,16 @@ It has the look and the security policy of the page of a run (`heed.report.page`
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from heed.errors import CheckpointError
 from heed.report.knowledge_figures import knowledge_figures, sure_runs
 from heed.report.knowledge_findings import findings, verdict
 from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, read_knowledge
 from heed.report.knowledge_tables import area_rows, results, seed_rows, support_rows, threshold_rows, trust_rows
 from heed.report.numbers import format_percent
-from heed.report.page import Banner, load_template, show_value
+from heed.report.page import Banner, load_template, show_value, write_page
 
 __all__ = ["PAGE", "read_knowledge", "render", "write_knowledge"]
 
@@ -54,16 +52,7 @@ def write_knowledge(folder: str | Path) -> Path:
 
     Raises `CheckpointError` when no run below the folder holds answers, or the folder cannot be written to.
     """
-    page = render(read_knowledge(folder))
-    path = Path(folder) / PAGE
-    aside = path.with_suffix(".html.part")  # a reader never sees half a page
-    try:
-        aside.write_text(page, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}; free some space or check rights") from error
-    return path
+    return write_page(Path(folder) / PAGE, render(read_knowledge(folder)))
 
 
 def render(record: KnowledgeRecord) -> str:

@@ -1,8 +1,12 @@
 """Numbers as people read them: each figure that a page or a terminal shows comes from one function here.
 
-Two families. `human_*` and `per_second` shorten a quantity with its unit, so that it fits a progress line ("1.30 M",
+Three families. `human_*` and `per_second` shorten a quantity with its unit, so that it fits a progress line ("1.30 M",
 "2 min 05 s"). `format_*` round a measured figure to what is meant by it: a loss to four decimals, a perplexity to four
-digits, because the next ones change with the seed. None is shown as a dash, NaN and infinity by their names.
+digits, because the next ones change with the seed. `said_*` say what is known of a figure: intervals, differences,
+p-values. None is shown as a dash, NaN and infinity by their names.
+
+One rule rounds every interval (`places`): two digits of its width, four decimals at most, and as many more as it needs
+so that rounding changes no verdict. A bound that is not 0 is never shown as 0, and what is exactly 0 has no sign.
 """
 
 from __future__ import annotations
@@ -11,6 +15,12 @@ import math
 
 MISSING = "–"
 """Shown where there is no value."""
+LEVEL = 0.95
+"""Of every interval; a p-value below 1 - LEVEL is a finding."""
+MOST_PLACES = 4
+"""Decimals at most, where no verdict needs more: with few seeds an interval may be narrow by chance."""
+DUST = 1e-9
+"""What is smaller than this share of an interval's width is 0 but for float64."""
 
 
 def format_loss(nats: float | None) -> str:
@@ -93,6 +103,141 @@ def format_rate(rate: float | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def places(low: float, high: float, at: tuple[float, ...] = (0.0,), least: int = 0) -> int:
+    """Return how many decimals an interval is shown with: two digits of its width, at least `least`.
+
+    A bound that is none of the values `at` is not rounded onto one of them: more decimals are taken instead.
+
+    >>> places(0.012, 0.050), places(1.0, 21.0), places(0.00001, 0.2), places(97.2, 99.998, at=(0, 100), least=1)
+    (3, 0, 5, 3)
+    """
+    width = high - low
+    if not math.isfinite(width):
+        return MOST_PLACES
+    enough = max(least, min(MOST_PLACES, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else MOST_PLACES)
+    for bound in (low, high):
+        for value in at:
+            while abs(bound - value) > DUST * width and round(bound, enough) == value:
+                enough += 1
+    return enough
+
+
+def said_interval(low: float, high: float, *, signed: bool = False) -> str:
+    """Return an interval as every page and terminal shows it; `signed` for differences.
+
+    >>> said_interval(0.2163, 0.3141), said_interval(0.2163, 0.3141, signed=True), said_interval(-0.0, 0.2)
+    ('0.216 to 0.314', '+0.216 to +0.314', '0 to 0.20')
+    >>> said_interval(0.00001, 0.2, signed=True)
+    '+0.00001 to +0.20000'
+    """
+    decimals = places(low, high)
+    return " to ".join(said_number(bound, decimals, signed=signed, dust=DUST * (high - low)) for bound in (low, high))
+
+
+def said_difference(mean: float, interval: tuple[float, float] | None) -> str:
+    """Return a difference with its interval, all with as many decimals and a sign.
+
+    >>> said_difference(0.265, (0.2163, 0.3141)), said_difference(0.0, (-0.1, 0.1)), said_difference(-0.25, None)
+    ('+0.265 (+0.216 to +0.314)', '0 (-0.10 to +0.10)', '-0.250')
+    """
+    if interval is None:
+        return said_number(mean, _places_of(mean), signed=True)
+    shown = said_number(mean, places(*interval), signed=True, dust=DUST * (interval[1] - interval[0]))
+    return f"{shown} ({said_interval(*interval, signed=True)})"
+
+
+def said_half(mean: float, half: float | None, *, signed: bool = False) -> str:
+    """Return mean ± half of an interval, rounded as the interval is, for tables that have no room for both bounds.
+
+    More decimals are taken where the shown half would reach 0, or no longer reach it, other than the interval does.
+
+    >>> said_half(1.23456, 0.0123), said_half(68.7, 3.0), said_half(2.400386, 0.00003), said_half(1.5, 0.0)
+    ('1.235 ± 0.012', '68.7 ± 3.0', '2.40039 ± 0.00003', '1.5000 ± 0')
+    >>> said_half(1.23456, None), said_half(0.01243, 0.01239, signed=True)
+    ('1.235', '+0.01243 ± 0.01239')
+    """
+    if half is None:
+        return said_number(mean, _places_of(mean), signed=signed)
+    decimals = places(mean - half, mean + half) if half else MOST_PLACES
+    while half and not _holds(mean, half, decimals):
+        decimals += 1
+    return f"{said_number(mean, decimals, signed=signed)} ± {said_number(half, decimals)}"
+
+
+def said_shares(low: float, high: float) -> str:
+    """Return an interval of shares in percent, with one decimal at least; only 0 and 1 are shown as 0 and 100.
+
+    >>> said_shares(0.6644, 0.9266), said_shares(0.0, 0.0370), said_shares(0.99964, 1.0), said_shares(0.00004, 0.01)
+    ('66.4 to 92.7 %', '0 to 3.7 %', '99.964 to 100 %', '0.004 to 1.000 %')
+    """
+    low, high = 100 * low, 100 * high
+    decimals = places(low, high, at=(0.0, 100.0), least=1)
+    return " to ".join("100" if bound == 100 else said_number(bound, decimals) for bound in (low, high)) + " %"
+
+
+def said_ratio(ratio: float, interval: tuple[float, float] | None) -> str:
+    """Return a ratio with its interval, which is held against 1.
+
+    >>> said_ratio(1.4567, (1.21, 1.79)), said_ratio(1.46, (0.21, 9.8)), said_ratio(1.002, (1.0004, 1.0036))
+    ('1.46 (1.21 to 1.79)', '1.5 (0.2 to 9.8)', '1.0020 (1.0004 to 1.0036)')
+    >>> said_ratio(1.4567, None), said_ratio(2.0, (1e-9, 1e40))
+    ('1.46', '2.00 (below 0.001 to over 1,000)')
+    """
+    if interval is None:
+        return said_number(ratio, 2)
+    low, high = max(interval[0], 1e-3), min(interval[1], 1e3)
+    decimals = places(low, high, at=(0.0, 1.0))
+    begin = "below 0.001" if low > interval[0] else said_number(low, decimals)
+    end = "over 1,000" if high < interval[1] else said_number(high, decimals)
+    return f"{said_number(ratio, 2 if low > interval[0] else decimals)} ({begin} to {end})"
+
+
+def said_p(p: float) -> str:
+    """Return a p-value, with as many digits as show on which side of 0.05 it lies.
+
+    >>> said_p(0.03125), said_p(1.0), said_p(4e-9), said_p(0.0499), said_p(0.050004), said_p(0.125)
+    ('0.031', '1', '< 0.0001', '0.0499', '0.050004', '0.12')
+    """
+    if p < 1e-4:
+        return "< 0.0001"
+    digits, found = 2, round(1 - LEVEL, 9)
+    while p != found and float(f"{p:.{digits}g}") == found:
+        digits += 1
+    return f"{p:.{digits}g}"
+
+
+def said_effect(size: float, unit: str = "") -> str:
+    """Say what a design could have found: the effect that is found with power 0.8, with two digits.
+
+    >>> said_effect(0.01764, "nats")
+    'an effect of 0.018 nats would have been found four times in five'
+    """
+    return f"an effect of {said_size(size)}{f' {unit}' if unit else ''} would have been found four times in five"
+
+
+def said_size(size: float) -> str:
+    """Return an amount that is known roughly, with two digits.
+
+    >>> said_size(0.01764), said_size(-3.21), said_size(0)
+    ('0.018', '3.2', '0')
+    """
+    return _digits(abs(size), 2) if math.isfinite(size) else _not_finite(size)
+
+
+def said_number(value: float, decimals: int, *, signed: bool = False, dust: float = 0.0) -> str:
+    """Return a number with so many decimals. What is 0, within `dust`, is "0"; what is rounded to 0 has no sign.
+
+    >>> said_number(0.25, 1), said_number(-0.04, 1, signed=True), said_number(-0.0, 4), said_number(1234.5, 0)
+    ('0.2', '0.0', '0', '1,234')
+    """
+    if not math.isfinite(value):
+        return _not_finite(value)
+    if abs(value) <= dust:
+        return "0"
+    rounded = round(value, decimals)
+    return f"{rounded:{'+' if signed and rounded else ''},.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+
+
 def human_bytes(n: float) -> str:
     """Return bytes with a binary unit and three digits (four from 1000 to 1023 of a unit).
 
@@ -141,6 +286,16 @@ def human_seconds(s: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
+def clock_unit(top: float) -> tuple[float, str]:
+    """Return (seconds of it, name) of the unit for an axis that reaches `top` seconds: at least two of it are shown.
+
+    >>> clock_unit(119), clock_unit(144), clock_unit(7_300)
+    ((1, 'seconds'), (60, 'minutes'), (3600, 'hours'))
+    """
+    units = ((3600, "hours"), (60, "minutes"))
+    return next(((size, name) for size, name in units if top >= 2 * size), (1, "seconds"))
+
+
 def per_second(n: float, s: float) -> str:
     """Return a rate, `n` things in `s` seconds, as a short count; `MISSING` when no time has passed.
 
@@ -148,6 +303,19 @@ def per_second(n: float, s: float) -> str:
     ('17.4 k/s', '–')
     """
     return f"{human_count(n / s)}/s" if s > 0 else MISSING
+
+
+def _places_of(mean: float) -> int:
+    """Return the decimals of a figure that has no interval: three, from 100 on one, and two digits of a small one."""
+    if mean == 0 or not math.isfinite(mean):
+        return 3
+    return 1 if abs(mean) >= 100 else max(3, 1 - math.floor(math.log10(abs(mean))))
+
+
+def _holds(mean: float, half: float, decimals: int) -> bool:
+    """Whether mean ± half excludes 0 after rounding if it does before, and half is not rounded to 0."""
+    shown = round(half, decimals)
+    return shown != 0 and (abs(round(mean, decimals)) > shown) == (abs(mean) > half)
 
 
 def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:

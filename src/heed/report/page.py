@@ -9,7 +9,6 @@ the network, so that a report of somebody else's run is safe to open.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import Config
-from heed.errors import CheckpointError
+from heed.errors import CheckpointError, why
+from heed.files import write_text
 from heed.report.classes import Headline, accuracy_headline, class_table
 from heed.report.figures import AXES, run_figures
 from heed.report.numbers import (
@@ -52,15 +52,18 @@ def write_report(run_folder: str | Path) -> Path:
 
     Raises `CheckpointError` when the folder is no run folder or cannot be written to.
     """
-    page = render(gather(run_folder))
-    path = Path(run_folder) / "report.html"
-    aside = path.with_suffix(".html.part")  # a reader never sees half a page
+    return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
+
+
+def write_page(path: Path, content: str) -> Path:
+    """Write a page, or a table beside it, whole or not at all, and return `path`.
+
+    Raises `CheckpointError` when the disk is full or the folder cannot be written to.
+    """
     try:
-        aside.write_text(page, encoding="utf-8")
-        os.replace(aside, path)
+        write_text(path, content)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}; free some space or check rights") from error
+        raise CheckpointError(f"{path} cannot be written: {why(error)}; free some space or check rights") from error
     return path
 
 
@@ -85,6 +88,10 @@ def render(record: RunRecord) -> str:
         drafts=drafts,
         passports=passport_table(record),
         changed=changed_settings(record),
+        changes=[
+            (change.setting, show_value(change.before), f"{change.step:,}", show_value(change.after))
+            for change in record.changes
+        ],
         settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
         environment=show_facts(record.environment),
         command=command(record),
@@ -144,6 +151,13 @@ def banners(record: RunRecord) -> list[Banner]:
         steps = ", ".join(f"{step:,}" for step in record.resumptions)
         text = f"The run was resumed from step {steps}; work after that step was done again and is counted once."
         found.append(Banner("note", "Resumed", text))
+    if record.changes:
+        text = "; ".join(
+            f"{change.setting} was {show_value(change.before)} up to step {change.step:,} and "
+            f"{show_value(change.after)} after it"
+            for change in record.changes
+        )
+        found.append(Banner("note", "Settings changed on the way", f"{text}."))
     if record.notes:
         found.append(Banner("note", "About the files", " ".join(record.notes)))
     return found
@@ -278,7 +292,12 @@ def _sentence(record: RunRecord) -> str | None:
 
 
 def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
-    """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for."""
+    """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for.
+
+    Nothing where the steps are not all alike.
+    """
+    if {change.setting for change in record.changes} & {"train.batch_size", "train.accumulation"}:
+        return ""
     context, tokens, step = record.setting("model.context"), number(last.get("tokens")), number(last.get("step"))
     if not tokens or not step:
         return ""
@@ -289,14 +308,17 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
 
 
 def _machine(record: RunRecord) -> str:
-    """Name what the run ran on: the accelerator, or the cores."""
+    """Name what the run ran on: the accelerator, or threads and cores of the CPU."""
     gpus = record.fact("gpus")
     if isinstance(gpus, list) and gpus and record.setting("run.device") != "cpu":
         return str(gpus[0])
-    cores = record.fact("cores")
-    if isinstance(cores, int):
-        return "1 core" if cores == 1 else f"{cores} cores"
-    return ""
+    cores, threads = record.fact("cores"), record.fact("threads")
+    if not isinstance(cores, int):
+        return ""
+    said = "1 core" if cores == 1 else f"{cores} cores"
+    if not isinstance(threads, int) or threads == cores:
+        return said
+    return f"{threads} thread{'s' if threads != 1 else ''} of a CPU with {said}"
 
 
 def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -61,7 +61,7 @@ class Passport:
     word_rule: str
     """How words are counted, such as "words" or "words + line ends"."""
     partial: bool
-    """Whether only the beginning of the split was evaluated."""
+    """Whether only the beginning of the split was evaluated; of labelled training texts, a fixed part."""
     corpus: str
     """Name and short fingerprint of the corpus."""
     leaks: bool = False
@@ -105,7 +105,8 @@ class Passport:
         'Measured on the whole validation split of python-reference: 18,000 tokens (bpe 4096 1f3a9c20), 11,000 words \
 and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64, documents joined.'
         """
-        part = "the beginning of the" if self.partial else "the whole"
+        some = "a fixed part of the" if self.split == "train" else "the beginning of the"
+        part = some if self.partial else "the whole"
         windows = (
             "windows that do not overlap" if self.stride == self.context else f"windows that move on by {self.stride}"
         )

@@ -21,6 +21,19 @@ from heed.report.passport import Passport
 
 Event = dict[str, Any]
 
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that became another one when a run was resumed."""
+
+    setting: str
+    """Dotted name."""
+    step: int
+    """The last step that was made with the value before."""
+    before: Any
+    after: Any
+
+
 _FINISHED = ("finished", "completed", "complete", "done", "steps")
 _EARLY = ("patience", "early stopping", "early-stopping", "early_stopping")
 
@@ -51,6 +64,8 @@ class RunRecord:
     """Texts written while it trained (events `sample`), each with its step."""
     leaks: str | None = None
     """What the audit for leaks found, when it found one."""
+    changes: tuple[Change, ...] = ()
+    """The settings that became others on the way, in their order."""
     notes: tuple[str, ...] = field(default=())
     """What is missing in the folder or could not be read."""
 
@@ -126,7 +141,8 @@ def gather(run_folder: str | Path) -> RunRecord:
         notes.append("config.yaml is missing: the settings are not known.")
     environment = _read_object(folder / "environment.json", notes, "versions and machine are not known")
     evaluation = _read_object(folder / "evaluation.json", notes, "there are no final figures yet")
-    events, resumptions = hold(_read_lines(folder / "metrics.jsonl", notes))
+    lines = _read_lines(folder / "metrics.jsonl", notes)
+    events, resumptions = hold(lines)
     samples = tuple(_read_lines(folder / "samples.jsonl", notes))
     ends = [event for event in events if event.get("event") == "end"]
     return RunRecord(
@@ -136,6 +152,7 @@ def gather(run_folder: str | Path) -> RunRecord:
         train=tuple(event for event in events if event.get("event") == "train"),
         evaluations=tuple(event for event in events if event.get("event") == "evaluation"),
         resumptions=tuple(resumptions),
+        changes=tuple(changes_of(lines)),
         end=str(ends[-1].get("reason", "finished")) if ends else None,
         evaluation={split: figures for split, figures in evaluation.items() if isinstance(figures, dict)},
         samples=samples,
@@ -164,6 +181,24 @@ def hold(lines: Iterable[Event]) -> tuple[list[Event], list[int]]:
         elif line.get("event") == "end" or isinstance(step, int):
             events.append(line)
     return events, resumptions
+
+
+def changes_of(lines: Iterable[Event]) -> list[Change]:
+    """Return the settings that changed when a run was resumed, as far as steps were made with both values.
+
+    >>> changes_of([{"event": "resume", "step": 8, "changed": {"train.clip": [1.0, 2.0]}}])
+    [Change(setting='train.clip', step=8, before=1.0, after=2.0)]
+    """
+    found: list[Change] = []
+    for line in lines:
+        step, changed = line.get("step"), line.get("changed")
+        if line.get("event") != "resume" or not isinstance(step, int):
+            continue
+        found = [change for change in found if change.step < step]  # it goes on with what held at that step
+        for name, values in changed.items() if isinstance(changed, dict) and step else ():
+            if isinstance(values, list) and len(values) == 2:
+                found.append(Change(str(name), step, *values))
+    return found
 
 
 def passport_of(figures: Mapping[str, Any]) -> Passport | None:

@@ -7,12 +7,12 @@ kept out of the ranking are in no curve, since their losses mean something else;
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from heed.report.figures import BESIDE, WIDE, Figure
 from heed.report.figures import NARROW as CURVE_NARROW
-from heed.report.numbers import format_rate, human_bytes, human_count
+from heed.report.numbers import clock_unit, format_perplexity, format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
 from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
@@ -20,6 +20,7 @@ from heed.report.study_lengths_figure import lengths_figure
 from heed.report.study_record import StudyRecord
 from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows
 from heed.report.study_rows import WIDE as ROWS_WIDE
+from heed.report.study_speed import by_seed, show_ratio, speed_ratios, speed_title
 from heed.report.svg import DASHES, Axes2D, Line, draw, named, short
 from heed.report.svg_labels import shorten
 
@@ -34,7 +35,7 @@ SERIES = 6
 def study_figures(record: StudyRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: forest, validation-steps, train-time, speed, ..."""
     figures = [forest(record)]
-    figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train")]
+    figures += [curves(record, what, axis) for axis in AXES for what in ("evaluation", "train", "perplexity")]
     figures += [lengths_figure(record, colours(record)), speed(record), memory(record), *search_figures(record)]
     return {figure.name: figure for figure in figures if figure is not None}
 
@@ -60,11 +61,11 @@ def forest(record: StudyRecord) -> Figure | None:
     title = forest_sentence(record, found)
     if not any(row.value is not None for row in rows):
         return None
-    several = any(d.t_interval for d in found)
+    several = any(d.n > 1 for d in found)
     caption = (
         "Line: 95 % t interval of the mean difference, paired over seeds; strokes: the seeds. Filled mark: a "
-        "difference after Holm's correction over all variants; open: none found. Shaded: a true difference in it "
-        "would be missed more often than once in five."
+        "difference after Holm's correction over all variants; open: none found. Shaded: an effect as large as it "
+        "reaches would have been found four times in five, a smaller one less often."
         if several
         else "One seed: a mark without an interval, because nothing is known about noise."
     )
@@ -76,9 +77,9 @@ def forest(record: StudyRecord) -> Figure | None:
 
 def forest_sentence(record: StudyRecord, found: list[Difference]) -> str:
     """Say how many variants differ from the baseline."""
-    if not found or all(d.t_interval is None for d in found):
+    if not found or all(d.n < 2 for d in found):
         return f"Differences to {record.baseline} with one seed: no intervals"
-    differ = [d for d in found if d.verdict != "no difference found"]
+    differ = [d for d in found if d.found]
     many = {0: "None", len(found): "All"}.get(len(differ), str(len(differ)))
     if len(found) == 1:
         return f"{found[0].b} {'differs' if differ else 'was not found to differ'} from {record.baseline}"
@@ -86,9 +87,11 @@ def forest_sentence(record: StudyRecord, found: list[Difference]) -> str:
 
 
 def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
-    """Mean loss of each variant over an axis, with the range of its seeds."""
+    """Mean loss of each variant over an axis, or the perplexity of its evaluations, with the range of its seeds."""
     key, _ = AXES[axis]
-    found = {name: curve(record, name, key, what) for name in comparable_losses(record)}
+    perplexity = what == "perplexity"
+    read = ("evaluation", "token_perplexity") if perplexity else (what, "loss")
+    found = {name: curve(record, name, key, *read) for name in comparable_losses(record)}
     known = {name: line for name, line in found.items() if line is not None}
     if not known:
         return None
@@ -100,16 +103,17 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
         for name, c in known.items()
     ]
     title, main = curve_sentence(known, what), what == "evaluation"
-    axes = Axes2D(unit, f"{'validation' if main else 'training'} loss (nats)")
+    y_label = f"{'training' if what == 'train' else 'validation'} {'perplexity' if perplexity else 'loss (nats)'}"
+    axes = Axes2D(unit, y_label, log_y=perplexity)
     several = any(line.low for line in lines)
     caption = ("Mean over seeds; band: lowest to highest seed." if several else "One seed.") + " Shown"
     caption += " from a fifth of the training on, where differences can be seen." + (
-        "" if main else " Training loss as it was logged, with dropout where there is any."
+        " Training loss as it was logged, with dropout where there is any." if what == "train" else ""
     )
     hidden = [name for name in record.variants if name not in known]
     if main and hidden:
         caption += f" Not drawn: {', '.join(hidden)}."
-    name = f"{'validation' if main else 'train'}-{axis}"
+    name = f"{'validation' if main else what}-{axis}"
     few = named(lines, 14)
     many = named(lines, 20) if main else few
     sizes = [(width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE if main else BESIDE, CURVE_NARROW)]
@@ -122,32 +126,43 @@ def _axis_unit(axis: str, top: float) -> tuple[float, str]:
     """Return the factor from the key of an event to an axis that reaches `top`, and the axis label."""
     if axis != "time":
         return 1.0, {"steps": "step", "epochs": "epochs"}[axis]
-    sizes = ((7200, 3600, "hours"), (120, 60, "minutes"), (-1, 1, "seconds"))
-    size, word = next((size, word) for least, size, word in sizes if top >= least)
-    return 1 / size, f"wall clock of training ({word})"
+    size, name = clock_unit(top)
+    return 1 / size, f"wall clock of training ({name})"
 
 
 def curve_sentence(known: dict[str, Curve], what: str) -> str:
     """Say where the curves end."""
     ends = {name: line.mean[-1] for name, line in known.items()}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
-    kind = "Validation" if what == "evaluation" else "Training"
+    kind = {"evaluation": "Validation loss", "train": "Training loss", "perplexity": "Validation perplexity"}[what]
+    shown = {name: format_perplexity(end) if what == "perplexity" else f"{end:.3f}" for name, end in ends.items()}
     if len(ends) == 1:
-        return f"{kind} loss of {low} ends at {ends[low]:.3f}"
-    if f"{ends[low]:.3f}" == f"{ends[high]:.3f}":
-        return f"{kind} losses all end at {ends[low]:.3f}"
-    return f"{kind} loss ends lowest for {low} ({ends[low]:.3f}), highest for {high} ({ends[high]:.3f})"
+        return f"{kind} of {low} ends at {shown[low]}"
+    if shown[low] == shown[high]:
+        return f"{kind} ends at {shown[low]} for all"
+    return f"{kind} ends lowest for {low} ({shown[low]}), highest for {high} ({shown[high]})"
 
 
 def speed(record: StudyRecord) -> Figure | None:
-    """Training tokens a second of each variant."""
-    rows, values = _bars(record, "tokens_per_second", lambda value: f"{human_count(value)}/s", 1e3)
+    """Training tokens a second of each variant, its seeds as an interval from slowest to fastest."""
+    paint, ratio = colours(record), {d.b: show_ratio(d) for d in speed_ratios(record) if d.n > 1}
+    rows = []
+    for name in record.variants:
+        values = [value / 1e3 for value in by_seed(record, name, "speed").values()]
+        if values:
+            words = f"{human_count(1e3 * median(values))}/s" + (f", {ratio[name]} of it" if name in ratio else "")
+            spread = (min(values), max(values)) if len(values) > 1 else None
+            rows.append(Row(name, words, paint[name][0], median(values), spread))
     if not rows:
         return None
-    fast, slow = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
-    ratio = values[fast] / values[slow] if values[slow] else 1.0
-    title = f"{fast} trains fastest, {ratio:.2f} times as fast as {slow}" if ratio > 1.005 else "All train equally fast"
-    return _rows_figure(record, "speed", rows, Scale("thousand training tokens a second", bars=True), title)
+    caption = "Median of the logged steps, without the first, by wall clock: other work on the machine is in it."
+    if ratio:
+        caption += (
+            f" Bar: median over seeds; stroke: slowest to fastest seed. In brackets: 95 % interval of the ratio to "
+            f"{shorten(record.baseline, 24)}, paired over seeds."
+        )
+    scale = Scale("thousand training tokens a second", bars=True)
+    return _rows_figure(record, "speed", rows, scale, speed_title(record), caption)
 
 
 def memory(record: StudyRecord) -> Figure | None:
@@ -211,10 +226,8 @@ def _search_figure(
 
 def _forest_row(d: Difference, series: int) -> Row:
     """Return the row of a difference, its numbers rounded to what the interval allows."""
-    if d.t_interval is None:
-        return Row(d.b, f"{d.mean:+.3f}", series, d.mean, dots=(), filled=False)
-    found = d.verdict != "no difference found"
-    return Row(d.b, show_difference(d), series, d.mean, d.t_interval, d.differences, d.detectable, filled=found)
+    dots = d.differences if d.n > 1 else ()
+    return Row(d.b, show_difference(d), series, d.mean, d.t_interval, dots, d.detectable, filled=d.found)
 
 
 def _later(line: Curve) -> Curve:
@@ -240,7 +253,9 @@ def _bars(record: StudyRecord, what: str, words: Any, unit: float) -> tuple[list
     return rows, values
 
 
-def _rows_figure(record: StudyRecord, name: str, rows: list[Row], scale: Scale, title: str) -> Figure:
+def _rows_figure(
+    record: StudyRecord, name: str, rows: list[Row], scale: Scale, title: str, caption: str = ""
+) -> Figure:  # fmt: skip
     drawn = (draw_rows(f"{name}-{w}", rows, scale, title, size) for w, size in (("wide", HALF), ("narrow", NARROW)))
     seeds = "mean over seeds" if len(record.seeds) > 1 else "one seed"
-    return Figure(name, title, f"Measured while training; {seeds}.", *drawn)
+    return Figure(name, title, caption or f"Measured while training; {seeds}.", *drawn)

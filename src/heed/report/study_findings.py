@@ -12,7 +12,7 @@ from statistics import fmean
 
 import numpy as np
 
-from heed.report.numbers import human_count, human_seconds
+from heed.report.numbers import human_count, human_seconds, said_difference, said_effect, said_half
 from heed.report.record import RunRecord, number
 from heed.report.statistics import Difference, compare_pairs, correct, t_interval
 from heed.report.study_record import StudyRecord
@@ -28,8 +28,6 @@ UNITS = {
 """What a difference of a figure is counted in."""
 POINTS = 100
 """An accuracy is a share; its differences are told in percentage points."""
-LAST_SHARE = 0.1
-"""The training loss at the end is the mean over this share of the logged steps."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def differences(record: StudyRecord, split: str | None = None) -> list[Differenc
 
 def sentences(record: StudyRecord) -> list[str]:
     """Return what was found of each variant, the surest first, then what was left out and why."""
-    found = sorted(differences(record), key=lambda d: (d.verdict == "no difference found", -abs(d.mean)))
+    found = sorted(differences(record), key=lambda d: (not d.found, -abs(d.mean)))
     lines = [_sentence(d.sentence(UNITS[record.figure])) for d in found]
     if record.baseline in record.left_out:
         lines.append(f"Nothing can be compared yet: the baseline {record.baseline} {_was(record, record.baseline)}.")
@@ -99,20 +97,23 @@ def verdict(record: StudyRecord) -> str:
     found = differences(record)
     if not found:
         return "Nothing can be compared yet."
-    if all(d.t_interval is None for d in found):
+    if all(d.n < 2 for d in found):
         best = ranking(record)[0].variant
         return f"One seed: {best} came out best, and nothing can be said about noise."
-    by = {word: [d for d in found if d.verdict == word] for word in ("better", "worse", "no difference found")}
-    none = [d for d in by["no difference found"] if d.t_interval is not None]
-    alone = [d for d in found if d.t_interval is None]
-    by["better"].sort(key=lambda d: -abs(d.mean))
-    by["worse"].sort(key=lambda d: -abs(d.mean))
+    several = [d for d in found if d.n > 1]
+    words = ("better", "worse", "the same", "no difference found")
+    by = {word: sorted((d for d in several if d.verdict == word), key=lambda d: -abs(d.mean)) for word in words}
+    alone = [d for d in found if d.n < 2]
     parts = [f"{_some(by[word], most=True)} {_are(by[word])} {word}" for word in ("better", "worse") if by[word]]
+    same = f"{_some(by['the same'])} {_are(by['the same'])} the same to the last digit" if by["the same"] else ""
+    none = by["no difference found"]
     if not parts:
-        largest = max((d.detectable or 0.0) for d in found)
-        missed = f"; differences under {largest:.2g} {UNITS[record.figure]} would have been missed" if largest else ""
-        return f"No variant was found to differ from {record.baseline}{missed}."
-    rest = f"; for {_some(none)} no difference was found" if none else ""
+        largest = max((d.detectable or 0.0 for d in none), default=0.0)
+        power = f"; with each, {said_effect(largest, UNITS[record.figure])}" if largest else ""
+        said = f"No variant was found to differ from {record.baseline}{power}." if none else ""
+        return " ".join(filter(None, (said, _sentence(f"against {record.baseline}, {same}") if same else "")))
+    rest = f"; {same}" if same else ""
+    rest += f"; for {_some(none)} no difference was found" if none else ""
     rest += f"; {_some(alone)} {'has' if len(alone) == 1 else 'have'} one seed so far" if alone else ""
     return _sentence(f"against {record.baseline}, {' and '.join(parts)}{rest}")
 
@@ -131,83 +132,25 @@ def ranking(record: StudyRecord) -> list[Ranked]:
     return sorted(ranks, key=lambda rank: (-rank.seeds, sign * rank.mean))
 
 
-def picks(record: StudyRecord) -> list[str]:
-    """Return the best one, the fastest to a given loss and the best generalisation, a sentence each."""
-    ranks = ranking(record)
-    chosen = []
-    if ranks:
-        first = ranks[0]
-        clear = f" ({first.seeds} seeds)" if first.seeds > 1 else " (one seed)"
-        if any(rank.seeds < first.seeds for rank in ranks):
-            clear += ", among those with as many seeds"
-        name = record.figure.replace("_", " ")
-        chosen.append(
-            f"Best {name} on the {record.split} split: {first.variant} with {format_figure(record, first)}{clear}."
-        )
-    return [*chosen, *filter(None, (fastest(record), generalisation(record)))]
-
-
 def format_figure(record: StudyRecord, rank: Ranked) -> str:
     """Return a mean with half of its interval, as it is shown."""
     half = (rank.interval[1] - rank.interval[0]) / 2 if rank.interval else None
-    return format_interval(rank.mean, half) + (" %" if record.figure == "accuracy" else "")
-
-
-def format_interval(mean: float, half: float | None) -> str:
-    """Return mean ± half, rounded to what the interval allows: two digits of it where the first is 1, else one.
-
-    Four decimals at most: with few seeds an interval may be narrow by chance.
-
-    >>> format_interval(1.23456, 0.0123), format_interval(1.23456, 0.0456), format_interval(68.7, 3.0)
-    ('1.235 ± 0.012', '1.23 ± 0.05', '69 ± 3')
-    >>> format_interval(1.23456, None), format_interval(1.5, 0.0), format_interval(2.400386, 0.000093)
-    ('1.235', '1.5000 ± 0.0000', '2.4004 ± 0.0001')
-    """
-    if half is None:
-        return f"{mean:.3f}" if abs(mean) < 100 else f"{mean:.1f}"
-    if half == 0:
-        return f"{mean:.4f} ± 0.0000"
-    exponent = int(np.floor(np.log10(half)))
-    places = min(4, max(0, -exponent + (1 if half / 10.0**exponent < 1.95 else 0)))
-    return f"{mean:.{places}f} ± {half:.{places}f}"
+    return said_half(rank.mean, half) + (" %" if record.figure == "accuracy" else "")
 
 
 def show_difference(d: Difference) -> str:
-    """Return a difference with its interval, rounded to what the interval allows."""
-    if d.t_interval is None:
-        return f"{d.mean:+.4f}"
-    places = _places(d.t_interval)
-    return f"{d.mean:+.{places}f} ({d.t_interval[0]:+.{places}f} to {d.t_interval[1]:+.{places}f})"
+    """Return a difference with its interval, as every table and figure shows it."""
+    return "the same" if d.same else said_difference(d.mean, d.t_interval)
 
 
-def _places(interval: tuple[float, float]) -> int:
-    """Return how many decimals an interval deserves: as many as half of it has digits that count."""
-    shown = format_interval(0.0, (interval[1] - interval[0]) / 2).split(" ± ")[1]
-    return len(shown.partition(".")[2])
-
-
-def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation") -> Curve | None:
+def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation", figure: str = "loss") -> Curve | None:
     """Return the mean loss of a variant over x ("step", "epoch", "tokens" or "seconds"), over the range of all seeds.
 
     `what` is evaluation (validation) or train. Seeds whose points lie elsewhere are read between their points.
     """
-    lines = []
-    for cell in record.cells_of(variant):
-        if cell.run is None or cell.state != "finished":
-            continue
-        events = cell.run.evaluations if what == "evaluation" else cell.run.train
-        steps = [number(event.get("step")) for event in cell.run.train]
-        epochs = [number(event.get("epoch")) for event in cell.run.train]
-        known = [(s, e) for s, e in zip(steps, epochs, strict=True) if s is not None and e is not None]
-        points = []
-        for event in events:
-            at, loss = number(event.get(x)), number(event.get("loss"))
-            if x == "epoch" and at is None and known:  # an evaluation knows its step only
-                at = float(np.interp(event["step"], [s for s, _ in known], [e for _, e in known]))
-            if at is not None and loss is not None:
-                points.append((at, loss))
-        if points:
-            lines.append(np.array(sorted(points)).T)
+    cells = [cell for cell in record.cells_of(variant) if cell.run is not None and cell.state == "finished"]
+    found = [points_of(cell.run, x, what, figure) for cell in cells if cell.run is not None]
+    lines = [np.array(points).T for points in found if points]
     if not lines:
         return None
     begin, end = max(line[0][0] for line in lines), min(line[0][-1] for line in lines)
@@ -221,60 +164,24 @@ def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation") -
     return Curve(grid.tolist(), y.mean(axis=0).tolist(), low.tolist(), high.tolist(), len(lines))
 
 
+def points_of(run: RunRecord, x: str, what: str, figure: str = "loss") -> list[tuple[float, float]]:
+    """Return the points (x, figure) of the events `evaluation` or `train` of a run, by x."""
+    events = run.evaluations if what == "evaluation" else run.train
+    places = [(number(event.get("step")), number(event.get("epoch"))) for event in run.train]
+    known = [(step, epoch) for step, epoch in places if step is not None and epoch is not None]
+    points = []
+    for event in events:
+        at, value = number(event.get(x)), number(event.get(figure))
+        if x == "epoch" and at is None and known:  # an evaluation knows its step only
+            at = float(np.interp(event["step"], *zip(*known, strict=True)))
+        if at is not None and value is not None:
+            points.append((at, value))
+    return sorted(points)
+
+
 def comparable_losses(record: StudyRecord) -> list[str]:
     """Return the ranked variants whose loss means the same as the baseline's."""
     return [name for name in record.ranked if not record.other_passport(name, record.split, "loss")]
-
-
-def fastest(record: StudyRecord) -> str | None:
-    """Say which mean validation curve first passes the loss that all of them reach, in wall clock of training."""
-    found = {name: curve(record, name, "seconds") for name in comparable_losses(record)}
-    curves = {name: line for name, line in found.items() if line is not None}
-    if len(curves) < 2:
-        return None
-    goal = max(min(line.mean) for line in curves.values())
-    times = {name: first_below(line.x, line.mean, goal) for name, line in curves.items()}
-    first, *others = sorted(times, key=times.__getitem__)
-    shown = ", ".join(f"{name} {human_seconds(times[name])}" for name in others[:3])
-    more = f" and {len(others) - 3} more later" if len(others) > 3 else ""
-    return (
-        f"Fastest to a validation loss of {goal:.3f} nats, which all reach: {first} after "
-        f"{human_seconds(times[first])} of training ({shown}{more})."
-    )
-
-
-def first_below(x: Sequence[float], y: Sequence[float], goal: float) -> float:
-    """Return where a line of points first comes down to `goal`, which it reaches.
-
-    >>> first_below([0, 10, 20], [4.0, 3.0, 1.0], 2.0)
-    15.0
-    """
-    at = next(i for i, value in enumerate(y) if value <= goal)
-    if at == 0:
-        return float(x[0])
-    part = (y[at - 1] - goal) / (y[at - 1] - y[at])
-    return float(x[at - 1] + part * (x[at] - x[at - 1]))
-
-
-def generalisation(record: StudyRecord) -> str | None:
-    """Say which variant has the smallest gap between its training and its validation loss at the end."""
-    gaps = {}
-    for name in comparable_losses(record):
-        found = [
-            gap for cell in record.cells_of(name) if cell.state == "finished" and (gap := _gap(cell.run)) is not None
-        ]
-        if found:
-            gaps[name] = fmean(found)
-    if len(gaps) < 2:
-        return None
-    best = min(gaps, key=gaps.__getitem__)
-    widest = max(gaps, key=gaps.__getitem__)
-    if f"{gaps[best]:.3f}" == f"{gaps[widest]:.3f}":
-        return f"All generalise alike: validation ends {gaps[best]:+.3f} nats from training."
-    return (
-        f"Best generalisation: {best}, whose validation loss ends {gaps[best]:+.3f} nats from its training loss "
-        f"(widest: {widest}, {gaps[widest]:+.3f})."
-    )
 
 
 def budget(record: StudyRecord) -> str:
@@ -292,17 +199,6 @@ def budget(record: StudyRecord) -> str:
     if kind == "steps":
         return f"{amount:,.0f} optimizer steps"
     return f"{human_count(amount)} {'training tokens' if kind == 'tokens' else 'FLOPs'}"
-
-
-def _gap(run: RunRecord | None) -> float | None:
-    """Return validation minus training loss at the end of a run, nats."""
-    if run is None:
-        return None
-    train = [loss for event in run.train if (loss := number(event.get("loss"))) is not None]
-    held_out = [loss for event in run.evaluations if (loss := number(event.get("loss"))) is not None]
-    if not train or not held_out:
-        return None
-    return held_out[-1] - fmean(train[-max(1, round(LAST_SHARE * len(train))) :])
 
 
 def _was(record: StudyRecord, name: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from collections.abc import Sequence
+from statistics import fmean, stdev
 
-from heed.report.numbers import human_count, human_seconds
-from heed.report.statistics import Difference, no_spread
-from heed.report.study_findings import UNITS, differences, format_interval, scale
+from heed.report.numbers import human_count, said_effect, said_interval, said_p, said_size
+from heed.report.statistics import Difference, deviation_range, power
+from heed.report.study_findings import UNITS, differences, scale, show_difference
 from heed.report.study_record import StudyRecord
+from heed.report.study_speed import unequal_times
 
 UNEQUAL = 1.05
-"""Parameters or times that differ by more than this factor are said: the budget did not make them equal."""
+"""Parameters that differ by more than this factor are said: the budget did not make them equal."""
 
 
 def interpretation(record: StudyRecord) -> list[tuple[str, list[str]]]:
@@ -29,52 +31,73 @@ def _found(record: StudyRecord, found: list[Difference]) -> list[str]:
     if not found:
         return ["Nothing yet: no variant can be held against the baseline."]
     base = scale(record) * fmean(record.values(record.baseline).values())
+    tested = sum(d.p_holm is not None for d in found)
     lines = []
     for d in sorted(found, key=lambda d: -abs(d.mean)):
-        if d.verdict == "no difference found":
-            continue
-        share = f", {abs(d.mean) / abs(base):.1%} of the baseline's {base:.3f}".replace("%", " %") if base else ""
-        p = f"p = {d.p_holm:.2g} after Holm's correction over {len(found)}" if d.p_holm is not None else ""
-        lines.append(f"{d.b} is {d.verdict} than {d.a} by {_size(d)} {UNITS[record.figure]}{share} ({p}).")
-    if not lines and any(d.t_interval for d in found):
-        lines.append(f"No variant was found to differ from {record.baseline}.")
-    if all(d.t_interval is None for d in found):
+        if d.found and d.p_holm is not None:
+            share = f", {said_size(100 * d.mean / base)} % of the baseline's {base:.3f}" if base else ""
+            lines.append(
+                f"{d.b} is {d.verdict} than {d.a}: {show_difference(d)} {UNITS[record.figure]}{share} "
+                f"(p = {said_p(d.p_holm)} after Holm's correction over {tested})."
+            )
+    if all(d.n < 2 for d in found):
         lines.append("Each variant was trained once, so the differences above are observations and no findings.")
-    for d in found:
-        if d.bootstrap_interval is None or d.t_interval is None:
-            continue
-        if d.verdict != "no difference found" and d.bootstrap_interval[0] <= 0 <= d.bootstrap_interval[1]:
-            lines.append(f"The bootstrap interval of {d.b} includes 0: an outlier may carry this difference.")
-        elif d.only_uncorrected:
-            lines.append(
-                f"{d.b} would count alone (p = {d.p_t:.2g}), and does not among {len(found)} comparisons "
-                f"({d.p_holm:.2g}): worth more seeds."
-            )
-    return lines
+    elif not lines:
+        lines.append(f"No variant was found to differ from {record.baseline}.")
+    lines += [f"{d.b} is the same as {d.a} to the last digit: there is nothing to test." for d in found if d.same]
+    return lines + [line for d in found if (line := _doubt(d, tested))]
 
 
-def _unseen(record: StudyRecord, found: list[Difference]) -> list[str]:
-    known = {d.b: d.detectable for d in found if d.detectable}  # 0: the same with every seed, which tells no noise
-    if not known and any(d.t_interval is not None for d in found):
-        return []
-    if not known:
-        return ["With one seed a difference of any size may be noise: run more seeds."] if found else []
-    low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+def _doubt(d: Difference, tested: int) -> str:
+    """Say where an outlier or the correction decides; empty where neither does."""
+    bounds = d.bootstrap_interval
+    if bounds is not None and d.found and bounds[0] <= 0 <= bounds[1]:
+        return f"The bootstrap interval of {d.b} includes 0: an outlier may carry this difference."
+    if d.only_uncorrected and d.p_t is not None and d.p_holm is not None:
+        return (
+            f"{d.b} would count alone (p = {said_p(d.p_t)}), and does not among {tested} comparisons "
+            f"({said_p(d.p_holm)}): worth more seeds."
+        )
+    return ""
+
+
+def _unseen(record: StudyRecord, found: Sequence[Difference]) -> list[str]:
     unit = UNITS[record.figure]
-    sizes = f"{known[high]:.2g} {unit} ({high})"
-    if len(known) > 1 and f"{known[low]:.2g}" != f"{known[high]:.2g}":
-        sizes = f"{known[low]:.2g} ({low}) to {sizes}"
-    lines = [
-        f"With {min(d.n for d in found if d.n > 1)} seeds, a true difference smaller than {sizes} would have been "
-        "missed more than once in five."
-    ]
-    for d in found:
-        if d.verdict == "no difference found" and d.t_interval is not None and not no_spread(d.differences):
-            low_end, high_end = d.t_interval
-            lines.append(
-                f"{d.b} was not shown to equal {d.a}: anything from {low_end:+.2g} to {high_end:+.2g} {unit} fits."
-            )
+    told = [d for d in found if d.detectable]
+    if not told:
+        alone = bool(found) and all(d.n < 2 for d in found)
+        return ["With one seed a difference of any size may be noise: run more seeds."] if alone else []
+    least, most = (pick(told, key=lambda d: d.detectable or 0.0) for pick in (min, max))
+    n = min(d.n for d in told)
+    lines = [f"With {n} seeds, {said_effect(most.detectable or 0.0, unit)} for {most.b}"]
+    other = said_size(least.detectable or 0.0)
+    lines[0] += "." if other == said_size(most.detectable or 0.0) else f", and one of {other} for {least.b}."
+    lines += [_smaller(most), _spread(most, unit)]
+    for d in told:
+        if d.t_interval is not None and not d.found:
+            between = said_interval(*d.t_interval, signed=True)
+            lines.append(f"{d.b} was not shown to equal {d.a}: anything from {between} {unit} fits.")
     return lines
+
+
+def _smaller(d: Difference) -> str:
+    """Say that a smaller effect is found less often, and not never."""
+    size, spread = d.detectable or 0.0, stdev(d.differences)
+    three, two = (f"{100 * power(share * size, spread, d.n, d.level):.0f} %" for share in (0.75, 0.5))
+    return (
+        f"It is no bound: three quarters of such an effect would have been found in {three} of such studies, half of "
+        f"it in {two}."
+    )
+
+
+def _spread(d: Difference, unit: str) -> str:
+    """Say how roughly an effect is known that rests on the standard deviation of few seeds."""
+    low, high = deviation_range(d.n)
+    size = d.detectable or 0.0
+    return (
+        f"It rests on the standard deviation of {d.n} differences, of which the true one may be {low:.2f} to "
+        f"{high:.1f} times as large (95 %): {said_size(low * size)} to {said_size(high * size)} {unit} for {d.b}."
+    )
 
 
 def _left_out(record: StudyRecord) -> list[str]:
@@ -100,21 +123,5 @@ def _scope(record: StudyRecord) -> list[str]:
             f"The models are not of equal size: {least} has {human_count(sizes[least])} parameters, {most} "
             f"{human_count(sizes[most])}."
         )
-    times = {}
-    for name in record.ranked:
-        known = [cell.seconds for cell in record.cells_of(name) if cell.state == "finished" and cell.seconds]
-        if known:
-            times[name] = fmean(known)
-    if len(times) > 1 and record.budget.get("kind") != "seconds":
-        least, most = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
-        if times[most] > UNEQUAL * times[least]:
-            lines.append(
-                f"The budget is not time: {least} took {human_seconds(times[least])}, {most} "
-                f"{human_seconds(times[most])}."
-            )
-    return lines
-
-
-def _size(d: Difference) -> str:
-    half = (d.t_interval[1] - d.t_interval[0]) / 2 if d.t_interval else None
-    return format_interval(abs(d.mean), half)
+    unequal = unequal_times(record)
+    return [*lines, unequal] if unequal else lines

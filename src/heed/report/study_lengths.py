@@ -13,11 +13,11 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from heed.report.numbers import MISSING
+from heed.report.numbers import MISSING, said_half
 from heed.report.passport import differences as passport_differences
 from heed.report.record import number, passport_of
 from heed.report.statistics import Difference, compare_pairs, correct, t_interval
-from heed.report.study_findings import UNITS, format_interval, scale
+from heed.report.study_findings import UNITS, scale, show_difference
 from heed.report.study_record import StudyRecord
 from heed.report.tabular import Table
 
@@ -175,7 +175,7 @@ def length_tables(record: StudyRecord) -> list[Table]:
         (row, column)
         for row, name in enumerate(others)
         for column, length in enumerate(record.lengths, 1)
-        if (name, length) in found and found[name, length].verdict != "no difference found"
+        if (name, length) in found and found[name, length].found
     )
     deltas = Table(
         ("variant", *head),
@@ -199,13 +199,14 @@ def _figure(record: StudyRecord, name: str, length: int) -> str:
     if not values:
         return MISSING
     low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    return format_interval(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    return said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
 
 
 def _delta(d: Difference) -> str:
     """Return a difference with half of its interval, which many columns have room for."""
-    half = (d.t_interval[1] - d.t_interval[0]) / 2 if d.t_interval else None
-    return ("+" if d.mean > 0 else "") + format_interval(d.mean, half)
+    if d.t_interval is None:
+        return show_difference(d)
+    return said_half(d.mean, (d.t_interval[1] - d.t_interval[0]) / 2, signed=True)
 
 
 def _lowest(record: StudyRecord, names: list[str]) -> frozenset[tuple[int, int]]:

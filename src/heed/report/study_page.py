@@ -8,18 +8,17 @@ so that a study can be watched: what is not there yet is said.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from heed.errors import CheckpointError
 from heed.report.numbers import MISSING, human_count
-from heed.report.page import Banner, load_template, show_facts, show_value
+from heed.report.page import Banner, load_template, show_facts, show_value, write_page
 from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
+from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
 from heed.report.study_findings import budget
 from heed.report.study_interpretation import interpretation
@@ -66,15 +65,7 @@ def write_study(folder: str | Path) -> Path:
     path = Path(folder) / "report.html"
     files = {"report.html": render(record), "table.md": markdown(record), "table.tex": latex(record)}
     for name, content in files.items():
-        aside = path.with_name(f"{name}.part")  # a reader never sees half a page
-        try:
-            aside.write_text(content, encoding="utf-8")
-            os.replace(aside, path.with_name(name))
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path.with_name(name)} cannot be written: {error.strerror}; free some space or check rights"
-            ) from error
+        write_page(path.with_name(name), content)
     return path
 
 
@@ -100,6 +91,8 @@ def render(record: StudyRecord) -> str:
         machine=show_facts(record.machine),
         command=record.command,
         table=table(record),
+        capacity=capacity_table(record),
+        capacities=capacity_sentences(record),
         picks=picks(record),
         interpretation=interpretation(record),
         samples=samples(record),

@@ -7,17 +7,16 @@ ranked. A figure whose passport is not the baseline's does not stand in the colu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
-from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds
+from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds, said_half
 from heed.report.statistics import t_interval
+from heed.report.study_capacity import capacity_table
 from heed.report.study_findings import (
     UNITS,
     budget,
     differences,
-    format_interval,
-    picks,
     ranking,
     scale,
     sentences,
@@ -25,7 +24,9 @@ from heed.report.study_findings import (
     verdict,
 )
 from heed.report.study_lengths import length_tables
+from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, Variant
+from heed.report.study_speed import by_seed
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
 
 __all__ = ["Table", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
@@ -47,12 +48,15 @@ def table(record: StudyRecord) -> Table:
     unit = record.figure.replace("_", " ") + (" (%)" if record.figure == "accuracy" else "")
     gap = f"{'Δ' if len(record.variants) > 1 else ''} {record.split}".strip()
     costs = ["parameters", "steps", "tokens/s", "steady", "peak", "time"]
-    head = ["variant", *facts, "seeds", *(f"{split} {unit}" for split in record.splits), gap, *costs]
+    perplexities = [split for split in record.splits if record.figure == "loss" and _has_perplexity(record, split)]
+    head = ["variant", "no.", *facts, "seeds", *(f"{split} {unit}" for split in record.splits), gap]
+    head += [*(f"{split} perplexity" for split in perplexities), *costs]
+    numbers = {name: str(number) for number, name in enumerate(record.variants, 1)}
     found = {d.b: d for d in differences(record)}
     rows = []
     for variant in variants:
         name = variant.name
-        row = [name, *(_shown(variant, setting) for setting in facts.values()), _seeds(record, name)]
+        row = [name, numbers[name], *(_shown(variant, setting) for setting in facts.values()), _seeds(record, name)]
         row += [_figure(record, name, split) for split in record.splits]
         if name == record.baseline:
             row.append("baseline")
@@ -60,12 +64,13 @@ def table(record: StudyRecord) -> Table:
             row.append(show_difference(found[name]))
         else:
             row.append(MISSING)
+        row += [_figure(record, name, split, "token_perplexity") for split in perplexities]
         rows.append((*row, *_costs(record, variant)))
-    first = 2 + len(facts)
+    first = 3 + len(facts)
     return Table(
         tuple(head),
         tuple(rows),
-        tuple(index >= first for index in range(len(head))),
+        tuple(index == 1 or index >= first for index in range(len(head))),
         _best(record, variants, first),
         caption(record),
         notes(record),
@@ -95,9 +100,11 @@ def caption(record: StudyRecord) -> str:
     return (
         f"{record.title}: {record.figure.replace('_', ' ')} ({better} is better) of {len(record.variants)} variants at "
         f"{budget(record)} each, {seeds}{f'; all: {common}' if common else ''}. {n}{interval}"
-        "Bold: the best mean of each architecture among what may be ranked and has all seeds. Seeds: those that "
-        "finished, of those planned. Steps: optimizer steps. Tokens/s: training tokens a second. Steady, peak: memory "
-        "while training, and at most. Time: wall clock of training. All but figures: means over seeds. "
+        "No.: the place in the file of the study. Bold: the best mean of each architecture among what may be ranked "
+        "and has all seeds. Seeds: those that finished, of those planned. Steps: optimizer steps. Tokens/s: training "
+        "tokens a second, without padding; the median of the logged steps but the first. Steady, peak: memory while "
+        "training, and at most. Time: wall clock of training. Tokens/s and time: medians over seeds; steps and memory: "
+        "means. "
         f"{leaking}{MISSING}: not known."
     )
 
@@ -122,7 +129,8 @@ def notes(record: StudyRecord) -> tuple[str, ...]:
 
 def tables(record: StudyRecord) -> list[Table]:
     """Return every table of a study: the main one, and those of its lengths where there are any."""
-    return [table(record), *length_tables(record)]
+    capacity = capacity_table(record)
+    return [table(record), *([] if capacity is None else [capacity]), *length_tables(record)]
 
 
 def markdown(record: StudyRecord) -> str:
@@ -163,14 +171,19 @@ def _seeds(record: StudyRecord, name: str) -> str:
     return str(done) if done == len(record.seeds) else f"{done} of {len(record.seeds)}"
 
 
-def _figure(record: StudyRecord, name: str, split: str) -> str:
-    if record.other_passport(name, split):
+def _has_perplexity(record: StudyRecord, split: str) -> bool:
+    return any(record.values(name, split, "token_perplexity") for name in record.variants)
+
+
+def _figure(record: StudyRecord, name: str, split: str, figure: str | None = None) -> str:
+    if record.other_passport(name, split, figure):
         return OTHER
-    values = [scale(record) * value for value in record.values(name, split).values()]
+    factor = scale(record) if figure is None else 1
+    values = [factor * value for value in record.values(name, split, figure).values()]
     if not values:
         return MISSING
     low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    shown = format_interval(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    shown = said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
     return f"({shown})" if record.leak(name) else shown
 
 
@@ -182,7 +195,8 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
         known = [value for cell in cells if (value := getattr(cell, what)) is not None]
         return fmean(known) if known else None
 
-    speed, steady, peak, seconds = (mean(what) for what in ("tokens_per_second", "steady", "peak", "seconds"))
+    steady, peak = mean("steady"), mean("peak")
+    speed, seconds = (_median(by_seed(record, variant.name, what)) for what in ("speed", "seconds"))
     steps = mean("steps") if variant.steps is None else variant.steps  # a budget of time leaves them open
     return [
         MISSING if variant.parameters is None else human_count(variant.parameters),
@@ -192,6 +206,10 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
         MISSING if peak is None else human_bytes(peak),
         MISSING if seconds is None else human_seconds(seconds),
     ]
+
+
+def _median(by_seed: Mapping[int, float]) -> float | None:
+    return median(by_seed.values()) if by_seed else None
 
 
 def _best(record: StudyRecord, variants: Sequence[Variant], first: int) -> frozenset[tuple[int, int]]:

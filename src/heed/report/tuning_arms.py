@@ -38,8 +38,13 @@ class CurvePoint:
 
     epoch: float
     train_loss: float | None
+    """Mean of the steps' losses since the point before, while it learned."""
     validation_loss: float | None
     validation_accuracy: float | None
+    train_measured_loss: float | None = None
+    """Of a fixed part of the training texts, in the same way and at the same moment as validation."""
+    train_accuracy: float | None = None
+    """Of the same part."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class Run:
     test: Scores | None
     answers: Mapping[Split, Answers]
     """Of those splits whose predictions could be read."""
+    train: Scores | None = None
+    """Of a fixed part of the training texts, by the weights that were kept."""
 
     def scores(self, split: Split) -> Scores | None:
         """Return the figures of a split."""
@@ -123,6 +130,9 @@ class Arm:
     runs: tuple[Run, ...]
     soup: tuple[int, ...] = ()
     """The seeds whose weights were averaged into its only run, where it is a soup."""
+    optimizer: str = ""
+    """Empty where tune.json does not say it of each arm."""
+    batch_size: int | None = None
 
     @property
     def is_soup(self) -> bool:
@@ -143,6 +153,15 @@ class Arm:
     def best_run(self) -> Run:
         """The run with the lowest validation loss, the first of equal ones. Only of an arm that has runs."""
         return min(self.runs, key=lambda run: math.inf if math.isnan(run.validation.loss) else run.validation.loss)
+
+    @property
+    def edge(self) -> str | None:
+        """Which end of the rates that were tried was chosen, "highest" or "lowest": beyond it may lie a better one."""
+        rates = sorted({trial.learning_rate for trial in self.search})
+        chosen = [trial.learning_rate for trial in self.search if trial.chosen]
+        if len(rates) < 2 or not chosen or chosen[0] not in (rates[0], rates[-1]):
+            return None
+        return "highest" if chosen[0] == rates[-1] else "lowest"
 
     @property
     def seconds(self) -> float | None:

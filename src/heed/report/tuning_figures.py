@@ -36,7 +36,8 @@ def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequenc
     """Return every figure that the record has data for: accuracy, gaps, memory, front-memory, curve-0.., rates, ..."""
     found = [accuracy_figure(record), gaps_figure(record, gaps, pairs), memory_figure(record)]
     found += [front_figure(record, "memory"), front_figure(record, "time"), rates_figure(record)]
-    found += [curve_figure(record, arm, place) for place, arm in enumerate(_trained(record))]
+    for place, arm in enumerate(_trained(record)):
+        found += [curve_figure(record, arm, place), accuracy_curve(arm, place)]
     found += [sizes_figure(record), *reliability_figures(record)]
     return {figure.name: figure for figure in found if figure is not None}
 
@@ -176,18 +177,43 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
 
 def curve_figure(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
     """Training and validation loss of an arm over epochs, means over seeds with their range."""
-    lines = []
-    for label, key, series in (("training", "train_loss", 1), ("validation", "validation_loss", 2)):
-        found = mean_curve([run.curve for run in arm.runs], key)
-        if found[0]:
-            x, y, low, high = found
-            lines.append(Line(label, x, y, series, *((low, high) if len(arm.runs) > 1 else ((), ())), dots=len(x) < 12))
+    measured = any(point.train_measured_loss is not None for run in arm.runs for point in run.curve)
+    training = "train_measured_loss" if measured else "train_loss"
+    lines = _curves(arm, (("training", training, 1), ("validation", "validation_loss", 2)))
     if not lines:
         return None
-    caption = f"Mean of {len(arm.runs)} seeds; band: lowest to highest." if len(arm.runs) > 1 else "One seed."
+    how = "a fixed part of its texts, measured as validation is" if measured else "the mean of its steps' losses"
+    caption = f"{_of_seeds(arm)} Training: {how}."
     axes = Axes2D("epoch", "loss (nats)")
     title = curve_sentence(arm.name, lines[-1])
     return _lines(f"curve-{place}", lines, axes, title, caption, (PANEL_WIDE, PANEL_NARROW), values=True)
+
+
+def accuracy_curve(arm: Arm, place: int) -> Figure | None:
+    """Training and validation accuracy of an arm over epochs, means over seeds with their range."""
+    lines = _curves(arm, (("training", "train_accuracy", 1), ("validation", "validation_accuracy", 2)), 100.0)
+    if len(lines) < 2:
+        return None
+    ends = [f"{line.label} {line.y[-1]:.1f} %" for line in lines]
+    title = f"{arm.name}: accuracy ends at {' and '.join(ends)}"
+    caption = f"{_of_seeds(arm)} Training: a fixed part of its texts, measured as validation is."
+    axes = Axes2D("epoch", "accuracy (%)")
+    return _lines(f"curve-{place}-accuracy", lines, axes, title, caption, (PANEL_WIDE, PANEL_NARROW), values=True)
+
+
+def _curves(arm: Arm, wanted: Sequence[tuple[str, str, int]], times: float = 1.0) -> list[Line]:
+    """Return a line for each (label, field of `CurvePoint`, series) that an arm has points of."""
+    lines = []
+    for label, key, series in wanted:
+        x, *values = mean_curve([run.curve for run in arm.runs], key)
+        if x:
+            y, low, high = ([times * value for value in some] for some in values)
+            lines.append(Line(label, x, y, series, *((low, high) if len(arm.runs) > 1 else ((), ())), dots=len(x) < 12))
+    return lines
+
+
+def _of_seeds(arm: Arm) -> str:
+    return f"Mean of {len(arm.runs)} seeds; band: lowest to highest." if len(arm.runs) > 1 else "One seed."
 
 
 def curve_sentence(name: str, line: Line) -> str:
@@ -237,6 +263,8 @@ def rates_figure(record: TuningRecord) -> Figure | None:
         "Accuracy on the validation split after the steps of the search; ring: the rate of the lowest refined loss."
     )
     caption += f" {lost} trials broke down and are not drawn." if lost else ""
+    ends = [f"{arm.name} ({arm.edge})" for arm in record.arms if arm.edge is not None]
+    caption += f" At the end of what was tried, and better ones may lie beyond: {listed(ends)}." if ends else ""
     ticks = tuple(log_ticks(across[0], across[-1]))
     axes = Axes2D("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
     return _lines("rates", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))

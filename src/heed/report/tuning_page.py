@@ -8,16 +8,15 @@ is written again after each run, so that a tune can be watched: what is not ther
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from heed.errors import CheckpointError
 from heed.report.numbers import MISSING, format_count, format_percent
-from heed.report.page import Banner, load_template, show_facts, show_value
+from heed.report.page import Banner, load_template, show_facts, show_value, write_page
+from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
 from heed.report.tuning_findings import Gap, findings, gaps_of, leak_sentences, listed, pairs_of, verdict
@@ -66,16 +65,7 @@ def write_tuning(folder: str | Path) -> Path:
     record = read_tuning(folder)
     files = {PAGE: render(record), "table.md": tuning_markdown(record), "table.tex": tuning_latex(record)}
     for name, content in files.items():
-        path = Path(folder) / name
-        aside = path.with_name(f"{name}.part")  # a reader never sees half a page
-        try:
-            aside.write_text(content, encoding="utf-8")
-            os.replace(aside, path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path} cannot be written: {error.strerror}; free some space or check rights"
-            ) from error
+        write_page(Path(folder) / name, content)
     return Path(folder) / PAGE
 
 
@@ -105,6 +95,7 @@ def render(record: TuningRecord) -> str:
         reliability=[figures[name] for name in names if name.startswith("reliability-")],
         curves=[figures[name] for name in names if name.startswith("curve-")],
         panels=PANELS if len(record.ran) > PANELS else 0,
+        epochs=epochs_table(record),
         searched=[figures[name] for name in ("rates", "sizes") if name in figures],
         data=data_table(record),
         data_notes=[*leak_sentences(record), *(str(note) for note in record.data.get("notes") or [])],
@@ -126,7 +117,9 @@ def design(record: TuningRecord) -> str:
     counts = [(name, one.get("examples")) for name, one in splits.items()] if isinstance(splits, Mapping) else []
     sizes = ", ".join(f"{format_count(count)} {name}" for name, count in counts)
     planned = sum(seeds for arm in trained if not arm.failed or arm.runs)
-    epochs, batch = (show_value(record.settings.get(key)) for key in ("epochs", "batch_size"))
+    epochs = show_value(record.settings.get("epochs"))
+    sizes_of_steps = sorted({arm.batch_size for arm in trained if arm.batch_size})
+    batch = show_value(sizes_of_steps or record.settings.get("batch_size"))
     return (
         f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs at batch "
         f"size {batch}; {sizes} examples in {len(record.classes)} classes. Rates and epochs are chosen on the "
@@ -217,6 +210,8 @@ def arms(record: TuningRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     found = []
     for arm in record.arms:
         rows = [("encoder", arm.encoder), ("method", arm.method), ("pooling", arm.pooling or MISSING)]
+        rows += [("optimizer", arm.optimizer)] if arm.optimizer else []
+        rows += [("batch size", show_value(arm.batch_size))] if arm.batch_size else []
         rows += [(key, show_value(value)) for key, value in arm.options.items()]
         counted = f"{format_count(arm.trained_parameters)} = {arm.formula}"
         rows.append(("trained", counted if arm.formula else format_count(arm.trained_parameters)))

@@ -200,6 +200,8 @@ def _arm(one: Values, reader: PredictionReader) -> Arm:
         memory=one.maybe("memory", _memory),
         runs=tuple(_run(run, reader) for run in one.each("runs", [])),
         soup=tuple(int(seed) for seed in one.get("soup", list, [])),
+        optimizer=one.get("optimizer", str, ""),
+        batch_size=one.get("batch_size", int, None),
     )
 
 
@@ -221,6 +223,7 @@ def _run(one: Values, reader: PredictionReader) -> Run:
         validation=validation,
         test=test,
         answers=answers,
+        train=one.maybe("train", _scores),
     )
 
 

@@ -14,6 +14,7 @@ from heed.report.numbers import MISSING, format_accuracy, format_count, format_r
 from heed.report.statistics import Interval
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
 from heed.report.tuning_arms import Arm
+from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_findings import (
     Gap,
     accuracy_interval,
@@ -192,6 +193,7 @@ def tuning_tables(record: TuningRecord) -> list[Table]:
     """Return the tables that stand for themselves: results, costs, and pairs and sizes where there are any."""
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]
+    tables += [table for table in (epochs_table(record),) if table is not None]
     tables += [pairs_table(pairs, record.split)] if pairs else []
     return tables + ([sizes_table(record)] if record.sizes else [])
 
@@ -214,6 +216,7 @@ def tuning_lines(folder: str | Path) -> list[str]:
     record = read_tuning(folder)
     gaps, pairs = gaps_of(record), pairs_of(record)
     tables = [results_table(record, gaps), costs_table(record, peaks=False)]
+    tables += [table for table in (epochs_table(record),) if table is not None]
     tables += [sizes_table(record)] if record.sizes else []
     lines = [verdict(record, gaps), ""]
     for table in tables:

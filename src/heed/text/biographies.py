@@ -22,7 +22,8 @@ from random import Random
 from string import Formatter
 from typing import Any
 
-from heed.errors import ConfigError, DataError, did_you_mean
+from heed import files
+from heed.errors import ConfigError, DataError, did_you_mean, why
 from heed.text.biography_words import CITIES, EMPLOYERS, FAMILY, GIVEN, PROFESSIONS, QUESTIONS, SENTENCES
 
 WIKI, TRAIN, DEV, TRUTH = "wiki.txt", "birth_places_train.tsv", "birth_dev.tsv", "truth.jsonl"
@@ -173,19 +174,20 @@ def write_biographies(folder: str | Path, dials: Dials, *, overwrite: bool = Fal
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        if any(target.iterdir()) and not overwrite:
+        if files.holds_something(target, TRUTH) and not overwrite:
             raise DataError(f"{target} is not empty: give another --out, or --overwrite")
         people = make_people(dials)
         lines = write_text(people, dials)
         answers = {split: [] for split in ("train", "dev")}
         for person in people:
             answers[person.split] += [(person.question(name), person.attributes[name]) for name in dials.ask]
-        _write(target / WIKI, lines)
-        _write(target / TRAIN, map("\t".join, answers["train"]))
-        _write(target / DEV, map("\t".join, answers["dev"]))
-        _write(target / TRUTH, (json.dumps(person.as_dict(), ensure_ascii=False) for person in people))
+        with files.locked(target / files.LOCK, f"writing {target}"), files.together(target, TRUTH) as new:
+            _write(new / WIKI, lines)
+            _write(new / TRAIN, map("\t".join, answers["train"]))
+            _write(new / DEV, map("\t".join, answers["dev"]))
+            _write(new / TRUTH, (json.dumps(person.as_dict(), ensure_ascii=False) for person in people))
     except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror or error}; give another --out") from error
+        raise DataError(f"{target} cannot be written: {why(error)}; make room, or give another --out") from error
     commonest = Counter(answer for _, answer in answers["train"]).most_common(1)[0][0]
     dev = [person for person in people if person.split == "dev"]
     return Summary(
@@ -274,5 +276,4 @@ def _stream(dials: Dials, *keys: object) -> Random:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
+    files.write_text(path, "".join(line + "\n" for line in lines))

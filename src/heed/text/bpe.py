@@ -7,6 +7,7 @@ list is joined, the leftmost first, until no pair is named. Ids equal those of `
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
@@ -43,8 +44,9 @@ class Bpe(Tokenizer):
     """Byte-pair encoding.
 
     `tokens` are the tokens by id, in the alphabet of the pattern; `merges` are pairs of ids, in the order of merging;
-    `specials` are those of `tokens` that no text is ever encoded to; `unknown` stands for a symbol that is no token.
-    Raises `DataError` when a merge does not join to a token, or a byte has none.
+    `specials` are those of `tokens` that no merge makes; `unknown` stands for a symbol that is no token. No text is
+    encoded to a special token, but for those `in_text`, which it may write out. Raises `DataError` when a merge does
+    not join to a token, or a byte has none.
     """
 
     kind = "bpe"
@@ -56,6 +58,7 @@ class Bpe(Tokenizer):
         pattern: str = "gpt2",
         specials: Sequence[str] = (END_OF_TEXT,),
         unknown: str | None = None,
+        in_text: Sequence[str] = (),
     ) -> None:
         self.tokens, self.merge_list, self.specials, self.unknown = list(tokens), list(merges), tuple(specials), unknown
         self.pattern = make_pattern(pattern)
@@ -70,14 +73,29 @@ class Bpe(Tokenizer):
         self.mask_id, self.sentinel_ids = mask_among(added), sentinels_among(added)
         self.unknown_id = None if unknown is None else self.vocabulary[unknown]
         self.merges = self._ranked()
+        self.in_text = tuple(in_text)
+        self._written = re.compile(f"({'|'.join(map(re.escape, sorted(in_text, reverse=True)))})") if in_text else None
         self._cache = _Cache(self._encode_piece)
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of a text, an array (tokens,) uint32. Raises `DataError` at a lone surrogate."""
         packed = bytearray()
-        for chunk in chunks(text):
-            packed += b"".join(map(self._cache.__getitem__, self.pattern.split(chunk)))
+        between = True  # the text between special tokens, and these, take turns
+        for part in [text] if self._written is None else self._written.split(text):
+            if between:
+                for chunk in chunks(part):
+                    packed += b"".join(map(self._cache.__getitem__, self.pattern.split(chunk)))
+            else:
+                packed += array("I", [self.vocabulary[part]]).tobytes()
+            between = not between
         return np.frombuffer(packed, dtype=np.uint32)
+
+    def reading_unknown(self) -> Self:
+        """Return this tokenizer, but it reads the name of the unknown token in a text as that token."""
+        if self.unknown is None:
+            return super().reading_unknown()
+        names = self.tokens, self.merge_list, self.pattern.name, self.specials, self.unknown
+        return type(self)(*names, in_text=(self.unknown,))
 
     def decode(self, ids: Any) -> str:
         """Return the text of some ids: exactly what was encoded (GPT-1: lower case, single spaces)."""
@@ -127,7 +145,7 @@ class Bpe(Tokenizer):
             "vocab": dict(self.vocabulary),
             "merges": [f"{self.tokens[left]} {self.tokens[right]}" for left, right in self.merge_list],
         }
-        added = [added_token(token, self.vocabulary[token]) for token in self.specials]
+        added = [added_token(token, self.vocabulary[token], token in self.in_text) for token in self.specials]
         return tokenizer_json(model, added, **self.pattern.parts)
 
     @classmethod
@@ -140,7 +158,8 @@ class Bpe(Tokenizer):
             tokens = sorted(vocab, key=vocab.__getitem__)
             pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in data["model"]["merges"]]
             ids = [(vocab[left], vocab[right]) for left, right in pairs]
-            tokenizer = cls(tokens, ids, pattern, tuple(specials), data["model"].get("unk_token") or None)
+            in_text = [entry["content"] for entry in data["added_tokens"] if not entry["special"]]
+            tokenizer = cls(tokens, ids, pattern, tuple(specials), data["model"].get("unk_token") or None, in_text)
         except (DataError, LookupError, TypeError, ValueError, AttributeError, StopIteration):
             return None
         gapless = [vocab[token] for token in tokens] == list(range(len(tokens)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,6 +24,8 @@ CHUNK = 1 << 20
 WORTHWHILE = 8 << 20
 """Characters below which starting processes (half a second each) costs more than it saves."""
 
+_WORD = re.compile(r"\S+")
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -32,6 +35,10 @@ class Encoded:
     ends: np.ndarray
     bytes: int
     words: int
+    first_words: int
+    """Documents with a word: so many words stand first in one."""
+    first_bytes: int
+    """Bytes of these words."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,14 @@ class _Work:
                 f"the tokenizer gave the id {joined.max()}, but its vocab_size is {self.tokenizer.vocab_size}: "
                 "its file is inconsistent, use another"
             )
+        firsts = [found[0] for text in documents if (found := _WORD.search(text)) is not None]
         return Encoded(
             joined.astype(np.dtype(self.dtype).newbyteorder("<")),
             np.cumsum(lengths, dtype="<u8"),
             sum(len(text.encode()) for text in documents),
             sum(count_words(text, self.word_rule) for text in documents),
+            len(firsts),
+            sum(len(word.encode()) for word in firsts),
         )
 
 

@@ -8,6 +8,7 @@ A row is filled up with [PAD], and T is the longest row of the batch, so that sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,11 @@ import numpy as np
 from heed.errors import DataError
 from heed.text.batches import Batch, Packed
 from heed.text.labelled import LabelledTokens
+
+PART = 0x70617274
+"""Keeps the draw of the texts that are measured apart from other draws."""
+MOST_MEASURED = 1000
+"""Training texts that are measured at most where their number is not asked for."""
 
 
 class Examples(Packed):
@@ -71,6 +77,38 @@ def examples_in_order(
     for first in range(0, count, batch_size):
         numbers = np.arange(first, min(first + batch_size, count))
         yield _trimmed(Batch(texts.rows(numbers, pad_id), tokens.labels[numbers], None), pad_id)
+
+
+def part_of(tokens: LabelledTokens, count: int) -> LabelledTokens:
+    """Return `count` texts of a split, drawn the same way each time and in its order; all where there are no more."""
+    numbers = fixed_part(len(tokens.ends), count)
+    if len(numbers) == len(tokens.ends):
+        return tokens
+    ends = tokens.ends.astype(np.int64)
+    lengths = np.diff(ends, prepend=0)[numbers]
+    ids = np.concatenate([tokens.ids[end - length : end] for end, length in zip(ends[numbers], lengths, strict=True)])
+    header = {**tokens.header, "part": True}
+    return LabelledTokens(ids, np.cumsum(lengths).astype(np.uint64), header, tokens.labels[numbers], tokens.classes)
+
+
+def fixed_part(size: int, count: int) -> np.ndarray:
+    """Return the numbers of `count` of `size` things, ascending; equal arguments give equal numbers.
+
+    They are drawn, since the rows of a file often go by class.
+    """
+    return np.sort(np.random.default_rng(PART).permutation(size)[:count])
+
+
+def texts_measured(asked: int | None, lengths: np.ndarray, held_out: int) -> int:
+    """Return how many training texts, of so many tokens each, `train.eval_train_tokens` measures beside validation.
+
+    >>> lengths = np.full(500, 20)
+    >>> texts_measured(None, lengths, 300), texts_measured(0, lengths, 300), texts_measured(50, lengths, 300)
+    (300, 0, 3)
+    """
+    if asked is None:
+        return min(MOST_MEASURED, held_out, len(lengths))
+    return min(len(lengths), math.ceil(asked / max(1.0, float(lengths.mean()))))
 
 
 def cut_texts(tokens: LabelledTokens, context: int) -> str | None:

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from heed.errors import DataError
+from heed import files
+from heed.errors import DataError, why
 from heed.text.corpus import Corpus
 from heed.text.encoding import encoded
 from heed.text.sources import digest
@@ -122,21 +123,19 @@ def write_token_file(
     """
     path = Path(path)
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    totals = {"tokens": 0, "documents": 0, "bytes": 0, "words": 0}
+    totals = dict.fromkeys(("tokens", "documents", "bytes", "words", "first_words", "first_bytes"), 0)
     rule = header.get("word_rule", "words")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    ends_aside = unfinished.with_suffix(".ends")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as stream, ends_aside.open("w+b") as ends:
+        with files.aside(path) as other, other.open("wb") as stream, TemporaryFile(dir=path.parent) as ends:
             stream.write(b" " * HEADER_BYTES)
             for part in encoded(documents, tokenizer, rule, dtype, workers):
                 stream.write(part.ids.data)
                 ends.write((part.ends + np.uint64(totals["tokens"])).data)
                 totals["tokens"] += len(part.ids)
                 totals["documents"] += len(part.ends)
-                totals["bytes"] += part.bytes
-                totals["words"] += part.words
+                for name in ("bytes", "words", "first_words", "first_bytes"):
+                    totals[name] += getattr(part, name)
                 if progress is not None:
                     progress(totals["bytes"], None)
             if totals["tokens"] == 0:
@@ -153,40 +152,25 @@ def write_token_file(
                 "end_id": tokenizer.end_id,
             }
             _finish(stream, {**header, "word_rule": rule, **own})
-        os.replace(unfinished, path)
-        _sync_folder(path.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"the disk is full: {path} needs more room, free some or set data.cache") from None
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}; choose a folder with data.cache"
-        ) from None
-    finally:
-        for rest in (unfinished, ends_aside):
-            with suppress(OSError):  # it may never have been made
-                rest.unlink()
+        raise _refused(path, error) from None
     return TokenFile.open(path)
 
 
+def _refused(path: Path, error: OSError) -> DataError:
+    """Return what is said of a token file that the system does not let us write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"the disk is full: {path} needs more room, free some or set data.cache")
+    return DataError(f"{path} cannot be written: {why(error)}; choose a folder with data.cache")
+
+
 def _finish(stream: BinaryIO, header: dict[str, Any]) -> None:
-    """Write the header in its place and everything to the disk."""
+    """Write the header in its place."""
     block = MAGIC + json.dumps(header).encode()
     if len(block) > HEADER_BYTES:
         raise DataError(f"the header of a token file holds {HEADER_BYTES} bytes, not {len(block)}: shorten its entries")
     stream.seek(0)
     stream.write(block.ljust(HEADER_BYTES))
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming last through a power cut, where the system can (Windows cannot)."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def token_files(
@@ -198,10 +182,10 @@ def token_files(
 ) -> dict[str, TokenFile]:
     """Return a token file for each split, out of `folder` where nothing has changed, else encoded and kept there.
 
-    A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew.
-    Raises what `write_token_file` raises.
+    A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew. Where
+    another process is writing one, that is waited for. Raises what `write_token_file` raises.
     """
-    files: dict[str, TokenFile] = {}
+    found: dict[str, TokenFile] = {}
     for split in corpus.splits:
         key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
         path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
@@ -212,17 +196,40 @@ def token_files(
             "split_rule": corpus.split_rule,
             "word_rule": corpus.word_rule,
         }
-        with suppress(DataError):
-            kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
-            # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
-            expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
-            if expected.items() <= kept.header.items():
-                files[split] = kept
-                continue
-        report = _with_total(progress, corpus.expected_bytes(split))
-        texts = corpus.documents(split)
-        files[split] = write_token_file(path, texts, tokenizer, header=header, workers=workers, progress=report)
-    return files
+        # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
+        expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
+        kept = _kept(path, tokenizer, expected)
+        if kept is None:
+            with _writing(path):
+                kept = _kept(path, tokenizer, expected)
+                if kept is None:
+                    report = _with_total(progress, corpus.expected_bytes(split))
+                    texts = corpus.documents(split)
+                    kept = write_token_file(path, texts, tokenizer, header=header, workers=workers, progress=report)
+        found[split] = kept
+    return found
+
+
+def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any]) -> TokenFile | None:
+    """Return a token file that was written before, None where there is none that is as expected."""
+    with suppress(DataError):
+        kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
+        if expected.items() <= kept.header.items() and "first_words" in kept.header:
+            return kept
+    return None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Wait until no other process is writing this token file, and keep others waiting."""
+    with ExitStack() as lock:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.sweep(path.parent)
+            lock.enter_context(files.locked(path.with_name(f".{path.name}.lock"), f"writing {path}", wait=True))
+        except OSError as error:
+            raise _refused(path, error) from None
+        yield
 
 
 def _with_total(progress: Progress | None, total: int | None) -> Progress | None:
@@ -252,8 +259,10 @@ def load_npz(path: str | Path) -> TokenFile:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from None
     for name, array in (("tokens", tokens), ("sizes", sizes)):
-        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0 or array.min() < 0:
-            raise DataError(f"{path}: {name!r} must be a row of integers from 0, not {array.dtype} {array.shape}")
+        if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array) or array.min() < 0 or array.max() >> 32:
+            raise DataError(
+                f"{path}: {name!r} must be a row of integers from 0 to 2^32, not {array.dtype} {array.shape}"
+            )
     if sizes.sum() != len(tokens):
         raise DataError(f"{path}: the sizes add up to {sizes.sum():,}, but there are {len(tokens):,} tokens")
     ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)
@@ -264,5 +273,5 @@ def load_npz(path: str | Path) -> TokenFile:
 def save_npz(path: str | Path, tokens: TokenFile) -> None:
     """Write `tokens` and `sizes` as `load_npz` reads them."""
     sizes = np.diff(tokens.ends.astype(np.int64), prepend=0)
-    with Path(path).open("wb") as stream:
+    with files.aside(path) as other, other.open("wb") as stream:
         np.savez(stream, tokens=tokens.ids, sizes=sizes)

@@ -15,12 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean, why
+from heed.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
 """The token between documents, named as in GPT-2."""
@@ -36,7 +37,8 @@ KINDS = ("bpe", "char", "word")
 
 
 class Tokenizer(ABC):
-    """Text to token ids and back. `encode` never interprets special tokens that are written in the text.
+    """Text to token ids and back. `encode` never interprets special tokens that are written in the text, but for the
+    unknown token of a tokenizer that reads it (`reading_unknown`).
 
     A tokenizer can be pickled (a worker process rebuilds it from its JSON).
     """
@@ -93,6 +95,15 @@ class Tokenizer(ABC):
             raise DataError(f"token id {int(id)} is outside this vocabulary of {self.vocab_size} tokens")
         return self.pieces[id]
 
+    def reading_unknown(self) -> Self:
+        """Return this tokenizer, but it reads `<unk>` in a text as the unknown token, as transformers do.
+
+        Raises `ConfigError` for one that has no such token, or whose way of reading is not heed's.
+        """
+        if self.unknown_id is None or self.kind != "word":  # which does so anyhow
+            raise ConfigError(f"tokenizer.read_unk: this {self.kind} tokenizer has no <unk> to read: leave it out")
+        return self
+
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json: `path` is the file, or a folder that gets a file of this name. Raises `DataError`."""
         file = Path(path)
@@ -100,9 +111,9 @@ class Tokenizer(ABC):
             file = file / "tokenizer.json"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False), encoding="utf-8")
+            write_text(file, json.dumps(self.to_json(), indent=1, ensure_ascii=False))
         except OSError as error:
-            raise DataError(f"{file} cannot be written: {error.strerror or error}") from error
+            raise DataError(f"{file} cannot be written: {why(error)}; make room, or choose another place") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return from_json, (self.to_json(),), {"note": self.note, "end_id": self.end_id}
@@ -237,10 +248,10 @@ def code_points(text: str) -> NDArray[np.uint32]:
         ) from None
 
 
-def added_token(content: str, id: int) -> dict[str, Any]:
-    """Return the entry of a special token in tokenizer.json."""
+def added_token(content: str, id: int, in_text: bool = False) -> dict[str, Any]:
+    """Return the entry of a special token in tokenizer.json; `special: false` says that a text may write it out."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"id": id, "content": content, **flags, "special": True}
+    return {"id": id, "content": content, **flags, "special": not in_text}
 
 
 def tokenizer_json(model: dict[str, Any], added: list[dict[str, Any]], **parts: Any) -> dict[str, Any]:

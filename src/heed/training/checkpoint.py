@@ -7,7 +7,7 @@
         optimizer.safetensors    optimizer/<parameter>/<key>, streams/<name>
         state.json               step, scalars, the place in the data, SHA-256 of the two files and of itself
 
-It is written aside under another name, synced to the disk, and renamed: a process killed at any moment leaves the last
+It is written aside, synced to the disk, and renamed (see `heed.files`): a process killed at any moment leaves the last
 checkpoint whole. Reading checks every hash.
 """
 
@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from heed.errors import CheckpointError
+from heed import files
+from heed.errors import CheckpointError, why
 
 FORMAT = 1
 """Raised when a new heed writes what an old one cannot read."""
 MODEL, OPTIMIZER, STATE, BEST = "model.safetensors", "optimizer.safetensors", "state.json", "best.json"
-_ASIDE = "writing-"
 
 
 @dataclass(frozen=True)
@@ -56,38 +54,29 @@ def save_checkpoint(
     Raises `CheckpointError` when the disk is full or refuses; earlier checkpoints are untouched then, and nothing is
     left of this one.
     """
-    aside = folder / f"{_ASIDE}{step_name(step)}"
     path = folder / step_name(step)
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        weights, shared = unique_tensors(model)
-        save_file(weights, aside / MODEL)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / OPTIMIZER)
-        content = json.loads(  # through JSON before it is hashed, as it will be read
-            json.dumps(
-                {
-                    "format": FORMAT,
-                    "step": step,
-                    "sha256": {name: _sync_and_hash(aside / name) for name in (MODEL, OPTIMIZER)},
-                    "shared": shared,
-                    "state": dict(state),
-                }
+        with files.aside_folder(path) as aside:
+            weights, shared = unique_tensors(model)
+            save_file(weights, aside / MODEL)
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / OPTIMIZER)
+            content = json.loads(  # through JSON before it is hashed, as it will be read
+                json.dumps(
+                    {
+                        "format": FORMAT,
+                        "step": step,
+                        "sha256": {name: files.sha256(aside / name) for name in (MODEL, OPTIMIZER)},
+                        "shared": shared,
+                        "state": dict(state),
+                    }
+                )
             )
-        )
-        _write_json(aside / STATE, {**content, "self": _hash_json(content)})
-        _sync_folder(aside)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(aside, path)
-        _sync_folder(folder)
+            files.write_json(aside / STATE, {**content, "self": _hash_json(content)})
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         last = latest_step(folder)
         kept = f"checkpoint {step_name(last)} is whole" if last is not None else "there is no earlier checkpoint"
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CheckpointError(
-            f"checkpoint {step_name(step)} could not be written to {folder}: {reason}; {kept}; "
+            f"checkpoint {step_name(step)} could not be written to {folder}: {why(error)}; {kept}; "
             "make room and go on from there"
         ) from error
     return path
@@ -97,8 +86,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint folder and check every hash.
 
     Raises `CheckpointError` when a file is missing, cut off or altered; it names the last good checkpoint beside it.
+    What the system does not let us read may be whole: nothing is advised then that would destroy it.
     """
-    problem = find_damage(path)
+    try:
+        problem = find_damage(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename or path} cannot be read: {why(error)}; ask its owner, or try again where the disk failed"
+        ) from error
     if problem is not None:
         raise CheckpointError(f"checkpoint {path.name} cannot be used: {problem}; {_instead(path)}")
     content = _read_state(path)
@@ -108,7 +103,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def find_damage(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint folder, or None when it is whole and unaltered."""
+    """Return what is wrong with a checkpoint folder, or None when it is whole and unaltered.
+
+    Raises `OSError` where that cannot be told, since the system does not let us read it.
+    """
     if not path.is_dir():
         return "there is no such folder"
     try:
@@ -118,11 +116,11 @@ def find_damage(path: Path) -> str | None:
         if content["format"] != FORMAT:
             return f"it has format {content['format']}, and this heed reads {FORMAT}"
         for name, expected in content["sha256"].items():
-            if _hash_file(path / name) != expected:
+            if files.sha256(path / name) != expected:
                 return f"{name} is cut off or has been altered (its SHA-256 differs)"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"{STATE} is cut off or has been altered"
     return None
 
@@ -178,13 +176,10 @@ def mark_best(folder: Path, step: int | None, loss: float | None) -> None:
     if step is None:
         (folder / BEST).unlink(missing_ok=True)
         return
-    aside = folder / f"{_ASIDE}{BEST}"
     try:
-        _write_json(aside, {"step": step, "loss": loss})
-        os.replace(aside, folder / BEST)
+        files.write_json(folder / BEST, {"step": step, "loss": loss})
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise CheckpointError(f"{folder / BEST} could not be written: {error.strerror}; make room first") from error
+        raise CheckpointError(f"{folder / BEST} could not be written: {why(error)}; make room first") from error
 
 
 def prune(folder: Path, keep_last: int) -> None:
@@ -192,9 +187,10 @@ def prune(folder: Path, keep_last: int) -> None:
     best = best_step(folder)
     for step in saved_steps(folder)[:-keep_last]:
         if step != best:
-            shutil.rmtree(folder / step_name(step))
-    for left in folder.glob(f"{_ASIDE}*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+            files.remove(folder / step_name(step))
+    for left in folder.glob("writing-*"):  # the name that older versions wrote aside under
+        files.remove(left)
+    files.sweep(folder)
 
 
 def find_checkpoint(folder: Path, which: str | int) -> Path:
@@ -220,7 +216,11 @@ def _instead(path: Path) -> str:
     """Name the last checkpoint beside `path` that is whole, and how to take it."""
     for step in reversed(saved_steps(path.parent)):
         other = path.parent / step_name(step)
-        if other != path and find_damage(other) is None:
+        try:
+            good = other != path and find_damage(other) is None
+        except OSError as error:
+            return f"and {other.name} beside it cannot be read: {why(error)}"
+        if good:
             return f"the last good one is {other.name}: delete {path.name} to go on from there"
     return "there is no other good one: train again with --overwrite"
 
@@ -229,32 +229,5 @@ def _read_state(path: Path) -> dict[str, Any]:
     return json.loads((path / STATE).read_text(encoding="utf-8"))
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _hash_json(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_and_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable, not only the files' contents."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

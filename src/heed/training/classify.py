@@ -110,7 +110,7 @@ def classify(
     longest = getattr(model, "context", context)
     if context > longest:
         raise ConfigError(f"the evaluation's context {context} is longer than the model's {longest}: take at most that")
-    count = len(tokens.ends)
+    count, part = len(tokens.ends), bool(tokens.header.get("part"))
     if max_tokens is not None:
         count = max(1, int(np.searchsorted(tokens.ends, max_tokens, side="right")))
     where = torch.device(device) if device is not None else next(model.parameters()).device
@@ -130,7 +130,13 @@ def classify(
         classes=tokens.classes,
         evaluation_seconds=time.perf_counter() - begin,
         passport=passport_of_split(
-            tokens, "example", count, tokenizer_name, context, documents="separate", partial=count < len(tokens.ends)
+            tokens,
+            "example",
+            count,
+            tokenizer_name,
+            context,
+            documents="separate",
+            partial=part or count < len(tokens.ends),
         ),
     )
 

@@ -44,6 +44,26 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({_processor()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
+def take_threads(asked: int | None) -> None:
+    """Take `run.threads` threads of the CPU; None leaves OMP_NUM_THREADS or, where it is not set, torch's choice."""
+    if asked is not None:
+        torch.set_num_threads(asked)
+
+
+def threads_each(jobs: int) -> int:
+    """Return the threads of each of `jobs` runs side by side: OMP_NUM_THREADS where it is set, else a share of cores.
+
+    As OpenMP reads it, "2,1" is 2 (the second number is for threads within threads), and what is no number is not set.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, cores() // jobs)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware.
 
@@ -95,7 +115,7 @@ def machine_facts() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpus,
         "cuda": torch.version.cuda,

@@ -8,7 +8,7 @@
 
 The first token of the split has no context and is not predicted; words and bytes are those of the whole text. Separate
 documents are each read after the end token of the one before. In text without end tokens the first token of each
-document would be free of charge, so there the figures by words and bytes are left out.
+document is free of charge, so there the first word of each is no part of the words and bytes, and the passport says so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Evaluation:
     """Nats per predicted token."""
     token_perplexity: float | None
     word_perplexity: float | None
-    """None when more than the first token was not predicted, or the words of the text were not counted."""
+    """None when a part of the text was not predicted (see above), or its words were not counted."""
     bits_per_byte: float | None
     """None as above."""
     nats: float
@@ -135,9 +135,7 @@ def evaluate(
         windows = evaluation_windows(part, context, stride, batch_size, cross_documents)
         total.read(window_losses(model, windows, device))
     nats, counted = total.nats, total.counted
-    header = tokens.header
-    whole = counted == len(tokens.ids) - 1
-    words, text_bytes = (header.get("words", 0), header.get("bytes", 0)) if whole else (0, 0)
+    words, text_bytes, rule = predicted_text(tokens, counted, cross_documents)
     passport = passport_of_split(
         tokens,
         "token",
@@ -149,6 +147,7 @@ def evaluate(
         partial=len(part.ids) < len(tokens.ids),
         words=words,
         text_bytes=text_bytes,
+        word_rule=rule,
     )
     leaks = getattr(model, "leaks", None)
     return Evaluation(
@@ -236,6 +235,23 @@ def evaluate_spans(
     return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport, leaks=leaks)
 
 
+def predicted_text(tokens: TokenFile, counted: int, joined: bool) -> tuple[int, int, str]:
+    """Return the words and the bytes of a text of which `counted` tokens were predicted, and how words are counted.
+
+    All but the first token of the text, or (of separate documents without end tokens) of each document, must have been:
+    otherwise 0 and 0. In the second case the first word of each document is left out, since its beginning is given.
+    """
+    header = tokens.header
+    rule = header.get("word_rule", "words")
+    begun = np.count_nonzero(np.diff(tokens.ends, prepend=np.uint64(0)))
+    if counted == len(tokens.ids) - 1:
+        return header.get("words", 0), header.get("bytes", 0), rule
+    if joined or counted != len(tokens.ids) - begun or "first_words" not in header:
+        return 0, 0, rule
+    words, text_bytes = header["words"] - header["first_words"], header["bytes"] - header["first_bytes"]
+    return words, text_bytes, f"{rule} but the first of each document"
+
+
 def passport_of_split(
     tokens: TokenFile,
     unit: str,
@@ -248,6 +264,7 @@ def passport_of_split(
     stride: int | None = None,
     words: int = 0,
     text_bytes: int = 0,
+    word_rule: str | None = None,
 ) -> Passport:
     """Return the passport of figures over a split, of which `counted` units were predicted."""
     header = tokens.header
@@ -261,7 +278,7 @@ def passport_of_split(
         tokens=counted,
         words=words,
         bytes=text_bytes,
-        word_rule=header.get("word_rule", "words"),
+        word_rule=word_rule or header.get("word_rule", "words"),
         partial=partial,
         corpus=f"{header.get('corpus', 'unnamed')} {header.get('corpus_fingerprint', '')[:8]}".strip(),
     )

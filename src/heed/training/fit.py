@@ -29,8 +29,8 @@ from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Figures, Progress, Silent
-from heed.training.run import Run, load_weights
-from heed.training.schedules import learning_rate_share
+from heed.training.run import Run, load_weights, plain
+from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
 
@@ -96,7 +96,9 @@ class Counters:
     best_loss: float | None = None
     best_step: int | None = None
     stale: int = 0
-    """Evaluations since the best one."""
+    """Evaluations since the last gain."""
+    gained: float | None = None
+    """Loss at the last gain; None: it is `best_loss`."""
     losses: list[float | Tensor] = field(default_factory=list)
     """Losses since the last train event: numbers, or scalars on the device that nobody has waited for."""
 
@@ -108,6 +110,7 @@ def fit(
     run: Run[Any],
     *,
     validation: Callable[[], Measured] | None = None,
+    training: Callable[[], Measured] | None = None,
     sample: Callable[[], list[dict[str, Any]]] | None = None,
     device: torch.device | str = "cpu",
     streams: Streams | None = None,
@@ -118,9 +121,10 @@ def fit(
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
-    `validation` is called every `plan.eval_every` steps and at the end, `sample` after it; both may draw random numbers
-    without any effect on the training. `streams` default to those of the run's seed. With `resume` it goes on from the
-    last checkpoint of `run`, or from the start where there is none: give the same model, batches and plan then.
+    `validation` is called every `plan.eval_every` steps and at the end, then `training`, which measures the same on a
+    part of the training data, and `sample`; all may draw random numbers without any effect on the training. `streams`
+    default to those of the run's seed. With `resume` it goes on from the last checkpoint of `run`, or from the start
+    where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
     last one.
 
@@ -136,7 +140,9 @@ def fit(
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of)
     average = WeightAverage(model, plan)
-    loop = _Loop(model, batches, plan, run, validation, sample, streams, progress, updater, average, log_every)
+    loop = _Loop(
+        model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every
+    )
     with run.locked(), progress:
         loop.begin(resume)
         return loop.go()
@@ -151,6 +157,7 @@ class _Loop:
     plan: TrainConfig
     run: Run[Any]
     validation: Callable[[], Measured] | None
+    training: Callable[[], Measured] | None
     sample: Callable[[], list[dict[str, Any]]] | None
     streams: Streams
     progress: Progress
@@ -207,7 +214,9 @@ class _Loop:
     def used(self) -> float | None:
         """The part of a training that ends by the clock, or by its steps if they come first; None: by steps alone."""
         plan = self.plan
-        return None if plan.seconds is None else max(self.seconds() / plan.seconds, self.now.step / plan.steps)
+        if plan.seconds is None:
+            return None
+        return max(self.seconds() / plan.seconds, self.now.step / final_step(plan))
 
     def reason_to_stop(self, over: bool) -> Reason | None:
         """Why no further step is made, or None."""
@@ -249,7 +258,7 @@ class _Loop:
                 "event": "train",
                 "step": now.step,
                 "loss": loss,
-                "learning_rate": plan.learning_rate * learning_rate_share(now.step, plan, self.used()),
+                "learning_rate": plan.learning_rate * self.updater.share,
                 "gradient_norm": self.updater.norm.item(),
                 "tokens": now.tokens,
                 "seconds": round(seconds, 4),
@@ -278,9 +287,15 @@ class _Loop:
             if not math.isfinite(measured.loss):
                 self.refuse_step(now.step, "the validation loss is NaN or infinite", "so this state is not kept")
             place = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)}
-            self.run.log({"event": "evaluation", **place, **measured.as_dict()})
+            event, said = {"event": "evaluation", **place, **measured.as_dict()}, ""
+            if self.training is not None:
+                with self.streams.undisturbed():
+                    known = self.training()
+                event["train"] = known.as_dict()
+                said = f", on a part of the training split {known.loss:.4f}"
+            self.run.log(event)
             leaking = "LEAKING " if self.leaks else ""
-            self.progress.say(f"step {now.step}: {leaking}validation loss {measured.loss:.4f}")
+            self.progress.say(f"step {now.step}: {leaking}validation loss {measured.loss:.4f}{said}")
             if self.sample is not None:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()
@@ -289,7 +304,9 @@ class _Loop:
             self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
         figure = getattr(measured, "criterion", measured.loss)
         improved = now.best_loss is None or figure < now.best_loss
-        now.stale = 0 if improved else now.stale + 1
+        last = now.best_loss if now.gained is None else now.gained
+        gains = last is None or figure < last - self.plan.least_gain
+        now.stale, now.gained = (0, figure) if gains else (now.stale + 1, last)
         if improved:
             now.best_loss, now.best_step = figure, now.step
         return improved
@@ -310,7 +327,8 @@ class _Loop:
 
     def begin(self, resume: bool) -> None:
         """Start from nothing, or from the last checkpoint."""
-        folder = self.run.checkpoints
+        folder, changed, goes_on = self.run.checkpoints, {}, True
+        self.clock = time.perf_counter()
         last = files.latest_step(folder)
         if last is not None and not resume:
             raise CheckpointError(f"{self.run.folder} has checkpoints already: go on with --resume, or --overwrite it")
@@ -342,9 +360,16 @@ class _Loop:
             self.mark = (self.now.tokens, self.now.seconds)
             # A process killed between a checkpoint and its mark left an older mark.
             best, loss = self.now.best_step, self.now.best_loss
+            changed = self.run.changed_since(saved.state.get("settings"))
+            goes_on = self.reason_to_stop(self.is_over()) is None
+            if not goes_on and (learning := [name for name in changed if not name.startswith("run.")]):
+                raise ConfigError(
+                    f"{', '.join(learning)}: {self.run.folder} has no step left that could be made so: "
+                    "ask for more train.steps too, or begin another run"
+                )
             files.mark_best(folder, best if best in files.saved_steps(folder) else None, loss)
         if resume:
-            self.run.log_resume(self.now.step)
+            self.run.log_resume(self.now.step, changed, goes_on=goes_on)
             self.progress.say(f"going on from step {self.now.step}")
 
     def save(self) -> None:
@@ -361,6 +386,7 @@ class _Loop:
             tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
             tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
+            state |= {"settings": plain(self.run.config)}
             with self.average.in_place():
                 averaged = {"averaged": self.average.count, "watched": self.average.losses}
                 path = files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)

@@ -6,20 +6,24 @@
       tokenizer.json     Hugging Face tokenizers format
       metrics.jsonl      one JSON object a line, append only
       checkpoints/       see checkpoint.py
+      .lock              there while a process is at it
 
+A folder with config.yaml is a whole run: the file comes last, and goes first where a run is written over.
 `metrics.jsonl` is never rewritten. A run that is resumed at step s appends {"event": "resume", "step": s}: every
-earlier line beyond step s, and every earlier `end`, is void. `read_metrics` applies this.
+earlier line beyond step s, and every earlier `end`, is void. `read_metrics` applies this. Where settings are others
+from there on, the event has them: {"changed": {"train.learning_rate": [before, after]}}.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
@@ -30,17 +34,14 @@ from pydantic import ValidationError
 from typing_extensions import TypeVar
 
 import heed
+from heed import files
 from heed.config import Config, RunConfig, Section, make_config, read_yaml, write_yaml
-from heed.errors import CheckpointError
-from heed.report.record import hold
+from heed.errors import CheckpointError, why
+from heed.files import write_json
+from heed.report.record import flatten, hold
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
 from heed.training.streams import NAMES, stream_seed
-
-try:
-    import fcntl
-except ImportError:  # Windows has none, and there nothing keeps two processes apart
-    fcntl = None
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,14 +50,16 @@ if TYPE_CHECKING:
     from heed.text.tokenizer import Tokenizer
 
 CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
+TOKENIZER, TRUST = "tokenizer.json", "trust.json"
 OWN = (
-    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS,
-    "tokenizer.json", "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf",
-    "answers.jsonl", "evaluation-qa.json", "trust.json",
+    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER,
+    "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf", "peft", "onnx",
+    "answers.jsonl", "evaluation-qa.json", TRUST,
+    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 FINAL = (
-    "evaluation.json", "lengths.json", "samples.jsonl", "answers.jsonl", "evaluation-qa.json", "trust.json",
+    "evaluation.json", "lengths.json", "samples.jsonl", "answers.jsonl", "evaluation-qa.json", TRUST,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
 
@@ -103,14 +106,13 @@ class Run(Generic[C]):
         path = Path(folder)
         try:
             refuse_if_taken(path, overwrite=overwrite)
-            _delete_run(path)
-            path.mkdir(parents=True, exist_ok=True)
-            write_json(path / ENVIRONMENT, environment(config.run.seed) | dict(facts or {}))
-            if tokenizer is not None:
-                tokenizer.save(path / "tokenizer.json")
-            write_yaml(config, path / CONFIG)  # last: a folder with a config is a whole run
+            with files.together(path, CONFIG, replacing=OWN) as new:
+                write_json(new / ENVIRONMENT, environment(config.run.seed) | dict(facts or {}))
+                if tokenizer is not None:
+                    tokenizer.save(new / TOKENIZER)
+                write_yaml(config, new / CONFIG)
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be written: {error.strerror}; choose another --run.folder") from error
+            raise CheckpointError(f"{path} cannot be written: {why(error)}; choose another --run.folder") from error
         return cls(path, config)
 
     @classmethod
@@ -149,18 +151,12 @@ class Run(Generic[C]):
         """The folder of the checkpoints."""
         return self.folder / CHECKPOINTS
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this folder. Raises `CheckpointError` when one is at it already."""
-        with (self.folder / METRICS).open("a") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise CheckpointError(
-                        f"another process is training in {self.folder}: wait for it, or end it"
-                    ) from None
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from training in this folder. Raises `CheckpointError` when one is at it already.
+
+        Where this process keeps them out already, nothing is done.
+        """
+        return nullcontext() if files.is_ours(self.folder / files.LOCK) else locked(self.folder)
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event to metrics.jsonl; it reaches the operating system before this returns.
@@ -169,29 +165,52 @@ class Run(Generic[C]):
         """
         line = json.dumps(event, allow_nan=False, ensure_ascii=False)
         try:
-            with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            files.append(self.folder / METRICS, line + "\n")
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder / METRICS} cannot be written: {error.strerror}; make room and go on with --resume"
+                f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
-    def log_resume(self, step: int) -> None:
-        """Keep the configuration, and say that the run goes on from `step`: earlier final figures are void.
+    def changed_since(self, before: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+        """Return {setting: [before, now]} of what is not as in `before`; None: as in config.yaml.
 
-        A line that was cut off when the process died is taken away first.
+        Where the run is written does not count.
         """
-        write_yaml(self.config, self.folder / CONFIG)
-        for name in FINAL:
-            (self.folder / name).unlink(missing_ok=True)
+        kind: Any = type(self.config)
+        earlier = kind.model_validate(read_yaml(self.folder / CONFIG) if before is None else before)
+        there, here = dict(flatten(plain(earlier))), dict(flatten(plain(self.config)))
+        both = {name: [there.get(name), here.get(name)] for name in {**there, **here}}
+        return {
+            name: values
+            for name, values in both.items()
+            if values[0] != values[1] and name not in ("run.name", "run.folder")
+        }
+
+    def log_resume(self, step: int, changed: Mapping[str, Any] | None = None, *, goes_on: bool = True) -> None:
+        """Say that the run goes on from `step`, and with which settings `changed`; keep the configuration.
+
+        Earlier final figures are void. Where no step remains (`goes_on`) these stay, and the configuration is the one
+        that the run was trained with. A line that was cut off when a process died is taken away first. Killed in
+        between, a run has its old configuration and says what was to change.
+        """
         path = self.folder / METRICS
         if path.exists():
             content = path.read_bytes()
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
-                with path.open("r+b") as file:
-                    file.truncate(whole)
-        self.log({"event": "resume", "step": step, "time": _now()})
+                os.truncate(path, whole)
+        more = {"changed": dict(changed)} if changed and goes_on else {}
+        self.log({"event": "resume", "step": step, "time": _now(), **more})
+        if not goes_on:
+            return
+        try:
+            write_yaml(self.config, self.folder / CONFIG)
+            for name in FINAL:
+                (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"{error.filename or self.folder} cannot be written: {why(error)}; make room and go on with --resume"
+            ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the valid events in order; see `read_metrics`."""
@@ -214,7 +233,10 @@ def _read_config(path: Path, verb: str) -> dict[str, Any]:
         what = "is a file" if path.is_file() else "does not exist"
         what = "holds no run (no config.yaml)" if path.is_dir() else what
         raise CheckpointError(f"{path} {what}: give a folder that `{verb}` wrote")
-    return read_yaml(path / CONFIG)
+    values = read_yaml(path / CONFIG)
+    if "run" not in values:  # the last section of all kinds
+        raise CheckpointError(f"{path / CONFIG} is empty or cut off: bring it back, it is part of the run")
+    return values
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -267,23 +289,53 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     model.load_state_dict(dict(weights))
 
 
-def next_name(folder: str | Path, stem: str) -> Path:
-    """Return the first of `folder/stem-1`, `folder/stem-2`, ... that is free."""
-    number = 1
-    while (Path(folder) / f"{stem}-{number}").exists():
-        number += 1
-    return Path(folder) / f"{stem}-{number}"
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder, which need not be there yet, and tidy what dead ones left in it.
+
+    Raises what `heed.files.working_in` raises.
+    """
+    with files.working_in(path, f"training in {path}", "choose another --run.folder"):
+        if is_run(path):
+            files.sweep(path)
+        yield
+
+
+@contextmanager
+def new_folder(folder: str | Path, stem: str) -> Iterator[Path]:
+    """Lock the first of `folder/stem-1`, `folder/stem-2`, ... that is free, and give it."""
+    for number in itertools.count(1):
+        path = Path(folder) / f"{stem}-{number}"
+        if path.exists():
+            continue
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(path))
+                refuse_if_taken(path)
+            except CheckpointError:
+                if path.exists():  # another process was faster
+                    continue
+                raise
+            yield path
+            return
 
 
 def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `CheckpointError` when a new run cannot go into this folder: it is no run's, or a run's that is to stay."""
-    begun = {ENVIRONMENT, "tokenizer.json", f"{CONFIG}.writing"}
-    if path.is_dir() and {entry.name for entry in path.iterdir()} <= begun:
-        return  # empty, or a process died while it made the folder: nobody can miss what it left
-    if path.exists() and not is_run(path):
-        raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
-    if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
+    """Raise `CheckpointError` when a new run cannot go into this folder: it is no run's, or a run's that is to stay.
+
+    What a process left that died while it made or replaced a run can be taken by anyone.
+    """
+    if is_run(path):
+        if not overwrite:
+            raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
+        return
+    if not path.exists():
+        return
+    names = set(os.listdir(path)) if path.is_dir() else {""}
+    begun = {files.LOCK, files.WRITING, files.REMOVING, ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}
+    if names <= begun or files.is_half(path) or (overwrite and names <= {*OWN, *begun}):
+        return
+    raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
 
 
 def is_run(path: Path) -> bool:
@@ -307,18 +359,9 @@ def environment(seed: int) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that a person can read."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _delete_run(path: Path) -> None:
-    for name in OWN:
-        own = path / name
-        if own.is_dir() and not own.is_symlink():
-            shutil.rmtree(own)
-        else:
-            own.unlink(missing_ok=True)
+def plain(config: Settings) -> dict[str, Any]:
+    """Return a configuration as JSON has it."""
+    return json.loads(json.dumps(config.model_dump()))
 
 
 def _git_commit() -> str | None:

@@ -1,7 +1,8 @@
 r"""Learning-rate schedules: pure functions from the number of an update to a share of the peak learning rate.
 
 Updates are counted from 1. Over the warm-up the share rises linearly and reaches 1 at update `warmup_steps`; at the
-last update it is `final_fraction`. `cosine` is Loshchilov & Hutter 2017 (SGDR) without restarts, `wsd` the
+last update it is `final_fraction`. One that ends at 0 reaches it a step later: an update at a rate of 0 would be
+computed and change nothing. `cosine` is Loshchilov & Hutter 2017 (SGDR) without restarts, `wsd` the
 warm-up, stable, decay of Hu et al. 2024 (MiniCPM) with a linear decay.
 
     share
@@ -9,7 +10,7 @@ warm-up, stable, decay of Hu et al. 2024 (MiniCPM) with a linear decay.
         |  /             \
         | /               \ final_fraction
         +----------------------- update
-          warmup            steps
+          warmup            steps (steps + 1, where final_fraction is 0)
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ def constant(step: int, plan: TrainConfig) -> float:
 
 def linear(step: int, plan: TrainConfig) -> float:
     """Fall in a straight line from the end of the warm-up to the last step."""
-    return _between(1.0, plan.final_fraction, _progress(step, plan.warmup_steps, plan.steps))
+    return _between(1.0, plan.final_fraction, _progress(step, plan.warmup_steps, final_step(plan)))
 
 
 def cosine(step: int, plan: TrainConfig) -> float:
     """Fall along half a cosine from the end of the warm-up to the last step."""
-    progress = _progress(step, plan.warmup_steps, plan.steps)
+    progress = _progress(step, plan.warmup_steps, final_step(plan))
     return _between(plan.final_fraction, 1.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
 def wsd(step: int, plan: TrainConfig) -> float:
     """Stay at the peak, then fall in a straight line over the last `decay_fraction` of all steps."""
     decay_start = max(plan.warmup_steps, plan.steps - round(plan.decay_fraction * plan.steps))
-    return _between(1.0, plan.final_fraction, _progress(step, decay_start, plan.steps))
+    return _between(1.0, plan.final_fraction, _progress(step, decay_start, final_step(plan)))
 
 
 SCHEDULES: dict[str, Callable[[int, TrainConfig], float]] = {
@@ -72,6 +73,15 @@ def learning_rate_share(step: int, plan: TrainConfig, used: float | None = None)
     if step < plan.warmup_steps:
         return step / plan.warmup_steps
     return SCHEDULES[plan.schedule](step, plan)
+
+
+def final_step(plan: TrainConfig) -> int:
+    """Return the step at which the share is `final_fraction`: the last, or where that is 0 the one that would follow.
+
+    >>> final_step(TrainConfig(steps=10, final_fraction=0.1)), final_step(TrainConfig(steps=10, final_fraction=0))
+    (10, 11)
+    """
+    return plan.steps + (plan.final_fraction == 0)
 
 
 def _progress(step: int, start: int, end: int) -> float:

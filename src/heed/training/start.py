@@ -22,7 +22,7 @@ from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpo
 from heed.training.run import Run, load_run
 
 FREE = (
-    "context", "dropout", "freeze_embeddings", "allow_leak", "attention.path",
+    "context", "dropout", "freeze_embeddings", "freeze_positions", "allow_leak", "attention.path",
     "recurrent.carry", "recurrent.weight_drop", "recurrent.embedding_dropout", "recurrent.input_dropout",
     "recurrent.hidden_dropout", "recurrent.output_dropout", "recurrent.activation_penalty", "recurrent.change_penalty",
 )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.config import TrainConfig
-from heed.errors import DataError, HeedError
+from heed.errors import ConfigError, DataError, HeedError
 from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
 from heed.training.schedules import learning_rate_share
@@ -63,6 +63,17 @@ LOSSES: dict[str, LossOf] = {"token": default_loss, "sequence": sequence_loss}
 """What `train.loss` can be."""
 
 
+def smooth(model: Any, share: float) -> None:
+    """Let a model learn from targets of which `share` is spread over all classes: its losses read `label_smoothing`.
+
+    Raises `ConfigError` for a model whose losses do not.
+    """
+    if hasattr(model, "label_smoothing"):
+        model.label_smoothing = share
+    elif share:
+        raise ConfigError("train.label_smoothing: the losses of this model have none: leave it out")
+
+
 class Updater:
     """Makes the updates of one training: `update` returns the loss, `bad_step` the first step that was refused."""
 
@@ -76,6 +87,7 @@ class Updater:
         loss_of: LossOf | None = None,
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
+        smooth(model, plan.label_smoothing)
         self.plan, self.device, self.streams, self.say = plan, device, streams, say
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -90,6 +102,8 @@ class Updater:
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
         self.norm = torch.zeros((), device=device)
         """Norm of the whole gradient at the last step, before clipping."""
+        self.share = 0.0
+        """Share of the peak learning rate that the last step was made with."""
 
     def update(self, step: int, batches: list[Any], used: float | None = None) -> tuple[float | Tensor, int]:
         """Make update number `step` from `batches`, as if they were one; return (loss, targets that count).
@@ -114,7 +128,8 @@ class Updater:
             return loss, counted
         if self.plan.clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.plan.clip, self.norm)
-        self.optimizer.step(learning_rate_share(step, self.plan, used))
+        self.share = learning_rate_share(step, self.plan, used)
+        self.optimizer.step(self.share)
         self.optimizer.zero_grad()
         return (loss.item() if self.looks_at_once else loss), counted
 

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from heed.errors import CheckpointError, ConfigError, require
+from heed.models.hub import exporting
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned, unfreeze
 
@@ -43,19 +44,14 @@ def save_adapter(tuned: Tuned, folder: str | Path, beside: Callable[[Path], None
     Raises `ConfigError` when the method keeps nothing that peft has a format for.
     """
     model = _peft_model(tuned)
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(_contiguous(_state(model)), folder / WEIGHTS, {"format": "pt"})
-        _config(tuned, model).save_pretrained(str(folder))
+    with exporting(folder, CONFIG) as new:
+        save_file(_contiguous(_state(model)), new / WEIGHTS, {"format": "pt"})
+        _config(tuned, model).save_pretrained(str(new))
         if tuned.head is not None:
-            save_file(_contiguous(tuned.head.state_dict()), folder / HEAD, {"format": "pt"})
+            save_file(_contiguous(tuned.head.state_dict()), new / HEAD, {"format": "pt"})
         if beside is not None:
-            beside(folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise CheckpointError(f"{folder} cannot be written: {reason}; choose another --out") from error
-    return folder
+            beside(new)
+    return Path(folder)
 
 
 def load_adapter(tuned: Tuned, folder: str | Path) -> None:

@@ -41,8 +41,8 @@ def settle_batch(plan: Plan, splits: Splits, earlier: dict[str, Any] | None, say
     found: dict[str, int] = dict((earlier or {}).get("largest_batches", {}))
     size = earlier["batch_size"] if found and earlier else 0
     reason = ""
-    for (name, method), arm in name_arms(plan.pairs).items() if not size else ():
-        config = arm_config(plan, name, method)
+    for pair, arm in name_arms(plan.pairs).items() if not size else ():
+        config = arm_config(plan, pair)
         try:
             encoder = load_encoder(config.encoder, splits.classes, native=False)
             search = find_batch(config, Material.of(splits, encoder, config.encoder.max_length))

@@ -11,14 +11,13 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from heed.errors import CheckpointError, ConfigError, require
+from heed.errors import ConfigError, require
+from heed.models.hub import exporting
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
 from heed.tuning.encoders import Encoder
@@ -35,9 +34,9 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     """
     tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
-    with _writing(out):
-        tuned.backbone.save_pretrained(out)
-        save_reading(encoder, run.config, out, TRANSFORMERS)
+    with exporting(out, "config.json") as new:
+        tuned.backbone.save_pretrained(new)
+        save_reading(encoder, run.config, new, TRANSFORMERS)
     return out
 
 
@@ -64,17 +63,6 @@ def export_adapter(folder: str | Path, out: Path) -> Path:
         save_reading(encoder, run.config, place, ADAPTER if tuned.head is None else HEAD)
 
     return save_adapter(tuned, out, beside)
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Make the folder, and turn a disk that refuses into a `CheckpointError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{out} cannot be written: {reason}; choose another --out") from error
 
 
 class _Logits(torch.nn.Module):
@@ -111,10 +99,10 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
             f"--to onnx: the graph of method {run.config.method.name} would be for texts of one number and length: "
             "keep the run, or choose a method without trained tokens"
         )
-    with _writing(out):
-        program.save(out / "model.onnx", external_data=True)
-        save_labels(classes, out)
-        save_reading(encoder, run.config, out, ONNX)
+    with exporting(out, "model.onnx") as new:
+        program.save(new / "model.onnx", external_data=True)
+        save_labels(classes, new)
+        save_reading(encoder, run.config, new, ONNX)
     return out
 
 

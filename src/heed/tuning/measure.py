@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from heed.errors import CheckpointError
+from heed.errors import CheckpointError, why
+from heed.files import write_text
 from heed.report.classification import figures
 from heed.text.splits import Rows
 from heed.training.evaluate import evaluating
@@ -71,12 +72,11 @@ def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabil
     Raises `CheckpointError` when the disk is full.
     """
     try:
-        with path.open("w", encoding="utf-8") as file:
-            for line in _predictions(rows, classes, probabilities):
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _predictions(rows, classes, probabilities))
+        write_text(path, "".join(lines))
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}; make room and give the same command again"
+            f"{path} cannot be written: {why(error)}; make room and give the same command again"
         ) from error
 
 

@@ -30,6 +30,8 @@ class Tuned(nn.Module):
     """The encoder, a way of pooling and a head; `heed.tuning.methods` decide what is trained."""
 
     class_weights: Tensor | None
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes in the gradient of `loss`, never in its value."""
 
     def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class Tuned(nn.Module):
         """
 
         def plain() -> Tensor:
-            return class_loss(self(source), target, mask, reduction, self.class_weights)
+            return class_loss(self(source), target, mask, reduction, self.class_weights, self.label_smoothing)
 
         if self.adversary is None or not self.training or not torch.is_grad_enabled():
             return plain()

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from heed.config.tuning import TuneConfig
+from heed.files import remove
 from heed.training.checkpoint import latest_step
 from heed.training.fit import FitResult
 from heed.training.run import Run, is_run, read_metrics
 from heed.tuning.plan import Tuning
-from heed.tuning.record import RESULT, write_whole
+from heed.tuning.record import RESULT, counted, write_whole
 from heed.tuning.run import Material, changed, train_run
 
 
@@ -39,22 +39,24 @@ def run_once(
     key = _key(config, material)
     kept = folder / RESULT
     if (found := kept_result(kept, key)) is not None:
+        if last:
+            remove(folder / "checkpoints")  # of a process that died before
         return found
     begun = is_run(folder) and Run[TuneConfig](folder, config).fact("key") == key
     resume = begun and latest_step(folder / "checkpoints") is not None
     kept.unlink(missing_ok=True)
     done = train_run(
-        config, material, folder, measured=tuple(measured), resume=resume, facts={"key": key},
-        progress=None if now.progress is None else now.progress(steps),
+        config, material, folder, measured=tuple(measured), measures_training=not last, resume=resume,
+        facts={"key": key}, progress=None if now.progress is None else now.progress(steps),
     )  # fmt: skip
     now.stopped = done.fit.reason == "interrupted"
     result: dict[str, Any] = {"folder": f"runs/{name}", "best_epoch": None, "test": None}
     result |= _timing(folder, done.fit)
     result |= {split: found.figures for split, found in done.measures.items()}
     if not now.stopped:
-        if last:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         write_whole(kept, {"key": key, "result": result})
+        if last:
+            remove(folder / "checkpoints")
     return result
 
 
@@ -84,6 +86,8 @@ def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
                     "train_loss": sum(losses) / len(losses) if losses else None,
                     "validation_loss": event["loss"],
                     "validation_accuracy": event["accuracy"],
+                    "train_measured_loss": event.get("train", {}).get("loss"),
+                    "train_accuracy": event.get("train", {}).get("accuracy"),
                     "step": event["step"],
                 }
             )
@@ -100,7 +104,7 @@ def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
 
 def _key(config: TuneConfig, material: Material) -> str:
     """Return what a run's result depends on, as a hash; where it is written and on how many threads do not count."""
-    values = config.model_dump()
+    values = counted(config)
     values["run"] = {"seed": config.run.seed, "device": config.run.device}
     parts_ = [values, material.splits.fingerprint, len(material.encoded["train"]), material.sha256]
     return hashlib.sha256(json.dumps(parts_, sort_keys=True).encode()).hexdigest()

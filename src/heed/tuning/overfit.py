@@ -1,67 +1,168 @@
-"""Can a method learn a few texts by heart? Where it cannot, something is wrong before any comparison begins."""
+"""Can a method learn a few texts by heart? Where it cannot, something is wrong before any comparison begins.
+
+    FOLDER/overfit.json    the texts, and of each arm its accuracy and loss by step and what it says of each text
+    FOLDER/report.html     the same to look at
+
+The accuracy is of the texts that it is trained on, in evaluation mode: whoever learns them by heart has 100 %.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from heed.errors import DataError
-from heed.training.devices import choose_device
+from heed.config.tuning import TuneConfig
+from heed.errors import CheckpointError, DataError
+from heed.report.overfit_page import FILE, write_overfit
+from heed.text.batches import Batch
+from heed.text.splits import Splits
+from heed.training.devices import choose_device, machine_facts, take_threads
 from heed.training.step import Updater
 from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
-from heed.tuning.measure import measure
+from heed.tuning.measure import Measure, measure
 from heed.tuning.methods import frozen_features, parts
-from heed.tuning.plan import Plan, Say, check_methods, open_labelled_splits
-from heed.tuning.record import name_arms
+from heed.tuning.model import Tuned
+from heed.tuning.plan import Plan, Say, arm_config, check_methods, open_labelled_splits
+from heed.tuning.record import Pair, name_arms, write_whole
 from heed.tuning.run import Material, build, changed
+from heed.tuning.search import own_rates
+from heed.tuning.texts import Encoded
 
 MOST_STEPS = 300
 """Steps after which a method that has not learned the texts is taken to be unable."""
+EVERY = 10
+"""Steps between two looks."""
 
 
-def overfit(plan: Plan, size: int, say: Say) -> dict[str, float]:
-    """Return the accuracy of each method on `size` texts (as many of each class as can be) that it was trained on.
+def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
+    """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 
-    Dropout and weight decay are off, every step sees all of them, and the highest of the method's rates is taken.
-    Raises `DataError` when there are fewer texts than that.
+    Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken. How it
+    went is kept in `folder`, where one is given. Raises `DataError` when there are fewer texts than that,
+    `CheckpointError` for a folder that holds something else.
     """
+    take_threads(plan.config.run.threads)
     check_methods(plan)
     names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)
+    record: dict[str, Any] = {}
+    page: Path | None = None
+    for encoder in plan.encoders:
+        texts, numbers = _some(plan, encoder, splits, size)
+        record = record or _begin(plan, splits, numbers)
+        if folder is not None:
+            _refuse_others(folder)
+        for pair in (pair for pair in plan.pairs if pair.encoder == encoder):
+            arm = {"name": names[pair], **pair._asdict(), **_learn(plan, pair, texts, splits.classes, say)}
+            record["arms"].append(arm)
+            if arm["accuracy"] == 1:
+                say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
+            if folder is not None:
+                write_whole(folder / FILE, record)
+                page = write_overfit(folder)
+    if page is not None:
+        say(f"report: {page}")
+    return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
+
+
+def _learn(plan: Plan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
+    """Train one arm on all texts at once until it knows them, and return how it went."""
     device = choose_device(plan.config.run.device)
-    found: dict[str, float] = {}
-    for name in plan.encoders:
-        base = changed(plan.config, encoder={"name": name}, train={"weight_decay": 0.0, "warmup_steps": 0})
-        encoder = load_encoder(base.encoder, splits.classes, native=False)
-        texts = Material.of(splits, encoder, base.encoder.max_length).encoded["train"]
-        if len(texts) < size:
-            raise DataError(f"--overfit: there are only {len(texts):,} training texts: take at most that")
-        texts = texts.take(_mixed(texts.labels, size))
-        for method in plan.methods:
-            rate = max(part.rates[-1] for part in parts(method))
-            settings: dict[str, Any] = {"learning_rate": rate, "schedule": "constant", "steps": MOST_STEPS}
-            config = changed(base, method={"name": method}, train=settings)
-            streams = Streams(config.run.seed)
-            tuned, _, _ = build(config, splits.classes)
-            tuned.to(device).eval()  # without dropout
-            updater = Updater(tuned, config.train, device, streams, say)
-            batch, accuracy = texts.batch(np.arange(size)), 0.0
-            if frozen_features(method):
-                with torch.no_grad():
-                    vectors = tuned.features(torch.from_numpy(batch.source).to(device)).cpu().numpy()
-                batch = type(batch)(vectors, batch.target, None)
-            for step in range(1, MOST_STEPS + 1):
-                updater.update(step, [batch])
-                if step % 10 == 0:
-                    accuracy = measure(tuned, texts, batch_size=size, device=device).figures["accuracy"]
-                    if accuracy == 1:
-                        say(f"{method}: by heart after {step} steps")
-                        break
-            found[names[name, method]] = accuracy
-    return found
+    config = _config(plan, pair)
+    tuned, _, _ = build(config, classes)
+    tuned.to(device).eval()  # without dropout
+    updater = Updater(tuned, config.train, device, Streams(config.run.seed), say)
+    batch = _whole(tuned, texts, device, frozen_features(pair.method))
+    found = _look(tuned, texts, device)
+    curve = [_point(0, found)]
+    for step in range(1, MOST_STEPS + 1):
+        updater.update(step, [batch])
+        if step % EVERY == 0:
+            found = _look(tuned, texts, device)
+            curve.append(_point(step, found))
+            if found.figures["accuracy"] == 1:
+                break
+    predicted = [classes[int(row.argmax())] for row in found.probabilities]
+    rate = config.train.learning_rate
+    return {
+        "learning_rate": rate, "accuracy": found.figures["accuracy"], "curve": curve, "predicted": predicted
+    }  # fmt: skip
+
+
+def _config(plan: Plan, pair: Pair) -> TuneConfig:
+    """Return the configuration of an arm that is to learn by heart."""
+    settings = {"weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant", "steps": MOST_STEPS}
+    config = arm_config(plan, pair)
+    own = (rate for part in parts(pair.method) for rate in own_rates(part.name, pair.optimizer))
+    settings |= {"learning_rate": max(plan.rates or own), "precision": plan.config.train.precision}
+    return changed(config, train=settings)
+
+
+def _some(plan: Plan, name: str, splits: Splits, size: int) -> tuple[Encoded, np.ndarray]:
+    """Return the texts as an encoder reads them, and their numbers in the training split."""
+    config = arm_config(plan, Pair(name, plan.methods[0]))
+    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    texts = Material.of(splits, encoder, config.encoder.max_length).encoded["train"]
+    if len(texts) < size:
+        raise DataError(f"--overfit: there are only {len(texts):,} training texts: take at most that")
+    numbers = _mixed(texts.labels, size)
+    return texts.take(numbers), numbers
+
+
+def _begin(plan: Plan, splits: Splits, numbers: np.ndarray) -> dict[str, Any]:
+    """Return the record before any arm has learned."""
+    rows = splits.rows["train"]
+    chosen = [
+        {
+            "place": rows.places[number],
+            "text": rows.texts[number],
+            "pair": None if rows.pairs is None else rows.pairs[number],
+            "label": splits.classes[int(rows.labels[number])],
+        }
+        for number in numbers
+    ]
+    device = choose_device(plan.config.run.device).type
+    return {
+        "format": 1,
+        "command": list(plan.command),
+        "machine": machine_facts() | {"device": device},
+        "data": {"name": splits.name, "classes": list(splits.classes), "fingerprint": splits.fingerprint},
+        "most_steps": MOST_STEPS,
+        "texts": chosen,
+        "arms": [],
+    }
+
+
+def _refuse_others(folder: Path) -> None:
+    """Make the folder; raise `CheckpointError` where it cannot be, or holds something else than an earlier check."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be made: {error.strerror}; choose another --out") from error
+    if any(folder.iterdir()) and not (folder / FILE).is_file():
+        raise CheckpointError(f"{folder} holds something else than a check by heart: choose another --out")
+
+
+def _whole(tuned: Tuned, texts: Encoded, device: torch.device, frozen: bool) -> Batch:
+    """Return all texts as one batch, of their vectors where these never change."""
+    batch = texts.batch(np.arange(len(texts)))
+    if not frozen:
+        return batch
+    with torch.no_grad():
+        vectors = tuned.features(torch.from_numpy(batch.source).to(device)).cpu().numpy()
+    return Batch(vectors, batch.target, None)
+
+
+def _look(tuned: Tuned, texts: Encoded, device: torch.device) -> Measure:
+    return measure(tuned, texts, batch_size=len(texts), device=device)
+
+
+def _point(step: int, found: Measure) -> dict[str, float]:
+    return {"step": step, "accuracy": found.figures["accuracy"], "loss": found.figures["loss"]}
 
 
 def _mixed(labels: np.ndarray, size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from heed.text.splits import Splits, open_splits
 from heed.training.devices import choose_device, has_amx
 from heed.training.progress import Progress
 from heed.tuning.methods import parts
-from heed.tuning.record import TUNE, write_whole
+from heed.tuning.record import TUNE, Pair, write_whole
 from heed.tuning.run import Material, changed
 
 Say = Callable[[str], None]
@@ -35,6 +36,10 @@ class Plan:
     """grid, optuna, or none: the middle one of the rates."""
     trials: int = 8
     """Tries of a search by optuna."""
+    optimizers: tuple[str, ...] = ()
+    """Each is an arm with a search of its own; none: `train.optimizer` for all."""
+    batch_sizes: tuple[int, ...] = ()
+    """Each is an arm with a search of its own; none: `train.batch_size` for all."""
     sizes: tuple[int, ...] = ()
     """Numbers of training texts for a learning curve."""
     soup: bool = False
@@ -43,9 +48,12 @@ class Plan:
     command: tuple[str, ...] = ()
 
     @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Every encoder with every method."""
-        return [(encoder, method) for encoder in self.encoders for method in self.methods]
+    def pairs(self) -> list[Pair]:
+        """Every encoder with every method, optimizer and batch size; a size that is still to be found is 0."""
+        size = self.config.train.batch_size
+        optimizers = self.optimizers or (self.config.train.optimizer,)
+        sizes = self.batch_sizes or (0 if size == "auto" else size,)
+        return [Pair(*parts) for parts in product(self.encoders, self.methods, optimizers, sizes)]
 
 
 @dataclass
@@ -83,11 +91,13 @@ def open_labelled_splits(config: TuneConfig) -> Splits:
     return splits
 
 
-def arm_config(plan: Plan, encoder: str, method: str) -> TuneConfig:
+def arm_config(plan: Plan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm, with the first seed and in the precision that it is trained in."""
-    train = {}
+    train: dict[str, Any] = {"optimizer": pair.optimizer or plan.config.train.optimizer}
+    train["batch_size"] = pair.batch_size or plan.config.train.batch_size
     if plan.config.train.precision == "auto" and choose_device(plan.config.run.device).type == "cpu" and has_amx():
-        train = {"precision": "bf16"}  # of MiniLM's step 0.59 of the time; see docs/speed.md
+        train["precision"] = "bf16"  # of MiniLM's step 0.59 of the time; see docs/speed.md
     return changed(
-        plan.config, encoder={"name": encoder}, method={"name": method}, train=train, run={"seed": plan.seeds[0]}
-    )
+        plan.config, encoder={"name": pair.encoder}, method={"name": pair.method}, train=train,
+        run={"seed": plan.seeds[0]},
+    )  # fmt: skip

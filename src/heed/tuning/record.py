@@ -8,21 +8,45 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from heed.config.tuning import TuneConfig
-from heed.errors import CheckpointError, ConfigError
-from heed.training.run import OWN, is_run, write_json
+from heed import files
+from heed.config.tuning import TuneConfig, TuneData
+from heed.errors import CheckpointError, ConfigError, why
+from heed.training.run import ENVIRONMENT, OWN
 
-TUNE, RESULT = "tune.json", "result.json"
-OWN_OF_A_RUN = (*OWN, RESULT, "predictions-validation.jsonl", "predictions-test.jsonl")
-"""What a tune writes into the folder of a run; nothing else is ever deleted."""
+TUNE, RESULT, CLEARING = "tune.json", "result.json", ".tune.json.clearing"
 Record = dict[str, Any]
-Pair = tuple[str, str]
-"""Encoder and method: what an arm is."""
+
+
+class Pair(NamedTuple):
+    """What an arm is: an encoder and a method, the optimizer, and the texts of a step."""
+
+    encoder: str
+    method: str
+    optimizer: str = ""
+    """As `train.optimizer`; empty where all arms have the same."""
+    batch_size: int = 0
+    """0 where all arms have the same."""
+
+
+FIRST = frozenset(
+    """
+    data.source data.text data.pair data.label data.group data.validation data.test data.validation_fraction
+    data.test_fraction data.train_examples data.encoding encoder.name encoder.max_length encoder.pooling
+    encoder.attention_dropout method.name method.rank method.alpha method.dropout method.targets method.tokens
+    class_weights adversarial train.loss train.steps train.seconds train.batch_size train.accumulation train.optimizer
+    train.learning_rate train.muon_learning_rate train.beta1 train.beta2 train.weight_decay train.schedule
+    train.warmup_steps train.decay_fraction train.final_fraction train.average_fraction train.average_patience
+    train.clip train.precision train.compile train.eval_every train.eval_tokens train.final_tokens
+    train.checkpoint_every train.keep_last train.patience train.mask_fraction
+    """.split()  # noqa: SIM905 - names, not a wall of quotes
+)
+"""The settings of `TuneConfig` that tell runs apart whatever they are. One that came later counts where it is not the
+default, so that what an earlier heed has trained still stands."""
 
 
 def read_record(folder: Path) -> Record | None:
@@ -31,7 +55,11 @@ def read_record(folder: Path) -> Record | None:
         found = json.loads((folder / TUNE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / TUNE} cannot be read: {why(error)}; ask its owner, or choose another --out"
+        ) from error
+    except ValueError:
         found = None
     if not isinstance(found, dict) or not {"data", "arms", "seeds", "sizes", "encoders"} <= found.keys():
         raise CheckpointError(f"{folder / TUNE} is damaged: choose another --out, or --overwrite what is there")
@@ -40,14 +68,12 @@ def read_record(folder: Path) -> Record | None:
 
 def write_whole(path: Path, content: Record) -> None:
     """Write a JSON file whole or not at all. Raises `CheckpointError` when the folder or the disk refuses."""
-    aside = path.with_name(f"writing-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(aside, content)
-        os.replace(aside, path)
+        files.write_json(path, content)
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror}; make room and give the same command again, or choose another "
+            f"{path} cannot be written: {why(error)}; make room and give the same command again, or choose another "
             "--out"
         ) from error
 
@@ -60,22 +86,26 @@ def settings_of(config: TuneConfig, epochs: Sequence[int], device: str) -> Recor
 
 
 def name_arms(pairs: Iterable[Pair]) -> dict[Pair, str]:
-    """Return the name of each arm: its method, after its encoder where there are several.
+    """Return the name of each arm: its method; its encoder, optimizer and batch size where there are several.
 
     Raises `ConfigError` when two encoders have one name.
 
-    >>> name_arms([("minilm", "lora"), ("models/tiny/", "lora")])
-    {('minilm', 'lora'): 'minilm / lora', ('models/tiny/', 'lora'): 'tiny / lora'}
+    >>> list(name_arms([Pair("minilm", "lora"), Pair("models/tiny/", "lora")]).values())
+    ['minilm / lora', 'tiny / lora']
+    >>> list(name_arms([Pair("minilm", "lora", "adamw", 16), Pair("minilm", "lora", "sgd", 64)]).values())
+    ['lora / adamw / batch 16', 'lora / sgd / batch 64']
     """
     found: dict[Pair, str] = {}
     pairs = list(dict.fromkeys(pairs))
-    several = len({encoder for encoder, _ in pairs}) > 1
-    for encoder, method in pairs:
-        short = encoder.rstrip("/").rsplit("/", 1)[-1]
-        name = f"{short} / {method}" if several else method
+    encoders, _, optimizers, sizes = (len(set(values)) > 1 for values in zip(*pairs, strict=True))
+    for pair in pairs:
+        short = pair.encoder.rstrip("/").rsplit("/", 1)[-1]
+        parts = [(short, encoders), (pair.method, True), (pair.optimizer, optimizers)]
+        parts.append((f"batch {pair.batch_size}", sizes))
+        name = " / ".join(part for part, shown in parts if shown)
         if name in found.values():
             raise ConfigError(f"--encoders: two are called {short!r}: give them folders of different names")
-        found[encoder, method] = name
+        found[pair] = name
     return found
 
 
@@ -87,10 +117,13 @@ def join(earlier: Record | None, new: Record, folder: Path) -> Record:
     if earlier is None:
         return new
     _refuse_others(earlier, new, folder)
-    known = [_pair(arm) for arm in earlier["arms"]]
-    names = name_arms([*known, *map(_pair, new["arms"])])
-    added = [new_arm(*pair, name) for pair, name in names.items() if pair not in known]
-    renamed = {arm["name"]: names[_pair(arm)] for arm in earlier["arms"]}
+    shared = earlier.get("settings", new["settings"])["train"]
+    usual = {"optimizer": shared["optimizer"], "batch_size": shared["batch_size"]}  # of arms that do not say it
+    arms = [usual | arm for arm in earlier["arms"]]
+    known = [pair_of(arm) for arm in arms]
+    names = name_arms([*known, *map(pair_of, new["arms"])])
+    added = [new_arm(pair, name) for pair, name in names.items() if pair not in known]
+    renamed = {arm["name"]: names[pair_of(arm)] for arm in arms}
     kept = {key: earlier[key] for key in ("largest_batches",) if key in earlier}
     return (
         new
@@ -99,25 +132,25 @@ def join(earlier: Record | None, new: Record, folder: Path) -> Record:
             "seeds": sorted({*earlier["seeds"], *new["seeds"]}),
             "encoders": earlier["encoders"],
             "steps": earlier["steps"],
-            "arms": [*(arm | {"name": names[_pair(arm)]} for arm in earlier["arms"]), *added],
+            "arms": [*(arm | {"name": names[pair_of(arm)]} for arm in arms), *added],
             "sizes": [size | {"arm": renamed[size["arm"]]} for size in earlier["sizes"]],
         }
     )
 
 
-def new_arm(encoder: str, method: str, name: str) -> Record:
+def new_arm(pair: Pair, name: str) -> Record:
     """Return an arm of which nothing is known; `stem` begins the names of its runs' folders."""
     stem = "-".join(name.replace("/", " ").replace("+", " and ").split())
     return {
-        "name": name, "encoder": encoder, "method": method, "stem": stem,
+        "name": name, **pair._asdict(), "stem": stem,
         "status": "running", "reason": None, "search": [], "runs": [],
     }  # fmt: skip
 
 
 def begin_arm(record: Record, pair: Pair) -> tuple[Record, Record]:
     """Put a new arm in the place of what was known of it before; return both."""
-    place, earlier = next((place, arm) for place, arm in enumerate(record["arms"]) if _pair(arm) == pair)
-    arm = new_arm(*pair, earlier["name"])
+    place, earlier = next((place, arm) for place, arm in enumerate(record["arms"]) if pair_of(arm) == pair)
+    arm = new_arm(pair, earlier["name"])
     arm["stem"] = earlier.get("stem", arm["stem"])  # its runs are where they were, whatever its name is by now
     record["arms"][place] = arm
     return arm, earlier
@@ -142,46 +175,67 @@ def put_size(record: Record, size: Record) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a tune left in a folder, and nothing else.
+    """Delete what a tune left in a folder, and nothing else; a process that dies over it leaves no tune, and a mark.
 
     Raises `CheckpointError` when there is something in it, and no tune.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    mark = folder / CLEARING
+    if (folder / TUNE).is_file():
+        os.replace(folder / TUNE, mark)
+    elif not is_half_cleared(folder):
+        if files.holds_something(folder, TUNE):
+            raise CheckpointError(f"{folder} holds no tune (no {TUNE}): choose another --out, nothing was deleted")
         return
-    if not (folder / TUNE).is_file():
-        raise CheckpointError(f"{folder} holds no tune (no {TUNE}): choose another --out, nothing was deleted")
-    for run in (folder / "runs").glob("*"):
-        if is_run(run):
-            _delete(run / name for name in OWN_OF_A_RUN)
-            _delete_empty(run)
-    _delete_empty(folder / "runs")
-    _delete(folder / name for name in ("report.html", TUNE))
+    for run in list((folder / "runs").glob("*")):
+        _clear_run(run)
+    with suppress(OSError):  # it is not empty, or not there
+        (folder / "runs").rmdir()
+    for name in ("report.html", "table.md", "table.tex"):
+        files.remove(folder / name)
+    mark.unlink()
 
 
-def _delete(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def is_half_cleared(folder: Path) -> bool:
+    """Whether a process died while it deleted a tune."""
+    return (folder / CLEARING).is_file()
 
 
-def _delete_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def _clear_run(folder: Path) -> None:
+    """Delete a run, or where there are files of others in its folder what a tune has written."""
+    names = set(os.listdir(folder)) if folder.is_dir() else {""}
+    if names <= {*OWN, files.LOCK, files.WRITING, files.REMOVING}:
+        files.remove(folder)
+    elif ENVIRONMENT in names:
+        for name in sorted(OWN, key=lambda name: name == ENVIRONMENT):  # last: it tells that the rest is to go
+            files.remove(folder / name)
 
 
 def soup_of(pair: Pair) -> Pair:
     """Return what the mean of the seeds of an arm is called in its place.
 
-    >>> soup_of(("minilm", "mean-full"))
-    ('minilm', 'mean-full soup')
+    >>> soup_of(Pair("minilm", "mean-full", "adamw", 32))
+    Pair(encoder='minilm', method='mean-full soup', optimizer='adamw', batch_size=32)
     """
-    return pair[0], f"{pair[1]} soup"
+    return pair._replace(method=f"{pair.method} soup")
 
 
-def _pair(arm: Mapping[str, Any]) -> Pair:
-    return arm["encoder"], arm["method"]
+def pair_of(arm: Mapping[str, Any]) -> Pair:
+    """Return what an arm of a record is."""
+    return Pair(arm["encoder"], arm["method"], arm["optimizer"], arm["batch_size"])
+
+
+def counted(config: TuneConfig) -> Record:
+    """Return the settings of a run that tell it apart from others, nested, without `run`."""
+    default = dict(_flat(TuneConfig(data=TuneData(source="")).model_dump()))
+    found: Record = {}
+    for name, value in _flat(config.model_dump()):
+        if not name.startswith("run.") and (name in FIRST or value != default.get(name)):
+            *sections, last = name.split(".")
+            place = found
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[last] = value
+    return found
 
 
 def _refuse_others(earlier: Record, new: Record, folder: Path) -> None:
@@ -191,9 +245,12 @@ def _refuse_others(earlier: Record, new: Record, folder: Path) -> None:
     if earlier["data"].get("fingerprint") != new["data"]["fingerprint"]:
         raise CheckpointError(f"{folder} holds a tune of other texts or splits ({name}): {instead}")
     before, now = (dict(_flat(record.get("settings", new["settings"]))) for record in (earlier, new))
+    later = json.loads(TuneConfig(data=TuneData(source="")).model_dump_json(exclude={"data", "run"}))
+    usual = dict(_flat(later))  # a setting that an earlier heed did not know was as it is by default
     for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            values = f"{name} {before.get(name)}, not {now.get(name)}"
+        was, is_ = before.get(name, usual.get(name)), now.get(name, usual.get(name))
+        if was != is_:
+            values = f"{name} {was}, not {is_}"
             raise CheckpointError(f"{folder} holds a tune with {values}: {instead}")
 
 

@@ -19,6 +19,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
+from heed.text.examples import fixed_part, texts_measured
 from heed.text.splits import Splits, beginning_rows
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import choose_device
@@ -128,11 +129,12 @@ def train_run(
     folder: Path,
     *,
     measured: tuple[str, ...] = ("validation",),
+    measures_training: bool = True,
     progress: Progress | None = None,
     resume: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> TunedRun:
-    """Train, keep the best weights, and classify the splits in `measured` with them.
+    """Train, keep the best weights, and classify the splits in `measured` and a part of the training texts with them.
 
     Raises what `build` and `heed.training.fit.fit` raise.
     """
@@ -146,12 +148,14 @@ def train_run(
     else:
         known = environment_of(encoder, material) | {"trained_parameters": learn} | dict(facts or {})
         run = Run[TuneConfig].create(folder, config, overwrite=True, facts=known)
+    known = known_part(config, material) if measures_training else None
     result = fit(
         tuned,
         batches,
         config.train,
         run,
         validation=lambda: classify(tuned, config, material, "validation"),
+        training=None if known is None else lambda: classify(tuned, config, material, "train", known),
         device=device,
         streams=Streams(config.run.seed),
         progress=progress,
@@ -161,14 +165,31 @@ def train_run(
     if result.reason == "interrupted":  # the test is not for weights that are still on their way
         return TunedRun(run, result, learn, {})
     load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
-    return TunedRun(run, result, learn, predict_splits(tuned, config, material, folder, measured))
+    found = predict_splits(tuned, config, material, folder, measured)
+    if known is not None:
+        found["train"] = classify(tuned, config, material, "train", known)
+    return TunedRun(run, result, learn, found)
 
 
-def classify(tuned: Tuned, config: TuneConfig, material: Material, split: str) -> Measure:
-    """Classify a split, by its vectors where these were computed once."""
+def known_part(config: TuneConfig, material: Material) -> np.ndarray | None:
+    """Return the numbers of the training texts that are measured beside validation, the same for all; None: none are.
+
+    See `train.eval_train_tokens`.
+    """
+    texts, held_out = material.encoded["train"], len(material.encoded["validation"])
+    count = texts_measured(config.train.eval_train_tokens, texts.lengths, held_out)
+    return fixed_part(len(texts), count) if count else None
+
+
+def classify(
+    tuned: Tuned, config: TuneConfig, material: Material, split: str, numbers: np.ndarray | None = None
+) -> Measure:
+    """Classify a split, or those of its texts that have some `numbers`, by vectors where these were computed once."""
     features = material.features[split] if frozen_features(config.method.name) else None
-    device = next(tuned.parameters()).device
-    return measure(tuned, material.encoded[split], batch_size=EVALUATION, device=device, features=features)
+    texts, device = material.encoded[split], next(tuned.parameters()).device
+    if numbers is not None:
+        texts, features = texts.take(numbers), None if features is None else features[numbers]
+    return measure(tuned, texts, batch_size=EVALUATION, device=device, features=features)
 
 
 def predict_splits(

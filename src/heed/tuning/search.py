@@ -14,6 +14,11 @@ SEARCHES = ("grid", "optuna", "none")
 SPREAD = 3.0
 """Optuna draws rates from a third of the lowest of the grid to three times the highest."""
 
+TIMES = {"sgd": 1000.0, "momentum": 100.0, "adagrad": 10.0}
+"""By how much the rates of an optimizer exceed AdamW's, roughly."""
+STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""The rates of such an optimizer, around the one in the middle."""
+
 Attempt = Callable[["Candidate", int], dict[str, Any]]
 """(candidate, its number) -> its figures on validation: accuracy and refined loss, None where it broke down."""
 
@@ -26,10 +31,28 @@ class Candidate:
     epochs: int
 
 
-def candidates(method: str, rates: Sequence[float] | None, epochs: Sequence[int]) -> list[Candidate]:
+def candidates(
+    method: str, rates: Sequence[float] | None, epochs: Sequence[int], optimizer: str = "adamw"
+) -> list[Candidate]:
     """Return every rate with every number of epochs; a method has its own rates where none are given."""
-    own = rates if rates is not None else parts(method)[0].rates
+    own = rates if rates is not None else own_rates(method, optimizer)
     return [Candidate(rate, passes) for passes in epochs for rate in own]
+
+
+def own_rates(method: str, optimizer: str) -> tuple[float, ...]:
+    """Return the rates that a search tries, ascending: those of the method, which are AdamW's, or a wide grid.
+
+    Rates of other optimizers are of another size: AdamW moves each number by about its rate, SGD by its rate times a
+    gradient that is mostly far below 1. How much lies between them is known roughly, so that more rates are tried.
+
+    >>> own_rates("full", "adamw"), own_rates("full", "sgd")
+    ((5e-05, 0.0001, 0.0002), (0.01, 0.03, 0.1, 0.3, 1.0))
+    """
+    rates = parts(method)[0].rates
+    if optimizer not in TIMES:
+        return rates
+    middle = TIMES[optimizer] * rates[len(rates) // 2]
+    return tuple(float(f"{middle * step:.2g}") for step in STEPS)
 
 
 def search_rates(
@@ -63,6 +86,19 @@ def search_rates(
     if loss == math.inf and not stop():
         raise ConfigError("--rates: the loss became NaN or infinite at every learning rate: give lower ones")
     return best
+
+
+def at_an_end(chosen: Candidate, grid: Sequence[Candidate]) -> str | None:
+    """Say which end of a grid of several rates was chosen; None: one in between, or beyond it.
+
+    >>> grid = [Candidate(rate, 3) for rate in (0.1, 0.2, 0.3)]
+    >>> [at_an_end(one, grid) for one in grid]
+    ['lowest', None, 'highest']
+    """
+    rates = {one.rate for one in grid}
+    if len(rates) < 2 or chosen.rate not in (min(rates), max(rates)):
+        return None
+    return "highest" if chosen.rate == max(rates) else "lowest"
 
 
 def _by_optuna(

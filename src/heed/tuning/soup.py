@@ -25,7 +25,7 @@ from heed.tuning.measure import Measure
 from heed.tuning.methods import parts
 from heed.tuning.once import kept_result
 from heed.tuning.plan import Plan, Tuning, arm_config
-from heed.tuning.record import RESULT, begin_arm, soup_of, write_whole
+from heed.tuning.record import RESULT, Pair, begin_arm, pair_of, soup_of, write_whole
 from heed.tuning.run import build, changed, environment_of, predict_splits
 
 COPIED = ("trained_parameters", "pooling", "formula", "options", "memory", "learning_rate", "epochs")
@@ -37,9 +37,9 @@ def has_soup(method: str) -> bool:
     return all(part.averages for part in parts(method))
 
 
-def soups(plan: Plan) -> list[tuple[str, str]]:
-    """Return the soups that a plan asks for, by encoder and name."""
-    return [soup_of(pair) for pair in plan.pairs if plan.soup and has_soup(pair[1])]
+def soups(plan: Plan) -> list[Pair]:
+    """Return the soups that a plan asks for."""
+    return [soup_of(pair) for pair in plan.pairs if plan.soup and has_soup(pair.method)]
 
 
 def mean_weights(runs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -54,14 +54,14 @@ def mean_weights(runs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def add_soup(now: Tuning, pair: tuple[str, str]) -> None:
+def add_soup(now: Tuning, pair: Pair) -> None:
     """Put the mean of an arm's seeds into the record as an arm of its own, where the plan asks for it.
 
     Raises `CheckpointError` for a run that is damaged or a full disk.
     """
     if soup_of(pair) not in soups(now.plan):
         return
-    source = next(arm for arm in now.record["arms"] if (arm["encoder"], arm["method"]) == pair)
+    source = next(arm for arm in now.record["arms"] if pair_of(arm) == pair)
     runs = source["runs"]
     arm, _ = begin_arm(now.record, soup_of(pair))
     if source["status"] != "done" or len(runs) < 2:
@@ -83,10 +83,10 @@ def add_soup(now: Tuning, pair: tuple[str, str]) -> None:
     now.write()
 
 
-def _mix(now: Tuning, pair: tuple[str, str], folder: Path, best: Sequence[Path]) -> dict[str, Measure]:
+def _mix(now: Tuning, pair: Pair, folder: Path, best: Sequence[Path]) -> dict[str, Measure]:
     """Write the mean of some checkpoints as a run in `folder`, and classify the splits with it."""
-    config = changed(arm_config(now.plan, *pair), run={"name": folder.name, "folder": str(folder.parent)})
-    material = now.materials[pair[0]]
+    config = changed(arm_config(now.plan, pair), run={"name": folder.name, "folder": str(folder.parent)})
+    material = now.materials[pair.encoder]
     tuned, encoder, learn = build(config, material.splits.classes)
     load_weights(tuned, mean_weights([load_checkpoint(path).model for path in best]))
     tuned.to(choose_device(config.run.device))

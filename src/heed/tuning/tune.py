@@ -18,9 +18,10 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
+from heed.files import working_in
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
-from heed.training.devices import choose_device, machine_facts
+from heed.training.devices import choose_device, describe_device, machine_facts, take_threads
 from heed.training.progress import Progress
 from heed.tuning.batch_size import settle_batch
 from heed.tuning.encoders import load_encoder
@@ -29,19 +30,22 @@ from heed.tuning.methods import frozen_features, parts
 from heed.tuning.once import run_once
 from heed.tuning.plan import Plan, Say, Tuning, arm_config, check_methods, open_labelled_splits
 from heed.tuning.record import (
+    Pair,
     begin_arm,
     clear,
+    is_half_cleared,
     join,
     keep_runs,
     name_arms,
     new_arm,
+    pair_of,
     put_run,
     put_size,
     read_record,
     settings_of,
 )
 from heed.tuning.run import Material, build, changed, steps_per_epoch
-from heed.tuning.search import Candidate, candidates, search_rates
+from heed.tuning.search import Candidate, at_an_end, candidates, search_rates
 from heed.tuning.soup import add_soup, soups
 
 SHARE = 0.25
@@ -64,8 +68,14 @@ def tune(
     `DataError`, `ConfigError` and `CheckpointError` for what no arm could use; what goes wrong in one arm is written
     down.
     """
-    torch.set_num_threads(plan.config.run.threads or torch.get_num_threads())
+    take_threads(plan.config.run.threads)
     check_methods(plan)
+    with working_in(folder, f"tuning in {folder}", "choose another --out"):
+        return _tune(plan, folder, say, progress, overwrite or is_half_cleared(folder))
+
+
+def _tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress] | None, overwrite: bool) -> bool:
+    """Tune every arm in a folder that no other process is at."""
     splits = open_labelled_splits(plan.config)
     earlier = None if overwrite else read_record(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
@@ -73,16 +83,17 @@ def tune(
     if largest:
         now.record["largest_batches"] = largest
     for encoder in plan.encoders:  # what cannot be had, or cannot read these texts, is told before hours of training
-        now.materials[encoder] = _read(now, arm_config(plan, encoder, plan.methods[0]), splits)
+        now.materials[encoder] = _read(now, arm_config(plan, Pair(encoder, plan.methods[0])), splits)
         for size in plan.sizes:
             now.materials[encoder].first(size)
-    for encoder, method in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
-        if any("targets" in part.reads for part in parts(method)):
-            build(arm_config(plan, encoder, method), splits.classes)
+    for pair in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
+        if any("targets" in part.reads for part in parts(pair.method)):
+            build(arm_config(plan, pair), splits.classes)
     if overwrite:
         clear(folder)
     for line in describe_lines(now.record["data"]):
         say(line)
+    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     now.write()
     done = []
     for pair in plan.pairs:
@@ -96,7 +107,7 @@ def tune(
     return _learning_curves(now)
 
 
-def _try_arm(now: Tuning, pair: tuple[str, str], splits: Splits) -> bool:
+def _try_arm(now: Tuning, pair: Pair, splits: Splits) -> bool:
     """Tune an arm, or write down why it cannot be; whether it is done."""
     arm, earlier = begin_arm(now.record, pair)
     try:
@@ -136,7 +147,7 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
         "steps": None,
         "search": {"kind": plan.search, "share": SHARE, "seed": plan.seeds[0]},
         "settings": settings_of(plan.config, plan.epochs, device),
-        "arms": [new_arm(*pair, name) for pair, name in name_arms([*plan.pairs, *soups(plan)]).items()],
+        "arms": [new_arm(pair, name) for pair, name in name_arms([*plan.pairs, *soups(plan)]).items()],
         "sizes": [],
     }
 
@@ -144,7 +155,7 @@ def _begin(plan: Plan, splits: Splits) -> dict[str, Any]:
 def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits: Splits) -> None:
     """Measure memory, search the rate and train every seed of one arm."""
     plan = now.plan
-    config = arm_config(plan, arm["encoder"], arm["method"])
+    config = arm_config(plan, pair_of(arm))
     material = now.materials[arm["encoder"]]
     per_epoch = steps_per_epoch(material, config)
     passes = max(part.passes for part in parts(arm["method"])) if frozen_features(arm["method"]) else 1
@@ -180,10 +191,14 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
         now.write()
         return found
 
-    grid = candidates(arm["method"], plan.rates, plan.epochs)
+    grid = candidates(arm["method"], plan.rates, plan.epochs, arm["optimizer"])
     chosen = search_rates(plan.search, grid, plan.trials, attempt, lambda: now.stopped)
     if now.stopped:
         return
+    if (end := at_an_end(chosen, grid)) is not None:
+        now.say(
+            f"note: {arm['name']}: the {end} rate that was tried is the best: --rates with others may find a better"
+        )
     for tried in arm["search"]:
         tried["chosen"] = (tried["learning_rate"], tried["epochs"]) == (chosen.rate, chosen.epochs)
     arm |= {"learning_rate": chosen.rate, "epochs": chosen.epochs * passes}
@@ -223,9 +238,9 @@ def _learning_curves(now: Tuning) -> bool:
     """Train every finished arm on parts of the texts, with the first seed and the rate that was chosen."""
     plan = now.plan
     for arm in now.record["arms"] if plan.sizes else []:
-        if arm["status"] != "done" or (arm["encoder"], arm["method"]) not in plan.pairs:
+        if arm["status"] != "done" or pair_of(arm) not in plan.pairs:
             continue
-        config = arm_config(plan, arm["encoder"], arm["method"])
+        config = arm_config(plan, pair_of(arm))
         whole = now.materials[arm["encoder"]]
         full = steps_per_epoch(whole, config) * arm["epochs"]
         for size in plan.sizes:

@@ -1,0 +1,164 @@
+"""Runs verbs in children of one process that has torch in memory, and strikes at the file event that is asked for.
+
+    {"argv": [...], "folder": ..., "how": "kill" | "torn" | "full" | null, "at": 7}  ->  {"code": -9, "events": 7, ...}
+
+A file event is what Python's audit hooks see of the folder (open for writing, rename, remove, make, truncate) and each
+fsync. kill: the process dies before the event. torn: it dies there, and half of what was written since the last event
+is lost. full: from there on the disk is full.
+"""
+
+import errno
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+EVENTS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0}
+"""Which argument of an audit event is the path."""
+
+
+class Strike:
+    """Counts the file events under a folder, and strikes at one."""
+
+    def __init__(self, folder: str, how: str | None, at: int) -> None:
+        self.folder, self.how, self.at = os.path.realpath(folder), how, at
+        self.seen: list[tuple[str, list[str]]] = []
+        """What each event was, and how it is worth striking there."""
+        self.last: tuple[str, int] | None = None
+        """The file that was written to and not synced since, and how long it was before."""
+        self.busy = False
+
+    def hook(self, event: str, arguments: tuple) -> None:
+        """Meet an audit event; what changes nothing on the disk is none."""
+        if self.busy or (event not in EVENTS and event != "open"):
+            return
+        self.busy = True
+        try:
+            flags = arguments[2] if event == "open" else 0
+            if event == "open" and (not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR)):
+                return
+            path = self.place(arguments[EVENTS.get(event, 0)], arguments)
+            if path is None or (os.path.isabs(path) and not self.changes(event, path, flags)):
+                return
+            self.meet(event, path, flags)
+        finally:
+            self.busy = False
+
+    def place(self, path: object, arguments: tuple) -> str | None:
+        """Return the path where it lies in the folder."""
+        if isinstance(path, int) or not isinstance(path, str | bytes | os.PathLike):
+            return None
+        name = os.fsdecode(os.fspath(path))
+        if not os.path.isabs(name) and any(isinstance(value, int) and value > 2 for value in arguments[1:2]):
+            return name  # in a folder that is being deleted
+        whole = os.path.abspath(name)
+        return whole if whole.startswith(self.folder + os.sep) else None
+
+    def changes(self, event: str, path: str, flags: int) -> bool:
+        """Whether the event will change anything on the disk."""
+        if event == "open":
+            return bool(flags & (os.O_CREAT | os.O_TRUNC | os.O_APPEND)) and not os.path.isdir(path)
+        return os.path.lexists(path) != (event == "os.mkdir")
+
+    def meet(self, event: str, path: str, flags: int = 0) -> None:
+        """Count an event, and strike where it is the one; OSError where the disk is full."""
+        worth = [] if event == "fsync" else ["kill"]
+        worth += ["torn"] if self.last is not None and (event == "fsync" or flags & os.O_APPEND) else []
+        worth += ["full"] if event in ("open", "os.mkdir", "fsync") else []
+        self.seen.append((f"{event} {os.path.relpath(path, self.folder)}", worth))
+        if self.how in ("kill", "torn") and len(self.seen) == self.at:
+            if self.how == "torn" and self.last is not None and os.path.exists(self.last[0]):
+                name, before = self.last
+                os.truncate(name, before + (max(before, os.path.getsize(name)) - before) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if event in ("os.rename", "fsync"):
+            self.last = None
+        if event == "open":
+            keeps = os.path.exists(path) and not flags & os.O_TRUNC
+            self.last = path, os.path.getsize(path) if keeps else 0
+        if self.how == "full" and len(self.seen) >= self.at and event in ("open", "os.mkdir", "fsync"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def child(asked: dict, answer: int) -> None:
+    """Run the verb; never return."""
+    code = 1
+    said = os.open(asked["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.chdir(asked["folder"])
+    strike = Strike(asked["folder"], asked["how"], asked["at"])
+    real_sync = os.fsync
+
+    def sync(number: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{number}")
+        if path.startswith(strike.folder) and os.path.isfile(path):
+            strike.meet("fsync", path)
+        real_sync(number)
+
+    os.fsync = sync
+    sys.addaudithook(strike.hook)
+    from heed.cli import main
+
+    try:
+        code = main(asked["argv"])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    strike.busy = True
+    sys.stdout.flush()
+    sys.stderr.flush()
+    found = {"code": code, "seen": strike.seen, "modules": list(sys.modules)}
+    with os.fdopen(answer, "wb") as pipe:
+        pipe.write(json.dumps(found).encode())
+    os._exit(0)
+
+
+def serve() -> None:
+    """Answer a request a line."""
+    import torch
+
+    torch.set_num_threads(1)
+    import heed.experiment
+    import heed.lab.worker
+    import heed.report.study_page
+    import heed.report.tuning_page
+    from heed.lab import study
+
+    for module in list(sys.modules.values()):  # figures take longer than all the rest, and write nothing
+        if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
+            module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
+    # the cells of a study in this process, so that their file events are met as well
+    study.Worker = lambda task, threads: study._at_once(lambda task: heed.lab.worker.run_cell(task.values))(task)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        with tempfile.NamedTemporaryFile() as said:
+            asked["said"] = said.name
+            reading, writing = os.pipe()
+            number = os.fork()
+            if number == 0:
+                os.close(reading)
+                child(asked, writing)
+            os.close(writing)
+            with os.fdopen(reading, "rb") as pipe:
+                content = pipe.read()
+            _, status = os.waitpid(number, 0)
+            found = json.loads(content) if content else {"code": os.waitstatus_to_exitcode(status)}
+            for name in found.pop("modules", ()):  # the next child has them at once
+                if name not in sys.modules:
+                    with suppress(Exception):
+                        importlib.import_module(name)
+            found["said"] = Path(said.name).read_text(encoding="utf-8", errors="replace")
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,272 @@
+"""Killed at every file event, or out of disk there: the same command ends as if nothing had been.
+
+Each verb runs once undisturbed, which gives its file events and what it comes to. Then it is killed at each of them in
+a fresh copy of where it began, and begun again. Nothing of chance is left out: every event is met.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.conftest import write_text
+from heed.report.record import changes_of, hold
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+TINY = [
+    "--model.n-layers", "1", "--model.n-heads", "2", "--model.d-model", "16", "--model.context", "16",
+    "--train.batch-size", "4", "--train.warmup-steps", "1", "--train.eval-every", "2", "--train.checkpoint-every", "2",
+    "--train.keep-last", "1", "--data.workers", "1", "--tokenizer.kind", "char", "--run.device", "cpu",
+    "--run.threads", "1",
+]  # fmt: skip
+VOLATILE = {
+    "time", "seconds", "command", "tokens_per_second", "examples_per_second", "memory", "memory_bytes", "machine",
+    "self", "git_commit", "path",
+}  # fmt: skip
+"""What differs between two runs that are the same."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command that is struck, and where it begins."""
+
+    argv: list[str]
+    before: tuple[list[str], ...] = ()
+    """What is run before, undisturbed."""
+    resumes: str | None = None
+    """The run that is gone on with where it is there, in place of the same command."""
+    every: int = 1
+    """Of a long one, every so many events."""
+
+
+TRAIN = ["train", "animals.txt", *TINY, "--run.name", "a"]
+TUNE = [
+    "tune", "reviews.csv", "--encoders", "tiny", "--out", "t", "--epochs", "1", "--max-length", "16", "--threads", "1",
+    "--device", "cpu",
+]  # fmt: skip
+VERBS = {
+    "train": Verb([*TRAIN, "--train.steps", "4"], resumes="runs/a"),
+    "train again": Verb([*TRAIN, "--train.steps", "4"], (["train", "animals.txt", *TINY, "--train.steps", "1"],)),
+    "resume": Verb(
+        ["train", "--resume", "runs/a", "--train.steps", "4", "--train.learning-rate", "0.002"],
+        ([*TRAIN, "--train.steps", "2"],),
+    ),
+    "overwrite": Verb(
+        [*TRAIN, "--train.steps", "2", "--run.seed", "2", "--overwrite"],
+        ([*TRAIN, "--train.steps", "2"],),
+    ),
+    "compare": Verb(["compare", "study.yaml", "--out", "studies/x"]),
+    "tune": Verb([*TUNE, "--methods", "head", "--rates", "1e-3,1e-2", "--seeds", "1"]),
+    "tune soup": Verb([*TUNE, "--methods", "full", "--rates", "1e-3,1e-2", "--seeds", "2", "--soup"], every=4),
+    "tune overwrite": Verb(
+        [*TUNE, "--methods", "head", "--search", "none", "--seeds", "1", "--train.weight-decay", "0.5", "--overwrite"],
+        ([*TUNE, "--methods", "head,lora", "--search", "none", "--seeds", "1"],),
+    ),
+    "export": Verb(["export", "runs/a", "--to", "hf", "--out", "hf"], ([*TRAIN, "--train.steps", "2"],)),
+    "export overwrite": Verb(
+        ["export", "runs/b", "--to", "hf", "--out", "hf", "--overwrite"],
+        (
+            [*TRAIN, "--train.steps", "2"],
+            [*TRAIN, "--train.steps", "3", "--run.name", "b", "--model.norm", "layer"],
+            ["export", "runs/a", "--to", "hf", "--out", "hf"],
+        ),
+    ),
+    "tokenizer train": Verb(["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json"]),
+    "tokenizer overwrite": Verb(
+        ["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json", "--overwrite"],
+        (["tokenizer", "train", "animals.txt", "--kind", "char", "--out", "t.json"],),
+    ),
+    "biographies": Verb(["data", "biographies", "--out", "people", "--people", "20"]),
+}
+STUDY: dict[str, Any] = {
+    "base": {
+        "tokenizer": {"kind": "char"},
+        "model": {"n_layers": 1, "n_heads": 2, "d_model": 16, "context": 16},
+        "train": {"batch_size": 4, "eval_every": 2, "checkpoint_every": 2, "keep_last": 1},
+        "data": {"source": "animals.txt", "workers": 1},
+        "run": {"device": "cpu", "threads": 1},
+    },
+    "variants": {"pre": {}, "post": {"model.norm_order": "post"}},
+    "seeds": [1],
+    "budget": {"steps": 2},
+}
+
+
+class Server:
+    """A process that runs verbs and is told where to strike."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("server.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, folder: Path, argv: list[str], how: str | None = None, at: int = 0) -> dict[str, Any]:
+        """Run a verb in `folder`; struck at event `at`, if that is asked for."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        asked = {"argv": argv, "folder": str(folder), "how": how, "at": at}
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        self.process.communicate("")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def begun(server, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Return where a verb begins, its answer when it is not disturbed, and what it comes to; each verb once."""
+    known: dict[str, Any] = {}
+
+    def begin(name: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+        if name not in known:
+            start, end = (tmp_path_factory.mktemp(name.replace(" ", "-") + part) for part in ("-start", "-end"))
+            write_text(start / "animals.txt", 60)
+            (start / "study.yaml").write_text(yaml.safe_dump(STUDY))
+            if name.startswith("tune"):
+                write_reviews(start)
+            for argv in VERBS[name].before:
+                answer = server.run(start, argv)
+                assert answer["code"] == 0, answer["said"]
+            shutil.copytree(start, end, dirs_exist_ok=True)
+            whole = server.run(end, VERBS[name].argv)
+            assert whole["code"] == 0, whole["said"]
+            known[name] = start, whole, state_of(end)
+        return known[name]
+
+    return begin
+
+
+def write_reviews(folder: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tuning"))
+    try:
+        from small import write_table
+        from tiny_encoders import save_tiny
+    finally:
+        sys.path.pop(0)
+    write_table(folder / "reviews.csv", 60)
+    save_tiny("bert-base-uncased", folder).rename(folder / "tiny")
+
+
+def plain(value: Any) -> Any:
+    """Return plain values without what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items() if key not in VOLATILE}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
+def content_of(path: Path) -> Any:
+    if path.name == "metrics.jsonl":
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return plain(hold(lines)[0]), changes_of(lines)
+    if path.suffix == ".json":
+        found = plain(json.loads(path.read_text(encoding="utf-8")))
+        if path.name == "result.json" and "soup" in str(path):
+            found["key"] = None  # of the bytes of state.json, which hold seconds
+        return found
+    if path.suffix in (".html", ".md", ".tex", ".log"):
+        return path.stat().st_size > 0  # they show seconds
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    return {str(path.relative_to(folder)): content_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def same(found: dict[str, Any], wanted: dict[str, Any], about: str) -> None:
+    assert sorted(found) == sorted(wanted), about
+    for name, content in wanted.items():
+        assert found[name] == content, f"{about}: {name}"
+
+
+def no_mixture(folder: Path) -> None:
+    """A run that is accepted is of one piece."""
+    for config in folder.rglob("config.yaml"):
+        environment = config.with_name("environment.json")
+        if environment.exists() and not any(part.startswith(".") for part in config.relative_to(folder).parts):
+            seed = yaml.safe_load(config.read_text())["run"]["seed"]
+            assert json.loads(environment.read_text())["seed"] == seed
+            for state in config.parent.glob("checkpoints/step-*/state.json"):
+                settings = json.loads(state.read_text())["state"].get("settings")
+                assert settings is None or settings["run"]["seed"] == seed
+
+
+def copy_of(start: Path, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(start, folder))
+
+
+def struck(name: str, whole: dict[str, Any], how: str) -> list[tuple[int, str]]:
+    """Return the events at which a verb is struck, by number, and what each is."""
+    found = [(at, event) for at, (event, worth) in enumerate(whole["seen"], 1) if how in worth]
+    return found[:: VERBS[name].every]
+
+
+def again(folder: Path, verb: Verb) -> list[str]:
+    """Return the command that goes on."""
+    begun = verb.resumes is not None and (folder / verb.resumes / "config.yaml").is_file()
+    return ["train", "--resume", str(verb.resumes)] if begun else verb.argv
+
+
+@pytest.mark.parametrize("how", ["kill", "torn"])
+@pytest.mark.parametrize("name", VERBS)
+def test_killed_at_every_file_event(server, begun, tmp_path, name, how):
+    start, whole, wanted = begun(name)
+    verb, events = VERBS[name], struck(name, whole, how)
+    for at, event in events:
+        folder = copy_of(start, tmp_path / "work")
+        about = f"{name}, {how} at event {at} of {len(whole['seen'])} ({event})"
+        assert server.run(folder, verb.argv, how, at)["code"] == -9, about
+        no_mixture(folder)
+        answer = server.run(folder, again(folder, verb))
+        done = answer["code"] == 2 and ("is not empty" in answer["said"] or " exists" in answer["said"])
+        assert answer["code"] == 0 or done, f"{about}: {answer['said']}"
+        same(state_of(folder), wanted, about)  # done or not
+    print(f"{name}: {how} {len(events)} times")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_disk_that_is_full_from_any_file_event_on(server, begun, tmp_path, name):
+    start, whole, wanted = begun(name)
+    verb, events = VERBS[name], struck(name, whole, "full")
+    for at, event in events:
+        folder = copy_of(start, tmp_path / "work")
+        about = f"{name}, full from event {at} of {len(whole['seen'])} on ({event})"
+        answer = server.run(folder, verb.argv, "full", at)
+        last = [line for line in answer["said"].splitlines() if line.startswith("heed: ")]
+        assert answer["code"] == 2, f"{about}: {answer['said']}"
+        assert len(last) == 1, f"{about}: {answer['said']}"
+        assert "No space left on device" in last[0] or "disk is full" in last[0], about
+        assert "Traceback" not in answer["said"], f"{about}: {answer['said']}"
+        assert not [path for path in folder.rglob(".*") if path.name != ".tokens"], about
+        no_mixture(folder)
+        answer = server.run(folder, again(folder, verb))
+        assert answer["code"] == 0, f"{about}: {answer['said']}"
+        same(state_of(folder), wanted, about)
+    print(f"{name}: full {len(events)} times")
+
+
+def test_there_are_many(begun):
+    assert sum(len(struck(name, begun(name)[1], "kill")) for name in VERBS) >= 200
