@@ -301,7 +301,12 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
                 for batch in table.iter_batches(batch_size=1000, columns=list(columns.values())):
                     for values in zip(*(batch.column(name) for name in columns.values()), strict=True):
                         number += 1
-                        yield f"{path}, row {number}", [value.as_py() for value in values]
+                        where = f"{path}, row {number}"
+                        try:
+                            row = [value.as_py() for value in values]
+                        except UnicodeDecodeError:
+                            row = DataError(f"{where} holds bytes that are no text")
+                        yield where, row
         except (failure, OSError) as error:
             if getattr(error, "strerror", None):  # of the disk, not of what stands there
                 raise

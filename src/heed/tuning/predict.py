@@ -47,16 +47,16 @@ class Prediction:
     """Why the text could not be classified."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
+        """Return plain values; `error` is among them only where there is one."""
+        values = {
             "place": self.place,
             "text": self.text,
             "pair": self.pair,
             "predicted": self.predicted,
             "probability": self.probability,
             "probabilities": None if self.probabilities is None else dict(self.probabilities),
-            "error": self.error,
         }
+        return values if self.error is None else values | {"error": self.error}
 
 
 class Predictor:
