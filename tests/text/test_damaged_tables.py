@@ -34,11 +34,11 @@ SECONDS_EACH, BYTES_EACH = 10.0, 64 << 20
 
 
 def value(draw: random.Random) -> str:
-    return draw.choice(ODD) if draw.random() < 0.03 else draw.choice(WORDS) + f" {draw.randrange(40)}"
+    return draw.choice(ODD) if draw.random() < 0.006 else draw.choice(WORDS) + f" {draw.randrange(40)}"
 
 
 def label(draw: random.Random, kind: str) -> object:
-    if draw.random() < 0.03:
+    if draw.random() < 0.006:
         return draw.choice([*ODD[:30], None, 1, 1.0, True, [1], {}, float("nan")])
     return {"words": draw.choice(["pos", "neg"]), "spelt": draw.choice(["pos", "Pos", " pos "]), "one": "same",
             "scores": round(draw.randrange(60) * 0.2, 1), "numbers": draw.randrange(3)}[kind]  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from heed.errors import DataError
-from heed.text.labelled import OTHER_ROWS
 from heed.text.splits import open_splits, subset
 from heed.text.stratified import Unit, beginning, stratified
 
@@ -132,7 +131,6 @@ def test_each_class_gives_its_share(tmp_path):
     assert splits.notes == [
         "validation: 10 of 100 texts held out of training by a fixed hash, of each class its share",
         "test: 25 of 100 texts held out of training by a fixed hash, of each class its share",
-        OTHER_ROWS,
     ]
     order = splits.rows["train"].places
     assert order == sorted(order, key=lambda place: int(place.split()[-1]))  # that of the file

@@ -20,10 +20,13 @@ import numpy as np
 from heed.errors import DataError, did_you_mean
 from heed.text.corpus import NO_TEST, SPLITS, held_out_shares
 from heed.text.formats import Reading
-from heed.text.labelled import OTHER_ROWS, about, class_names
+from heed.text.labelled import about, class_names
 from heed.text.labelled_rows import Part, Table, Wanted, find_parts, read_part, short_name, unlabelled, without_shared
 from heed.text.named import locate
 from heed.text.stratified import Unit, beginning, stratified
+
+HELD_OUT = "held out of training by a fixed hash"
+"""How a split came about that was not given."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +198,9 @@ def _divide(
         taken, units = beginning(units, int(shares[split] * len(table.texts) + 0.5))
         chosen[split] = _flat(taken)
         notes.append(
-            f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts held out of training by a fixed hash, "
+            f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts {HELD_OUT}, "
             f"of each class its share{'' if together is None else f', no {together} in two splits'}"
         )
-    if shares:
-        notes.append(OTHER_ROWS)
     chosen["train"] = _flat(units)
     if train_examples is not None:
         chosen |= _limited(units, train_examples, rest, notes)
