@@ -136,7 +136,8 @@ def carry_limits(tokenizer: Any, max_length: int, pad_id: int, *, pairs: bool, s
     for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
         tokenizer.init_kwargs.pop(name, None)  # what the tokenizer.json of the encoder had
     names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
-    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    tokenizer.model_input_names = names
+    tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right", "truncation_side": "right"}
 
 
 def _encode(backend: Any, texts: list[str], places: list[str]) -> list[Any]:
