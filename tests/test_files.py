@@ -17,6 +17,7 @@ from heed.files import (
     append,
     aside,
     aside_folder,
+    growing,
     locked,
     remove,
     sha256,
@@ -240,3 +241,22 @@ def test_devices_and_links_are_not_replaced(tmp_path):
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_growing_file_is_of_use_before_it_is_whole(tmp_path):
+    path, partial = tmp_path / "found.csv", tmp_path / "found.csv.partial"
+    with growing(path) as file:
+        file.write("one\n")
+        file.flush()
+        assert not path.exists()
+        assert partial.read_text() == "one\n"
+        with pytest.raises(CheckpointError, match=r"another process is writing .*found\.csv"), growing(path):
+            pass
+    assert (path.read_text(), partial.exists()) == ("one\n", False)
+    with suppress(KeyError), growing(path) as file:
+        file.write("two\n")
+        raise KeyError
+    assert (path.read_text(), partial.read_text()) == ("one\n", "two\n")
+    with growing(path) as file:  # begins anew
+        file.write("three\n")
+    assert (path.read_text(), partial.exists()) == ("three\n", False)

@@ -1,6 +1,7 @@
 """How heed writes, locks and hashes: a file on the disk is the old one or the new one, never a half.
 
     aside      written under another name ──> synced ──> renamed ──> the folder's names synced
+    growing    of use before it is whole, under another name until then
     together   several files of a folder, which count from the moment that one of them, the marker, is there
     appended   a line at the end, which is taken back where the disk fills up in the middle of it
     removed    renamed away ──> deleted: whoever looks sees all of it or nothing
@@ -179,6 +180,30 @@ def append(path: str | Path, text: str) -> None:
             with suppress(OSError):
                 file.truncate(before)
             raise
+
+
+@contextmanager
+def growing(path: str | Path) -> Iterator[IO[str]]:
+    """Give a text file to write to, in UTF-8; once the block ends well it takes the place of `path`.
+
+    Until then it is `NAME.partial`, which stays, as far as it was flushed, where the block raises or the process dies,
+    and which the next writer begins anew. Raises `CheckpointError` while another process writes it.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f"{path.name}.partial")
+    while True:
+        with partial.open("a", encoding="utf-8", newline="") as file:
+            if not _lock(file, wait=False):
+                raise CheckpointError(f"another process is writing {path}: wait for it, or end it")
+            if not _is_at(file, partial):  # whoever held it has put it in its place
+                continue
+            file.truncate(0)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+        sync_folder(path.parent)
+        return
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -12,7 +12,7 @@ from test_methods import HEADS, LAYERS, P, disturb, make
 from tiny_encoders import D, load_tiny, texts
 
 from heed.errors import CheckpointError, ConfigError
-from heed.tuning.adapters import load_adapter, merge, push_adapter, save_adapter
+from heed.tuning.adapters import BESIDE, CONFIG, HEAD, WEIGHTS, load_adapter, merge, push_adapter, save_adapter
 
 METHODS = ("prompt", "prefix", "lora", "dora", "ia3", "lora+bitfit")
 POSSIBLE = [
@@ -252,7 +252,7 @@ def test_pushed(tiny, tmp_path, monkeypatch):
     assert push_adapter(folder, "hf:me/mine") == "hub/me/mine"
     assert FakeHub.calls == [
         ("create", "me/mine", True),
-        ("upload", "me/mine", str(folder), ["adapter_config.json", "adapter_model.safetensors", "head.safetensors"]),
+        ("upload", "me/mine", str(folder), sorted([CONFIG, WEIGHTS, HEAD, *BESIDE])),
     ]
     with pytest.raises(ConfigError, match="is written hf:NAME"):
         push_adapter(folder, "me/mine")

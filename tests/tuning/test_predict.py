@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from small import LENGTH, make_plan, read_tune, write_table
 from tiny_encoders import save_tiny
 
+from heed.config.tuning import TuneData
 from heed.errors import CheckpointError, DataError
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
-from heed.tuning.predict import Predictor, choose_run, read_texts
+from heed.tuning.predict import Predictor, choose_run, columns_of, read_texts
 from heed.tuning.tune import tune
 
 BERT = "bert-base-uncased"
@@ -141,13 +143,23 @@ def test_the_second_text_counts(of_pairs):
 
 def test_texts_of_a_table(tmp_path):
     (tmp_path / "new.csv").write_text("id,review,more\n1,a good film,x\n2,bad,\n")
-    found = list(read_texts(tmp_path / "new.csv", "review"))
-    assert [text for _, text, _ in found] == ["a good film", "bad"]
-    assert [place.rsplit("/", 1)[-1] for place, _, _ in found] == ["new.csv, line 2", "new.csv, line 3"]
-    with pytest.raises(DataError, match=r"line 3 has no text in 'more' \(--pair\): fill it in or leave it out"):
-        list(read_texts(tmp_path / "new.csv", "review", "more"))
+    found = list(read_texts(tmp_path / "new.csv", {"--text": "review"}))
+    assert [one.text for one in found] == ["a good film", "bad"]
+    assert [one.place.rsplit("/", 1)[-1] for one in found] == ["new.csv, line 2", "new.csv, line 3"]
+    first, second = read_texts(tmp_path / "new.csv", {"--text": "review", "--pair": "more"})
+    assert (first.pair, first.error) == ("x", None)
+    assert str(second.error).endswith("line 3 has no text in 'more' (--pair)")
     with pytest.raises(DataError, match=r"'reviw'.*'review'"):
-        list(read_texts(tmp_path / "new.csv", "reviw"))
-    (tmp_path / "new.jsonl").write_text('{"text": 5}\n')
-    with pytest.raises(DataError, match=r"line 1 has no text in 'text' \(--text\)"):
-        list(read_texts(tmp_path / "new.jsonl", "text"))
+        list(read_texts(tmp_path / "new.csv", {"--text": "reviw"}))
+    (tmp_path / "new.jsonl").write_text('{"text": 5}\n{"text": "\\ud800 good"}\n')
+    mended: Counter[str] = Counter()
+    first, second = read_texts(tmp_path / "new.jsonl", {"--text": "text"}, mended=mended)
+    assert str(first.error).endswith("line 1 has no text in 'text' (--text) but 5")
+    assert (second.text, second.error, mended.total()) == ("\ufffd good", None, 1)  # as where a run learns from it
+
+
+def test_columns_of_a_run():
+    assert columns_of(TuneData(source="a.csv", text="review")) == ("review", None)
+    assert columns_of(TuneData(source="a.csv", text="1", pair="2", label="3")) == ("1", "2")
+    assert columns_of(TuneData(source="boolq")) == ("question", "passage")
+    assert columns_of(TuneData(source="boolq", pair="none")) == ("question", None)

@@ -1,5 +1,10 @@
 """A tuned run in other people's tools: transformers, peft and ONNX say what heed says."""
 
+import csv
+import json
+import re
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -55,6 +60,7 @@ def test_a_pipeline_says_the_same(tmp_path, runs, method, pooling, encoder):
         assert chances == pytest.approx(dict(one.probabilities), abs=1e-5), text
     assert set(chances) == {"blame it", "praise"}
     assert pipeline.tokenizer.model_max_length == LENGTH
+    assert json.loads((out / "tokenizer.json").read_text())["truncation"]["max_length"] == LENGTH
     assert not list(out.glob("*.bin"))
 
 
@@ -177,3 +183,122 @@ def test_a_place_that_cannot_be_written(tmp_path, runs, export):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CheckpointError, match="cannot be written: Not a directory"):
         export(runs("lora", pooling="native"), tmp_path / "file" / "out")
+
+
+LONG = [*TEXTS, "good " * 40, "not " * 40 + "bad", "the film is dull " * 3 + "and good " * 9, "bad"]
+"""Texts of which some are longer than the run reads, and end in other words than they begin with."""
+SECONDS = ["it is bad " * 9 + "good", "good", "the film " * 7, "never again"]
+READ = {
+    '["a fine film"]': "TEXTS",
+    '[{"text": "is it blue", "text_pair": "The sky is blue."}]': "[dict(text=a, text_pair=b) for a, b in PAIRS]",
+    '[("is it blue", "The sky is blue.")]': "PAIRS",
+    '["is it blue"], ["The sky is blue."]': "[a for a, b in PAIRS], [b for a, b in PAIRS]",
+    "print(": "FOUND = (",
+}
+"""What stands in the lines of README.md, and what is read in its place here."""
+
+
+def classified(out, texts, pairs):
+    """Run the lines of a folder's README.md on other texts, where the folder lies; return what they say."""
+    code = re.search(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
+    for there, here in READ.items():
+        code = code.replace(there, here)
+    given = json.dumps([texts, None if pairs is None else list(zip(texts, pairs, strict=True))])
+    code = f"import json, warnings\nwarnings.simplefilter('ignore')\nTEXTS, PAIRS = json.loads({given!r})\n" + code
+    code += "\njson.dump(FOUND, open('found.json', 'w'))\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=out, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "found.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def of_pairs(tmp_path_factory, tiny):
+    """`of_pairs(method, pooling)` gives a run on pairs of texts."""
+    folder = tmp_path_factory.mktemp("pairs")
+    texts = labelled(40, classes=("no", "yes"))
+    rows = [("question", "passage", "label"), *((f"is it {text[:9]}", text, label) for text, label in texts)]
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+    def make(method, pooling):
+        out = folder / f"{method}-{pooling}"
+        sections = {"encoder": {"pooling": pooling}, "data": {"text": "question", "pair": "passage"}}
+        sections["method"] = {"name": method} | ({"rank": 2} if method == "lora" else {})
+        plan = make_plan(folder / "pairs.csv", tiny("bert-base-uncased"), method, rates=(3e-2,), sections=sections)
+        tune(plan, out, lambda line: None)
+        return out / "runs" / f"{method}-1"
+
+    return make
+
+
+EXPORTS = {"hf": export_transformers, "peft": export_adapter, "onnx": export_onnx}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "method", "pooling", "encoder"),
+    [
+        ("hf", "full", "auto", "bert-base-uncased"),
+        ("hf", "lora", "native", "roberta-base"),
+        ("hf", "full", "auto", "gpt2"),
+        ("peft", "lora", "native", "bert-base-uncased"),
+        ("peft", "lora", "auto", "roberta-base"),
+        ("peft", "prompt", "auto", "bert-base-uncased"),
+        ("peft", "prefix", "auto", "bert-base-uncased"),
+        ("onnx", "head", "auto", "bert-base-uncased"),
+        ("onnx", "mean-full", "auto", "gpt2"),
+        ("onnx", "lora", "auto", "roberta-base"),
+        ("onnx", "full", "auto", "distilbert-base-uncased"),
+    ],
+)
+def test_the_folder_alone_gives_the_probabilities(tmp_path, runs, to, method, pooling, encoder):
+    """In another process, without heed, by the lines that the folder brings; also of texts that are too long."""
+    run = runs(method, encoder, pooling)
+    predictor = Predictor(run, "cpu")
+    wanted = predictor.predict(LONG)
+    assert predictor.cut == 3
+    check(classified(EXPORTS[to](run, tmp_path / "out"), LONG, None), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "method", "pooling"),
+    [("hf", "full", "native"), ("peft", "lora", "mean"), ("onnx", "mean-full", "mean"), ("onnx", "full", "native")],
+)
+def test_the_folder_alone_gives_the_probabilities_of_pairs(tmp_path, of_pairs, to, method, pooling):
+    run = of_pairs(method, pooling)
+    predictor = Predictor(run, "cpu")
+    firsts = ["is it good", "not", "never saw the film", "is it"]
+    wanted = predictor.predict(firsts, SECONDS)
+    assert predictor.cut == 2
+    check(classified(EXPORTS[to](run, tmp_path / "out"), firsts, SECONDS), wanted)
+
+
+def check(found, wanted):
+    for each, one in zip(found, wanted, strict=True):
+        chances = {item["label"]: item["score"] for item in each} if isinstance(each, list) else each
+        assert chances == pytest.approx(dict(one.probabilities or {}), abs=2e-6), one.text
+
+
+def test_the_tokenizer_of_an_export_cuts_and_pads_by_itself(tmp_path, runs):
+    """In plain tokenizers: the run's length, and the longest of a batch, whatever the encoder's own file says."""
+    from tokenizers import Tokenizer
+
+    run = runs("lora", pooling="native")
+    for to in ("hf", "peft"):
+        out = EXPORTS[to](run, tmp_path / to)
+        read = Tokenizer.from_file(str(out / "tokenizer.json")).encode_batch(LONG)
+        assert {len(one.ids) for one in read} == {LENGTH}
+        _, loaded, _, _ = load_tuned(run, "cpu")
+        batch = encode(rows_of(LONG), loaded.tokenizer, LENGTH, loaded.pad_id).batch(np.arange(len(LONG)))
+        assert [one.ids for one in read] == batch.source[:, 0].tolist()
+        assert [one.attention_mask for one in read] == (batch.source[:, 1] > 0).astype(int).tolist()
+        short = Tokenizer.from_file(str(out / "tokenizer.json")).encode_batch(["good", "the film is good"])
+        assert {len(one.ids) for one in short} == {6}
+        config = json.loads((out / "tokenizer_config.json").read_text())
+        assert (config["model_max_length"], config["padding_side"], config["truncation_side"]) == (
+            LENGTH,
+            *["right"] * 2,
+        )
+        assert config.get("max_length", LENGTH) == LENGTH
+    assert json.loads((tmp_path / "peft" / "labels.json").read_text()) == {"0": "blame it", "1": "praise"}

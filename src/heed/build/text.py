@@ -172,6 +172,8 @@ def _told(corpus: Corpus, files: dict[str, TokenFile], say: Say) -> dict[str, To
 def _question_files(corpus: QuestionCorpus, tokenizer: Tokenizer, say: Say) -> dict[str, TokenFile]:
     """Return the questions of each split, and say how many there are and how they were split."""
     files: dict[str, TokenFile] = {**question_tokens(corpus, tokenizer)}
+    for note in corpus.notes:
+        say(f"note: {note}")
     counts = ", ".join(f"{split} {len(file.ends):,}" for split, file in files.items())
     how = "nothing is held out" if len(files) == 1 else f"split {corpus.split_rule}"
     say(f"questions: {corpus.name}, {counts}; {how}")

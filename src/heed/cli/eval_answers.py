@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("there is nothing to ask: give --questions FILE (question, tab, answer in each line)")
     if flags.accuracy is not None and flags.threshold_from is None:
         raise ConfigError("--accuracy is what a threshold is chosen for: give --threshold-from FILE")
-    from heed.text.qa import normalise, read_questions
+    from heed.text.qa import normalise, read_questions, repetitions
 
     questions = read_questions(flags.questions, answers=False)
     marked = any(one.answer is not None for one in questions)
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int:
         pretraining=flags.pretraining,
         finetuning=flags.finetuning,
     )
-    for note in respondent.sources.notes:
+    for note in (*respondent.sources.notes, *repetitions(questions)):
         tell(f"note: {note}")
     trained = respondent.trained_on(questions) if marked else 0
     if trained:

@@ -23,6 +23,8 @@ from heed.config import Config, make_config, overlay, parse_yaml
 from heed.errors import ConfigError, did_you_mean
 
 Flags = TypeVar("Flags", bound=BaseModel)
+COMMAS = "commas"
+"""Marks an option, in its annotation, that holds several values with commas between."""
 SECTIONS = tuple(Config.model_fields)
 
 
@@ -56,6 +58,8 @@ def parse(
             raise ConfigError(_needs(flags, verb)) from None
         elif missing := re.search(r"Missing value for argument '(--\S+?)'", message):
             message = f"{missing[1]} needs a value; one that begins with -- is written {missing[1]}=--such"
+        if not option:
+            message = _list_advice(argv, flags, message, settings=bool(sections)) or message
         raise ConfigError(f"{message[:500]} (heed {verb} --help shows all)") from None
     except ValidationError as error:
         details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -95,6 +99,26 @@ def _needs(flags: type[BaseModel], verb: str) -> str:
     example = re.search(rf"^ *(heed {verb} .*?)(?:   .*)?$", flags.__doc__ or "", re.MULTILINE)
     such = f", such as: {example[1]}" if example else ""
     return f"heed {verb} needs {' and '.join(needed)}{such} (heed {verb} --help shows all)"
+
+
+def _list_advice(argv: Sequence[str], flags: type[BaseModel], message: str, *, settings: bool) -> str | None:
+    """Return what to write in the place of several values that the command line has blanks between, or commas."""
+    fields = {_option(name): field for name, field in flags.model_fields.items()}
+    for place, word in enumerate(argv):
+        if word not in fields:
+            continue
+        values = list(itertools.takewhile(lambda value: not re.match(r"--?[A-Za-z]", value), argv[place + 1 :]))
+        if COMMAS in fields[word].metadata and len(values) > 1 and message.startswith("unexpected"):
+            return f"{word}: several values have commas between them and no blanks: {word} {','.join(values[:2])}"
+        if get_origin(fields[word].annotation) is tuple and word in message and "," in "".join(values[:1]):
+            return f"{word}: several values have blanks between them: {word} {' '.join(values[0].split(','))}"
+    if settings and message.startswith("unexpected"):
+        return f"{message}; several values of a setting have commas between them and no blanks"
+    return None
+
+
+def _option(name: str) -> str:
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -170,7 +194,7 @@ def _advice(option: str, flags: type[BaseModel], sections: Sequence[str], config
         if name in SECTIONS and field.annotation is Config.model_fields[name].annotation:
             sections = [*sections, name]  # the verb is a configuration itself
         elif tyro.conf.Positional not in field.metadata:
-            own["--" + name.rstrip("_").replace("_", "-")] = field
+            own[_option(name)] = field
     meant: dict[str, list[str]] = {name: [name] for name in own}
     for section in sections:
         for setting in _settings(section, config.model_fields[section].annotation):
@@ -236,4 +260,7 @@ def _one_line(box: str) -> str:
     if found:
         return f"{found[2]}: {found[1]!r} is none of {found[3].replace(chr(39), '')}"
     found = re.search(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]", message)
-    return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}" if found else message
+    if found:
+        return f"{found[1]}: {found[3]} is no {found[2].removeprefix('{None}|')}"
+    found = re.match(r"Missing argument Missing value for argument '(--\S+)'", message)
+    return f"{found[1]}: a value is missing" if found else message

@@ -14,7 +14,7 @@ import tyro
 from pydantic import Field, ValidationError
 
 from heed import seals
-from heed.cli.settings import parse, place, split_settings
+from heed.cli.settings import COMMAS, parse, place, split_settings
 from heed.config import Section, TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
@@ -58,19 +58,19 @@ class TuneFlags(Section):
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A file (.csv .tsv .jsonl .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
-    methods: str = "full,head,lora"
+    methods: Annotated[str, COMMAS] = "full,head,lora"
     """full, mean-full, head, prompt, prefix, lora, dora, ia3, bitfit; several joined by + are one (lora+bitfit)."""
-    encoders: str = "minilm"
+    encoders: Annotated[str, COMMAS] = "minilm"
     """minilm, folders, names on the Hugging Face hub, runs of heed."""
     seeds: int = Field(default=3, ge=1)
     """Runs of each method."""
-    epochs: str = "3"
+    epochs: Annotated[str, COMMAS] = "3"
     """Passes over the training texts; of several numbers the search takes the best."""
-    rates: str | None = None
+    rates: Annotated[str | None, COMMAS] = None
     """Learning rates to try, the same for all methods; default: each method's own."""
-    optimizers: str | None = None
+    optimizers: Annotated[str | None, COMMAS] = None
     """adamw, adam, sgd, momentum, adagrad, muon: several are arms, each with rates of its own."""
-    batch_sizes: str | None = None
+    batch_sizes: Annotated[str | None, COMMAS] = None
     """Texts in a step; several are arms, each with a search of its own."""
     search: Literal["grid", "optuna", "none"] = "grid"
     """How the rate is found; none takes the middle one."""
@@ -78,7 +78,7 @@ class TuneFlags(Section):
     """Tries of --search optuna."""
     soup: bool = False
     """Also average the weights of each method's seeds into one model, an arm of its own (Wortsman et al. 2022)."""
-    sizes: str | None = None
+    sizes: Annotated[str | None, COMMAS] = None
     """Numbers of training texts for a learning curve, such as 100,300,1000."""
     overfit: int | None = Field(default=None, ge=2)
     """Only check that each method can learn this many texts by heart; curve and page go to a folder beside --out."""

@@ -24,6 +24,7 @@ from heed.build import build_batches, build_corpus, build_model, build_tokens
 from heed.config import Config
 from heed.errors import HeedError
 from heed.experiment import SAMPLE_TOKENS, SAMPLES, measure, samples
+from heed.files import write_text
 from heed.lab.jobs import Task, Worker
 from heed.lab.prepare import Text, text_settings
 from heed.text.batches import COLUMNS, Batch
@@ -125,7 +126,7 @@ def start_seconds(threads: int | None) -> float:
     """Return the seconds of a run that hardly trains, in a process of its own: what every run takes besides."""
     with TemporaryDirectory() as place:
         source = Path(place) / "text.txt"
-        source.write_text("the cat sees a dog and a dog hears the cat. " * 50, encoding="utf-8")
+        write_text(source, "the cat sees a dog and a dog hears the cat. " * 50)
         values = {
             "data": {"source": str(source), "workers": 1, "cache": str(Path(place) / "tokens")},
             "tokenizer": {"kind": "char"},

@@ -2,7 +2,8 @@
 
     .txt .md                 the whole file is one document, or several with a separator between them
     .jsonl                   one JSON object a line, the text under one key
-    .csv .tsv                the first line names the columns, or they go by number; .tsv fields are never quoted
+    .csv .tsv                the first line names the columns, or they go by number; fields of .tsv are quoted only
+                             where every name in the first line is
     .parquet                 one column of text
     .gz .zst behind any      unpacked while it is read
 
@@ -14,7 +15,6 @@ is in, `charsets` finds out.
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import itertools
 import json
@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, Literal
 from heed.errors import DataError, require
 from heed.text.charsets import HINT, bad_byte, check_encoding, codec_of
 from heed.text.packing import COMPRESSED, explained, open_bytes
+from heed.text.tables import ESCAPED, read_table
 
 KINDS = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
 PIECE = 1 << 24
@@ -40,6 +41,8 @@ Part = tuple[bool, str]
 """A document, or a piece of one: whether a new document begins here, and the text."""
 Row = tuple[str, list[Any]]
 """Where a row stands, for messages, and its values."""
+MaybeRow = tuple[str, list[Any] | DataError]
+"""The same, with what is wrong with the row in the place of its values."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,34 @@ def read_rows(
     `columns` holds the wanted ones by the setting that chose each, which errors name. `header` names the columns of a
     CSV or TSV file without such a line. Raises `DataError` as `read_file` does.
     """
+    for place, values in _read_rows(path, columns, encoding, header):
+        if isinstance(values, DataError):
+            raise values
+        yield place, values
+
+
+def read_every_row(path: Path, columns: Mapping[str, str], encoding: str = "utf-8") -> Iterator[MaybeRow]:
+    """Yield the rows as `read_rows` does, and for one that cannot be read the `DataError` that says why.
+
+    Raises `DataError` for a missing column, and where the file cannot be read on.
+    """
+    yield from _read_rows(path, columns, encoding, errors="surrogateescape")
+
+
+def _read_rows(
+    path: Path,
+    columns: Mapping[str, str],
+    encoding: str,
+    header: Sequence[str] | None = None,
+    errors: str = "strict",
+) -> Iterator[MaybeRow]:
+    """Yield each row; with errors "surrogateescape" bytes that are no text are an error of their row alone."""
     kind = kind_of(path)
     if kind == ".parquet":
         yield from _read_parquet(path, columns)
         return
     with _decoded(path, None, encoding) as codec, open_bytes(path) as stream:
-        lines = io.TextIOWrapper(stream, encoding=codec, newline="")
+        lines = io.TextIOWrapper(stream, encoding=codec, errors=errors, newline="")
         if kind == ".jsonl":
             yield from _read_jsonl(lines, path, columns)
         else:
@@ -195,7 +220,7 @@ def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[
         yield whole_characters(checked_text(value, column, where), skipped)
 
 
-def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
     """Yield some keys of each object; a key that the first object has and a later one lacks counts as null."""
     known = False
     for number, line in enumerate(stream, 1):
@@ -203,16 +228,34 @@ def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -
             continue
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(_text(line), object_pairs_hook=keys_once)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not valid JSON: {error}") from None
+            yield where, DataError(f"{where} is not valid JSON: {error}")
+            continue
         if not isinstance(row, dict):
             keys = " and ".join(map(repr, columns.values()))
-            raise DataError(f"{where} must be a JSON object with the key {keys}, not {_kind(row)}")
+            yield where, DataError(f"{where} must be a JSON object with the key {keys}, not {_kind(row)}")
+            continue
         if not known:
             _check_columns(path, columns, list(row))
         known = True
         yield where, [row.get(key) for key in columns.values()]
+
+
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON. Raises `ValueError` for a key that stands in it twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {name!r} stands in it twice")
+    return found
+
+
+def _text(line: str) -> str:
+    """Return a line as it is. Raises `ValueError` where it holds bytes that are no text."""
+    if not line.isascii() and (found := ESCAPED.search(line)):
+        raise ValueError(f"the byte {ord(found[0]) - 0xDC00:#x} is no text in this encoding")
+    return line
 
 
 def whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
@@ -229,43 +272,38 @@ def whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
 
 def _read_table(
     stream: io.TextIOBase, path: Path, columns: Mapping[str, str], header: Sequence[str] | None, *, tabs: bool
-) -> Iterator[Row]:
+) -> Iterator[MaybeRow]:
     """Yield some columns of a CSV or TSV file; columns that are numbers, from 1, mean that no line names them."""
-    csv.field_size_limit(2**31 - 1)  # the default refuses documents beyond 128 KiB
-    if tabs:
-        rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    else:
-        rows = csv.reader(stream, strict=True)
-    try:
-        first = next(rows, None) if header is None else None
-        if header is None and first is None:
-            return
-        names = list(header or first or ())
-        numbered = all(map(str.isdecimal, columns.values()))
-        if first and numbered and not all(map(str.isdecimal, first)):  # pandas may name columns 0, 1, 2
-            names, rest = [str(place + 1) for place in range(len(first))], itertools.chain([first], rows)
-        else:
-            rest = rows
-        others = [mark for mark in ";|,\t" if len(names) == 1 and mark in names[0]]
-        if others and not set(columns.values()) <= set(names):
-            wanted = "tabs" if tabs else "commas"
-            raise DataError(f"{path} has {others[0]!r} between its columns, not {wanted}: save it with {wanted}")
-        hint = "" if header else ", or give the file a first line that names its columns"
-        _check_columns(path, columns, names, hint)
-        places = [names.index(column) for column in columns.values()]
-        for row in rest:
-            if len(row) > len(names):
-                raise DataError(
-                    f"{path}, line {rows.line_num} has {len(row)} fields, the first line {len(names)}: quote the text"
-                )
-            if row:
-                values = [row[place] if place < len(row) else None for place in places]
-                yield f"{path}, line {rows.line_num}", values
-    except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num} is not valid CSV: {error}") from None
+    rows = read_table(stream, tabs=tabs, named=header is None)
+    first = next(rows, None) if header is None else None
+    if header is None and first is None:
+        return
+    if first and isinstance(first[1], str):
+        raise DataError(f"{path}, line {first[0]} {first[1]}")
+    names = [name.strip("\ufeff \t") for name in header or (first or ((), ()))[1]]
+    numbered = all(map(str.isdecimal, columns.values()))
+    if first and numbered and not all(map(str.isdecimal, names)):  # pandas may name columns 0, 1, 2
+        names, rows = [str(place + 1) for place in range(len(names))], itertools.chain([first], rows)
+    wanted = [column.strip() for column in columns.values()]
+    others = [mark for mark in ";|,\t" if len(names) == 1 and mark in names[0]]
+    if others and not set(wanted) <= set(names):
+        mark = "tabs" if tabs else "commas"
+        raise DataError(f"{path} has {others[0]!r} between its columns, not {mark}: save it with {mark}")
+    hint = "" if header else ", or give the file a first line that names its columns"
+    _check_columns(path, dict(zip(columns, wanted, strict=True)), names, hint)
+    places = [names.index(column) for column in wanted]
+    for number, row in rows:
+        where = f"{path}, line {number}"
+        if isinstance(row, str):
+            yield where, DataError(f"{where} {row}")
+        elif len(row) > len(names):
+            more = f"{where} has {len(row)} fields, the first line {len(names)}"
+            yield where, DataError(f"{more}: {'take the tabs out of the text' if tabs else 'quote the text'}")
+        elif row:
+            yield where, [row[place] if place < len(row) else None for place in places]
 
 
-def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
     """Yield some columns of a Parquet file, a thousand rows in memory at a time."""
     failure: Any = require("pyarrow", "data").ArrowException
     arrow: Any = require("pyarrow.parquet", "data")
@@ -281,8 +319,15 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
                 for batch in table.iter_batches(batch_size=1000, columns=list(columns.values())):
                     for values in zip(*(batch.column(name) for name in columns.values()), strict=True):
                         number += 1
-                        yield f"{path}, row {number}", [value.as_py() for value in values]
-        except failure as error:
+                        where = f"{path}, row {number}"
+                        try:
+                            row = [value.as_py() for value in values]
+                        except UnicodeDecodeError:
+                            row = DataError(f"{where} holds bytes that are no text")
+                        yield where, row
+        except (failure, OSError) as error:
+            if getattr(error, "strerror", None):  # of the disk, not of what stands there
+                raise
             raise DataError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
 
 
@@ -300,6 +345,8 @@ def _kind(value: object) -> str:
 def _check_columns(path: Path, columns: Mapping[str, str], present: list[str], else_: str = "") -> None:
     """Raise `DataError` when a wanted column is not there."""
     for setting, column in columns.items():
+        if present.count(column) > 1:
+            raise DataError(f"{path} has {present.count(column)} columns {column!r} ({setting}): give them other names")
         if column not in present:
             names = [name if len(name) <= 30 else name[:27] + "..." for name in present[:20]]
             choice = f"choose one of {', '.join(map(repr, names))} with {setting}{else_}"

@@ -10,8 +10,9 @@ training texts, in order. Labelled texts are few beside texts to read, so they a
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +25,15 @@ from heed.text.named import NAMED, named_files
 from heed.text.sources import Documents, Found, Source, draw, file_source, find_files
 from heed.text.tokenfile import TokenFile
 
+MANY = 20
+"""Classes beyond which labels may be something else: texts, if there are too few of each, or measured numbers."""
 FEWEST_PER_CLASS = 2
-"""Texts of a class on average, below which the labels are taken for something else (beyond twenty classes)."""
+"""Texts of a class on average, below which so many labels are taken for something else."""
+OTHER_ROWS = (
+    "heed tune holds out other rows of the same file than heed train: to compare the two, give both the same files "
+    "as data.validation and data.test"
+)
+"""What is to be known where texts are held out."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class LabelledCorpus(Corpus):
         names = self.label_names(split)
         if strange := sorted(set(names) - numbers.keys()):
             raise DataError(
-                f"the {split} split has the label {strange[0]!r}, which is no class of the training texts: "
+                f"{self.name}: the {split} split has the label {strange[0]!r}, no class of the training texts: "
                 f"{did_you_mean(strange[0], self.classes)}"
             )
         return np.array([numbers[name] for name in names], dtype=np.int64)
@@ -98,8 +106,34 @@ def open_labelled(
     `classes` are those of a model that has learned already; without them they are the labels of the training split.
     Raises `DataError`: nothing there, no such column, a row without text or label, one class only.
     """
-    Reading(column, encoding)  # refuses an encoding that is none
-    columns = Columns(column, label, encoding)
+    with about(source):
+        return _open(
+            source, Columns(column, label, encoding), validation, test, validation_fraction, test_fraction, classes
+        )
+
+
+@contextmanager
+def about(source: str | Path) -> Iterator[None]:
+    """Let an error in this block name the source that it is about."""
+    try:
+        yield
+    except DataError as error:
+        if Path(source).name in str(error):
+            raise
+        raise DataError(f"{source}: {error}") from None
+
+
+def _open(
+    source: str | Path,
+    columns: Columns,
+    validation: str | Path | None,
+    test: str | Path | None,
+    validation_fraction: float,
+    test_fraction: float,
+    classes: Sequence[str] | None,
+) -> LabelledCorpus:
+    """Open labelled texts."""
+    Reading(columns.text, columns.encoding)  # refuses an encoding that is none
     found = labelled_files(str(source))
     for split, other in (("validation", validation), ("test", test)):
         if split == "test" and other == NO_TEST:
@@ -116,7 +150,7 @@ def open_labelled(
             where = str({"validation": validation, "test": test}.get(split) or source)
             sources[split], labels[split] = _read(found[split], where, columns)
     corpus = LabelledCorpus(sources, shares, labels)
-    _name_classes(corpus, classes, label)
+    _name_classes(corpus, classes, columns.label)
     return corpus
 
 
@@ -153,11 +187,14 @@ def _read(found: Found, where: str, columns: Columns) -> tuple[Source, list[tupl
     texts: list[str] = []
     mended: Counter[str] = Counter()
     wanted = {"--data.column": columns.text, "--data.label": columns.label}
+    bad = BadRows()
     for path in found.files:
         for place, (text, label) in read_rows(path, wanted, columns.encoding, columns.header):
-            text = filled_text(text, columns.text, place, mended)
-            rows.append((draw(text), label_name(label, columns.label, place)))
-            texts.append(text)
+            with bad.kept():
+                text = filled_text(text, columns.text, place, mended)
+                rows.append((draw(text), label_name(label, columns.label, place)))
+                texts.append(text)
+    bad.refuse()
 
     def read(skipped: Counter[str]) -> Documents:
         skipped.update(mended)
@@ -166,6 +203,35 @@ def _read(found: Found, where: str, columns: Columns) -> tuple[Source, list[tupl
     # the fingerprint of the files and of the columns that were read
     base = file_source(found, Reading(f"{columns.text}\0{columns.label}", columns.encoding), _short(where))
     return replace(base, read=read, size=sum(map(len, texts))), rows
+
+
+class BadRows:
+    """Rows without a text or label: the first one and how many there are, to be told together."""
+
+    def __init__(self) -> None:
+        self._first: DataError | None = None
+        self._bad = self._rows = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Read a row in this block; what is wrong with it is kept."""
+        self._rows += 1
+        try:
+            yield
+        except DataError as error:
+            self._bad += 1
+            self._first = self._first or error
+
+    def refuse(self) -> None:
+        """Raise `DataError` where a row was bad."""
+        if self._first is None:
+            return
+        more = ""
+        if self._bad == self._rows > 1:
+            more = f"; none of the {self._rows:,} rows is whole: is it another column?"
+        elif self._bad > 1:
+            more = f"; {self._bad:,} of {self._rows:,} rows are not whole"
+        raise DataError(f"{self._first}{more}")
 
 
 def filled_text(value: object, column: str, place: str, mended: Counter[str]) -> str:
@@ -202,7 +268,12 @@ def class_names(counts: Counter[str], column: str) -> tuple[str, ...]:
     names = tuple(sorted(counts, key=_by_number))
     if len(names) == 1:
         raise DataError(f"all training texts have the label {names[0]!r} (data.label {column}): two classes are needed")
-    if len(names) > 20 and counts.total() < FEWEST_PER_CLASS * len(names):
+    if len(names) > MANY and _are_measured(names):
+        raise DataError(
+            f"data.label {column!r} holds {len(names):,} numbers from {names[0]} to {names[-1]}, which look like "
+            "scores, not classes: round them to a few whole numbers, or name another column"
+        )
+    if len(names) > MANY and counts.total() < FEWEST_PER_CLASS * len(names):
         raise DataError(
             f"data.label {column!r} holds {len(names):,} labels in {counts.total():,} texts: is it another column?"
         )
@@ -215,6 +286,38 @@ def _name_classes(corpus: LabelledCorpus, known: Sequence[str] | None, column: s
     corpus.classes = names = class_names(counts, column) if known is None else tuple(known)
     shown = ", ".join(f"{name} ({counts[name]:,})" for name in names[:10])
     corpus._notes.append(f"{len(names)} classes in train: {shown}{', ...' if len(names) > 10 else ''}")
+    corpus._notes += spellings(names)
+    if corpus._shares:
+        corpus._notes.append(OTHER_ROWS)
+
+
+def spellings(classes: Sequence[str]) -> list[str]:
+    """Return a note of each set of labels that may be one class in several spellings: equal numbers, or equal words but
+    for capitals and white space.
+
+    >>> spellings(["0", "1", "1.0", "Pos", "pos"])[0].split(":")[0]
+    "the labels '1', '1.0' are classes of their own"
+    """
+    alike: dict[str | float, list[str]] = defaultdict(list)
+    for name in classes:
+        try:
+            alike[float(name)].append(name)
+        except ValueError:
+            alike[" ".join(name.casefold().split())].append(name)
+    return [
+        f"the labels {', '.join(map(repr, some))} are classes of their own: spell them alike if they are one"
+        for some in alike.values()
+        if len(some) > 1
+    ]
+
+
+def _are_measured(names: Sequence[str]) -> bool:
+    """Whether all labels are numbers and some are not whole."""
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return False
+    return not all(number.is_integer() for number in numbers)
 
 
 def _by_number(name: str) -> tuple[int, float, str]:

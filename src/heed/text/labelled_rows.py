@@ -22,7 +22,7 @@ from heed.errors import DataError
 from heed.files import expanded, what_is
 from heed.text.corpus import name_of
 from heed.text.formats import kind_of, read_rows, whole_characters
-from heed.text.labelled import filled_text, label_name, labelled_files, without_held_out
+from heed.text.labelled import BadRows, filled_text, label_name, labelled_files, without_held_out
 from heed.text.named import NAMED, files_or_hub
 from heed.text.sources import Found, find_files, find_tables
 
@@ -127,18 +127,29 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     columns = wanted.of(part.source, group=split == "train" or _has_groups(part, wanted))
     table = Table(pairs=[] if "--pair" in columns else None, groups=[] if "--group" in columns else None)
     rows = _file_rows(part, columns, wanted.encoding) if part.found else _hub_rows(part, split, columns)
+    bad = BadRows()
     for place, short, values in rows:
-        value = dict(zip(columns, values, strict=True))
-        table.texts.append(filled_text(value["--text"], columns["--text"], place, mended))
-        if table.pairs is not None:
-            table.pairs.append(filled_text(value["--pair"], columns["--pair"], place, mended))
-        table.labels.append(label_name(value["--label"], columns["--label"], place, "--label"))
-        if table.groups is not None:
-            table.groups.append(_group(value["--group"], columns["--group"], place))
-        table.places.append(short)
+        with bad.kept():
+            _add(table, columns, dict(zip(columns, values, strict=True)), place, mended)
+            table.places.append(short)
+    bad.refuse()
     if not table.texts:
         raise DataError(f"the {split} source {part.source} holds no rows: give another file or folder")
     return table
+
+
+def _add(table: Table, columns: dict[str, str], value: dict[str, Any], place: str, mended: Counter[str]) -> None:
+    """Add a row to a table; `value` is what stands in its columns. Raises `DataError` where a part is missing."""
+    text = filled_text(value["--text"], columns["--text"], place, mended)
+    pair = None if table.pairs is None else filled_text(value["--pair"], columns["--pair"], place, mended)
+    label = label_name(value["--label"], columns["--label"], place, "--label")
+    group = None if table.groups is None else _group(value["--group"], columns["--group"], place)
+    table.texts.append(text)
+    table.labels.append(label)
+    if table.pairs is not None and pair is not None:
+        table.pairs.append(pair)
+    if table.groups is not None and group is not None:
+        table.groups.append(group)
 
 
 def _named(name: str) -> dict[str, Part]:

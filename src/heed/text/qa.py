@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,14 @@ from heed.errors import DataError
 from heed.text.batches import Batch, Packed, gather, trimmed
 from heed.text.charsets import check_encoding, codec_for
 from heed.text.corruption import mask_of
-from heed.text.formats import kind_of
+from heed.text.formats import keys_once, kind_of, whole_characters
 from heed.text.packing import open_bytes
 from heed.text.sources import digest
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer
+
+NAMES = [[name, *rest] for name in ("question", "prompt") for rest in ([], ["answer"])]
+"""What a line of names says, which tables have and files of questions have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,37 @@ def read_questions(path: str | Path, *, encoding: str = "utf-8", answers: bool =
     that is no text, another encoding; also when there is no such file or nothing in it.
     """
     path = Path(path)
-    lines = _lines(path, encoding)
     read = _from_json if kind_of(path) == ".jsonl" else _from_table
-    return [_checked(Question(*read(line, f"{path}, line {n}"), n, str(path)), answers) for n, line in lines]
+    found: list[Question] = []
+    bad: list[DataError] = []
+    for number, line in _lines(path, encoding):
+        try:
+            found.append(_checked(Question(*read(line, f"{path}, line {number}"), number, str(path)), answers))
+        except DataError as error:
+            bad.append(error)
+    if bad:
+        more = f"; {len(bad):,} of {len(found) + len(bad):,} lines cannot be used" if len(bad) > 1 else ""
+        raise DataError(f"{bad[0]}{more}")
+    return found
+
+
+def repetitions(questions: Sequence[Question]) -> list[str]:
+    """Return a note where questions stand more than once, with how many have several answers, and the first of them.
+
+    >>> repetitions([Question("a", "b", 1, "x.tsv"), Question("c", "d", 2, "x.tsv"), Question("a", "e", 3, "x.tsv")])
+    ['1 question stands more than once, 1 of them with different answers: x.tsv, line 1 and line 3']
+    """
+    places: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        places[question.prompt].append(question)
+    again = [some for some in places.values() if len(some) > 1]
+    if not again:
+        return []
+    torn = [some for some in again if len({normalise(one.answer or "") for one in some}) > 1]
+    first = (torn or again)[0]
+    what = "1 question stands" if len(again) == 1 else f"{len(again):,} questions stand"
+    answers = f", {len(torn):,} of them with different answers" if torn else ""
+    return [f"{what} more than once{answers}: {first[0].place} and line {first[1].line}"]
 
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
@@ -86,6 +117,8 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
 def _from_table(line: str, place: str) -> tuple[str, str | None]:
     """Return question and answer of a line of TSV."""
     cells = line.rstrip("\r").split("\t")
+    if [cell.strip().strip('"').lower() for cell in cells] in NAMES and place.endswith(", line 1"):
+        raise DataError(f"{place} names the columns: questions have no such line, take it out")
     if len(cells) > 2:
         raise DataError(f"{place} has {len(cells)} columns: write the question, one tab and the answer")
     return cells[0].strip(), cells[1].strip() if len(cells) == 2 else None
@@ -96,7 +129,7 @@ def _from_json(line: str, place: str) -> tuple[str, str | None]:
     if not line.strip():
         return "", None
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=keys_once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is not valid JSON: {error}") from None
     if not isinstance(row, dict) or not ("question" in row) ^ ("prompt" in row):
@@ -108,7 +141,10 @@ def _from_json(line: str, place: str) -> tuple[str, str | None]:
 def _text(value: object, place: str, name: str) -> str:
     """Return a value of JSON that is text, without white space around it."""
     if not isinstance(value, str):
-        raise DataError(f"{place}: the {name} is {value!r} and must be text: write it in quotation marks")
+        shown = value if len(repr(value)) < 40 else type(value).__name__
+        raise DataError(f"{place}: the {name} is {shown!r} and must be text: write it in quotation marks")
+    if whole_characters(value, Counter()) != value:
+        raise DataError(f"{place}: the {name} holds half a character (a lone surrogate): write it anew")
     return value.strip()
 
 

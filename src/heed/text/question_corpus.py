@@ -16,7 +16,7 @@ from heed.errors import DataError
 from heed.text.corpus import NO_TEST, SPLITS, Corpus, held_out_shares, name_of
 from heed.text.corruption import mask_of
 from heed.text.formats import Reading
-from heed.text.qa import Question, answer_ids, question_ids, read_questions
+from heed.text.qa import Question, answer_ids, question_ids, read_questions, repetitions
 from heed.text.sources import Documents, Found, Source, draw, file_source
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
@@ -39,6 +39,11 @@ class QuestionCorpus(Corpus):
         super().__init__(sources, shares, "words")
         if self._limits:
             raise DataError(f"{self.name} has a single question, too few to be split: give more")
+        self._notes += [note for some in questions.values() for note in repetitions(some)]
+        known = {one.prompt for one in questions["train"]}
+        for split in (name for name in SPLITS if name != "train" and name in questions):
+            if shared := sum(one.prompt in known for one in questions[split]):
+                self._notes.append(f"{shared:,} of {len(questions[split]):,} {split} questions also stand in training")
 
     def questions(self, split: str) -> tuple[Question, ...]:
         """Return the questions of a split, in the order of the file."""

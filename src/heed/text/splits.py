@@ -20,10 +20,13 @@ import numpy as np
 from heed.errors import DataError, did_you_mean
 from heed.text.corpus import NO_TEST, SPLITS, held_out_shares
 from heed.text.formats import Reading
-from heed.text.labelled import class_names
+from heed.text.labelled import about, class_names
 from heed.text.labelled_rows import Part, Table, Wanted, find_parts, read_part, short_name, unlabelled, without_shared
 from heed.text.named import locate
 from heed.text.stratified import Unit, beginning, stratified
+
+HELD_OUT = "held out of training by a fixed hash"
+"""How a split came about that was not given."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,27 @@ def open_splits(
     Raises `DataError`: nothing there, no such column, a row without text or label, one class only, a label that
     training never had, too few texts.
     """
-    Reading(text, encoding)  # refuses an encoding that is none
+    wanted = Wanted(text, pair, label, group, encoding)
+    shares = (validation_fraction, test_fraction)
+    with about(source):
+        return _open(str(source), wanted, validation, test, shares, train_examples, classes)
+
+
+def _open(
+    source: str,
+    wanted: Wanted,
+    validation: str | Path | None,
+    test: str | Path | None,
+    fractions: tuple[float, float],
+    train_examples: int | None,
+    classes: Sequence[str] | None,
+) -> Splits:
+    """Open labelled texts; `fractions` are those of validation and test."""
+    Reading(wanted.text, wanted.encoding)  # refuses an encoding that is none
     if train_examples is not None and train_examples < 1:
         raise DataError(f"data.train_examples must be at least 1, not {train_examples}")
-    wanted = Wanted(text, pair, label, group, encoding)
-    parts, notes = _find(str(source), validation, test, wanted)
-    shares = held_out_shares(validation_fraction, test_fraction, parts)
+    parts, notes = _find(source, validation, test, wanted)
+    shares = held_out_shares(*fractions, parts)
     rest = None if "test" in parts else "test"
     if test == NO_TEST and parts.pop("test", None):
         notes.append("test: the test split is left alone (data.test none)")
@@ -118,7 +136,7 @@ def open_splits(
     if classes is None:
         _check_classes(rows["train"], names, Counter(train.labels))
     rows = {split: rows[split] for split in SPLITS if split in rows}
-    return Splits(short_name(str(source)), names, rows, notes, _fingerprint(names, rows))
+    return Splits(short_name(source), names, rows, notes, _fingerprint(names, rows))
 
 
 def subset(rows: Rows, examples: int) -> Rows:
@@ -183,7 +201,7 @@ def _divide(
         taken, units = beginning(units, int(shares[split] * len(table.texts) + 0.5))
         chosen[split] = _flat(taken)
         notes.append(
-            f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts held out of training by a fixed hash, "
+            f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts {HELD_OUT}, "
             f"of each class its share{'' if together is None else f', no {together} in two splits'}"
         )
     chosen["train"] = _flat(units)

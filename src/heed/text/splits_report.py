@@ -7,12 +7,13 @@ labels, are found without regard to capitals and white space; duplicates within 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from heed.text.splits import Rows, Splits
+from heed.text.labelled import OTHER_ROWS, spellings
+from heed.text.splits import HELD_OUT, Rows, Splits
 
 PLACES = 5
 """Examples that are named of each kind of leakage."""
@@ -37,7 +38,7 @@ def describe(splits: Splits) -> dict[str, Any]:
         "classes": list(splits.classes),
         "splits": {split: _figures(rows, len(splits.classes)) for split, rows in splits.rows.items()},
         "leakage": leakage,
-        "notes": splits.notes + _conflicts(splits, alike) + _spellings(splits.classes),
+        "notes": splits.notes + _conflicts(splits, alike) + spellings(splits.classes),
         "fingerprint": splits.fingerprint,
     }
 
@@ -66,7 +67,8 @@ def describe_lines(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"{leak['examples']:,} {leak['of']} {verb} in {leak['in']}: {_list(leak)}")
     if not data["leakage"] and len(data["splits"]) > 1:
         lines.append("no text stands in two splits")
-    return lines + list(data["notes"])
+    other = [OTHER_ROWS] if any(HELD_OUT in note for note in data["notes"]) else []
+    return lines + list(data["notes"]) + other
 
 
 def _list(leak: Mapping[str, Any]) -> str:
@@ -123,23 +125,3 @@ def _conflicts(splits: Splits, alike: Mapping[str, list[Pair]]) -> list[str]:
     example = " and ".join(places[torn[0]][:3])
     what = "1 text has" if len(torn) == 1 else f"{len(torn):,} texts have"
     return [f"{what} more than one label, so nothing can be right about all of them: {example}"]
-
-
-def _spellings(classes: Sequence[str]) -> list[str]:
-    """Return a note of each set of labels that may be one class in several spellings: equal numbers, or equal words but
-    for capitals and white space.
-
-    >>> _spellings(["0", "1", "1.0", "Pos", "pos"])[0].split(":")[0]
-    "the labels '1', '1.0' are classes of their own"
-    """
-    alike: dict[str | float, list[str]] = defaultdict(list)
-    for name in classes:
-        try:
-            alike[float(name)].append(name)
-        except ValueError:
-            alike[" ".join(name.casefold().split())].append(name)
-    return [
-        f"the labels {', '.join(map(repr, some))} are classes of their own: spell them alike if they are one"
-        for some in alike.values()
-        if len(some) > 1
-    ]

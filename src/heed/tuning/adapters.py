@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,18 @@ from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned, unfreeze
 
 CONFIG, WEIGHTS, HEAD = "adapter_config.json", "adapter_model.safetensors", "head.safetensors"
+BESIDE = ("labels.json", "README.md", "tokenizer.json", "tokenizer_config.json")
+"""What an export writes beside these (see `heed.tuning.cards`), and an upload takes along."""
 HUB_NAMES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """What others know an encoder by that heed takes from elsewhere."""
 DECISIVE = ("peft_type", "r", "lora_alpha", "use_dora", "num_virtual_tokens", "task_type")
 """Settings of an adapter that its weights mean nothing without."""
 
 
-def save_adapter(tuned: Tuned, folder: str | Path) -> Path:
+def save_adapter(tuned: Tuned, folder: str | Path, beside: Callable[[Path], None] | None = None) -> Path:
     """Write what was trained in peft's format; return the folder. Files of the same names are replaced.
+
+    `beside` writes what else belongs into the folder.
 
     Raises `ConfigError` when the method keeps nothing that peft has a format for.
     """
@@ -44,6 +49,8 @@ def save_adapter(tuned: Tuned, folder: str | Path) -> Path:
         _config(tuned, model).save_pretrained(str(new))
         if tuned.head is not None:
             save_file(_contiguous(tuned.head.state_dict()), new / HEAD, {"format": "pt"})
+        if beside is not None:
+            beside(new)
     return Path(folder)
 
 
@@ -110,7 +117,7 @@ def push_adapter(folder: str | Path, target: str) -> str:
     api = require("huggingface_hub", "hf").HfApi()
     try:
         address = api.create_repo(target[3:], exist_ok=True, private=True)
-        api.upload_folder(repo_id=target[3:], folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, HEAD])
+        api.upload_folder(repo_id=target[3:], folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, HEAD, *BESIDE])
     except Exception as error:  # whatever the network, the hub or its client says
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"cannot push to {target}: {first} (is there a token? hf auth login)") from error

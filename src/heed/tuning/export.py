@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from heed.errors import ConfigError, require
-from heed.files import write_json
 from heed.models.hub import exporting
 from heed.tuning.adapters import merge, save_adapter
+from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
 from heed.tuning.encoders import Encoder
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
@@ -34,10 +34,9 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     """
     tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
-    encoder.tokenizer.model_max_length = run.config.encoder.max_length
     with exporting(out, "config.json") as new:
         tuned.backbone.save_pretrained(new)
-        encoder.tokenizer.save_pretrained(new)
+        save_reading(encoder, run.config, new, TRANSFORMERS)
     return out
 
 
@@ -56,9 +55,14 @@ def whole(tuned: Tuned, method: str) -> Tuned:
 
 
 def export_adapter(folder: str | Path, out: Path) -> Path:
-    """Write what a tuned run has learned in peft's format, with heed's head beside it; return `out`."""
-    tuned, *_ = load_tuned(choose_run(Path(folder)), "cpu")
-    return save_adapter(tuned, out)
+    """Write what a tuned run has learned in peft's format, with heed's head, labels and tokenizer; return `out`."""
+    tuned, encoder, run, classes = load_tuned(choose_run(Path(folder)), "cpu")
+
+    def beside(place: Path) -> None:
+        save_labels(classes, place)
+        save_reading(encoder, run.config, place, ADAPTER if tuned.head is None else HEAD)
+
+    return save_adapter(tuned, out, beside)
 
 
 class _Logits(torch.nn.Module):
@@ -97,8 +101,8 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
         )
     with exporting(out, "model.onnx") as new:
         program.save(new / "model.onnx", external_data=True)
-        write_json(new / "labels.json", {str(number): name for number, name in enumerate(classes)})
-        encoder.tokenizer.save_pretrained(new)
+        save_labels(classes, new)
+        save_reading(encoder, run.config, new, ONNX)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,36 +13,50 @@ import numpy as np
 from heed.errors import CheckpointError, DataError
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
-from heed.text.formats import kind_of, read_rows
+from heed.text.formats import kind_of, read_every_row, whole_characters
+from heed.text.labelled_rows import Wanted
 from heed.text.splits import Rows
 from heed.training.settings import CONFIG, is_run
 from heed.tuning.measure import measure
 from heed.tuning.run import EVALUATION, load_tuned
-from heed.tuning.texts import encode
+from heed.tuning.texts import encode, unreadable
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A text to classify and where it stands; or, where there is no text, why not."""
+
+    place: str
+    text: str = ""
+    pair: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The class of a text, and how sure the model is."""
+    """The class of a text, and how sure the model is; or why there is none."""
 
     place: str
     text: str
     pair: str | None
-    predicted: str
-    probability: float
-    probabilities: Mapping[str, float]
+    predicted: str | None = None
+    probability: float | None = None
+    probabilities: Mapping[str, float] | None = None
     """Of every class, by its name."""
+    error: str | None = None
+    """Why the text could not be classified."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
+        """Return plain values; `error` is among them only where there is one."""
+        values = {
             "place": self.place,
             "text": self.text,
             "pair": self.pair,
             "predicted": self.predicted,
             "probability": self.probability,
-            "probabilities": dict(self.probabilities),
+            "probabilities": None if self.probabilities is None else dict(self.probabilities),
         }
+        return values if self.error is None else values | {"error": self.error}
 
 
 class Predictor:
@@ -54,7 +69,7 @@ class Predictor:
         self.folder = choose_run(Path(folder))
         self.tuned, self.encoder, run, self.classes = load_tuned(self.folder, device)
         self.max_length = run.config.encoder.max_length
-        self.pairs = run.config.data.pair is not None
+        self.text, self.pair = columns_of(run.config.data)
         self.cut = 0
         """Texts so far that were longer than what the run reads."""
 
@@ -62,36 +77,74 @@ class Predictor:
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, places: Sequence[str] | None = None
     ) -> list[Prediction]:
         """Return what the run says of each text. Raises `DataError` for an empty text, and pairs too many or few."""
-        places = [f"text {number}" for number in range(1, len(texts) + 1)] if places is None else list(places)
-        self._check(texts, pairs, places)
-        rows = Rows(list(texts), None if pairs is None else list(pairs), np.zeros(len(texts), np.int64), places)
+        places = [f"text {number}" for number in range(1, len(texts) + 1)] if places is None else places
+        if pairs is not None and len(pairs) != len(texts):
+            raise DataError(f"there are {len(texts):,} texts and {len(pairs):,} second ones: give one for each")
+        self.check_pairs(pairs is not None)
+        seconds = [None] * len(texts) if pairs is None else pairs
+        asked = [Asked(*row) for row in zip(places, texts, seconds, strict=True)]
+        self.refuse(asked)
+        return self.classify(asked)
+
+    def classify(self, asked: Sequence[Asked]) -> list[Prediction]:
+        """Return what the run says of each text, or why it says nothing."""
+        filled = [one for one in asked if one.error is None and one.text.strip() and (one.pair or "x").strip()]
+        try:
+            classified = list(self._classify(filled))
+        except DataError:  # there is one that the tokenizer makes nothing of
+            filled = [one for one in filled if self.wrong(one) is None]
+            classified = list(self._classify(filled))
+        found = {id(one): prediction for one, prediction in zip(filled, classified, strict=True)}
+        return [found.get(id(one)) or Prediction(one.place, one.text, one.pair, error=self.wrong(one)) for one in asked]
+
+    def refuse(self, asked: Sequence[Asked]) -> None:
+        """Raise `DataError` for the first text that cannot be classified."""
+        for one in asked:
+            if (error := self.wrong(one)) is not None:
+                raise DataError(f"{error}: leave it out")
+
+    def wrong(self, one: Asked) -> str | None:
+        """Return why a text cannot be classified, with its place; None where it can."""
+        if one.error is not None:
+            return one.error
+        for text in (one.text, *(() if one.pair is None else (one.pair,))):
+            if not text.strip():
+                return f"{one.place} is empty"
+            if why := unreadable(self.encoder.tokenizer, text):
+                return f"{one.place}: {why}"
+        return None
+
+    def check_pairs(self, given: bool) -> None:
+        """Raise `DataError` where second texts are given or missing unlike in training."""
+        if self.pair is not None and not given:
+            raise DataError(f"{self.folder} was tuned on pairs of texts: give the second one with --pair")
+        if self.pair is None and given:
+            raise DataError(f"{self.folder} was tuned on single texts: leave --pair out")
+
+    def _classify(self, asked: Sequence[Asked]) -> Iterator[Prediction]:
+        """Yield the class of each text. Raises `DataError` for one that the tokenizer makes nothing of."""
+        if not asked:
+            return
+        pairs = None if self.pair is None else [one.pair or "" for one in asked]
+        places = [one.place for one in asked]
+        rows = Rows([one.text for one in asked], pairs, np.zeros(len(asked), np.int64), places)
         encoded = encode(rows, self.encoder.tokenizer, self.max_length, self.encoder.pad_id)
         self.cut += encoded.cut
         device = next(self.tuned.parameters()).device
         chances = measure(self.tuned, encoded, batch_size=EVALUATION, device=device).probabilities
-        return [
-            Prediction(
-                place=places[number],
-                text=rows.texts[number],
-                pair=None if rows.pairs is None else rows.pairs[number],
-                predicted=self.classes[int(row.argmax())],
-                probability=float(row.max()),
-                probabilities={name: float(chance) for name, chance in zip(self.classes, row, strict=True)},
-            )
-            for number, row in enumerate(chances)
-        ]
+        for one, row in zip(asked, chances, strict=True):
+            named = {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
+            best = self.classes[int(row.argmax())]
+            yield Prediction(one.place, one.text, one.pair, best, float(row.max()), named)
 
-    def _check(self, texts: Sequence[str], pairs: Sequence[str] | None, places: Sequence[str]) -> None:
-        if self.pairs and pairs is None:
-            raise DataError(f"{self.folder} was tuned on pairs of texts: give the second one with --pair")
-        if pairs is not None and not self.pairs:
-            raise DataError(f"{self.folder} was tuned on single texts: leave --pair out")
-        if pairs is not None and len(pairs) != len(texts):
-            raise DataError(f"there are {len(texts):,} texts and {len(pairs):,} second ones: give one for each")
-        for some in (texts, *([] if pairs is None else [pairs])):
-            for place, text in zip(places, some, strict=True):
-                if not text.strip():
-                    raise DataError(f"{place} is empty: leave it out")
+
+def columns_of(data: Any) -> tuple[str, str | None]:
+    """Return the columns of texts and of second texts (None: no pairs) that a run was tuned on.
+
+    `data` is the section of its configuration; a named corpus has columns of its own.
+    """
+    columns = Wanted(data.text, data.pair, data.label).of(data.source, group=False)
+    return columns["--text"], columns.get("--pair")
 
 
 def choose_run(folder: Path) -> Path:
@@ -109,17 +162,39 @@ def choose_run(folder: Path) -> Path:
 
 
 def read_texts(
-    path: Path, text: str, pair: str | None = None, encoding: str = "utf-8"
-) -> Iterator[tuple[str, str, str | None]]:
-    """Yield (place, text, second text) of each row of a table.
+    path: Path,
+    columns: Mapping[str, str],
+    encoding: str = "utf-8",
+    mended: Counter[str] | None = None,
+) -> Iterator[Asked]:
+    """Yield each row of a table, those that have no text with the reason.
 
-    Raises `DataError` for what is no table, for a missing column, and for a row that has no text.
+    `columns` holds that of the texts and, of pairs, that of the second ones, each by the setting that chose it. What is
+    mended in texts is counted in `mended`, as where labelled texts are read. Raises `DataError` for what is no table,
+    and for a missing column; where a table breaks off the reason is its last row.
     """
     if kind_of(path) in (None, ".txt", ".md"):
         raise DataError(f"{path} is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE")
-    wanted = {"--text": text} | ({} if pair is None else {"--pair": pair})
-    for place, values in read_rows(path, wanted, encoding):
-        for value, setting in zip(values, wanted, strict=True):
-            if not isinstance(value, str) or not value.strip():
-                raise DataError(f"{place} has no text in {wanted[setting]!r} ({setting}): fill it in or leave it out")
-        yield place, values[0], values[1] if pair is not None else None
+    mended = Counter() if mended is None else mended
+    begun = False
+    try:
+        for place, values in read_every_row(path, columns, encoding):
+            begun = True
+            wrong = isinstance(values, DataError)
+            yield Asked(place, error=str(values)) if wrong else _asked(place, values, columns, mended)
+    except DataError as error:
+        if not begun:
+            raise
+        yield Asked(str(path), error=f"{error}; what follows is not read")
+
+
+def _asked(place: str, values: Sequence[Any], columns: Mapping[str, str], mended: Counter[str]) -> Asked:
+    """Return a row, with the reason where it lacks a text."""
+    texts = [whole_characters(value, mended) if isinstance(value, str) else None for value in values]
+    error = None
+    for value, text, (setting, column) in zip(values, texts, columns.items(), strict=True):
+        if text is None or not text.strip():
+            shown = "" if value is None or isinstance(value, str) else f" but {str(value)[:20]}"
+            error = f"{place} has no text in {column!r} ({setting.split(',')[0]}){shown}"
+            break
+    return Asked(place, texts[0] or "", texts[1] if len(texts) > 1 else None, error)

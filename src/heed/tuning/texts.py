@@ -27,6 +27,8 @@ ORDER = 0x74756E65
 SECOND = 4
 """Tokens that the second text of a pair keeps at least, before the first one is cut."""
 
+NO_TOKEN = "the tokenizer makes no token of this text"
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -90,7 +92,7 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
     cut = 0
     for place, first, second in zip(rows.places, firsts, seconds, strict=True):
         if not len(first) or (second is not None and not len(second)):
-            raise DataError(f"{place}: the tokenizer makes no token of this text: leave the row out")
+            raise DataError(f"{place}: {NO_TOKEN}: leave the row out")
         cut += len(first) + len(second or ()) > room
         first.truncate(room - (0 if second is None else min(len(second), SECOND)))
         if second is not None:
@@ -102,6 +104,40 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
     return Encoded(
         np.array(ids, np.int32), np.array(parts, np.uint8), np.array(ends, np.int64), rows.labels, pad_id, cut
     )
+
+
+def unreadable(tokenizer: Any, text: str) -> str | None:
+    """Return why the tokenizer can make nothing of a text, such as a strange character; None where it can."""
+    try:
+        found = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    except Exception as error:  # tokenizers raises no narrower one
+        return f"the tokenizer cannot read this text ({error})"
+    return None if len(found) else NO_TOKEN
+
+
+def carry_limits(tokenizer: Any, max_length: int, pad_id: int, *, pairs: bool, segments: bool) -> None:
+    """Let a tokenizer of transformers cut and pad by itself as `encode` does, for those who read it from a folder.
+
+    `segments` says whether the encoder reads which text of a pair a token is of.
+
+    The library tokenizers does so unasked, transformers with `truncation=True` (of pairs "only_second"). Of a pair
+    whose first text leaves no room for `SECOND` tokens of the second, they do not cut the first one as `encode` does.
+    """
+    strategy = "only_second" if pairs else "longest_first"
+    pad = tokenizer.convert_ids_to_tokens(pad_id)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = pad
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(max_length, stride=0, strategy=strategy, direction="right")
+    backend.enable_padding(direction="right", pad_id=pad_id, pad_type_id=0, pad_token=pad, length=None)
+    tokenizer.model_max_length = max_length
+    tokenizer.truncation_side = tokenizer.padding_side = "right"
+    tokenizer.split_special_tokens = backend.encode_special_tokens
+    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "pad_token_type_id"):
+        tokenizer.init_kwargs.pop(name, None)  # what the tokenizer.json of the encoder had
+    names = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
+    tokenizer.model_input_names = names
+    tokenizer.init_kwargs |= {"model_input_names": names, "padding_side": "right", "truncation_side": "right"}
 
 
 def _encode(backend: Any, texts: list[str], places: list[str]) -> list[Any]:

@@ -1,0 +1,117 @@
+"""What an exported folder holds beside weights, so that it gives the run's probabilities in other hands.
+
+labels.json       the class of each place in the logits (adapters and ONNX; transformers has them in config.json)
+tokenizer.json    cuts at the run's length and pads to the longest of a batch, as the run did
+README.md         the lines of Python that classify with the folder
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heed.config.tuning import TuneConfig
+from heed.files import write_json, write_text
+from heed.tuning.encoders import Encoder
+from heed.tuning.predict import columns_of
+from heed.tuning.texts import SECOND, carry_limits
+
+LABELS, CARD = "labels.json", "README.md"
+
+TRANSFORMERS = """
+import transformers
+
+pipeline = transformers.pipeline("text-classification", model=".", top_k=None)
+print(pipeline(<dicts>, truncation=<cut>))
+"""
+ONNX = """
+import json
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+labels = json.load(open("labels.json", encoding="utf-8"))
+tokenizer = Tokenizer.from_file("tokenizer.json")  # cuts and pads by itself
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+read = tokenizer.encode_batch(<rows>)
+inputs = {
+    "input_ids": [one.ids for one in read],
+    "attention_mask": [one.attention_mask for one in read],
+    "token_type_ids": [one.type_ids for one in read],
+}
+names = [one.name for one in session.get_inputs()]
+(logits,) = session.run(None, {name: np.array(inputs[name], dtype=np.int64) for name in names})
+chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+chances /= chances.sum(axis=1, keepdims=True)
+print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+"""
+ADAPTER = """
+import json
+import peft
+import torch
+import transformers
+
+labels = json.load(open("labels.json", encoding="utf-8"))
+tokenizer = transformers.AutoTokenizer.from_pretrained(".")
+model = peft.AutoPeftModelForSequenceClassification.from_pretrained(".", num_labels=len(labels)).eval()
+model.config.pad_token_id = tokenizer.pad_token_id
+batch = tokenizer(<columns>, truncation=<cut>, padding=True, return_tensors="pt")
+with torch.no_grad():
+    chances = model(**batch).logits.softmax(dim=-1)
+print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+"""
+HEAD = """
+import json
+import peft
+import torch
+import transformers
+from safetensors.torch import load_file
+
+labels = json.load(open("labels.json", encoding="utf-8"))
+tokenizer = transformers.AutoTokenizer.from_pretrained(".")
+model = peft.AutoPeftModelForFeatureExtraction.from_pretrained(".").eval()
+head = load_file("head.safetensors")
+batch = tokenizer(<columns>, truncation=<cut>, padding=True, return_tensors="pt")
+with torch.no_grad():
+    states = model(**batch).last_hidden_state[:, -batch["input_ids"].shape[1] :]  # without trained tokens
+    real = batch["attention_mask"][..., None].float()
+    mean = (states * real).sum(dim=1) / real.sum(dim=1)
+    chances = (mean @ head["weight"].T + head["bias"]).softmax(dim=-1)
+print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+"""
+SINGLE = {"dicts": '["a fine film"]', "rows": '["a fine film"]', "columns": '["a fine film"]', "cut": "True"}
+PAIR = {
+    "dicts": '[{"text": "is it blue", "text_pair": "The sky is blue."}]',
+    "rows": '[("is it blue", "The sky is blue.")]',
+    "columns": '["is it blue"], ["The sky is blue."]',
+    "cut": '"only_second"',
+}
+
+
+def save_labels(classes: tuple[str, ...], folder: Path) -> None:
+    """Write labels.json."""
+    write_json(folder / LABELS, {str(number): name for number, name in enumerate(classes)})
+
+
+def save_reading(encoder: Encoder, config: TuneConfig, folder: Path, code: str) -> None:
+    """Write the tokenizer of a run with the run's limits, and README.md with `code`, one of those above."""
+    pairs = columns_of(config.data)[1] is not None
+    length = config.encoder.max_length
+    carry_limits(encoder.tokenizer, length, encoder.pad_id, pairs=pairs, segments=encoder.segments)
+    encoder.tokenizer.save_pretrained(folder)
+    for name, value in (PAIR if pairs else SINGLE).items():
+        code = code.replace(f"<{name}>", value)
+    what = "pairs of texts" if pairs else "texts"
+    cut = "it is the second text that is cut" if pairs else "what is longer is cut"
+    lines = [
+        f"A classifier of {what} (`{config.method.name}`), tuned with heed. It reads {length} tokens, and {cut}. "
+        "Without `truncation` transformers reads more than the run did, and gives other probabilities."
+    ]
+    if pairs:
+        lines.append(
+            f"A first text that leaves fewer than {SECOND} tokens to the second one is cut by `heed predict` alone."
+        )
+    if encoder.shape.model_type.startswith("heed-") and "peft" in code:
+        lines.append("The encoder is a model of heed, which peft cannot load: ask the run itself with `heed predict`.")
+    else:
+        lines.append(f"```python{code}```")
+    write_text(folder / CARD, "\n\n".join(lines) + "\n")
