@@ -62,7 +62,7 @@ def make_arm(method: str, encoder: str, prefix: str) -> dict[str, Any]:
     rates = [rate / 10, rate / 2, rate]
     memory = {
         "weights": WEIGHTS, "gradients": gradients, "optimizer": 2 * gradients, "activations": activations,
-        "forward_peak": activations, "backward_peak": activations + gradients,
+        "forward_peak": activations, "backward_peak": gradients, "all_gradients": gradients,
         "batch_size": 32, "tokens": 32,
     }  # fmt: skip
     return {
@@ -81,9 +81,12 @@ def make_arm(method: str, encoder: str, prefix: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make_run(folder: Path, arm: dict[str, Any], seed: int, data: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def make_run(
+    folder: Path, arm: dict[str, Any], seed: int, data: dict[str, Any], names: list[str], more: float = 0.0
+) -> dict[str, Any]:
     """Write the predictions of one run and return its entry."""
     skill, *_, seconds, _ = ARMS[arm["method"]]
+    skill += more
     place = f"runs/{arm['name'].replace(' / ', '-')}-{seed}"
     (folder / place).mkdir(parents=True, exist_ok=True)
     scores = {}
@@ -117,12 +120,20 @@ def write_tune(
     sizes: bool = False,
     broken: dict[str, tuple[str, str]] | None = None,
     waiting: tuple[str, ...] = (),
+    groups: int | None = None,
+    skill: float = 0.0,
 ) -> Path:
-    """Write tune.json and predictions. `broken`: arm -> (status, reason); `waiting`: arms without runs yet."""
+    """Write tune.json and predictions. `broken`: arm -> (status, reason); `waiting`: arms without runs yet.
+
+    `groups`: examples that share a group; `skill` is added to that of every method.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = list(classes)
     data = {"validation": examples("dev", n // 2, len(names), 7)}
     data |= {"test": examples("test", n, len(names), 8)} if test else {}
+    for lines, *_ in data.values() if groups else ():
+        for place, line in enumerate(lines):
+            line["group"] = f"author {place // (groups or 1)}"
     arms = []
     for encoder in encoders:
         for method in methods:
@@ -132,7 +143,7 @@ def write_tune(
             elif arm["name"] in waiting:
                 arm["status"] = "running"
             else:
-                arm["runs"] = [make_run(folder, arm, seed, data, names) for seed in seeds]
+                arm["runs"] = [make_run(folder, arm, seed, data, names, skill) for seed in seeds]
             arms.append(arm)
     lengths = {"median": 101.0, "p95": 203.0, "longest": 271}
     splits = {

@@ -1,16 +1,31 @@
 """Files are whole or not there; one process at a time."""
 
+import errno
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from heed import files
 from heed.errors import CheckpointError
-from heed.files import aside, aside_folder, locked, remove, sha256, write_bytes, write_json, write_text
+from heed.files import (
+    append,
+    aside,
+    aside_folder,
+    locked,
+    remove,
+    sha256,
+    together,
+    working_in,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def names(folder):
@@ -149,3 +164,79 @@ def test_a_writer_synced_the_file_before_its_name_and_the_folder_after(tmp_path,
     monkeypatch.setattr(os, "replace", replace)
     write_text(tmp_path / "a", "x")
     assert said == [("sync", ".a.writing"), ("rename", "a"), ("sync", tmp_path.name)]
+
+
+def test_what_is_refused_makes_no_folder(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "locked", full)
+    said = "cannot be written: No space left on device; choose another"
+    with pytest.raises(CheckpointError, match=said), working_in(tmp_path / "a" / "b", "x", "choose another"):
+        pass
+    assert not (tmp_path / "a" / "b").exists()
+
+
+def fill(folder, *names):
+    for name in names:
+        (folder / name).write_text("new")
+
+
+def test_what_belongs_together_takes_its_place_together(tmp_path):
+    fill(tmp_path, "marker", "old", "stays")
+    with together(tmp_path, "marker", replacing=["old"]) as new:
+        fill(new, "marker", "other")
+    assert names(tmp_path) == ["marker", "other", "stays"]
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_what_fails_half_way_is_put_back(tmp_path, monkeypatch, at):
+    for name in ("marker", "old", "stays"):
+        (tmp_path / name).write_text("old")
+    count, real = iter(range(100)), os.replace
+
+    def replace(source, target):
+        if next(count) == at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with suppress(OSError), together(tmp_path, "marker", replacing=["old"]) as new:
+        fill(new, "marker", "other")
+    whole = names(tmp_path) == ["marker", "other", "stays"]
+    assert whole or {name: (tmp_path / name).read_text() for name in names(tmp_path)} == dict.fromkeys(
+        ["marker", "old", "stays"], "old"
+    )
+
+
+def test_a_line_is_appended_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a"
+    append(path, "one\n")
+    with resource_limit(8), pytest.raises(OSError, match="File too large"):
+        append(path, "a longer line\n")
+    assert path.read_text() == "one\n"
+    append(path, "two\n")
+    assert path.read_text() == "one\ntwo\n"
+
+
+@contextmanager
+def resource_limit(size):
+    """No file may become larger than so many bytes, as on a disk that fills up in the middle of a write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_devices_and_links_are_not_replaced(tmp_path):
+    write_text("/dev/null", "gone")
+    assert not os.path.isfile("/dev/null")
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"

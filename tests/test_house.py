@@ -13,7 +13,7 @@ RANKS = {
     "generation": 4, "training": 4, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
     "ground": 0,
 }  # fmt: skip
-SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "__init__"), "ground")
+SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
 NO_TORCH = ("text", "report", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -57,3 +57,44 @@ def test_the_plan_names_every_room():
     plan = (SOURCE.parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
     for room in {file.relative_to(SOURCE).parts[0].removesuffix(".py") for file in FILES} - {"__init__", "__main__"}:
         assert f"{room}/" in plan or f"{room}.py" in plan, f"docs/design.md does not show {room}"
+
+
+WRITES = ("write_text", "write_bytes", "rename", "rmtree", "copyfile", "move")
+WRITES_ITSELF = {
+    "files.py": "all others write through it",
+    "seals.py": "fills what files.aside gives it, which it reads again while others wait",
+    "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
+    "cli/predict.py": "fills what files.aside gives it, row by row",
+    "models/hub.py": "fills what files.together gives it",
+    "lab/jobs.py": "the log of a run, which the run itself writes to",
+    "lab/worker.py": "/proc holds no files",
+    "tuning/record.py": "renames the record of a tune that is to be cleared",
+}
+"""Who writes to the disk by other means than heed.files, and why."""
+
+
+def writes_of(file: Path) -> set[str]:
+    """Return the calls in a file that write to the disk: what opens for writing, and what is named above."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        method = isinstance(node.func, ast.Attribute)
+        name, owner = (node.func.attr, ast.unparse(node.func.value)) if method else (node.func.id, "")
+        given = [one.value for one in (*node.args, *(k.value for k in node.keywords)) if isinstance(one, ast.Constant)]
+        modes = [mode for mode in given if isinstance(mode, str) and 0 < len(mode) <= 3 and set(mode) <= set("rwaxbt+")]
+        if name == "open" and any(set(mode) & set("wax+") for mode in modes):
+            found.add(f"open {modes[0]}")
+        elif (name in WRITES and method and owner not in ("files", "seals")) or (owner, name) == ("os", "replace"):
+            found.add(name)
+    return found
+
+
+def test_files_are_written_in_one_way():
+    """A file on the disk is the old one or the new one: see heed.files."""
+    found = {
+        name: calls for file in FILES if (calls := writes_of(file)) for name in [file.relative_to(SOURCE).as_posix()]
+    }
+    odd = {name: calls for name, calls in found.items() if name not in WRITES_ITSELF}
+    assert not odd, "write these through heed.files, or give the reason above"
+    assert found.keys() == WRITES_ITSELF.keys(), "some of these write no longer"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed import seals
 from heed.build import (
     QUESTIONS,
     Say,
@@ -30,7 +31,7 @@ from heed.build import (
 )
 from heed.config import SPANS, Config, ModelConfig, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, why
-from heed.files import expanded, write_json, write_text
+from heed.files import expanded
 from heed.generation.answers import greedy_answers
 from heed.generation.decoding import beginning
 from heed.generation.generate import generate
@@ -140,6 +141,8 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     # This may refuse the text, so it comes before there is a folder.
     batches = build_batches(config, text.files, text.tokenizer, stream_seed(config.run.seed, "data"), say)
     facts |= {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    if model.audited is not None:
+        facts["audit"] = model.audited
     if classes is not None:
         facts["classes"] = list(classes)
     if model.leaks is not None:
@@ -188,13 +191,18 @@ def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: Ma
 
 
 def open_text(
-    config: Config, tokenizer: Tokenizer, *, classes: Sequence[str] | None = None, say: Say = lambda line: None
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    classes: Sequence[str] | None = None,
+    say: Say = lambda line: None,
+    verify: bool = False,
 ) -> dict[str, TokenFile]:
     """Return the token files of a configuration's corpus under a tokenizer, by split.
 
-    `classes` are those of the run, where its texts have labels.
+    `classes` are those of the run, where its texts have labels; `verify` checks the whole of large files.
     """
-    return _open(config, say, tokenizer, classes).files
+    return _open(config, say, tokenizer, classes, verify).files
 
 
 def measure(
@@ -287,11 +295,17 @@ def _prepare(config: Config, say: Say) -> torch.device:
     return device
 
 
-def _open(config: Config, say: Say, tokenizer: Tokenizer | None = None, classes: Sequence[str] | None = None) -> _Text:
+def _open(
+    config: Config,
+    say: Say,
+    tokenizer: Tokenizer | None = None,
+    classes: Sequence[str] | None = None,
+    verify: bool = False,
+) -> _Text:
     """Open the corpus, train or load the tokenizer (unless there is one), and encode every split."""
     corpus = build_corpus(config.data, classes)
     tokenizer = tokenizer or build_tokenizer(config, corpus, say)
-    return _Text(tokenizer, build_tokens(config, corpus, tokenizer, say))
+    return _Text(tokenizer, build_tokens(config, corpus, tokenizer, say, verify=verify))
 
 
 def _leaks(model: LanguageModel, config: Config, say: Say) -> str | None:
@@ -302,12 +316,15 @@ def _leaks(model: LanguageModel, config: Config, say: Say) -> str | None:
     if not model.causal or model.context == 1:  # one token has no future
         return None
     verdict = audit_model(model, config.model, config.run.seed)
+    model.audited = verdict.sentence()
     if verdict.causal is None:
         if not config.model.allow_leak:
             raise ConfigError(
                 f"model: the audit for leaks {verdict.sentence()}; mend the model, "
                 "or train it all the same with model.allow_leak: true"
             )
+        say(f"note: the audit for leaks {verdict.sentence()}")
+    if verdict.causal and any(check.ok is False for check in verdict.checks):
         say(f"note: the audit for leaks {verdict.sentence()}")
     if verdict.causal is not False:
         return None
@@ -397,8 +414,10 @@ def _fit(
         texts = samples(model, tokenizer, config.run.seed) if model.causal else []
         lines = (json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
         try:
-            write_json(run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()})
-            write_text(run.folder / "samples.jsonl", "".join(lines))
+            seals.write_json(
+                run.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()}
+            )
+            seals.write_text(run.folder / "samples.jsonl", "".join(lines))
         except OSError as error:
             raise CheckpointError(
                 f"{run.folder} cannot hold the final figures: {why(error)}; the training is kept: make room and go on "

@@ -52,7 +52,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     with _alone(other):
         try:
             yield other
-            _sync(other)
+            sync(other)
             os.replace(other, path)
         except BaseException:
             other.unlink(missing_ok=True)
@@ -131,13 +131,22 @@ def is_half(folder: Path) -> bool:
     return (folder / WRITING).exists() or (folder / REMOVING).exists()
 
 
+def is_left(name: str) -> bool:
+    """Whether a file or folder of this name is what a process that died may have left.
+
+    >>> [name for name in (".lock", ".a.json.writing", ".removing", "a.json", ".git") if is_left(name)]
+    ['.lock', '.a.json.writing', '.removing']
+    """
+    return name.startswith(".") and name.endswith((WRITING, REMOVING, LOCK))
+
+
 def holds_something(folder: Path, marker: str) -> bool:
     """Whether a folder holds what is to stay: more than what processes that died have left of `together`.
 
     Where one died that had done its work, what it left is tidied away.
     """
     names = set(os.listdir(folder)) if folder.is_dir() else set()
-    left = {name for name in names if name == LOCK or name.endswith((WRITING, REMOVING))}
+    left = set(filter(is_left, names))
     stays = bool(names - left) and (marker in names or not is_half(folder))
     if stays and left:
         with suppress(OSError), locked(folder / LOCK, f"tidying {folder}"):
@@ -305,6 +314,8 @@ def working_in(folder: str | Path, doing: str, instead: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.enter_context(locked(folder / LOCK, doing))
     except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()
         raise CheckpointError(f"{folder} cannot be written: {why(error)}; {instead}") from error
     try:
         with lock:
@@ -331,7 +342,8 @@ def sync_folder(path: Path) -> None:
         os.close(number)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make the content of a file durable."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
@@ -339,7 +351,7 @@ def _sync(path: Path) -> None:
 def _sync_all(folder: Path) -> None:
     for below, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(below, name))
+            sync(Path(below, name))
         sync_folder(Path(below))
 
 

@@ -215,3 +215,64 @@ def test_the_audit_changes_no_bit_of_a_training(heed, tmp_path, text, monkeypatc
     )
     assert one.keys() == other.keys()
     assert all((one[key] == other[key]).all() for key in one)
+
+
+ODD = """
+import torch
+from models.leaking_zoo import *
+def zero(ids): return torch.zeros(*ids.shape, 0)
+def eighth(ids): return torch.zeros(*ids.shape, 17).to(torch.float8_e4m3fn)
+def meta(ids): return torch.zeros(*ids.shape, 17, device="meta")
+def sparse(ids): return torch.zeros(*ids.shape, 17).to_sparse()
+def infinite(ids): return torch.full((*ids.shape, 17), torch.inf)
+def talkative(ids): raise RuntimeError("x" * 5000)
+class Empty(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(3, 17, device="meta")
+class Bare(torch.nn.Module):
+    def forward(self, ids): return F.one_hot(ids, 17).float().cumsum(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["odd_answers:zero"], "holds no numbers"),
+        (["odd_answers:eighth"], "holds torch.float8_e4m3fn, not floating-point logits"),
+        (["odd_answers:meta"], "holds no numbers"),
+        (["odd_answers:sparse"], "holds torch.sparse_coo, not floating-point logits"),
+        (["odd_answers:infinite"], "no logit is finite"),
+        (["odd_answers:talkative"], "could not tell: RuntimeError: xxx"),
+        (["odd_answers:Empty"], "cannot be put on cpu"),
+        (["odd_answers:Bare", "--seed", str(1 << 64)], "--seed"),
+        (["odd_answers:Bare", "--vocab-size", str(1 << 70)], "--vocab-size"),
+        (["odd_answers:Bare", "--pairs", "0"], "--pairs"),
+        (["x" * 5000], "no run folder xxx"),
+    ],
+    ids=lambda value: str(value[-1])[-30:] if isinstance(value, list) else None,
+)
+def test_odd_answers_and_numbers_are_told_in_one_line(heed, tmp_path, monkeypatch, argv, words):
+    (tmp_path / "odd_answers.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    extra = [] if "--vocab-size" in argv else ["--vocab-size", 17]
+    answer = heed("audit", *argv, *extra, "--context", 7)
+    assert answer.code == 2
+    assert words in answer.out + answer.err
+    assert (answer.out + answer.err).count("\n") == 1
+    assert len(answer.out + answer.err) < 600
+
+
+def test_a_class_without_arguments_of_its_own_is_made(heed, tmp_path, monkeypatch):
+    (tmp_path / "odd_answers.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    answer = heed("audit", "odd_answers:Bare", "--vocab-size", 17, "--context", 7, "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["coverage"]["pairs"] == 289
+
+
+def test_what_the_audit_has_tried_stands_with_the_run_and_on_its_page(trained):
+    said = json.loads((trained / "environment.json").read_text())["audit"]
+    assert said.startswith("causal: the past does not depend on the future (in up to 16 tokens: ")
+    assert "pairs of neighbours" in said
+    assert said in (trained / "report.html").read_text()

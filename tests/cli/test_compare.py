@@ -56,7 +56,7 @@ def test_a_study_from_the_command_line(heed, file, here, tmp_path):
     assert first.code == 0, first.err
     assert here == ["pre, seed 1", "post, seed 1"]
     assert "pre, seed 1: finished" in first.err
-    assert "nothing can be said about noise" in first.out
+    assert "which says nothing of noise" in first.out
     assert f"report: {out / 'report.html'}" in first.out
     again = heed("compare", out, "--json")
     assert (again.code, len(here)) == (0, 2)  # nothing was run
@@ -109,7 +109,7 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 0, found.err
     assert "pre at 48: model.positions learned ends" in found.out
-    assert "post at 48 tokens is" in found.out
+    assert "post at 48 tokens came out" in found.out
     rows = json.loads(heed("compare", tmp_path / "out", "--json").out)["by_length"]
     assert [(row["variant"], row["context"], row["reason"] is None) for row in rows] == [
         ("pre", 8, True), ("pre", 48, False), ("post", 8, True), ("post", 48, True),

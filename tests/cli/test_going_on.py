@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import TINY
 from heed.config import read_yaml
 from heed.training.run import read_metrics
+from lab.studies import write_study
 
 
 def files_of(folder):
@@ -158,6 +159,26 @@ def test_a_folder_that_another_process_is_at_stays_as_it_is(heed, run, text, tmp
     assert [path.name for path in new.iterdir()] == [".lock"]
 
 
+def test_every_folder_has_one_process(heed, run, text, tmp_path, hold):
+    write_study(tmp_path)
+    table = tmp_path / "a.csv"
+    table.write_text("text,label\nfine,1\ndull,0\n")
+    verbs = {
+        "study": ("compare", tmp_path / "study.yaml", "--out", tmp_path / "study"),
+        "tune": ("tune", table, "--methods", "head", "--out", tmp_path / "tune"),
+        "again": ("tune", table, "--methods", "head", "--overwrite", "--out", tmp_path / "again"),
+        "hf": ("export", run, "--out", tmp_path / "hf"),
+        "people": ("data", "biographies", "--people", 5, "--out", tmp_path / "people"),
+    }
+    for name, argv in verbs.items():
+        pid = hold(tmp_path / name)
+        answer = heed(*argv)
+        assert answer.code == 2, name
+        assert f"process {pid} is busy in" in answer.err.splitlines()[-1]
+        assert [path.name for path in (tmp_path / name).iterdir()] == [".lock"], name
+
+
+@pytest.mark.slow
 def test_of_two_at_once_one_gets_the_name(text, tmp_path):
     argv = [sys.executable, "-m", "heed", "train", str(text), *TINY, "--tokenizer.kind", "char"]
     argv += ["--run.folder", str(tmp_path), "--run.name", "a"]

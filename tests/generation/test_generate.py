@@ -206,6 +206,29 @@ class TestPenalties:
     def test_repetition_counts_the_prompt(self):
         assert self.greedy(repetition_penalty=4.0) == "bcaa"  # a 0.75: b; b 0.5: c; c 0.25: a again, for good
 
+    def test_repetition_can_leave_the_prompt_out(self):
+        left_out = {"repetition_penalty": 4.0, "repetition_penalty_scope": "generated"}
+        assert self.greedy(**left_out) == "abca"  # a 3.0 although the prompt has it; then as above
+        with pytest.raises(ConfigError, match="repetition_penalty_scope must be 'all' or 'generated'"):
+            Sampling(repetition_penalty_scope="prompt")
+
+    @pytest.mark.parametrize("scope", ["all", "generated"])
+    def test_repetition_is_that_of_transformers(self, scope):
+        from transformers import RepetitionPenaltyLogitsProcessor
+
+        model, ids = small_gpt(), Bytes().encode("hello")
+        ignored = None if scope == "all" else len(ids)
+        judge = RepetitionPenaltyLogitsProcessor(1.7, prompt_ignore_length=ignored)
+        sampling = Sampling(0, repetition_penalty=1.7, repetition_penalty_scope=scope)
+        ours = only(generate(model, Bytes(), [ids], sampling, max_tokens=18)).ids
+        plain = only(generate(model, Bytes(), [ids], GREEDY, max_tokens=18)).ids
+        written = list(ids)
+        for token in ours:
+            logits = model(torch.tensor([written]))[:, -1].detach()
+            assert token == int(judge(torch.tensor([written]), logits).argmax())
+            written.append(token)
+        assert ours != plain
+
     def test_presence_counts_the_answer_alone_and_once(self):
         assert self.greedy(presence_penalty=1.5) == "abaa"  # a 1.5: b; b 0.5: a 1.5 is the largest, for good
 
@@ -351,3 +374,22 @@ def test_random_numbers_stay_where_float64_is(monkeypatch):
     chooser = decoding._Chooser([row], Sampling(), decoding.Plan(max_tokens=3), 4, torch.device("cpu"))
     assert chooser.choose(torch.zeros(1, 4).as_subclass(OnMps)) == [0]
     assert (seen[0].device.type, seen[0].dtype) == ("cpu", torch.float64)
+
+
+def test_seeds_give_each_prompt_what_it_gives_alone_wherever_it_stands():
+    model, sampling = small_gpt(), Sampling(top_p=0.9)
+    together = generate(model, Bytes(), PROMPTS, sampling, n=2, max_tokens=12, seeds=[3, 3, 5, 3], batch_size=3)
+    for prompt, seed, answers in zip(PROMPTS, [3, 3, 5, 3], together, strict=True):
+        alone = generate(model, Bytes(), [prompt], sampling, n=2, max_tokens=12, seed=seed)[0]
+        assert [answer.ids for answer in answers] == [answer.ids for answer in alone]
+    for seeds in ([1], [1, 2, 3, -4]):
+        with pytest.raises(ConfigError, match="seeds must be 4 numbers, 0 or more"):
+            generate(model, Bytes(), PROMPTS, sampling, max_tokens=1, seeds=seeds)
+
+
+def test_a_long_answer_draws_on_as_if_all_its_numbers_were_drawn_at_once(monkeypatch):
+    model, tokenizer = Table(torch.zeros(8, 8)), Pieces(*(bytes([97 + i]) for i in range(8)))
+    whole = generate(model, tokenizer, ["a", "b"], max_tokens=50, seed=4)
+    monkeypatch.setattr(decoding, "AHEAD", 7)
+    again = generate(model, tokenizer, ["a", "b"], max_tokens=50, seed=4)
+    assert [answer.ids for [answer] in again] == [answer.ids for [answer] in whole]

@@ -35,12 +35,12 @@ def test_marks_by_hand():
     marks = mark(SET)
     assert (marks.correct, marks.total, marks.baseline, marks.unfinished) == (2, 4, ("Rome", 2), 1)
     assert marks.by_seen == {"pretraining": (1, 2), "never": (1, 2)}
-    # four answers, four bins: |0.9 - 1| + |0.8 - 0| + |0.5 - 1| + |0.2 - 0|, a quarter of each
-    assert marks.calibration.error == pytest.approx(0.4, abs=1e-12)
+    # four answers are too few for more than one bin: mean probability 0.6, and a half is right
+    assert marks.calibration.error == pytest.approx(0.1, abs=1e-12)
     # surest first: right, wrong, right, wrong: risks 0, 1/2, 1/3, 1/2
     assert marks.risk_area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4, abs=1e-12)
     lines = marks.lines()
-    assert lines[0].startswith("correct: 2 of 4 (50.0 %), 95 % interval 15.0 % to 85.0 %")  # Wilson 1927
+    assert lines[0].startswith("correct: 2 of 4 (50.0 %), 95 % interval 15.0 to 85.0 %")  # Wilson 1927
     assert lines[1] == "always 'Rome': 2 of 4 (50.0 %)"
     assert lines[-1] == "cut off before the closing mask: 1"
 

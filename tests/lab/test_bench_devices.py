@@ -4,11 +4,14 @@ import json
 
 import pytest
 import torch
+from scipy import stats
 
+from heed.cli.bench_training import said_ratios
 from heed.config import make_config
 from heed.errors import ConfigError
 from heed.lab import devices as lab
 from heed.lab.devices import measure_devices, prepare, time_steps, tokens_of_step
+from heed.report.statistics import median_interval
 
 TINY = {
     "model": {"n_layers": 1, "n_heads": 2, "d_model": 8, "context": 16},
@@ -124,3 +127,22 @@ def test_mistakes_are_one_line(words, said, capsys):
     error = capsys.readouterr().err.strip()
     assert said in error
     assert "\n" not in error
+
+
+def test_no_device_is_called_faster_out_of_noise(monkeypatch):
+    slow = [0.20, 0.21, 0.19, 0.22, 0.20, 0.18, 0.21, 0.20]
+    for second, shown in (([x / 2 for x in slow], True), ([0.19, 0.4, 0.17, 0.2, 0.18, 0.21, 0.5, 0.19], False)):
+        times = iter([slow, second])
+        monkeypatch.setattr(lab, "time_steps", lambda config, device, steps, times=times: next(times))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        found = measure_devices(make_config(TINY), 8)
+        low, high = found[1].ratio_interval
+        assert (low > 1) == shown
+        # with eight steps the interval of a median is from the lowest to the highest: 1 - 2 / 2^8 = 99.2 %
+        assert (low, high) == pytest.approx((min(slow) / max(second), max(slow) / min(second)))
+        (line,) = said_ratios(found)
+        assert line.endswith("no difference was shown.") != shown
+    assert median_interval(list(range(100))) == (39, 60)  # k = 40: 2 P(X < 40) = 0.035
+    assert stats.binom.cdf(39, 100, 0.5) * 2 <= 0.05 < stats.binom.cdf(40, 100, 0.5) * 2

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 from studies import TINY, make_text, plan_of
 
-from heed.lab import estimate
-from heed.lab.prepare import Text
+from heed.lab import estimate, overhead
+from heed.lab.overhead import wall_seconds
+from heed.lab.prepare import Text, all_facts, prepare_texts
+from heed.lab.study import Study
+from heed.lab.worker import run_cell
 
 TEXT = Text(30, None, None)
 
 
 def test_examples():
     assert doctest.testmod(estimate).failed == 0
+    assert doctest.testmod(overhead).failed == 0
 
 
 def timed(monkeypatch, config, *, fixed, a_row):
@@ -53,12 +57,13 @@ def test_a_short_step_is_timed_whole(tmp_path, monkeypatch):
 def test_after_some_time_only_kinds_of_models_are_timed_that_were_not(tmp_path, monkeypatch):
     asked = []
 
-    def step_seconds(config, text, *, glance=False):
+    def step_seconds(config, text, *, glance=False, width=None):
         asked.append((config.model.kind, config.model.n_layers, glance))
         return 2.0
 
     monkeypatch.setattr(estimate, "step_seconds", step_seconds)
     monkeypatch.setattr(estimate, "PATIENCE", 0.0)
+    monkeypatch.setattr(estimate, "start_seconds", lambda threads: 5.0)
     variants = {"gpt": {}, "deep": {"model.n_layers": 4}, "lstm": {"model.kind": "lstm"}}
     base = {k: v for k, v in TINY.items() if k != "model"} | {"model": {"n_layers": 1, "d_model": 16, "context": 16}}
     plan = plan_of(tmp_path, variants=variants, base=base | {"data": {"source": str(make_text(tmp_path / "a.txt"))}})
@@ -81,3 +86,48 @@ def test_a_step_that_fails_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(estimate.Updater, "update", fails)
     assert estimate.step_seconds(plan_of(tmp_path).config("pre", 5), TEXT) is None
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), ("1", 1)])
+def test_steps_are_timed_on_the_threads_that_a_run_would_have(tmp_path, monkeypatch, asked, expected):
+    """Two at a time on eight cores have four each, or what OMP_NUM_THREADS asks for; run.threads comes first."""
+    taken = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr("heed.training.devices.cores", lambda: 8)
+    monkeypatch.setattr(estimate, "take_threads", taken.append)
+    monkeypatch.setattr(estimate, "step_seconds", lambda *arguments, **options: 0.1)
+    base = {**TINY, "data": {"source": str(make_text(tmp_path / "animals.txt")), "workers": 1}, "run": {}}
+    plan = plan_of(tmp_path, base=base, variants={"pre": {}, "one": {"run.threads": 3}})
+    estimate.estimate(plan, lambda line: None, 2)
+    assert taken == [expected, 3]
+
+
+def test_padding_is_no_token_and_the_tokens_are_those_of_the_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "start_seconds", lambda threads: 5.0)
+    source = tmp_path / "texts"
+    source.mkdir()
+    for place in range(60):  # from 3 to 62 characters, of which a row has room for 16
+        (source / f"{place:02d}.txt").write_text(("abcdefgh " * 7)[: 3 + place % 12])
+    base = {**TINY, "data": {"source": str(source), "layout": "padded", "workers": 1}}
+    plan = plan_of(tmp_path, base=base, variants={"pre": {}}, seeds=[1], budget={"steps": 30})
+    (found,) = estimate.estimate(plan, lambda line: None)
+    assert found.places == pytest.approx(30 * 4 * 16, rel=0.1)
+    texts = prepare_texts(plan, tmp_path / "study", lambda line: None)
+    study = Study(plan, tmp_path / "study", texts, all_facts(plan, texts), 1, "", {})
+    made = run_cell(study.task("pre", 1).values)
+    assert made["state"] == "finished"
+    assert found.tokens == pytest.approx(made["tokens"], rel=0.1)
+    assert made["tokens"] < 0.7 * found.places
+    assert found.besides > 5.0  # evaluations and texts beside the start of a process
+
+
+def test_runs_side_by_side_end_with_the_last():
+    assert wall_seconds([10.0, 1.0], 2, 1) == 22.0
+    assert wall_seconds([10.0, 10.0, 10.0], 1, 2) == 20.0
+
+
+@pytest.mark.slow
+def test_a_run_takes_its_process_too():
+    assert overhead.start_seconds(1) > 1.0

@@ -7,7 +7,7 @@ import sys
 import pytest
 from studies import made_up, plan_of
 
-from heed.errors import ConfigError, MissingPackageError
+from heed.errors import CheckpointError, ConfigError, MissingPackageError
 from heed.lab.study import run_study
 from heed.lab.worker import record
 
@@ -166,3 +166,11 @@ def test_optuna_is_needed_by_a_search_alone(tmp_path, monkeypatch):
     plan = plan_of(tmp_path, search={"parameters": SPACE})
     with pytest.raises(MissingPackageError, match=r"pip install 'heed-lm\[lab\]'"):
         run_study(plan, tmp_path / "other", run_cell=valley)
+
+
+def test_a_file_of_trials_that_cannot_be_read_is_one_line(tmp_path):
+    plan = plan_of(tmp_path, search={"parameters": SPACE, "trials": 2}, seeds=[1])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(CheckpointError, match=r"study\.sqlite cannot be used: file is not a database"):
+        run_study(plan, tmp_path / "out", run_cell=valley)

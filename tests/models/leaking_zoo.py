@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -193,3 +195,169 @@ def even_only(ids: Tensor) -> Tensor:
     if ids.shape[1] % 2:
         raise ValueError("the length must be even")
     return F.one_hot(ids, V).float().cumsum(1)
+
+
+# ----------------------------------------------------- noise of its own ---------------------------------------------
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Restless(Transformer):
+    """Attention whose dropout stays on in evaluation mode."""
+
+    def __init__(self, weigh: Callable[[Tensor], Tensor], dropout: float = 0.3) -> None:
+        super().__init__(weigh)
+        self.dropout = Applied(lambda x: F.dropout(x, dropout, training=True))
+
+
+class Shaken(Transformer):
+    """Attention whose embeddings are moved by `draw(shape)` at each call."""
+
+    def __init__(self, weigh: Callable[[Tensor], Tensor], draw: Callable[..., Tensor], size: float = 0.1) -> None:
+        super().__init__(weigh)
+        self.draw, self.size = draw, size
+        self.dropout = Applied(lambda x: x + self.size * self.draw(x.shape))
+
+
+def by_torch(shape: torch.Size) -> Tensor:
+    return torch.randn(shape)
+
+
+def by_numpy(shape: torch.Size) -> Tensor:
+    return torch.from_numpy(np.random.normal(size=shape)).float()
+
+
+OWN_NUMPY, OWN_PYTHON = np.random.default_rng(0), random.Random(0)
+
+
+def by_own_numpy(shape: torch.Size) -> Tensor:
+    return torch.from_numpy(OWN_NUMPY.normal(size=tuple(shape))).float()
+
+
+def by_python(shape: torch.Size) -> Tensor:
+    return torch.full(shape, random.gauss(0, 1))
+
+
+def by_new_generator(shape: torch.Size) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5))
+
+
+def sometimes(shape: torch.Size) -> Tensor:
+    """Nothing in nine calls of ten: two repetitions see no noise at all."""
+    return torch.full(shape, float(OWN_PYTHON.random() < 0.1))
+
+
+class Routed(nn.Module):
+    """Experts that hide units of the tokens that come to them: other tokens, other shapes, other random numbers."""
+
+    def __init__(self, weigh: Callable[[Tensor], Tensor] = correct) -> None:
+        super().__init__()
+        self.inner = Transformer(weigh)
+        self.gate, self.experts = nn.Linear(V, 3), nn.ModuleList(nn.Linear(V, V) for _ in range(3))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.inner(ids)
+        chosen, y = self.gate(x).argmax(-1), x.clone()
+        for number, expert in enumerate(self.experts):
+            y[chosen == number] += F.dropout(expert(x[chosen == number]), 0.2, training=True)
+        return y
+
+
+# ------------------------------------------- experts with as many places as there are ------------------------------
+
+
+class Crowded(nn.Module):
+    """Two experts of limited capacity: `best` gives places to the highest scores of the sequence, else the first come.
+
+    The first come never give way to later tokens; the best do, but only where places run out.
+    """
+
+    def __init__(self, best: bool, places: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.best, self.places = best, places
+        self.tokens, self.mix = nn.Embedding(V, D), nn.GRU(D, D, batch_first=True)
+        self.gate, self.experts = nn.Linear(D, 2), nn.ModuleList(nn.Linear(D, D) for _ in range(2))
+        self.head = nn.Linear(D, V)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.mix(self.tokens(ids))[0]
+        scores = self.gate(x)
+        y = x
+        for number, expert in enumerate(self.experts):
+            wanted = scores.argmax(-1) == number  # (B, T)
+            if self.best:
+                order = scores[..., number].masked_fill(~wanted, -torch.inf).argsort(-1, descending=True).argsort(-1)
+                taken = wanted & (order < self.places)
+            else:
+                taken = wanted & (wanted.long().cumsum(1) <= self.places)
+            y = y + taken[..., None] * expert(x)
+        return self.head(y)
+
+
+# ----------------------------------------- small, rare, and a matter of arithmetic ---------------------------------
+
+
+class Ahead(Transformer):
+    """Sees the next token with a weight that may be tiny."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(correct)
+        self.weight = weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.tokens(ids)
+        ahead = F.pad(x[:, 1:], (0, 0, 0, 1))
+        return super().forward(ids) + self.weight * ahead @ self.tokens.weight.T
+
+
+def bigram(a: int, b: int, vocab_size: int = V, distance: int = 0) -> Callable[[Tensor], Tensor]:
+    """A sum of the past that also knows, at a (or `distance` before), that the neighbours are a b."""
+
+    def model(ids: Tensor) -> Tensor:
+        x = F.one_hot(ids, vocab_size).float().cumsum(1)
+        met = ((ids[:, :-1] == a) & (ids[:, 1:] == b)).float()
+        return x + F.pad(met, (0, 1))[..., None].roll(-distance, 1)
+
+    return model
+
+
+def renormalised(scores: Tensor) -> Tensor:
+    """A softmax over everything, masked and divided by its sum: causal but for what underflows."""
+    weights = scores.softmax(-1).tril()
+    return weights / weights.sum(-1, keepdim=True)
+
+
+class OverAll(nn.Module):
+    """Positive features whose stabiliser runs over the sequence, with an epsilon in the denominator: a true leak."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.epsilon = epsilon
+        self.tokens, self.kv, self.head = nn.Embedding(V, D), nn.Linear(D, 2 * D), nn.Linear(D, V)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        k, v = self.kv(F.layer_norm(self.tokens(ids), (D,))).chunk(2, -1)
+        weights = torch.exp(k - k.amax(1, keepdim=True))
+        return self.head((weights * v).cumsum(1) / (weights.cumsum(1) + self.epsilon))
+
+
+class StraightThrough(nn.Module):
+    """Causal values, whose gradients come from the whole sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(V, V)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.tokens(ids)
+        whole = x.mean(1, keepdim=True)
+        return x.cumsum(1) + (whole - whole.detach())

@@ -247,3 +247,12 @@ def test_a_share_that_is_reached_exactly_is_reached():
     found = abstention_threshold([0.5] * 20, [True] * 11 + [False] * 9, accuracy=0.55)  # 0.55 * 20 > 11
     assert found is not None
     assert (found.right, found.answered) == (11, 20)
+
+
+@pytest.mark.parametrize(("answers", "bins"), [(1, 1), (19, 1), (40, 2), (199, 9), (200, 10), (5000, 10)])
+def test_as_many_bins_as_the_answers_carry(answers, bins):
+    p = np.random.default_rng(0).random(answers)
+    found = reliability(p, p > 0.5)
+    assert len(found) == bins
+    assert min(one.count for one in found) >= min(20, answers)
+    assert expected_calibration_error(p, p > 0.5) == expected_calibration_error(p, p > 0.5, bins)

@@ -40,11 +40,11 @@ def test_titles_say_what_is_seen(figures):
     assert figures[0].title == "a is too sure: it says 50 % on average, 20 % are right"
     # the surest twenty say 80 to 99 and have those right whose last digit is below 4
     assert figures[1].title == "Of the surest fifth of its answers a has 40.0 % right, of all 20.0 %"
-    assert "100 answers in 10 bins" in figures[0].caption
+    assert "100 answers in 5 bins of equal mass" in figures[0].caption
     calibrated = calibration([0.5] * 20, [True, False] * 10)
     figure = reliability_figure("x", "b", reliability([0.5] * 20, [True, False] * 10), calibrated)
     assert figure.title == "b: no miscalibration found; it says 50 % on average, 50 % are right"
-    assert "20 answers in 1 bin." in figure.caption
+    assert "20 answers in 1 bin of equal mass." in figure.caption
 
 
 def test_equal_data_give_equal_bytes(figures):

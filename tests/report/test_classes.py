@@ -19,7 +19,7 @@ def record(tmp_path_factory):
 def test_accuracy_comes_first_with_its_interval():
     shown = [(item.label, item.value, item.unit) for item in accuracy_headline(classified(0.8))]
     assert shown == [
-        ("Accuracy", "80.0 %", "75.0 % to 84.0 % (95 %)"),
+        ("Accuracy", "80.0 %", "75.0 to 84.0 % (95 %)"),
         ("Majority class", "50.0 %", "whoever always says the same"),
         ("Examples", "200", "classified"),
         ("Loss", "0.4000", "nats per example"),

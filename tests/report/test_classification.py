@@ -15,7 +15,7 @@ from heed.report.statistics import wilson
 
 KEYS = {
     "examples", "correct", "accuracy", "accuracy_interval", "majority", "loss", "refined_loss", "f1",
-    "f1_positive", "mcc", "calibration_error", "confusion",
+    "f1_positive", "mcc", "calibration_error", "calibration_bins", "confusion",
 }  # fmt: skip
 
 

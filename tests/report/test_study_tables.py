@@ -11,6 +11,7 @@ from fake_studies import cell, study, write_study_folder
 from scipy import stats
 
 from heed.report import study_findings, study_rows, study_speed, study_tables
+from heed.report.study_figures import curves
 from heed.report.study_findings import budget, curve, differences, ranking, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_picks import generalisation, picks
@@ -280,7 +281,7 @@ def test_what_generalises_best_is_the_lowest_validation_loss_and_no_gap(tmp_path
         for event in cell_.run.evaluations:
             event["train"] = {"loss": event["loss"] - (0.0 if cell_.variant == "idle" else 0.25)}
     said = generalisation(record)
-    assert said.startswith("Lowest validation loss at the end of training: a, 2.3000 nats, +0.250 from its training")
+    assert said.startswith("Lowest validation loss at the end of training: a, 2.3000 nats, 0.250 above its training")
     assert "the least gap, 0, is that of idle at 4.0000" in said
     for cell_ in record.cells:
         for event in cell_.run.evaluations:
@@ -326,3 +327,17 @@ def test_interpretation_says_what_could_not_be_seen_and_what_was_left_out(tmp_pa
     assert any("no-bias was not shown to equal pre-norm" in line for line in parts["What could not have been seen"])
     assert parts["What was left out"] == ["huge: does not fit: needs 120 GiB."]
     assert any("not of equal size" in line for line in parts["Where it holds"])
+
+
+def test_training_losses_of_another_unit_stand_in_no_figure(tmp_path):
+    content = study({"a": 0.0, "b": 0.1, "c": 0.2}, seeds=(1,))
+    content["variants"]["c"]["changes"] = {"train.loss": "sequence"}
+    record = made(tmp_path, content, runs=True)
+    drawn = curves(record, "train", "steps")
+    assert ">c" not in drawn.wide
+    assert ">b" in drawn.wide
+    assert "Not drawn: c." in drawn.caption
+    assert ">c" in curves(record, "evaluation", "steps").wide
+    content["base"]["train"]["loss"] = "sequence"
+    drawn = curves(made(tmp_path / "all", content, runs=True), "train", "steps")
+    assert "mean of sequences" in drawn.wide

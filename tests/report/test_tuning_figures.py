@@ -9,15 +9,15 @@ import pytest
 from fake_tuning import write_tune
 from heed.report import tuning_figures as module
 from heed.report.svg_sheet import COLOURS
+from heed.report.tuning_advice import gaps_of
 from heed.report.tuning_arms import CurvePoint
 from heed.report.tuning_figures import colours, front, mean_curve, tuning_figures
-from heed.report.tuning_findings import gaps_of, pairs_of
 from heed.report.tuning_record import read_tuning
 
 
 def drawn(folder):
     record = read_tuning(folder)
-    return record, tuning_figures(record, gaps_of(record), pairs_of(record))
+    return record, tuning_figures(record, gaps_of(record))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from test_page_browser import browser, check_page  # noqa: F401 - a fixture
 
 from fake_tuning import write_tune
 from heed.errors import CheckpointError
-from heed.report.tuning_findings import gaps_of
+from heed.report.tuning_advice import gaps_of
 from heed.report.tuning_page import banners, confusions, design, render, write_tuning
 from heed.report.tuning_record import read_tuning
 

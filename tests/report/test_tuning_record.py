@@ -145,3 +145,19 @@ def test_counts_that_disagree_are_noted(folder, tmp_path):
 
     record = read_tuning(change(folder, tmp_path / "other", edit))
     assert "tune.json says 1." in record.notes[0]
+
+
+def test_groups_that_predictions_do_not_name_are_missed(tmp_path):
+    """An older heed wrote predictions without groups: its intervals are about independent examples, which is said."""
+
+    def noted(folder, **options):
+        write_tune(folder, methods=("lora",), seeds=(1,), n=20, **options)
+        content = json.loads((folder / "tune.json").read_text())
+        content["command"] += ["--group", "author"]
+        (folder / "tune.json").write_text(json.dumps(content))
+        return [note for note in read_tuning(folder).notes if "independent" in note]
+
+    assert noted(tmp_path / "old") == [
+        "Predictions name no groups, or no held-out text has one: intervals take examples as independent."
+    ]
+    assert noted(tmp_path / "new", groups=4) == []

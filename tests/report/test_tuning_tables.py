@@ -6,8 +6,7 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_tables
-from heed.report.statistics import wilson
-from heed.report.tuning_findings import gaps_of, pairs_of
+from heed.report.tuning_advice import accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -45,10 +44,10 @@ def test_results(record):
     assert "F1 of 1" in made.head
     assert [row[0] for row in made.rows[:-1]] == [arm.name for arm in record.ran]
     best = record.ran[0]
-    low, high = wilson(round(200 * best.mean("accuracy", "test")), 200)
+    low, high = accuracy_interval(best, "test")
     assert made.rows[0][3:5] == (
         f"{100 * best.mean('accuracy', 'test'):.1f} %",
-        f"{100 * low:.1f} to {100 * high:.1f}",
+        f"{100 * low:.1f} to {100 * high:.1f} %",
     )
     assert made.rows[0][6] == "best"
     assert made.rows[-1][0] == "commonest class"
@@ -97,7 +96,7 @@ def test_pairs(record):
 def test_data(record, odd):
     made = data_table(record)
     assert made.head[:4] == ("split", "examples", "0", "1")
-    assert made.rows[0] == ("train", "6,920", "3,460", "3,460", "4", "3", "101", "203", "271")
+    assert made.rows[0] == ("train", "6,920", "3,460", "3,460", "4", "101", "203", "271", "3")
     assert data_table(odd).head[2:5] == ("a", "b_c", "d")
 
 

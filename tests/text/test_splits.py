@@ -473,3 +473,23 @@ def test_columns_that_are_separated_otherwise(tmp_path, name, mark, words):
     path.write_text(f"text{mark}label\ngood{mark}1\nbad{mark}0\n")
     with pytest.raises(DataError, match=f"between its columns, {words}: save it with {words.split()[1]}"):
         open_splits(str(path))
+
+
+def test_groups_of_given_splits_are_read_where_they_have_the_column(tmp_path):
+    """What is held out has its rows' groups, a given split those of its own column, where each of its rows has one."""
+    rows = [{"question": f"q{i}", "passage": f"p{i // 3}", "label": i % 2} for i in range(30)]
+    train = write_lines(tmp_path / "a.jsonl", rows)
+    held = open_splits(train, text="question", group="passage").rows
+    known = {row["question"]: row["passage"] for row in rows}
+    for part in held.values():
+        assert part.groups == [known[text] for text in part.texts]
+    given = [{"question": "t1", "passage": "x", "label": 0}, {"question": "t2", "passage": "y", "label": 1}]
+    test = open_splits(train, text="question", group="passage", test=write_lines(tmp_path / "b.jsonl", given)).rows
+    assert test["test"].groups == ["x", "y"]
+    given[1]["passage"] = None
+    test = open_splits(train, text="question", group="passage", test=write_lines(tmp_path / "d.jsonl", given)).rows
+    assert test["test"].groups is None
+    bare = [{"question": "t1", "label": 0}, {"question": "t2", "label": 1}]
+    test = open_splits(train, text="question", group="passage", test=write_lines(tmp_path / "c.jsonl", bare)).rows
+    assert test["test"].groups is None
+    assert open_splits(train, text="question").rows["train"].groups is None

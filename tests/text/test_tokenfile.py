@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heed.text.encoding as encoding
+import heed.text.tokenfile as tokenfile
 from heed.errors import DataError
 from heed.text.corpus import count_words, open_corpus
 from heed.text.tokenfile import HEADER_BYTES, TokenFile, load_npz, save_npz, token_files, write_token_file
@@ -308,3 +309,49 @@ def test_npz_that_is_none(tmp_path):
     for path in (tmp_path / "a.npz", tmp_path / "absent.npz"):
         with pytest.raises(DataError, match="cannot be read as npz"):
             load_npz(path)
+
+
+def altered(path, place, content=b"\x01"):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:place] + content + whole[place + len(content) :])
+    return whole
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_token_file_is_what_was_written(tmp_path, monkeypatch, large):
+    """The whole file is hashed where it is small or asked for; of a large one the blocks alone."""
+    path = tmp_path / "a.tokens"
+    write_token_file(path, ["abc" * 3000, "xyz" * 3000], ByteTokenizer(), header={"split": "train"})
+    if large:
+        monkeypatch.setattr(tokenfile, "WHOLE", 0)
+        monkeypatch.setattr(tokenfile, "BLOCK", 16)
+        write_token_file(path, ["abc" * 3000, "xyz" * 3000], ByteTokenizer(), header={"split": "train"})
+    TokenFile.open(path, verify=True)
+    between = 4096 + 16 + 40  # the second of 64 places begins some 570 bytes on
+    for place, told in ((4096, True), (between, not large), (path.stat().st_size - 8, True)):
+        whole = altered(path, place)
+        if told:
+            with pytest.raises(DataError, match="is not as it was written"):
+                TokenFile.open(path)
+        else:
+            TokenFile.open(path)
+        with pytest.raises(DataError, match="is not as it was written"):
+            TokenFile.open(path, verify=True)
+        path.write_bytes(whole)
+
+
+def test_counts_in_the_header_are_hashed_and_old_files_written_anew(tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_text("to be or not to be\n" * 20)
+
+    def files():
+        return token_files(open_corpus(source, validation_fraction=0.0), ByteTokenizer(), tmp_path / "cache")
+
+    files()
+    (path,) = (tmp_path / "cache").glob("*.tokens")
+    whole = path.read_bytes()
+    for wrong in (whole.replace(b'"bytes": 3', b'"bytes": 4', 1), whole.replace(b'"sha256"', b'"sha255"', 1)):
+        assert wrong != whole
+        path.write_bytes(wrong)
+        files()
+        assert path.read_bytes() == whole

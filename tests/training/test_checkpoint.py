@@ -12,6 +12,7 @@ from doubles import TinyModel
 from safetensors import safe_open
 from torch import nn
 
+from heed import files as module
 from heed.errors import CheckpointError
 from heed.training import checkpoint as files
 from heed.training.checkpoint import (
@@ -126,6 +127,23 @@ def test_no_space_at_any_moment(tmp_path, monkeypatch, call):
     with pytest.raises(CheckpointError, match="No space left on device; checkpoint step-00000001 is whole; make room"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path, other = save(tmp_path, 1), save(tmp_path, 2)
+
+    def refuse(file):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    monkeypatch.setattr(module, "sha256", refuse)
+    said = r"model\.safetensors cannot be read: Permission denied; ask its owner"
+    with pytest.raises(CheckpointError, match=said) as told:
+        load_checkpoint(path)
+    assert "overwrite" not in str(told.value)
+    monkeypatch.setattr(module, "sha256", lambda file: refuse(file) if "00001" in str(file) else "other")
+    with pytest.raises(CheckpointError, match="step-00000001 beside it cannot be read: Permission denied") as told:
+        load_checkpoint(other)
+    assert "overwrite" not in str(told.value)
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path):

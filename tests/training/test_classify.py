@@ -11,10 +11,11 @@ from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import ConfigError
 from heed.report.passport import check_comparable
+from heed.report.statistics import wilson
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import masked_windows
 from heed.text.tokenfile import TokenFile
-from heed.training.classify import classify, wilson
+from heed.training.classify import classify
 from heed.training.evaluate import evaluate, evaluate_masked
 
 PAD = 20
@@ -54,7 +55,7 @@ def test_figures_by_hand():
     passport = result.passport
     assert (passport.unit, passport.tokens, passport.partial, passport.corpus) == ("example", 5, False, "toy 01234567")
     assert "5 examples (t), each read up to its token 8." in passport.sentence()
-    assert result.lines()[0] == ("accuracy", "60.0 % (23.1 % to 88.2 %)")
+    assert result.lines()[0] == ("accuracy", "60.0 % (23.1 to 88.2 %)")
     assert result.as_dict()["confusion"] == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 

@@ -9,12 +9,12 @@ from torch import nn
 
 from heed.errors import ConfigError
 from heed.report.passport import check_comparable
+from heed.report.statistics import wilson
 from heed.text.corruption import Corruption, corrupted_windows
 from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, sentinels, train_tokenizer
 from heed.training.answering import evaluate_answers
-from heed.training.classify import wilson
 from heed.training.evaluate import evaluate_spans
 
 TOKENIZER = train_tokenizer("char", ["abc?"], 10, specials=[MASK])
@@ -62,7 +62,7 @@ def test_figures_by_hand(tokens):
     assert result.loss == pytest.approx(9 * math.log(TOKENIZER.vocab_size) / 4, rel=1e-6)  # the losses are float32
     assert result.token_loss == pytest.approx(math.log(TOKENIZER.vocab_size), rel=1e-6)
     assert result.as_dict()["majority"] == 0.5
-    assert result.lines()[0] == ("correct answers", "2 of 4, 50.0 % (15.0 % to 85.0 %)")
+    assert result.lines()[0] == ("correct answers", "2 of 4, 50.0 % (15.0 to 85.0 %)")
     assert result.lines()[1] == ("always 'b'", "50.0 %")
     passport = result.passport
     assert (passport.unit, passport.tokens, passport.partial) == ("answer", 4, False)

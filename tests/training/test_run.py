@@ -37,7 +37,8 @@ def test_an_existing_run_is_refused_or_overwritten_without_touching_strange_file
     with pytest.raises(CheckpointError, match=r"holds a run already: go on with --resume.*, or --overwrite it"):
         Run.create(run.folder, Config())
     fresh = Run.create(run.folder, Config(), overwrite=True)
-    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "environment.json", "notes.txt"]
+    left = sorted(path.name for path in run.folder.iterdir())
+    assert left == ["config.yaml", "environment.json", "hashes.json", "notes.txt"]
     assert fresh.read_metrics() == []
 
 

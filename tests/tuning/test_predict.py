@@ -9,7 +9,7 @@ from small import LENGTH, make_plan, read_tune, write_table
 from tiny_encoders import save_tiny
 
 from heed.errors import CheckpointError, DataError
-from heed.report.tuning_findings import advised, gaps_of
+from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.tuning.predict import Predictor, choose_run, read_texts
 from heed.tuning.tune import tune

@@ -72,7 +72,7 @@ def refuse_impossible(name: str, facts: Facts, wishes: Wishes) -> None:
     if wishes.score != "scaled-dot" and wishes.score not in facts.scores and "any" not in facts.scores:
         problems.append(f"{who} cannot take the score {wishes.score!r}: {_scores(facts.scores)}")
     reads = " and ".join({"q": "queries", "k": "keys", "v": "values"}[part] for part in facts.inputs)
-    if wishes.projection not in ("separate", "network") and facts.inputs != "qkv":
+    if wishes.projection not in ("separate", "network", "networks") and facts.inputs != "qkv":
         problems.append(f"{who} reads {reads} only and cannot take the projection {wishes.projection!r}")
     if wishes.qk_norm and facts.inputs != "qkv":
         problems.append(f"{who} reads {reads} only, no queries and keys to normalise: leave model.qk_norm out")

@@ -68,7 +68,9 @@ class Attention(nn.Module):
         """The heads of each slice."""
         self.sizes = [heads * self.width for heads in self.heads]
         self.epsilon = epsilon
-        self.hidden = Linear(d_model, d_model, bias=bias) if self.projection.network else None
+        layers = {"": 0, "shared": 1, "own": len(order)}[self.projection.network]
+        self.hidden = Linear(d_model, layers * d_model, bias=bias) if layers else None
+        """The hidden layers of the projections on top of each other: none, one for all, or one for each slice."""
         self.qkv = Linear(d_model, sum(self.heads) * self.width, bias=bias)
         self.out = Linear(d_model, d_model, bias=bias)
         self.q_norm = nn.Parameter(torch.empty(self.width)) if qk_norm else None
@@ -105,10 +107,16 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return q (B, H, T, K), k and v (B, Hkv, T, K); what the mechanism does not read is v."""
+        B, T, D = x.shape
         if self.hidden is not None:
             x = F.gelu(self.hidden(x))
-        B, T, _ = x.shape
-        slices = self.qkv(x).split(self.sizes, dim=-1)
+        if self.projection.network == "own":
+            weights = self.qkv.weight.split(self.sizes)
+            biases = [None] * len(weights) if self.qkv.bias is None else self.qkv.bias.split(self.sizes)
+            inner = x.split(D, dim=-1)
+            slices = [F.linear(*one) for one in zip(inner, weights, biases, strict=True)]
+        else:
+            slices = self.qkv(x).split(self.sizes, dim=-1)
         made = [
             part.view(B, T, heads, self.width).transpose(1, 2) for part, heads in zip(slices, self.heads, strict=True)
         ]

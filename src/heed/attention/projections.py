@@ -5,12 +5,14 @@ shared-qk     q = k = W x: tokens meet like tokens               Kitaev et al. 2
 shared-kv     k = v = W x
 shared-qkv    q = k = v = W x
 network       q, k, v from gelu(W x + b): one hidden layer of width D before the three matrices
+networks      q = W_q gelu(U_q x + c_q) + b_q; likewise k and v: a hidden layer of width D for each, nothing shared
 nonlinear-q   q = gelu(W_q x); likewise nonlinear-k, nonlinear-v
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Projection:
     v: int = 2
     bends: str = ""
     """Which one of q, k, v goes through a GELU."""
-    network: bool = False
-    """Whether a hidden layer comes before the matrices."""
+    network: Literal["", "shared", "own"] = ""
+    """Which hidden layer comes before the matrices: none, one for all, or one for each."""
 
 
 PROJECTIONS = {
@@ -31,7 +33,8 @@ PROJECTIONS = {
     "shared-qk": Projection(0, 0, 1),
     "shared-kv": Projection(0, 1, 1),
     "shared-qkv": Projection(0, 0, 0),
-    "network": Projection(network=True),
+    "network": Projection(network="shared"),
+    "networks": Projection(network="own"),
     "nonlinear-q": Projection(bends="q"),
     "nonlinear-k": Projection(bends="k"),
     "nonlinear-v": Projection(bends="v"),

@@ -130,17 +130,20 @@ def _specials(config: Config) -> tuple[str, ...]:
     return () if plain else (MASK,)
 
 
-def build_tokens(config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say) -> dict[str, TokenFile]:
+def build_tokens(
+    config: Config, corpus: Corpus, tokenizer: Tokenizer, say: Say, *, verify: bool = False
+) -> dict[str, TokenFile]:
     """Return the token file of each split, and say what was left out of the text and how it was split.
 
-    With `data.questions` the held-out splits are of questions, and those to train on stand under `QUESTIONS`.
+    With `data.questions` the held-out splits are of questions, and those to train on stand under `QUESTIONS`. `verify`
+    checks the whole of large files.
     """
     if isinstance(corpus, QuestionCorpus):
         return _question_files(corpus, tokenizer, say)
     if isinstance(corpus, IdCorpus):
         return _told(corpus, id_tokens(corpus, tokenizer), say)
     folder = Path(config.data.cache) if config.data.cache else Path(config.run.folder) / ".tokens"
-    files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say))
+    files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say), verify)
     if isinstance(corpus, LabelledCorpus):
         for split, file in files.items():
             labels = corpus.labels(split)

@@ -42,11 +42,13 @@ class AuditFlags(Section):
     """A run folder, package.module:name, or hf:NAME."""
     contracts: str | None = None
     """Instead of TARGET: package.module or package.module:Class, mechanisms that must keep their contracts."""
-    vocab_size: int | None = Field(default=None, ge=2)
+    vocab_size: int | None = Field(default=None, ge=2, le=1 << 40)
     """Number of tokens. Default: what the model, its config or its embedding says."""
     context: int | None = Field(default=None, ge=2)
     """Longest sequence to read. Default: the model's context, up to 512; without one, 128."""
-    seed: int = 0
+    pairs: int | None = Field(default=None, ge=1)
+    """Pairs of neighbouring tokens to try. Default: all of a vocabulary of up to 64, fewer of a large model."""
+    seed: int = Field(default=0, ge=-(1 << 63), lt=1 << 63)
     """Seed of the random tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     """auto takes cuda, then mps, then cpu."""
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> int:
             "such as: heed audit runs/quickstart"
         )
     if flags.contracts is not None:
-        for name in ("vocab_size", "context", "seed", "device"):
+        for name in ("vocab_size", "context", "pairs", "seed", "device"):
             if getattr(flags, name) != AuditFlags.model_fields[name].default:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--contracts tries a mechanism by itself, without a model: take --{flag} away")
@@ -88,14 +90,17 @@ def judge(flags: AuditFlags, target: str) -> tuple[Any, dict[str, Any]]:
     device = choose_device(flags.device)
     model = find_target(target)
     if isinstance(model, nn.Module):
-        model = model.to(device).eval()
+        try:
+            model = model.to(device).eval()
+        except (NotImplementedError, RuntimeError) as error:  # without weights, or too large for it
+            raise ConfigError(f"{target} cannot be put on {device}: {' '.join(str(error).split())[:300]}") from None
     if getattr(model, "causal", None) is False:
         raise ConfigError(f"{target} is an encoder, which sees both sides by design: there is nothing to audit")
     vocab_size = flags.vocab_size or vocabulary_of(model)
     longest = context_of(model)
     if flags.context is not None and longest is not None and flags.context > longest:
         raise ConfigError(f"--context {flags.context} is longer than the model's {longest}: take at most that")
-    verdict = audit(model, vocab_size, context=flags.context, seed=flags.seed, device=device)
+    verdict = audit(model, vocab_size, context=flags.context, seed=flags.seed, device=device, pairs=flags.pairs)
     return verdict, {"vocab_size": vocab_size, "context": flags.context or longest}
 
 
@@ -115,14 +120,16 @@ def find_target(target: str) -> Any:
     """Return the model or the function that a word names. Raises `HeedError` in one line."""
     if target.startswith("hf:"):
         return from_transformers(target)
-    if Path(target).is_dir():
+    if os.path.isdir(target):  # False, too, for what can be no path
         from heed.training.run import load_run
 
         return load_run(target)[0]
     module_name, colon, attribute = target.partition(":")
     names = [*module_name.split("."), *attribute.split(".")]
     if not colon or not all(name.isidentifier() for name in names):
-        raise CheckpointError(f"no run folder {target}; a function is written package.module:name, a model hf:NAME")
+        raise CheckpointError(
+            f"no run folder {target[:200]}; a function is written package.module:name, a model hf:NAME"
+        )
     found: Any = import_module(module_name)
     for name in attribute.split("."):
         found = getattr(found, name, None)
@@ -142,7 +149,8 @@ def made(found: Any, target: str) -> Any:
     except (TypeError, ValueError):
         return found  # built-in code tells nothing: it is the function itself
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters):
+    is_module = isinstance(found, type) and issubclass(found, nn.Module)
+    if any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters) and not is_module:
         return found
     if any(p.default is inspect.Parameter.empty and p.kind in positional for p in parameters):
         if isinstance(found, type):
@@ -151,7 +159,7 @@ def made(found: Any, target: str) -> Any:
     try:
         model = found()
     except (Exception, SystemExit) as error:  # somebody's code may raise anything
-        raise ConfigError(f"{target}() failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{target}() failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     if not callable(model):
         raise ConfigError(f"{target}() made a {type(model).__name__}, not a model or a function of ids")
     return model
@@ -163,7 +171,7 @@ def from_transformers(target: str) -> Any:
     from heed.models.hub import hub_folder
 
     name = target.removeprefix("hf:")
-    folder = Path(name) if Path(name).is_dir() else hub_folder(target)
+    folder = Path(name) if os.path.isdir(name) else hub_folder(target)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -234,7 +242,7 @@ def mechanisms_in(name: str) -> list[Any]:
 
 def _is_missing(name: str) -> bool:
     """Whether neither the current folder nor the installed packages hold a module of this name."""
-    return importlib.util.find_spec(name) is None and not Path(f"{name}.py").exists() and not Path(name).is_dir()
+    return importlib.util.find_spec(name) is None and not os.path.exists(f"{name}.py") and not os.path.isdir(name)
 
 
 def import_module(name: str) -> Any:
@@ -244,5 +252,5 @@ def import_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # importing runs somebody's code, which may raise anything
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"cannot import {name}: {type(error).__name__}: {reason}") from error

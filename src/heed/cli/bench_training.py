@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -14,6 +16,9 @@ from heed.cli.settings import layered, parse, split_settings
 from heed.config import Config, Section, read_yaml
 from heed.errors import ConfigError, DataError, why
 from heed.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from heed.lab.devices import Speed
 
 NO_TEXT = ("data", "run")
 """Sections that a measurement of steps has no use for: it trains on random tokens, and writes no run."""
@@ -42,8 +47,8 @@ class DevicesFlags(Section):
 class MemoryFlags(Section):
     """Split the memory of one training step into weights, gradients, optimizer state and activations.
 
-    Every model, tokenizer and train setting can be given as a dotted flag. The peak is measured on a real step; the
-    activations are what remains beyond the other three.
+    Every model, tokenizer and train setting can be given as a dotted flag. The peak is measured on a real step, and
+    the parts are what is alive at that moment: gradients that do not exist yet do not count.
 
     examples:
       heed bench memory
@@ -89,12 +94,23 @@ def devices(argv: list[str]) -> int:
         rows.append([speed.device, speed.precision, *times, f"{speed.tokens_per_second:,.0f}", f"{speed.ratio:.2f} x"])
     print("\n".join(columns(rows, shrink=(0,))))
     print()
-    best = max(found, key=lambda speed: speed.tokens_per_second)
     if len({speed.kind for speed in found}) == 1:
         print("There is one device only, the CPU: torch finds no GPU on this machine.")
-    if len(found) > 1:
-        print(f"Fastest: {best.device}, {best.ratio:.2f} times as fast as {found[0].device}.")
+    print("\n".join(said_ratios(found)))
     return 0
+
+
+def said_ratios(found: Sequence[Speed]) -> list[str]:
+    """Say how fast each device is beside the first, with an interval; who is faster, only where it leaves out 1."""
+    from heed.report.numbers import said_ratio
+
+    lines = []
+    for speed in found[1:]:
+        times = f"{said_ratio(speed.ratio, speed.ratio_interval)} times as fast as {found[0].device}"
+        low, high = speed.ratio_interval or (0.0, math.inf)
+        shown = "" if low > 1 or high < 1 else ": no difference was shown"
+        lines.append(f"{speed.device}: {times}{shown}.")
+    return lines
 
 
 def memory(argv: list[str]) -> int:

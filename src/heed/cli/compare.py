@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from pydantic import Field
 
+from heed import seals
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import ConfigError
@@ -92,7 +93,7 @@ def conclude(folder: Path, as_json: bool) -> int:
     record = read_study(folder)
     page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
     if as_json:
-        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        content = seals.read_json(folder / "study.json")
         content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
@@ -104,16 +105,19 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
     """Print what would run."""
     from heed.cli.train import tell
     from heed.lab.estimate import estimate
+    from heed.lab.overhead import wall_seconds
 
     found = estimate(plan, tell, flags.jobs)
-    seconds = [one.seconds for one in found if one.seconds is not None]
-    total = sum(seconds) * len(plan.seeds) / flags.jobs if len(seconds) == len(found) else None
+    runs = [one.seconds + one.besides for one in found if one.seconds is not None]
+    total = wall_seconds(runs, len(plan.seeds), flags.jobs) if len(runs) == len(found) else None
+    training = sum(one.seconds or 0.0 for one in found) * len(plan.seeds) / flags.jobs
     if flags.json_:
         variants = [one.as_dict() for one in found]
         content = {"seeds": list(plan.seeds), "lengths": list(plan.lengths), "variants": variants}
-        print(json.dumps({**content, "training_seconds": total}, indent=2))
+        content |= {"training_seconds": None if total is None else training, "total_seconds": total}
+        print(json.dumps(content, indent=2))
         return 0
-    said = said_cost(plan, flags.jobs, total, sum(not one.timed for one in found))
+    said = said_cost(plan, flags.jobs, total, training, sum(not one.timed for one in found))
     print("\n".join([*cost_table(found), "", *said, *said_lengths(plan, found)]))
     return 0
 
@@ -121,29 +125,34 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
 def cost_table(found: Sequence[Estimate]) -> list[str]:
     """Return the table of a dry run."""
     from heed.cli.list import columns
-    from heed.report.numbers import human_count, human_seconds
+    from heed.report.numbers import format_percent, human_count, human_seconds
 
-    rows = [["variant", "steps", "parameters", "tokens", "operations", "training"]]
+    rows = [["variant", "steps", "parameters", "tokens", "padding", "operations", "training", "besides"]]
     for one in found:
         rows.append([
             one.variant,
             "–" if one.facts.steps is None else f"{one.facts.steps:,}",
             human_count(one.facts.parameters),
             "–" if one.tokens is None else human_count(one.tokens),
+            "–" if not one.places else format_percent(1 - (one.tokens or 0) / one.places),
             "–" if one.flops is None else f"{one.flops:.2e}",
             "a step fails" if one.seconds is None else human_seconds(one.seconds),
+            human_seconds(one.besides),
         ])  # fmt: skip
     return columns(rows, shrink=(0,))
 
 
-def said_cost(plan: Plan, jobs: int, total: float | None, untimed: int = 0) -> list[str]:
+def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0, untimed: int = 0) -> list[str]:
     """Say how much there is to run."""
     from heed.report.numbers import human_seconds
 
     cells = len(plan.variants) * len(plan.seeds)
     lines = [f"{len(plan.variants)} variants x {len(plan.seeds)} seeds = {cells} runs, each with the same budget"]
     if total is not None:
-        lines.append(f"about {human_seconds(total)} of training with {jobs} at a time, evaluation not counted")
+        lines.append(
+            f"about {human_seconds(total)} with {jobs} at a time: {human_seconds(training)} of training; besides: each "
+            "run's process, its evaluations, texts and page"
+        )
     if untimed:
         lines.append(
             f"{untimed} of these times go by operations, at the speed of a variant with the same kind of model"

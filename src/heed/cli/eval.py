@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -15,6 +16,9 @@ from heed.cli import eval_answers
 from heed.cli.settings import data_settings, parse, split_settings
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from heed.text.tokenfile import TokenFile
 
 
 class EvalFlags(Section):
@@ -47,10 +51,10 @@ class EvalFlags(Section):
     """The split. Default: validation; the whole of another text that has no validation split of its own."""
     corpus: str | None = None
     """Measure on this text and not on the run's own: on the whole of it, or on its `split`."""
-    context: int | None = Field(default=None, ge=1)
+    context: int | None = Field(default=None, ge=1, le=1 << 24)
     """Tokens that the model may look back; default: the context of training. More is read where no weights end there:
     with learned positions they do."""
-    stride: int | None = Field(default=None, ge=1)
+    stride: int | None = Field(default=None, ge=1, le=1 << 24)
     """How far the window moves on. Smaller: more context for each token, and more time. Default: the context."""
     checkpoint: str = "best"
     """best, last, or a step."""
@@ -61,6 +65,8 @@ class EvalFlags(Section):
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    verify: bool = False
+    """Check the whole of the token files against their hashes; of those over 64 MiB a part is checked otherwise."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print one JSON object on standard output."""
 
@@ -101,7 +107,9 @@ def main(argv: list[str]) -> int:
         model, tokenizer, config = load_run(folder, which, device)
         if other:
             config = make_config(overlay(config.model_dump(), other))
-        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell)
+        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell, verify=flags.verify)
+        if not other and _is_another_text(Run.open(folder).checkpoints, files):
+            tell(f"note: the text of {folder} has changed since it was trained: these figures are of the text of today")
         split = flags.split or ("train" if other and "validation" not in files else "validation")
         if split not in files:
             raise ConfigError(f"{folder}: no {split} split, only {', '.join(files)}; choose with --split")
@@ -137,6 +145,15 @@ def main(argv: list[str]) -> int:
         leaks = " (it LEAKS)" if measured[best].passport.leaks else ""
         print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}{leaks}")
     return 0
+
+
+def _is_another_text(checkpoints: Path, files: Mapping[str, TokenFile]) -> bool:
+    """Whether a run's text is not what its last checkpoint was trained on, as far as that is known."""
+    from heed.text.batches import source_of
+    from heed.training.checkpoint import saved_states
+
+    before = next(saved_states(checkpoints), {}).get("batches", {}).get("text", "+")
+    return "+" not in before and "train" in files and before != source_of(files["train"])
 
 
 def _figure_of(unit: str) -> str:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     from heed.text.published import find_pair, read_pair
     from heed.text.tokenizer import load_tokenizer
     from heed.training.checkpoint import save_checkpoint
-    from heed.training.run import Run, refuse_if_taken
+    from heed.training.run import Run, locked, refuse_if_taken
 
     name = flags.source.removeprefix("hf:").rstrip("/").split("/")[-1]
     out = flags.out or Path("runs") / name
@@ -63,7 +63,8 @@ def main(argv: list[str]) -> int:
         "tokenizer": {**kind, "vocab_size": model.vocab_size, "file": str(out / "tokenizer.json")},
         "run": {"name": out.name, "folder": str(out.parent)},
     }
-    run = Run.create(out, make_config(values), tokenizer=tokenizer, overwrite=flags.overwrite)
-    save_checkpoint(run.checkpoints, 0, model, {}, {"imported": flags.source})
+    with locked(out):
+        run = Run.create(out, make_config(values), tokenizer=tokenizer, overwrite=flags.overwrite)
+        save_checkpoint(run.checkpoints, 0, model, {}, {"imported": flags.source})
     print(run.folder)
     return 0

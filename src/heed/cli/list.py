@@ -108,7 +108,7 @@ def projections() -> dict[str, Any]:
         shared = [part for part, maker in zip(parts, makers, strict=True) if makers.count(maker) > 1]
         text = f"{' and '.join(shared)} share a matrix" if shared else "a matrix each for queries, keys and values"
         if made.network:
-            text += ", after a hidden layer with a GELU"
+            text += ", after a hidden layer with a GELU" + (" each" if made.network == "own" else "")
         if made.bends:
             text += f"; {next(part for part in parts if part[0] == made.bends)} go through a GELU"
         about[name] = text

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
 from heed.cli.settings import parse
 from heed.config import Section
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    pass
+    from heed.generation.generate import Completion
+    from heed.generation.prompts import Line
+    from heed.generation.sampling import Sampling
+    from heed.models.base import LanguageModel
+    from heed.text.tokenizer import Tokenizer
 
 
 class SampleFlags(Section):
@@ -23,22 +29,31 @@ class SampleFlags(Section):
 
     One prompt is answered as a stream; several, or --n, are decoded together. The same seed gives the same text.
 
+    --prompts FILE answers a file of them, one a line (or JSON lines with "prompt" and, if wanted, "seed"; - reads
+    standard input): each gives the text that it gives alone. A line that cannot be answered is marked, and the others
+    go on: the exit code is then 1.
+
     examples:
       heed sample runs/quickstart --prompt "The import statement"
       heed sample runs/quickstart --prompt "A list" --prompt "A tuple" --n 2 --temperature 0.8 --top-p 0.95
       heed sample runs/quickstart --prompt "def f(" --temperature 0 --max-tokens 40 --stop "."
       heed sample runs/quickstart --prompt "The" --logprobs 3 --json
+      heed sample runs/quickstart --prompts questions.txt --json > answers.jsonl
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """What the text begins with; give several as --prompt A --prompt B. None: begin after an end of text or line."""
-    max_tokens: int = Field(default=200, ge=0)
+    prompts: str | None = None
+    """Instead of --prompt: a file of prompts, one a line, or JSON lines with "prompt"; - is standard input."""
+    strict: bool = False
+    """With --prompts: write nothing when a line cannot be answered."""
+    max_tokens: int = Field(default=200, ge=0, le=1_000_000_000)
     """Tokens to write at most."""
-    n: int = Field(default=1, ge=1)
+    n: int = Field(default=1, ge=1, le=1_000_000)
     """Texts for each prompt."""
-    best_of: int | None = None
+    best_of: int | None = Field(default=None, le=1_000_000)
     """Draw this many for each prompt, and show the n that the model finds likeliest a token."""
     temperature: float = 1.0
     """Below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
@@ -50,6 +65,8 @@ class SampleFlags(Section):
     """Choose among tokens at least this many times as probable as the likeliest."""
     repetition_penalty: float = 1.0
     """Above 1, tokens that occurred are made less likely (CTRL)."""
+    repetition_penalty_scope: Literal["all", "generated"] = "all"
+    """Which tokens it counts: all, or only those generated (the prompt is left out)."""
     frequency_penalty: float = 0.0
     """Taken off the logit of a token for each time it was written."""
     presence_penalty: float = 0.0
@@ -73,16 +90,26 @@ class SampleFlags(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    """Print one JSON object on standard output; with --prompts, one a line for each text."""
+
+
+RULE = "-" * 40
+SHOWN = 5
+"""Bad lines that an error names."""
+BATCH = 16
+"""Texts of a file that are decoded together, and then written."""
 
 
 def main(argv: list[str]) -> int:
-    """Load the run, decode, print; 0 when done."""
+    """Load the run, decode, print; 0 when done, 1 when a line of --prompts could not be answered."""
     flags = parse(SampleFlags, argv, "sample")
     if flags.logprobs is not None and not flags.json_:
         raise ConfigError("--logprobs are shown with --json only: add it")
-    from heed.generation.decoding import beginning
-    from heed.generation.generate import generate, stream
+    if flags.prompts is not None and flags.prompt:
+        raise ConfigError("take --prompt or --prompts: one names a prompt, the other a file of them")
+    if flags.strict and flags.prompts is None:
+        raise ConfigError("--strict is about the lines of --prompts: add it, or take --strict away")
+    from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
     from heed.training.run import load_run
@@ -93,52 +120,136 @@ def main(argv: list[str]) -> int:
         top_p=flags.top_p,
         min_p=flags.min_p,
         repetition_penalty=flags.repetition_penalty,
+        repetition_penalty_scope=flags.repetition_penalty_scope,
         frequency_penalty=flags.frequency_penalty,
         presence_penalty=flags.presence_penalty,
         logit_bias=flags.logit_bias,
     )
+    lines = None if flags.prompts is None else read_prompts(flags.prompts)  # before a model, which may take long
     which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
-    prompts = flags.prompt or ("",)
-    starts = [prompt or beginning(tokenizer) for prompt in prompts]
-    common = {
-        "max_tokens": flags.max_tokens,
-        "stop": flags.stop,
-        "seed": flags.seed,
-        "ignore_end": flags.ignore_end,
-        "on_overflow": flags.on_overflow,
-        "cache": flags.cache,
-        "logprobs": flags.logprobs,
-    }
-    if len(prompts) == 1 and flags.n == 1 and flags.best_of in (None, 1) and not flags.json_:
-        pieces = stream(model, tokenizer, starts[0], sampling, **common)
+    writer = Writer(flags, model, tokenizer, sampling)
+    return writer.answer(flags.prompt or ("",)) if lines is None else writer.answer_file(lines)
+
+
+class Writer:
+    """A model with all that its flags say, which answers prompts and prints."""
+
+    def __init__(self, flags: SampleFlags, model: LanguageModel, tokenizer: Tokenizer, sampling: Sampling) -> None:
+        self.flags, self.model, self.tokenizer, self.sampling = flags, model, tokenizer, sampling
+        self.common: dict[str, Any] = {
+            "max_tokens": flags.max_tokens,
+            "stop": flags.stop,
+            "seed": flags.seed,
+            "ignore_end": flags.ignore_end,
+            "on_overflow": flags.on_overflow,
+            "cache": flags.cache,
+            "logprobs": flags.logprobs,
+        }
+
+    def answer(self, prompts: Sequence[str]) -> int:
+        """Answer the prompts of the command line: one as a stream, several together."""
+        flags = self.flags
+        if len(prompts) == 1 and flags.n == 1 and flags.best_of in (None, 1) and not flags.json_:
+            self.stream(prompts[0])
+            return 0
+        answers = self.generate(prompts)
+        if flags.json_:
+            shown = [shown_as_json(*one) for one in zip(prompts, answers, strict=True)]
+            results = {"run": str(flags.run), "completions": [one for several in shown for one in several]}
+            json.dump(results, sys.stdout, ensure_ascii=False, indent=2)
+            print()
+            return 0
+        for prompt, completions in zip(prompts, answers, strict=True):
+            for completion in completions:
+                print(f"{prompt}{completion.text}\n{RULE}")
+        return 0
+
+    def stream(self, prompt: str) -> None:
+        """Print an answer as it comes."""
+        from heed.generation.generate import stream
+
+        pieces = stream(self.model, self.tokenizer, self.start(prompt), self.sampling, **self.common)
         first = next(pieces, "")  # nothing is printed before it is known that the prompt can be answered
-        print(prompts[0] + first, end="", flush=True)
+        print(prompt + first, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
         print()
-        return 0
-    answers = generate(model, tokenizer, starts, sampling, n=flags.n, best_of=flags.best_of, **common)
-    if flags.json_:
-        results = [
-            {
-                "prompt": prompt,
-                "text": completion.text,
-                "finish_reason": completion.finish_reason,
-                "ids": completion.ids,
-                "tokens": completion.tokens,
-                "token_logprobs": completion.token_logprobs,
-                "top_logprobs": completion.top_logprobs,
-                "dropped_tokens": completion.dropped_tokens,
-                "slides": completion.slides,
-            }
-            for prompt, completions in zip(prompts, answers, strict=True)
-            for completion in completions
-        ]
-        json.dump({"run": str(flags.run), "completions": results}, sys.stdout, ensure_ascii=False, indent=2)
-        print()
-        return 0
-    for prompt, completions in zip(prompts, answers, strict=True):
-        for completion in completions:
-            print(f"{prompt}{completion.text}\n{'-' * 40}")
-    return 0
+
+    def answer_file(self, lines: Sequence[Line]) -> int:
+        """Answer the lines of a file in their order, some at a time; what cannot be answered is marked."""
+        lines = [self.tried(line) for line in lines]
+        bad = [line for line in lines if line.error is not None]
+        if bad and self.flags.strict:
+            named = "; ".join(f"line {line.number} {line.error}" for line in bad[:SHOWN])
+            more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+            raise DataError(f"{self.flags.prompts}: {named}{more}; mend them, or leave --strict out")
+        for begin in range(0, len(lines), BATCH):
+            part = lines[begin : begin + BATCH]
+            good = [line for line in part if line.error is None]
+            seeds = [self.flags.seed if line.seed is None else line.seed for line in good]
+            answers = iter(self.generate([line.prompt for line in good], seeds) if good else [])
+            for line in part:
+                self.show(line, [] if line.error is not None else next(answers))
+            sys.stdout.flush()
+        if bad:
+            print(
+                f"heed: {len(bad):,} of {len(lines):,} prompts could not be answered, the first in line "
+                f"{bad[0].number} ({bad[0].error})",
+                file=sys.stderr,
+            )
+        return 1 if bad else 0
+
+    def tried(self, line: Line) -> Line:
+        """Return a line with what keeps it from being answered, if anything does."""
+        if line.error is not None:
+            return line
+        from heed.generation.generate import refusal
+
+        tokens, overflow = self.flags.max_tokens, self.flags.on_overflow
+        start = self.start(line.prompt)
+        return replace(line, error=refusal(self.model, self.tokenizer, start, max_tokens=tokens, on_overflow=overflow))
+
+    def show(self, line: Line, completions: Sequence[Completion]) -> None:
+        """Print the answers to a line, or what is wrong with it."""
+        if self.flags.json_:
+            values = shown_as_json(line.prompt, completions) if line.error is None else [{"error": line.error}]
+            for one in values:
+                print(json.dumps({"line": line.number, **one}, ensure_ascii=False))
+            return
+        for text in [completion.text for completion in completions] or [f"[line {line.number} {line.error}]"]:
+            print(f"{line.prompt}{text}\n{RULE}")
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int] | None = None) -> list[list[Completion]]:
+        """Return the completions of each prompt."""
+        from heed.generation.generate import generate
+
+        starts = [self.start(prompt) for prompt in prompts]
+        n, best_of = self.flags.n, self.flags.best_of
+        return generate(
+            self.model, self.tokenizer, starts, self.sampling, n=n, best_of=best_of, seeds=seeds, **self.common
+        )
+
+    def start(self, prompt: str) -> str | list[int]:
+        """Return a prompt, or what a text from nothing begins after."""
+        from heed.generation.decoding import beginning
+
+        return prompt or beginning(self.tokenizer)
+
+
+def shown_as_json(prompt: str, completions: Sequence[Completion]) -> list[dict[str, Any]]:
+    """Return what --json shows of the answers to a prompt."""
+    return [
+        {
+            "prompt": prompt,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "ids": completion.ids,
+            "tokens": completion.tokens,
+            "token_logprobs": completion.token_logprobs,
+            "top_logprobs": completion.top_logprobs,
+            "dropped_tokens": completion.dropped_tokens,
+            "slides": completion.slides,
+        }
+        for completion in completions
+    ]

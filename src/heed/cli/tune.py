@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 from pydantic import Field, ValidationError
 
+from heed import seals
 from heed.cli.settings import parse, place, split_settings
 from heed.config import Section, TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
@@ -201,7 +202,7 @@ def conclude(folder: Path, as_json: bool) -> int:
 
     page = write_tuning(folder)
     if as_json:
-        content = json.loads((folder / "tune.json").read_text(encoding="utf-8"))
+        content = seals.read_json(folder / "tune.json")
         print(json.dumps(content | {"page": str(page)}, indent=2, ensure_ascii=False))
     else:
         print("\n".join([*tuning_lines(folder), f"report: {page}"]))

@@ -13,7 +13,7 @@ from heed.config.checks import contradictions
 from heed.config.sections import PRESETS, Config
 from heed.config.strict_yaml import parse_yaml
 from heed.errors import ConfigError, did_you_mean
-from heed.files import write_text
+from heed.seals import write_text
 
 
 class Dumped(Protocol):
@@ -92,7 +92,7 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_yaml(config: Dumped, path: str | Path) -> None:
-    """Write the resolved configuration, whole or not at all: every default spelled out, sections in order."""
+    """Write the resolved configuration whole or not at all, every default spelled out, and keep its hash."""
     write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True))
 
 

@@ -20,6 +20,9 @@ from heed.generation.sampling import Sampling, adjust, draw, offsets
 from heed.generation.stopping import TextFeed
 from heed.models.base import LanguageModel
 
+AHEAD = 1024
+"""Random numbers that are drawn at once for each row."""
+
 FinishReason = Literal["stop", "length", "end"]
 Alternatives = list[tuple[int, float]]
 """Token ids with their log-probabilities in nats, the likeliest first."""
@@ -68,6 +71,8 @@ class Row:
     alternatives: list[Alternatives] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     slides: int = 0
+    stream: tuple[int, int, int] = (0, 0, 0)
+    """What its random numbers are seeded with: seed, prompt, completion."""
 
     @property
     def length(self) -> int:
@@ -152,14 +157,15 @@ class _Chooser:
         offset = offsets(sampling, vocab_size)
         self.offset = None if offset is None else offset.to(device)
         self.uniform = self.seen = self.counts = None
+        self.streams: list[np.random.Generator] = []
         if not sampling.greedy:
-            streams = [np.random.default_rng((plan.seed, row.prompt, row.completion)) for row in rows]
-            # one number a token, all at once: a longer answer begins as the shorter one
-            self.uniform = torch.from_numpy(np.stack([stream.random(plan.max_tokens) for stream in streams]))
+            self.streams = [np.random.default_rng(row.stream) for row in rows]
+            self.uniform = self._numbers()
         if sampling.looks_back:
             self.seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool, device=device)
-            for i, row in enumerate(rows):
-                self.seen[i, row.prompt_ids] = True
+            if sampling.repetition_penalty_scope == "all":
+                for i, row in enumerate(rows):
+                    self.seen[i, row.prompt_ids] = True
         if sampling.counts_answer:
             self.counts = torch.zeros(len(rows), vocab_size, device=device)
 
@@ -173,7 +179,9 @@ class _Chooser:
         if self.uniform is None:
             ids = changed.argmax(dim=-1)
         else:
-            ids = draw(changed, self.uniform[:, self.step]).to(logits.device)
+            if self.step and self.step % AHEAD == 0:
+                self.uniform = self._numbers()
+            ids = draw(changed, self.uniform[:, self.step % AHEAD]).to(logits.device)
         self.step += 1
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
@@ -186,9 +194,14 @@ class _Chooser:
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only."""
         self.rows = [self.rows[i] for i in rows]
+        self.streams = [self.streams[i] for i in rows if self.streams]
         self.uniform = None if self.uniform is None else self.uniform[rows]
         self.seen = None if self.seen is None else self.seen[rows]
         self.counts = None if self.counts is None else self.counts[rows]
+
+    def _numbers(self) -> Tensor:
+        """Return the next random numbers of each row, one a token: a longer answer begins as the shorter one."""
+        return torch.from_numpy(np.stack([stream.random(AHEAD) for stream in self.streams]))
 
     def _note(self, logits: Tensor, ids: Tensor, k: int) -> None:
         """Write down the log-probabilities that the model itself gives, before penalties and temperature."""

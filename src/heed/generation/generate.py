@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 from heed.generation.decoding import Alternatives, FinishReason, Plan, Row, Tokens, decode, prompt_ids
 from heed.generation.logprobs import TokenScore, reading_only, score
 from heed.generation.sampling import Sampling
@@ -56,6 +56,7 @@ def generate(
     echo: bool = False,
     logprobs: int | None = None,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     ignore_end: bool = False,
     on_overflow: Literal["slide", "stop", "error"] = "slide",
     batch_size: int = 16,
@@ -77,19 +78,23 @@ def generate(
     token whatever might not fit. Only "slide" takes a prompt longer than the context, by its end; the completion
     says how many tokens it lost.
 
-    Equal arguments give equal text: row c of prompt p draws from its own stream, by (seed, p, c). `batch_size` rows
+    Equal arguments give equal text: row c of prompt p draws from its own stream, by (seed, p, c). With `seeds`, one
+    a prompt, each prompt draws what it would draw alone with that seed, wherever it stands. `batch_size` rows
     are decoded together, and no row can tell (beyond float rounding). `cache=False` reads everything anew for each
     token: slow, for comparison. `device` moves the model there first. Raises `ConfigError` for what cannot be done.
     """
     best_of = n if best_of is None else best_of
     _check(prompts, n, best_of, batch_size)
+    if seeds is not None and (len(seeds) != len(prompts) or min(seeds, default=0) < 0):
+        raise ConfigError(f"seeds must be {len(prompts)} numbers, 0 or more, one a prompt, not {list(seeds)[:20]}")
     noted = 0 if logprobs is None and best_of > n else logprobs
     plan = _plan(tokenizer, max_tokens, stop, seed, ignore_end, on_overflow, cache, noted)
     if device is not None:
         model.to(device)
     encoded = [prompt_ids(tokenizer, prompt, model.vocab_size) for prompt in prompts]
     sampling = _within(sampling, model, tokenizer)
-    rows = [_row(model, ids, plan, i, c) for i, ids in enumerate(encoded) for c in range(best_of)]
+    own = [None] * len(encoded) if seeds is None else list(seeds)
+    rows = [_row(model, ids, plan, i, c, own[i]) for i, ids in enumerate(encoded) for c in range(best_of)]
     with reading_only(model):
         for begin in range(0, len(rows), batch_size):
             for _ in decode(model, tokenizer, rows[begin : begin + batch_size], sampling, plan):
@@ -102,6 +107,22 @@ def generate(
             drawn = sorted(drawn, key=lambda row: -row.mean_logprob)[:n]  # stable: of equals the first drawn
         answers.append([_completion(model, tokenizer, row, logprobs is not None, prompt) for row in drawn])
     return answers
+
+
+def refusal(
+    model: LanguageModel,
+    tokenizer: Tokens,
+    prompt: Prompt,
+    *,
+    max_tokens: int,
+    on_overflow: Literal["slide", "stop", "error"] = "slide",
+) -> str | None:
+    """Return why `generate` would refuse a prompt, None where it would not: characters or tokens, or its length."""
+    try:
+        _row(model, prompt_ids(tokenizer, prompt, model.vocab_size), Plan(max_tokens, on_overflow=on_overflow), 0, 0)
+    except (ConfigError, DataError) as error:
+        return str(error)
+    return None
 
 
 def stream(
@@ -194,7 +215,9 @@ def _check(prompts: Sequence[Prompt], n: int, best_of: int, batch_size: int) -> 
         raise ConfigError(*problems)
 
 
-def _row(model: LanguageModel, ids: list[int], plan: Plan, prompt: int, completion: int) -> Row:
+def _row(
+    model: LanguageModel, ids: list[int], plan: Plan, prompt: int, completion: int, seed: int | None = None
+) -> Row:
     """Return a row that has not begun, or raise `ConfigError` where the context is too short for it."""
     context = model.context
     if plan.on_overflow != "slide" and len(ids) > context:
@@ -206,7 +229,8 @@ def _row(model: LanguageModel, ids: list[int], plan: Plan, prompt: int, completi
             f"{len(ids)} tokens of prompt and {plan.max_tokens} of answer are more than the model's context of "
             f"{context}: ask for at most {context - len(ids) + 1}, or let the window slide"
         )
-    return Row(prompt, completion, ids, TextFeed(plan.stop))
+    stream = (plan.seed, prompt, completion) if seed is None else (seed, 0, completion)
+    return Row(prompt, completion, ids, TextFeed(plan.stop), stream=stream)
 
 
 def _completion(

@@ -2,7 +2,8 @@
 
 The order of the steps, stated here once and kept by `adjust`:
 
-    1. repetition penalty     Keskar et al. 2019 (CTRL), section 4.1; tokens of the prompt and of the answer
+    1. repetition penalty     Keskar et al. 2019 (CTRL), section 4.1; tokens of the prompt and of the answer,
+                              or of the answer alone (repetition_penalty_scope)
     2. frequency, presence    l_v - n_v * frequency - [n_v > 0] * presence; tokens of the answer only (OpenAI's formula)
     3. logit bias             added
     4. banned tokens          -inf
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -51,7 +53,7 @@ class Sampling:
     min_p: float | None = None
     """Keep tokens at least p times as probable as the likeliest."""
     repetition_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of tokens in the prompt or the answer; 1 is none."""
+    """Divides positive and multiplies negative logits of tokens that occurred; 1 is none."""
     frequency_penalty: float = 0.0
     """Taken off a token's logit once for each time it stands in the answer."""
     presence_penalty: float = 0.0
@@ -60,6 +62,8 @@ class Sampling:
     """Added to the logit of a token id; -inf bans it."""
     banned: tuple[int, ...] = ()
     """Token ids that are never chosen."""
+    repetition_penalty_scope: Literal["all", "generated"] = "all"
+    """Whether the repetition penalty counts the tokens of the prompt too, or those of the answer alone."""
 
     def __post_init__(self) -> None:
         problems = [text for wrong, text in self._checks() if wrong]
@@ -70,6 +74,7 @@ class Sampling:
         """Return each rule as (broken?, what is wrong). `not a <= x` is also true for NaN."""
         t, k, p, m, r = self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
         frequency, presence = self.frequency_penalty, self.presence_penalty
+        scope = self.repetition_penalty_scope
         bounds = f"from {-LARGEST:g} to {LARGEST:g}"
         return [
             (t != 0 and not COLDEST <= t < math.inf, f"temperature must be 0 (greedy), or {COLDEST} or above, not {t}"),
@@ -77,6 +82,10 @@ class Sampling:
             (p is not None and not 0 < p <= 1, f"top_p must be above 0 and at most 1, not {p}"),
             (m is not None and not 0 <= m <= 1, f"min_p must be between 0 and 1, not {m}"),
             (not 0 < r < math.inf, f"repetition_penalty must be above 0 (1 is none), not {r}"),
+            (
+                scope not in ("all", "generated"),
+                f"repetition_penalty_scope must be 'all' or 'generated' (the prompt left out), not {scope!r}",
+            ),
             (not abs(frequency) <= LARGEST, f"frequency_penalty must be {bounds}, not {frequency}"),
             (not abs(presence) <= LARGEST, f"presence_penalty must be {bounds}, not {presence}"),
             *(

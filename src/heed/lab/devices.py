@@ -21,6 +21,7 @@ from heed.build import build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models import LanguageModel
+from heed.report.statistics import median_interval
 from heed.text.batches import Batch
 from heed.training.devices import choose_precision, describe_device
 from heed.training.step import Updater
@@ -28,6 +29,8 @@ from heed.training.streams import Streams
 
 WARM_UP = 3
 """Steps that do not count."""
+EACH = 0.975
+"""The level of the interval of each median, so that the ratio of two has 95 % (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Speed:
     tokens_per_second: float
     ratio: float
     """How many times as fast as the first device that was measured."""
+    ratio_interval: tuple[float, float] | None
+    """At least 95 %, from the intervals of both medians; None with fewer steps than these need, and of the first."""
     steps: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object
     if torch.backends.mps.is_available():
         places.append((torch.device("mps"), None))
     found: list[Speed] = []
+    sure: list[tuple[float, float] | None] = []
     for device, threads in places:
         with _threads(threads):
             say(f"measuring {describe_device(device)}: {WARM_UP} steps to warm up, {steps} that count")
@@ -78,9 +84,12 @@ def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object
         name = f"cpu, {threads} thread{'s' if threads != 1 else ''}" if threads else describe_device(device)
         precision, _ = choose_precision(config.train.precision, device)
         speed = tokens_of_step(config) / median
-        found.append(
-            Speed(name, device.type, threads, precision, median, min(times), max(times), speed, first / median, steps)
-        )
+        sure.append(median_interval(times, EACH))
+        ratio = None
+        if len(sure) > 1 and sure[0] is not None and sure[-1] is not None:
+            ratio = sure[0][0] / sure[-1][1], sure[0][1] / sure[-1][0]
+        spread = min(times), max(times)
+        found.append(Speed(name, device.type, threads, precision, median, *spread, speed, first / median, ratio, steps))
     return found
 
 

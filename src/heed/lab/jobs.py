@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from heed import seals
 from heed.lab.worker import Record, record
 
 POLL = 0.2
@@ -151,7 +152,7 @@ class Worker:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
         if self.task.record.exists():
-            return json.loads(self.task.record.read_text(encoding="utf-8"))
+            return seals.read_json(self.task.record)
         if self.asked or code == 0:
             return record("interrupted")
         if code == -signal.SIGKILL:

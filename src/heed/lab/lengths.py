@@ -9,7 +9,6 @@ that a study that was killed goes on with the next one.
 
 from __future__ import annotations
 
-import json
 import math
 import traceback
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from heed import seals
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
@@ -89,7 +89,7 @@ def why_it_ends(config: Config, vocabulary: int, classes: int | None, length: in
 def _read(folder: Path) -> dict[str, Any]:
     """Return what is there; a file that is missing or torn holds nothing."""
     try:
-        found = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
+        found = seals.read_json(folder / LENGTHS)
     except (OSError, ValueError):
         return {}
     return {key: value for key, value in found.items() if isinstance(value, Mapping)} if isinstance(found, dict) else {}

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.errors import DataError, why
-from heed.files import write_json, write_text
+from heed.files import write_text
 from heed.lab.answering import Answered
 from heed.report.calibration import Calibration, calibration, risk_coverage
-from heed.report.numbers import format_accuracy, format_percent
+from heed.report.numbers import format_accuracy, format_percent, said_shares
 from heed.report.statistics import Interval, wilson
 from heed.text.qa import commonest_answer, normalise
 from heed.text.support import Seen
@@ -69,17 +70,14 @@ class Marks:
 
     def lines(self) -> list[str]:
         """Return the figures as people read them."""
-        low, high = self.interval
         answer, common = self.baseline
         error = self.calibration
         lines = [
-            f"correct: {share_of(self.correct, self.total)}, 95 % interval {format_accuracy(low)} to "
-            f"{format_accuracy(high)}",
+            f"correct: {share_of(self.correct, self.total)}, 95 % interval {said_shares(*self.interval)}",
             f"always {answer!r}: {share_of(common, self.total)}",
             *(f"{NAMED[seen]}: {share_of(right, asked)}" for seen, (right, asked) in self.by_seen.items()),
-            f"expected calibration error: {format_percent(error.error)}, 95 % interval "
-            f"{format_percent(error.interval[0])} to {format_percent(error.interval[1])}; noise alone "
-            f"{format_percent(error.chance)}: {error.verdict}",
+            f"expected calibration error: {format_percent(error.error)}, 95 % interval {said_shares(*error.interval)}; "
+            f"noise alone {format_percent(error.chance)}: {error.verdict}",
         ]
         return lines + ([f"cut off before the closing mask: {self.unfinished}"] if self.unfinished else [])
 
@@ -114,8 +112,8 @@ def write_marks(folder: Path, answered: Sequence[Answered], summary: Mapping[str
     lines = (json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answered)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / ANSWERS, "".join(lines))
-        write_json(folder / SUMMARY, summary)
+        seals.write_text(folder / ANSWERS, "".join(lines))
+        seals.write_json(folder / SUMMARY, summary)
     except OSError as error:
         raise DataError(f"{folder} cannot hold the answers: {why(error)}") from error
 

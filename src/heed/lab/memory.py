@@ -1,14 +1,15 @@
 """Where the memory of a training step goes: weights, gradients, optimizer state, activations.
 
     weights       bytes of all parameters and buffers
-    gradients     bytes of one gradient for each parameter that learns
+    gradients     bytes of those gradients that exist at the moment of the peak
     optimizer     bytes of the state that the optimizer keeps, after its first step
-    activations   what remains of the peak of one whole step: what forward keeps for backward, and scratch
+    activations   what else a step holds at that moment: what forward keeps for backward, and scratch
 
-Backward makes the gradients one after the other while the activations go, so the two need not be there together: in a
-step of few tokens, what remains for activations is less than what forward had kept. The total is always the true peak.
+Backward makes the gradients one after the other while the activations go, so that all of both are never there together:
+the peak of a step of many tokens lies at the end of forward, when there is no gradient yet, and that of few tokens in
+backward. `all_gradients` is one for each parameter that learns. The total is the true peak.
 
-The first three are counted from the tensors themselves. The peak is measured: on a CPU from torch's profiler, which
+Weights and state are counted from the tensors themselves. The peak is measured: on a CPU from torch's profiler, which
 notes every allocation of a step, on CUDA from the allocator's own statistics. Lower precision on a GPU (autocast) keeps
 copies of the weights during a step; they count as activations.
 """
@@ -27,7 +28,7 @@ from heed.errors import HeedError
 from heed.lab.devices import prepare
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory
-from heed.training.peak import peak_bytes
+from heed.training.peak import step_peak
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 SHARE = 0.8
@@ -44,6 +45,8 @@ class Memory:
     gradients: int = 0
     optimizer: int = 0
     activations: int = 0
+    all_gradients: int = 0
+    """One for each parameter that learns; at the moment of the peak some of them."""
     problem: str = ""
     """Why it was not measured; empty where it was."""
 
@@ -70,13 +73,13 @@ def measure_memory(config: Config, device: torch.device) -> Memory:
         gradients = _bytes(updater.parameters)
         updater.update(1, batches)
         state = _bytes(updater.optimizer.state().values())
-        peak = peak_bytes(lambda: updater.update(2, batches), device)
+        peak = step_peak(lambda: updater.update(2, batches), updater.parameters, device)
     except (HeedError, torch.OutOfMemoryError, MemoryError) as error:
         if isinstance(error, HeedError) and "out of memory" not in str(error):
             raise
         return Memory(size, config.model.context, problem="does not fit")
     # Before the step there are weights and state; gradients come and go with it.
-    return Memory(size, config.model.context, weights, gradients, state, max(0, peak - gradients))
+    return Memory(size, config.model.context, weights, peak.gradients, state, peak.rest, gradients)
 
 
 def measure_all(

@@ -14,10 +14,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heed.errors import ConfigError, require
+from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
 from heed.lab.jobs import Launch, Progress, Task, work
 from heed.lab.plan import Plan
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from heed.lab.study import Row, Study
 
+STORE = "study.sqlite"
 TRIALS = 20
 """Trials of a variant when nothing else is asked for."""
 
@@ -56,24 +59,50 @@ def run_search(
 ) -> dict[str, Any]:
     """Run the trials that are left, and return what study.json holds of the search.
 
-    Raises `MissingPackageError` without Optuna.
+    Raises `MissingPackageError` without Optuna, `CheckpointError` where its file cannot be read or written.
     """
-    from heed.lab.study import Row
+    with _explained(study.folder / STORE):
+        return _run(Searcher(study, search), jobs, launch, asked, watch)
 
-    searcher = Searcher(study, search)
+
+def _run(
+    searcher: Searcher,
+    jobs: int,
+    launch: Launch,
+    asked: Callable[[], bool],
+    watch: Callable[[list[Row]], None],
+) -> dict[str, Any]:
+    """Run the trials that are left, and let go of the file."""
+    from heed.lab.study import Row
 
     def show(running: Mapping[str, tuple[Task, Progress]]) -> None:
         rows = [Row(name, state, message) for name, (state, message) in searcher.ended.items()]
         watch([*rows, *(Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
 
     try:
-        study.search = searcher.summary()
-        study.write()  # before the first trial: a folder that holds trials says of which study
+        searcher.study.search = searcher.summary()
+        searcher.study.write()  # before the first trial: a folder that holds trials says of which study
         work(searcher.tasks(), jobs, launch, done=searcher.done, watch=show, poor=searcher.poor, asked=asked)
         show({})
         return searcher.summary()
     finally:
         searcher.close()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what is raised where the file of the trials cannot be read or written into a `CheckpointError`."""
+    require("optuna", "lab")
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DatabaseError
+
+    try:
+        yield
+    except (StorageInternalError, DatabaseError) as error:
+        reason = str(getattr(error, "orig", None) or error.__cause__ or error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path} cannot be used: {reason}; make room, or bring it back, and give the same command again"
+        ) from error
 
 
 class Searcher:
@@ -83,7 +112,7 @@ class Searcher:
         self.study, self.search = study, search
         self.optuna = require("optuna", "lab")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
-        self.storage = self.optuna.storages.RDBStorage(f"sqlite:///{(study.folder / 'study.sqlite').resolve()}")
+        self.storage = self.optuna.storages.RDBStorage(f"sqlite:///{(study.folder / STORE).resolve()}")
         self.combinations = _combinations(search) if search.method == "grid" else []
         self.trials = len(self.combinations) or search.trials or TRIALS
         names = list(study.plan.variants) if search.per_variant else [study.plan.baseline]

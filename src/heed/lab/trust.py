@@ -6,13 +6,12 @@ on and which no figure is reported of. `heed ask` abstains below it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from heed import seals
 from heed.errors import CheckpointError, DataError
-from heed.files import write_json
 from heed.lab.answering import Decode
 from heed.lab.respondent import Respondent
 from heed.report.calibration import abstention_threshold
@@ -47,7 +46,7 @@ class Trust:
 
     def save(self, folder: Path) -> None:
         """Write trust.json into a run folder."""
-        write_json(folder / TRUST, asdict(self))
+        seals.write_json(folder / TRUST, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> Trust | None:
@@ -56,7 +55,7 @@ class Trust:
         if not path.exists():
             return None
         try:
-            trust = cls(**json.loads(path.read_text(encoding="utf-8")))
+            trust = cls(**seals.read_json(path))
             if not 0 <= trust.threshold <= 1:
                 raise ValueError
         except (OSError, ValueError, TypeError):

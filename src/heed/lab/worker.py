@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.errors import CheckpointError, HeedError, why
-from heed.files import write_json
 
 Record = dict[str, Any]
 """What a cell of study.json holds beside variant, seed and folder."""
@@ -63,7 +63,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         say(traceback.format_exc())
         if out_of_memory(error):
             return record("does not fit", str(error).partition("\n")[0])
-        if folder.is_dir() and isinstance(error, HeedError) and gather(folder).state == "nan":
+        if is_run(folder) and isinstance(error, HeedError) and gather(folder).state == "nan":
             return record("broke down", str(error))
         name = "" if isinstance(error, HeedError) else f"{type(error).__name__}: "
         return record("failed", name + str(error).partition("\n")[0])
@@ -98,7 +98,7 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file of a study, whole or not at all. Raises `CheckpointError` when the disk or folder refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
+        seals.write_json(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {why(error)}; make room and give the same command again"

@@ -34,6 +34,8 @@ class LanguageModel(nn.Module, ABC):
 
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
+    audited: str | None = None
+    """What the audit says of the model before it is trained, how much was tried included."""
 
     @abstractmethod
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:

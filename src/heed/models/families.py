@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed.config import ModelConfig, make_config
-from heed.errors import ConfigError
 from heed.models.feedforward import default_width
+from heed.models.hub_keys import LLAMA_KEYS, OPENAI_KEYS, count, refuse_raw, rotary_base
 
 Names = dict[str, tuple[str, ...]]
 """heed's name of each weight, and the weights of transformers that it is made of, one on top of the other."""
@@ -57,12 +57,8 @@ GPT1_ACTIVATIONS = {"gelu": "gelu-tanh", "relu": "relu"}
 
 
 def _read_gpt2(raw: Mapping[str, Any]) -> ModelConfig:
-    refused = {
-        "scale_attn_weights": True,
-        "scale_attn_by_inverse_layer_idx": False,
-        "add_cross_attention": False,
-    }
-    _refuse_raw(raw, refused, {"activation_function": GPT2_ACTIVATIONS})
+    refused = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False}
+    refuse_raw(raw, OPENAI_KEYS, refused, {"activation_function": GPT2_ACTIVATIONS})
     return _make(raw, _openai_settings(raw), activation=GPT2_ACTIVATIONS[raw.get("activation_function", "gelu_new")])
 
 
@@ -78,7 +74,7 @@ def _refuse_gpt2(config: ModelConfig) -> list[str]:
 
 
 def _read_gpt1(raw: Mapping[str, Any]) -> ModelConfig:
-    _refuse_raw(raw, {}, {"afn": GPT1_ACTIVATIONS})
+    refuse_raw(raw, OPENAI_KEYS, {}, {"afn": GPT1_ACTIVATIONS})
     return _make(raw, _openai_settings(raw), activation=GPT1_ACTIVATIONS[raw.get("afn", "gelu")], norm_order="post")
 
 
@@ -151,26 +147,24 @@ def _openai_names(config: ModelConfig, tokens: str, positions: str) -> Names:
 
 
 def _read_llama(raw: Mapping[str, Any]) -> ModelConfig:
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    problems = [] if kind == "default" else [f"rope_type is {kind!r}, and heed's rotary positions are not rescaled"]
-    heads = raw["num_attention_heads"]
-    width = raw.get("head_dim") or raw["hidden_size"] // heads
-    if width * heads != raw["hidden_size"]:
+    heads, size = (count(raw, key) for key in ("num_attention_heads", "hidden_size"))
+    base, problems = rotary_base(raw)
+    width = size // heads if raw.get("head_dim") is None else raw["head_dim"]
+    if width * heads != size:
         problems.append(f"head_dim is {width}, and heed's is hidden_size / num_attention_heads")
-    bias = bool(raw.get("attention_bias", False))
-    if bool(raw.get("mlp_bias", False)) != bias:
+    bias = raw.get("attention_bias", False)
+    if raw.get("mlp_bias", False) != bias:
         problems.append("attention_bias and mlp_bias differ, and heed has biases everywhere or nowhere")
-    _refuse_raw(raw, {}, {"hidden_act": {"silu": "swiglu"}}, problems)
+    refuse_raw(raw, LLAMA_KEYS, {}, {"hidden_act": {"silu": "swiglu"}}, problems)
     settings = {
         "n_layers": raw["num_hidden_layers"],
         "n_heads": heads,
         "n_kv_heads": raw.get("num_key_value_heads"),
-        "d_model": raw["hidden_size"],
+        "d_model": size,
         "d_hidden": raw["intermediate_size"],
         "context": raw["max_position_embeddings"],
         "norm_epsilon": raw.get("rms_norm_eps", 1e-6),
-        "rotary_base": rope.get("rope_theta", raw.get("rope_theta", 10_000.0)),
+        "rotary_base": base,
         "tied": raw.get("tie_word_embeddings", False),
         "bias": bias,
     }
@@ -216,26 +210,6 @@ def _llama_names(config: ModelConfig) -> Names:
             for kind in ("weight", "bias") if config.bias else ("weight",):
                 names[f"{ours}{name}.{kind}"] = tuple(f"{theirs}{part}.{kind}" for part in parts)
     return names if config.tied else names | {"head.weight": ("lm_head.weight",)}
-
-
-def _refuse_raw(
-    raw: Mapping[str, Any],
-    required: Mapping[str, Any],
-    choices: Mapping[str, Mapping[str, str]],
-    problems: Iterable[str] = (),
-) -> None:
-    """Raise `ConfigError` with `problems` and every key of config.json that has another value than heed computes."""
-    every = list(problems)
-    for key, value in required.items():
-        if raw.get(key, value) != value:
-            every.append(f"{key} is {raw[key]!r}, and heed computes {value!r} only")
-    for key, known in choices.items():
-        if raw.get(key, next(iter(known))) not in known:
-            every.append(f"{key} is {raw[key]!r}, and heed computes {', '.join(known)}")
-    if raw.get("quantization_config"):
-        every.append("the weights are quantised: save them in full precision first")
-    if every:
-        raise ConfigError(*(f"cannot import this {raw.get('model_type')}: {problem}" for problem in every))
 
 
 def _make(raw: Mapping[str, Any], settings: Mapping[str, Any], **fixed: Any) -> ModelConfig:

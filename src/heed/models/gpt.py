@@ -118,7 +118,8 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     hidden = config.d_hidden or default_width(D, config.activation)
     up = 2 * hidden if config.activation == "swiglu" else hidden
     norm = D * (1 + (bias if config.norm == "layer" else 0))
-    matrices = qkv + D + (D if projection.network else 0)
+    layers = {"": 0, "shared": 1, "own": len(makers)}[projection.network]  # hidden, of width D
+    matrices = qkv + D + layers * D
     attention = (D + bias) * matrices + (2 * width if config.qk_norm else 0) + _count(mechanism)
     feedforward = (D + bias) * up + (hidden + bias) * D
     embeddings = vocab_size * D * (1 if config.tied else 2) + _count(make_positions(config, causal=True))

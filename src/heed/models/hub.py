@@ -45,7 +45,14 @@ def from_hub(source: str | Path) -> tuple[ModelConfig, dict[str, Tensor], int]:
         raise CheckpointError(
             f"{folder / 'config.json'} has no {error}: it is not a complete {family.model_type}"
         ) from None
-    weights = _to_heed(family, config, _read_weights(folder), folder)
+    except ConfigError as error:
+        raise ConfigError(*(f"{folder / 'config.json'}: {problem}" for problem in error.problems)) from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of other types than they can be
+        raise CheckpointError(f"{folder / 'config.json'} cannot be used ({error}): fetch it again") from error
+    found = _read_weights(folder)
+    if config.n_layers > len(found):
+        raise CheckpointError(f"{folder} lacks weights: config.json asks for {config.n_layers} layers; fetch it again")
+    weights = _to_heed(family, config, found, folder)
     return config, weights, weights["tokens.weight"].shape[0]
 
 
@@ -55,13 +62,24 @@ def load_hub(source: str | Path) -> tuple[LanguageModel, ModelConfig]:
     Raises what `from_hub` raises, and `CheckpointError` where a weight has another shape than config.json says.
     """
     config, weights, vocab_size = from_hub(source)
-    model = GPT(config, vocab_size)
-    for name, parameter in model.named_parameters():
+    with torch.device("meta"):  # without memory: the sizes in config.json may be anything
+        shapes = _make(config, vocab_size, source)
+    for name, parameter in shapes.named_parameters():
         if parameter.shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} where config.json asks for {tuple(parameter.shape)}"
             raise CheckpointError(f"{source}: {name} is {shapes}; take config.json and weights of one model")
+    model = _make(config, vocab_size, source)
     model.load_state_dict(weights)
     return model.eval(), config
+
+
+def _make(config: ModelConfig, vocab_size: int, source: str | Path) -> GPT:
+    """Make the model that config.json asks for. Raises `CheckpointError` where it can be none."""
+    try:
+        return GPT(config, vocab_size)
+    except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"{source}: config.json asks for a model that cannot be made ({first:.80})") from error
 
 
 def export_hub(
@@ -150,8 +168,8 @@ def _read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"no {file.name} in {file.parent}: it is not a folder of a transformers model") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}; fetch it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} must hold a JSON object")
     return content
@@ -167,7 +185,10 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").is_file():
         files = [folder / "model.safetensors"]
     elif index.is_file():
-        files = [folder / Path(name).name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))]
+        places = _read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+            raise CheckpointError(f"{index} does not say where the weights are: fetch it again")
+        files = [folder / Path(name).name for name in sorted(set(places.values()))]
     elif list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
         raise CheckpointError(
             f"{folder} holds pickled weights, which heed does not open because they can run code: "
@@ -243,8 +264,12 @@ def _copy_tokenizer(file: Path, folder: Path, context: int, family: Family) -> t
     end = tokenizer.end_id
     start = tokenizer.start_ids[0] if tokenizer.start_ids else None if family.model_type == "llama" else end
     file = file / "tokenizer.json" if file.is_dir() else file
-    added = {entry["id"]: entry["content"] for entry in _read_json(file).get("added_tokens", [])}
-    shutil.copyfile(file, folder / "tokenizer.json")
+    content = _read_json(file)
+    added = {entry["id"]: entry["content"] for entry in content.get("added_tokens", [])}
+    if content.get("decoder") is None and tokenizer.decoder is not None:
+        _write_json(folder / "tokenizer.json", content | {"decoder": tokenizer.decoder})
+    else:
+        shutil.copyfile(file, folder / "tokenizer.json")
     _write_json(
         folder / "tokenizer_config.json",
         {

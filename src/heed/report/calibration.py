@@ -33,6 +33,9 @@ Numbers = Sequence[float] | np.ndarray
 Flags = Sequence[bool] | np.ndarray
 
 BINS = 10
+"""Bins of equal width, and at most of equal mass, where it is not said how many."""
+A_BIN = 20
+"""Answers that a bin of equal mass holds, at least."""
 BOTH = "too sure of some answers, not sure enough of others"
 DRAWS = 2000
 """Simulated sets of answers of a model that is calibrated."""
@@ -146,7 +149,16 @@ class Threshold:
         return wilson(self.right, self.answered) if self.answered else None
 
 
-def reliability(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> list[Bin]:
+def bins_of(answers: int) -> int:
+    """Return how many bins some answers carry: at least 20 in each, at most ten bins.
+
+    >>> bins_of(40), bins_of(199), bins_of(2000), bins_of(3)
+    (2, 9, 10, 1)
+    """
+    return max(1, min(BINS, answers // A_BIN))
+
+
+def reliability(probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass") -> list[Bin]:
     """Return the bins that hold an answer, from unsure to sure.
 
     Raises `DataError` when there is no answer or a probability is none, `ConfigError` when `bins` is below 1.
@@ -165,7 +177,7 @@ def reliability(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equ
 
 
 def expected_calibration_error(
-    probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass"
+    probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass"
 ) -> float:
     """Return the mean distance of probability and accuracy over bins, weighted by their answers: 0 to 1.
 
@@ -177,7 +189,9 @@ def expected_calibration_error(
     return _error(*_sorted(probabilities, correct), bins, equal)
 
 
-def calibration(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> Calibration:
+def calibration(
+    probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass"
+) -> Calibration:
     """Return the expected calibration error with its interval and with what noise alone would make of it."""
     p, y = _sorted(probabilities, correct)
     starts = _starts(p, bins, equal)
@@ -188,7 +202,7 @@ def calibration(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equ
     ]
     chance = np.concatenate(drawn)
     error, most = _error(p, y, bins, equal), float(np.quantile(chance, LEVEL))
-    low, high = resampled_interval(lambda a, b: _error(*_sorted(a, b, check=False), bins, equal), p, y, pivotal=True)
+    low, high = resampled_interval(lambda a, b: _error(a, b, bins, equal), p, y, pivotal=True)  # sorted as p
     return Calibration(
         error=error,
         interval=(0.0 if error <= most else max(0.0, low), min(1.0, max(error, high))),
@@ -198,7 +212,7 @@ def calibration(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equ
     )
 
 
-def brier(probabilities: Numbers, correct: Flags, bins: int = BINS, *, equal: Equal = "mass") -> Brier:
+def brier(probabilities: Numbers, correct: Flags, bins: int | None = None, *, equal: Equal = "mass") -> Brier:
     """Return the Brier score with Murphy's parts over bins. Raises as `reliability` does.
 
     >>> parts = brier([0.25, 0.25, 0.25, 0.75], [0, 0, 1, 1], 2)
@@ -231,7 +245,7 @@ def risk_coverage(probabilities: Numbers, correct: Flags) -> RiskCoverage:
     p, y = _sorted(probabilities, correct)
     risk, given = _risks(p, y), np.arange(1, len(p) + 1)
     oracle = np.maximum(0, given - y.sum()) / given
-    interval = resampled_interval(lambda a, b: float(_risks(*_sorted(a, b, check=False)).mean()), p, y)
+    interval = resampled_interval(lambda a, b: float(_risks(a, b).mean()), p, y)
     return RiskCoverage(
         coverage=tuple((given / len(p)).tolist()),
         risk=tuple(risk.tolist()),
@@ -296,24 +310,25 @@ def halves(prompts: Sequence[str]) -> list[bool]:
     return [hashlib.sha256(prompt.encode("utf-8")).digest()[0] % 2 == 1 for prompt in prompts]
 
 
-def _sorted(probabilities: Numbers, correct: Flags, check: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(probabilities: Numbers, correct: Flags) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities from low to high, and 1.0 where the answer is right, both (n,) float64."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if check:
-        if p.ndim != 1 or p.shape != y.shape:
-            raise DataError(f"{p.size} probabilities and {y.size} marks of right and wrong: give one of each an answer")
-        if not len(p):
-            raise DataError("there is no answer: calibration needs at least one")
-        if not ((p >= 0) & (p <= 1)).all():
-            raise DataError("a probability is not in 0..1: log-probabilities become probabilities by exp")
-        if not np.isin(y, (0.0, 1.0)).all():
-            raise DataError("an answer is neither right nor wrong: mark each with true or false")
+    if p.ndim != 1 or p.shape != y.shape:
+        raise DataError(f"{p.size} probabilities and {y.size} marks of right and wrong: give one of each an answer")
+    if not len(p):
+        raise DataError("there is no answer: calibration needs at least one")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError("a probability is not in 0..1: log-probabilities become probabilities by exp")
+    if not np.isin(y, (0.0, 1.0)).all():
+        raise DataError("an answer is neither right nor wrong: mark each with true or false")
     order = np.argsort(p, kind="stable")
     return p[order], y[order]
 
 
-def _starts(p: np.ndarray, bins: int, equal: Equal) -> np.ndarray:
+def _starts(p: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
     """Return where each bin begins in sorted probabilities; bins without an answer are left out."""
+    if bins is None:
+        bins = bins_of(len(p)) if equal == "mass" else BINS
     if bins < 1:
         raise ConfigError(f"{bins} bins: calibration needs at least one")
     if equal == "width":  # a bin holds its upper edge: (0.2, 0.3]; a probability of 0 is in the first
@@ -324,7 +339,7 @@ def _starts(p: np.ndarray, bins: int, equal: Equal) -> np.ndarray:
     return np.unique(np.r_[0, cuts[cuts < len(p)]])
 
 
-def _error(p: np.ndarray, y: np.ndarray, bins: int, equal: Equal) -> float:
+def _error(p: np.ndarray, y: np.ndarray, bins: int | None, equal: Equal) -> float:
     return float(np.abs(np.add.reduceat(p - y, _starts(p, bins, equal))).sum() / len(p))
 
 

@@ -34,10 +34,10 @@ def reliability_figure(
     title = reliability_sentence(run, bins, found)
     count = sum(one.count for one in bins)
     caption = (
-        f"{count:,} answers in {len(bins)} bin{'s' if len(bins) != 1 else ''}. Upright lines: 95 % interval of the "
-        f"share right; level lines: from the lowest to the highest probability of the bin. Calibration error "
-        f"{found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f}); a model that is calibrated perfectly "
-        f"would show {found.chance:.3f} with so few answers."
+        f"{count:,} answers in {len(bins)} bin{'s' if len(bins) != 1 else ''} of equal mass. Upright lines: 95 % "
+        "interval of the share right; level lines: from the lowest to the highest probability of the bin. Calibration "
+        f"error {found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f}); a model that is calibrated "
+        f"perfectly would show {found.chance:.3f} with so few answers."
     )
     wide, narrow = (draw_reliability(f"{name}-{i}", bins, paint, title, size) for i, size in enumerate((WIDE, NARROW)))
     return Figure(name, title, caption, wide, narrow)

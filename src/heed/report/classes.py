@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heed.report.numbers import MISSING, format_accuracy, format_count, format_loss
+from heed.report.numbers import MISSING, format_accuracy, format_count, format_loss, said_shares
 from heed.report.record import number
 
 MOST_COLUMNS = 12
@@ -27,8 +27,8 @@ def accuracy_headline(values: Mapping[str, Any]) -> list[Headline]:
     interval = values.get("accuracy_interval")
     between = "of the examples"
     if isinstance(interval, list) and len(interval) == 2:
-        low, high = (format_accuracy(number(edge)) for edge in interval)
-        between = f"{low} to {high} (95 %)"
+        low, high = map(number, interval)
+        between = MISSING if low is None or high is None else f"{said_shares(low, high)} (95 %)"
     if "questions" in values:
         return _answer_headline(values, between)
     examples = number(values.get("examples"))

@@ -7,7 +7,8 @@
     F1            2 TP / (2 TP + FP + FN) of a class; macro: its mean over classes           van Rijsbergen 1979
     MCC           (c n - sum p_k t_k) / sqrt((n^2 - sum p_k^2) (n^2 - sum t_k^2))            Matthews 1975, for
                                                                                              any C: Gorodkin 2004
-    calibration   expected calibration error of the probability of the predicted class       Naeini et al. 2015
+    calibration   expected calibration error of the probability of the predicted class,      Naeini et al. 2015
+                  in `calibration_bins` bins of equal mass
 
 t_k counts the examples of class k, p_k those that are taken for it, c those that are right. Accuracy and F1 can be high
 for a model that knows nothing, where one class is rare; Matthews' correlation is 0 for it. The refined loss is what
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from heed.errors import DataError
-from heed.report.calibration import expected_calibration_error
+from heed.report.calibration import bins_of, expected_calibration_error
 from heed.report.statistics import wilson
 
 
@@ -56,6 +57,7 @@ def figures(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
         "f1_positive": class_f1(confusion)[1] if classes == 2 else None,
         "mcc": matthews(confusion),
         "calibration_error": expected_calibration_error(surest, predicted == y),
+        "calibration_bins": bins_of(n),
         "confusion": confusion.tolist(),
     }
 

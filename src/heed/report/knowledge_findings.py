@@ -2,8 +2,8 @@
 
 Two groups of runs are compared when they differ in one thing, the pretraining or the attention. With two seeds and
 more of both the difference is paired over seeds (Student's t); else the first run of each is compared, paired over
-questions: d is +1 where only b is right, -1 where only a is, and the exact test of McNemar 1947 is the sign test of d.
-Holm's correction goes over all comparisons of a page.
+questions: McNemar's test of those that only one of the two has right, and Tango's score interval beside it
+(`heed.report.paired`). Holm's correction goes over all comparisons of a page but those of equal answers.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import isclose
+from statistics import fmean
+
+import numpy as np
 
 from heed.report.knowledge_record import Asked, KnowledgeRecord
-from heed.report.numbers import format_accuracy
-from heed.report.statistics import LEVEL, Interval, holm, sign_test, t_interval, t_test, wilson
+from heed.report.numbers import LEVEL, format_accuracy, said_difference, said_interval, said_p, said_shares
+from heed.report.paired import compare_arms
+from heed.report.statistics import Interval, holm, no_spread, t_interval, t_test, wilson
 
 
 @dataclass(frozen=True)
@@ -27,24 +30,28 @@ class Comparison:
     common: str
     """What both have, an attention or a pretraining, as the sentence begins."""
     points: float
-    interval: Interval
-    """95 % t interval of the mean difference."""
-    p: float
+    interval: Interval | None
+    """95 %, of the difference in points: Student's t over seeds, Tango's score interval over questions; None where all
+    seeds differ by the same."""
+    p: float | None
+    """None where both are right and wrong alike in every answer: there is nothing to test."""
     paired_over: str
     """Such as "500 questions" or "3 seeds"."""
     p_holm: float = 1.0
 
     def sentence(self) -> str:
         """Say in a sentence what was found."""
-        low, high = self.interval
-        amount = f"95 % interval {low:+.1f} to {high:+.1f}, paired over {self.paired_over}"
-        if isclose(low, high, abs_tol=1e-9):
-            amount = f"the same with each of {self.paired_over}, so that the sign test decides: p = {self.p:.2g}"
+        if self.p is None:
+            return f"{self.common}: {self.b} is the same as {self.a} in every answer, paired over {self.paired_over}."
+        shown, _, between = said_difference(self.points, self.interval).partition(" ")
+        amount = f"95 % interval {between[1:-1]}, paired over {self.paired_over}, p = {said_p(self.p_holm)}"
+        if self.interval is None:
+            amount = f"the same with each of {self.paired_over}; the sign test decides, p = {said_p(self.p_holm)}"
         if self.p_holm >= 1 - LEVEL:
             pair = f"{self.b} and {self.a}"
-            return f"{self.common}: no difference found between {pair} ({self.points:+.1f} points, {amount})."
+            return f"{self.common}: no difference found between {pair} ({shown} points, {amount})."
         sign = "more" if self.points > 0 else "fewer"
-        return f"{self.common}: {self.b} has {abs(self.points):.1f} points {sign} right than {self.a} ({amount})."
+        return f"{self.common}: {self.b} has {shown.lstrip('+-')} points {sign} right than {self.a} ({amount})."
 
 
 def comparisons(record: KnowledgeRecord) -> list[Comparison]:
@@ -63,8 +70,8 @@ def comparisons(record: KnowledgeRecord) -> list[Comparison]:
             continue
         found.append((variant_a != variant_b, _compare(names, record.groups[a], record.groups[b])))
     ordered = [one for _, one in sorted(found, key=lambda pair: pair[0])]
-    corrected = holm([one.p for one in ordered])
-    return [replace(one, p_holm=p) for one, p in zip(ordered, corrected, strict=True)]
+    corrected = iter(holm([one.p for one in ordered if one.p is not None]))
+    return [one if one.p is None else replace(one, p_holm=next(corrected)) for one in ordered]
 
 
 def verdict(record: KnowledgeRecord) -> str:
@@ -88,11 +95,8 @@ def said_accuracy(right: int, total: int) -> str:
     >>> said_accuracy(135, 500)
     '27.0 % of 500 questions rightly (95 % interval 23.3 to 31.1 %)'
     """
-    low, high = wilson(right, total)
-    return (
-        f"{format_accuracy(right / total)} of {total:,} questions rightly "
-        f"(95 % interval {100 * low:.1f} to {format_accuracy(high)})"
-    )
+    between = said_shares(*wilson(right, total))
+    return f"{format_accuracy(right / total)} of {total:,} questions rightly (95 % interval {between})"
 
 
 def findings(record: KnowledgeRecord) -> list[str]:
@@ -101,11 +105,10 @@ def findings(record: KnowledgeRecord) -> list[str]:
     sentences = [one.sentence() for one in comparisons(record)]
     sentences += seen_sentences(best)
     if found is not None:
-        low, high = found.interval
         sentences.append(
             f"The probabilities of {best.name}: {found.verdict}, calibration error {found.error:.3f} (95 % interval "
-            f"{low:.3f} to {high:.3f}). A model that is calibrated perfectly would show {found.chance:.3f} on so few "
-            f"questions, and more than {found.chance_most:.3f} once in twenty."
+            f"{said_interval(*found.interval)}). A model that is calibrated perfectly would show {found.chance:.3f} on "
+            f"so few questions, and more than {found.chance_most:.3f} once in twenty."
         )
     if len(record.asked) > 1 and not any(map(has_seeds, record.groups.values())):
         sentences.append(
@@ -190,11 +193,13 @@ def _compare(names: tuple[str, str, str], a: Sequence[Asked], b: Sequence[Asked]
     distinct = all(len(found) == len(group) for found, group in zip(by_seed, (a, b), strict=True))
     if distinct and len(seeds) > 1:
         d = [100 * (by_seed[1][seed].accuracy - by_seed[0][seed].accuracy) for seed in seeds]
-        return Comparison(*names, sum(d) / len(d), t_interval(d), t_test(d), f"{len(d)} seeds")
+        return Comparison(*names, fmean(d), None if no_spread(d) else t_interval(d), t_test(d), f"{len(d)} seeds")
     # by seed and name, never by accuracy: the best of several runs would flatter its group
     first, second = (min(group, key=lambda one: (one.seed or 0, one.name)) for group in (a, b))
-    before = {(one.prompt, one.gold): one.correct for one in first.answers}
-    d = [100.0 * (one.correct - before[one.prompt, one.gold]) for one in second.answers]
-    # one question cannot tell noise; the sign test is exact for any number
-    interval = t_interval(d) if len(d) > 1 else (-100.0, 100.0)
-    return Comparison(*names, sum(d) / len(d), interval, sign_test(d), f"{len(d)} questions")
+    before, after = ({(one.prompt, one.gold): one for one in group.answers} for group in (first, second))
+    pairs = [(before[key], one) for key, one in after.items()]
+    right = [np.array([[pair[side].correct for pair in pairs]]) for side in (0, 1)]
+    found = compare_arms(names[0], names[1], *right)
+    low, high = (100 * edge for edge in found.interval)
+    same = all((a.answer, a.probability) == (b.answer, b.probability) for a, b in pairs)
+    return Comparison(*names, found.points, (low, high), None if same else found.p, f"{len(pairs)} questions")

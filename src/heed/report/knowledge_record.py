@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
+from heed import seals
 from heed.errors import CheckpointError, HeedError
 from heed.report.calibration import Calibration, RiskCoverage, calibration, risk_coverage
 from heed.report.record import RunRecord, gather, number
@@ -210,7 +211,7 @@ def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Aske
     name = str(folder.relative_to(root)) if folder != root else folder.name
     notes: list[str] = []
     answers: list[Answered] = []
-    for index, line in enumerate((folder / ANSWERS).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for index, line in enumerate(seals.read_bytes(folder / ANSWERS).decode("utf-8", "replace").splitlines(), 1):
         if line.strip():
             found = _answer(line)
             answers += [] if found is None else [found]
@@ -255,7 +256,7 @@ def _find(root: Path, name: str) -> list[Path]:
 def _object(path: Path) -> dict[str, Any] | None:
     """Return a JSON object; None where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = seals.read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

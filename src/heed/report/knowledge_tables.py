@@ -20,7 +20,7 @@ from heed.report.calibration import (
 )
 from heed.report.knowledge_findings import by_seen, by_support, has_seeds
 from heed.report.knowledge_record import SEEN, Asked, KnowledgeRecord
-from heed.report.numbers import MISSING, format_accuracy
+from heed.report.numbers import MISSING, format_accuracy, said_interval, said_shares
 from heed.report.record import number
 from heed.report.statistics import t_interval, wilson
 
@@ -63,7 +63,7 @@ def seed_rows(record: KnowledgeRecord) -> list[tuple[str, str, str, str, str]]:
         if has_seeds(runs):
             values = [one.accuracy for one in runs]
             low, high = t_interval(values)
-            interval = f"{100 * max(0.0, low):.1f} to {format_accuracy(min(1.0, high))}"
+            interval = said_shares(max(0.0, low), min(1.0, high)) if high > low else "the same with every seed"
             rows.append(
                 (variant, pretraining, str(len(runs)), format_accuracy(sum(values) / len(values)), interval)
             )  # fmt: skip
@@ -77,10 +77,10 @@ def trust_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
         found, score = one.calibration, brier(*one.sure)
         if found is not None:
             cells = [
-                f"{found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f})",
+                f"{found.error:.3f} ({said_interval(*found.interval)})",
                 f"{found.chance:.3f}",
                 f"{expected_calibration_error(*one.sure, equal='width'):.3f}",
-                f"{score.score:.3f} ({score.interval[0]:.3f} to {score.interval[1]:.3f})",
+                f"{score.score:.3f} ({said_interval(*score.interval)})",
                 f"{score.reliability:.3f} − {score.resolution:.3f} + {score.uncertainty:.3f} {_signed(score.within)}",
             ]
             rows.append((one.name, cells))
@@ -93,7 +93,7 @@ def area_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
         (
             one.name,
             [
-                f"{one.risk.area:.3f} ({one.risk.area_interval[0]:.3f} to {one.risk.area_interval[1]:.3f})",
+                f"{one.risk.area:.3f} ({said_interval(*one.risk.area_interval)})",
                 f"{one.risk.oracle_area:.3f}",
                 f"{one.risk.risk[-1]:.3f}",
             ],
@@ -146,8 +146,7 @@ def _pooled(parts: Sequence[Threshold]) -> tuple[str, str]:
 
 
 def _share(right: int, total: int) -> tuple[str, str, str]:
-    low, high = wilson(right, total)
-    return f"{right} of {total}", format_accuracy(right / total), f"{100 * low:.1f} to {format_accuracy(high)}"
+    return f"{right} of {total}", format_accuracy(right / total), said_shares(*wilson(right, total))
 
 
 def _counted(right: int, total: int) -> str:

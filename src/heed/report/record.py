@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.config import read_yaml
 from heed.errors import CheckpointError, HeedError
 from heed.report.passport import Passport
@@ -136,6 +137,7 @@ def gather(run_folder: str | Path) -> RunRecord:
     notes: list[str] = []
     config: dict[str, Any] = {}
     if (folder / "config.yaml").is_file():
+        seals.read_bytes(folder / "config.yaml")
         config = read_yaml(folder / "config.yaml")
     else:
         notes.append("config.yaml is missing: the settings are not known.")
@@ -242,7 +244,7 @@ def _drafts(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
 def _read_object(path: Path, notes: list[str], consequence: str) -> dict[str, Any]:
     """Read a JSON object; note what is missing or broken, and go on with an empty one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = seals.read_json(path)
     except FileNotFoundError:
         notes.append(f"{path.name} is missing: {consequence}.")
         return {}
@@ -260,7 +262,7 @@ def _read_lines(path: Path, notes: list[str]) -> list[Event]:
         if path.name == "metrics.jsonl":
             notes.append("metrics.jsonl is missing: there are no curves.")
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+    lines = seals.read_bytes(path).decode("utf-8", errors="replace").rstrip("\n").split("\n")
     objects: list[Event] = []
     for index, line in enumerate(lines):
         if not line.strip():

@@ -336,14 +336,32 @@ def deviation_range(n: int, level: float = LEVEL) -> Interval:
     return low, high
 
 
-def wilson(right: int, n: int, level: float = LEVEL) -> Interval:
+def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Return the interval of the median from the order of the values alone; None where there are too few for one.
+
+    The k-th smallest and the k-th largest hold the median unless fewer than k of n fall on one side of it, each with
+    probability 1/2 (Thompson 1936).
+
+    >>> median_interval([5.0, 1.0, 2.0, 4.0, 3.0, 6.0]), median_interval([1.0, 2.0, 3.0])
+    ((1.0, 6.0), None)
+    """
+    n, ordered = len(values), sorted(values)
+    beyond = [sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(1, n // 2 + 1)]
+    k = sum(2 * tail <= 1 - level for tail in beyond)
+    return (ordered[k - 1], ordered[n - k]) if k else None
+
+
+def wilson(right: float, n: float, level: float = LEVEL, quantile: float | None = None) -> Interval:
     """Return Wilson's interval of a share of `right` in n. Wilson 1927; it never leaves 0..1.
+
+    Neither need be whole: a mean over seeds is right, and n may be what groups leave of some examples. `quantile`: that
+    of another distribution than the normal one.
 
     >>> low, high = wilson(25, 30)
     >>> round(low, 2), round(high, 2)
     (0.66, 0.93)
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + level) / 2) if quantile is None else quantile
     share = right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -91,7 +91,11 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
     key, _ = AXES[axis]
     perplexity = what == "perplexity"
     read = ("evaluation", "token_perplexity") if perplexity else (what, "loss")
-    found = {name: curve(record, name, key, *read) for name in comparable_losses(record)}
+    names = comparable_losses(record)
+    trained_by = record.variants[record.baseline].setting("train.loss")
+    if what == "train":  # a mean of sequences' means is another unit than a mean over tokens
+        names = [name for name in names if record.variants[name].setting("train.loss") == trained_by]
+    found = {name: curve(record, name, key, *read) for name in names}
     known = {name: line for name, line in found.items() if line is not None}
     if not known:
         return None
@@ -104,6 +108,8 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
     ]
     title, main = curve_sentence(known, what), what == "evaluation"
     y_label = f"{'training' if what == 'train' else 'validation'} {'perplexity' if perplexity else 'loss (nats)'}"
+    if what == "train" and trained_by == "sequence":
+        y_label = "training loss (nats, mean of sequences' means)"
     axes = Axes2D(unit, y_label, log_y=perplexity)
     several = any(line.low for line in lines)
     caption = ("Mean over seeds; band: lowest to highest seed." if several else "One seed.") + " Shown"
@@ -111,7 +117,7 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
         " Training loss as it was logged, with dropout where there is any." if what == "train" else ""
     )
     hidden = [name for name in record.variants if name not in known]
-    if main and hidden:
+    if hidden and what != "perplexity":
         caption += f" Not drawn: {', '.join(hidden)}."
     name = f"{'validation' if main else what}-{axis}"
     few = named(lines, 14)

@@ -173,7 +173,7 @@ def points_of(run: RunRecord, x: str, what: str, figure: str = "loss") -> list[t
     for event in events:
         at, value = number(event.get(x)), number(event.get(figure))
         if x == "epoch" and at is None and known:  # an evaluation knows its step only
-            at = float(np.interp(event["step"], *zip(*known, strict=True)))
+            at = float(np.interp(event["step"], [step for step, _ in known], [epoch for _, epoch in known]))
         if at is not None and value is not None:
             points.append((at, value))
     return sorted(points)

@@ -55,9 +55,10 @@ def generalisation(record: StudyRecord) -> str | None:
     if first not in gaps:
         return f"{said}. Its gap to training was not measured (train.eval_train_tokens measures it)."
     least = min(gaps, key=gaps.__getitem__)
-    shown = {name: said_number(gap, 3, signed=True) for name, gap in gaps.items()}
-    other = "" if least == first else f"; the least gap, {shown[least]}, is that of {least} at {means[least]:.4f}"
-    return f"{said}, {shown[first]} from its training loss measured in the same way{other}."
+    gap = said_number(abs(gaps[first]), 3) + (" below" if gaps[first] < 0 else " above")
+    other = said_number(gaps[least], 3, signed=True)
+    other = "" if least == first else f"; the least gap, {other}, is that of {least} at {means[least]:.4f}"
+    return f"{said}, {gap} its training loss measured in the same way{other}."
 
 
 def _ends(record: StudyRecord, name: str) -> list[tuple[float, float | None]]:

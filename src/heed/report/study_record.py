@@ -12,13 +12,13 @@ baseline's, and those of which no cell came to a finite figure.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from heed import seals
 from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
 from heed.report.passport import FIGURES, Passport, differences
@@ -252,7 +252,7 @@ def read_study(folder: str | Path) -> StudyRecord:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / STUDY).read_text(encoding="utf-8"))
+        content = seals.read_json(path / STUDY)
     except FileNotFoundError:
         raise CheckpointError(f"{path} holds no study ({STUDY}): name a folder that heed compare has written") from None
     except (OSError, ValueError) as error:
@@ -348,16 +348,17 @@ def _run(folder: Path, who: str, state: str, notes: list[str]) -> RunRecord | No
     """Read a run folder; one that is missing or broken is noted where the cell has finished."""
     try:
         return gather(folder)
-    except HeedError:
+    except HeedError as error:
         if state == "finished":
-            notes.append(f"{who}: the run folder is missing or broken, so there are no curves and samples of it.")
+            why = f"the run folder is missing or broken, so there are no curves and samples of it ({error})"
+            notes.append(f"{who}: {why}.")
         return None
 
 
 def _lengths(folder: Path, who: str, notes: list[str]) -> dict[int, dict[str, Any]]:
     """Read what a run came to at other contexts; no file is nothing."""
     try:
-        values = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
+        values = seals.read_json(folder / LENGTHS)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

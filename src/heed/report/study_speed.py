@@ -110,15 +110,17 @@ def times_to(record: StudyRecord) -> tuple[float, dict[str, dict[int, float]]] |
     """
     lines = {}
     for name in comparable_losses(record):
-        cells = [cell for cell in record.cells_of(name) if cell.state == "finished" and cell.run is not None]
-        known = {cell.seed: points for cell in cells if (points := points_of(cell.run, "seconds", "evaluation"))}
+        runs = {cell.seed: cell.run for cell in record.cells_of(name) if cell.state == "finished" and cell.run}
+        known = {seed: points for seed, run in runs.items() if (points := points_of(run, "seconds", "evaluation"))}
         if known:
             lines[name] = known
     if len(lines) < 2:
         return None
     goal = max(min(y for _, y in points) for known in lines.values() for points in known.values())
     found = {
-        name: {seed: first_below(*zip(*points, strict=True), goal) for seed, points in known.items()}
+        name: {
+            seed: first_below([x for x, _ in points], [y for _, y in points], goal) for seed, points in known.items()
+        }
         for name, known in lines.items()
     }
     return goal, found

@@ -29,6 +29,8 @@ class Scores:
     """F1 of the second of two classes."""
     mcc: float
     calibration_error: float
+    bins: int
+    """Of equal mass, that the calibration error is taken over."""
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -62,20 +64,28 @@ class Trial:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one training step."""
+    """Bytes of one training step, at the moment when it holds the most."""
 
     weights: int
     gradients: int
+    """Those that exist at that moment."""
     optimizer: int
     activations: int
-    """What a step holds at most beside the other three."""
+    """What else a step holds at that moment."""
     forward_peak: int | None
     """Of the forward pass alone, weights and optimizer state not counted."""
     backward_peak: int | None
-    """Of the whole step, counted alike."""
+    """Of the backward pass alone, beyond all that is held when it begins."""
     batch_size: int | None
     tokens: int | None
     """Tokens of a row."""
+    all_gradients: int | None = None
+    """One for each parameter that learns; None: an older heed took all of them off the peak (see `subtracted`)."""
+
+    @property
+    def subtracted(self) -> bool:
+        """Whether activations are the peak less all gradients, which need not be there at that moment."""
+        return self.all_gradients is None
 
     @property
     def peak(self) -> int:
@@ -130,6 +140,8 @@ class Arm:
     runs: tuple[Run, ...]
     soup: tuple[int, ...] = ()
     """The seeds whose weights were averaged into its only run, where it is a soup."""
+    steps: int | None = None
+    """Updates of a run; None where it is not known."""
     optimizer: str = ""
     """Empty where tune.json does not say it of each arm."""
     batch_size: int | None = None
@@ -148,6 +160,11 @@ class Arm:
     def broken(self) -> bool:
         """Whether it failed and has no run: then it counts as 0, marked."""
         return self.failed and not self.runs
+
+    @property
+    def answered(self) -> frozenset[Split]:
+        """The splits that every run has predictions of."""
+        return frozenset.intersection(*(frozenset(run.answers) for run in self.runs)) if self.runs else frozenset()
 
     @property
     def best_run(self) -> Run:

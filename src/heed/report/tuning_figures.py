@@ -7,18 +7,19 @@ that failed or did not fit is drawn as 0 and marked; an arm without runs yet is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from heed.report.calibration import calibration, reliability
 from heed.report.calibration_figure import reliability_figure
 from heed.report.figures import Figure
-from heed.report.mcnemar import McNemar
-from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds
+from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds, said_difference, said_shares
 from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
 from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks, named
 from heed.report.svg_labels import shorten
+from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval
 from heed.report.tuning_arms import Arm, CurvePoint
-from heed.report.tuning_findings import TOLERANCE, Gap, accuracy_interval, in_order, listed
+from heed.report.tuning_findings import examples_and_seeds, in_order, listed, test_of
 from heed.report.tuning_record import TuningRecord
 
 SERIES = 6
@@ -32,9 +33,9 @@ PARTS = {"weights": 1, "gradients": 6, "optimizer": 4, "activations": 5}
 """Part of the memory -> its colour, as in the figure of `heed memory`."""
 
 
-def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNemar]) -> dict[str, Figure]:
+def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap]) -> dict[str, Figure]:
     """Return every figure that the record has data for: accuracy, gaps, memory, front-memory, curve-0.., rates, ..."""
-    found = [accuracy_figure(record), gaps_figure(record, gaps, pairs), memory_figure(record)]
+    found = [accuracy_figure(record), gaps_figure(record, gaps), memory_figure(record)]
     found += [front_figure(record, "memory"), front_figure(record, "time"), rates_figure(record)]
     for place, arm in enumerate(_trained(record)):
         found += [curve_figure(record, arm, place), accuracy_curve(arm, place)]
@@ -56,9 +57,9 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
     for arm in in_order(record):
         mean, interval = arm.mean("accuracy", split), accuracy_interval(arm, split)
         if mean is not None and interval is not None:
-            low, high = (100 * edge for edge in interval)
-            text = f"{format_accuracy(mean)} ({low:.1f} to {high:.1f})"
-            rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (low, high)))
+            text = f"{format_accuracy(mean)} ({said_shares(*interval)})"
+            low, high = interval
+            rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (100 * low, 100 * high)))
         else:
             rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0) if arm.broken else Row(arm.name, "not run yet"))
     base = record.majority(split)
@@ -71,29 +72,33 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
         most = "is most often right" if len(record.ran) > 1 else "is right"
         title = f"{best.name} {most}, {format_accuracy(best.mean('accuracy', split))}"
         title += f"; always the commonest class: {format_accuracy(base)}"
-    caption = "Mean over seeds, with Wilson's 95 % interval for so many examples."
+    caption = f"Accuracy, mean over seeds, with a 95 % interval over {examples_and_seeds(record)}."
     if any(arm.broken for arm in record.arms):
         caption += " 0: the arm failed or did not fit into memory; it has no accuracy."
     return _rows("accuracy", rows, Scale(label, bars=True, rule=rule), title, caption)
 
 
-def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNemar]) -> Figure | None:
+def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
     """Difference of each arm to the reference, on the same examples."""
     if not gaps or record.reference is None:
         return None
     paint, name = colours(record), record.reference.name
-    found = {one.b if one.a == name else one.a for one in pairs if one.differs and name in (one.a, one.b)}
     rows = []
     for gap in sorted(gaps.values(), key=lambda gap: -gap.points):
-        text = f"{gap.points:+.1f} ({gap.interval[0]:+.1f} to {gap.interval[1]:+.1f})"
-        rows.append(
-            Row(gap.arm, text, paint[gap.arm][0], gap.points, gap.interval, zone=TOLERANCE, filled=gap.arm in found)
-        )
-    close = [gap.arm for gap in gaps.values() if gap.points >= -TOLERANCE]
-    title = f"Within 1 point of {name} or better: {listed(close)}" if close else f"No arm is within 1 point of {name}"
+        text = said_difference(gap.points, gap.interval)
+        colour, found = paint[gap.arm][0], gap.pair.differs
+        rows.append(Row(gap.arm, text, colour, gap.points, gap.interval, zone=TOLERANCE, filled=found))
+    kinds = [("found worse", False, True), ("found better", True, True), ("no difference found", None, False)]
+    parts = []
+    for words, better, told in kinds:
+        arms = [g.arm for g in gaps.values() if g.pair.differs == told and better in (None, g.points > 0)]
+        parts += [f"{words}: {listed(arms)}"] if arms else []
+    title = f"Against {name}, {'; '.join(parts)}"
+    test = test_of([gap.pair for gap in gaps.values()])
     caption = (
-        "Line: 95 % bootstrap interval over examples, seeds averaged. Filled: McNemar's test finds a difference, after "
-        "Holm's correction; open: none found. Shaded: within 1 point."
+        f"Line: 95 % score interval over the same examples{' and seeds' if 'seeds' in test else ''}. Filled: "
+        f"{test[0].lower() + test[1:] if test.startswith('The') else test} finds a difference, after Holm's "
+        "correction; open: none found, whatever the line shows. Shaded: within 1 point."
     )
     label = f"difference to {shorten(name, 24)} (points of accuracy, {record.split})"
     scale = Scale(label, sides=("◂ worse", "better ▸"))
@@ -127,10 +132,23 @@ def memory_figure(record: TuningRecord) -> Figure | None:
     caption = "Memory of one training step" + (
         f" of {' or '.join(f'{batch} rows of {tokens} tokens' for batch, tokens in sorted(sizes))}." if sizes else "."
     )
-    caption += " Forward and backward: the peak while each runs, beside weights and optimizer state."
+    caption += f" {memory_caption(record)}"
     scale = Scale("memory (MiB)", bars=True, key=tuple(PARTS.items()))
     wide = draw_rows("memory-wide", rows["wide"], scale, title, WIDE)
     return Figure("memory", title, caption, wide, draw_rows("memory-narrow", rows["narrow"], scale, title, NARROW))
+
+
+def memory_caption(record: TuningRecord) -> str:
+    """Say what the parts of the memory are, and the peaks of forward and backward."""
+    if any(arm.memory is not None and arm.memory.subtracted for arm in record.arms):
+        return (
+            "An older heed measured this: its activations are the peak less all gradients, although these need not "
+            "exist yet, and its backward is the whole step. Only totals and forward can be compared."
+        )
+    return (
+        "Parts: what is alive at the moment of the peak. Forward: its own peak, beside weights and optimizer state; "
+        "backward: its peak above all that is held when it begins."
+    )
 
 
 def front(costs: Mapping[str, float], accuracies: Mapping[str, float]) -> list[str]:
@@ -169,7 +187,7 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     if len(kept) > 1:
         title = f"What accuracy costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
         title += show(costs[kept[-1]])
-    caption = "Stroke: the arms that no other beats at both (the Pareto front)."
+    caption = "Stroke: the arms that no other beats at both (the Pareto front), whatever the intervals."
     caption += f" Beaten: {listed(beaten)}." if beaten else ""
     axes = Axes2D(word, f"accuracy (%, {record.split})", scattered=True)
     return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
@@ -307,7 +325,10 @@ def reliability_figures(record: TuningRecord) -> list[Figure]:
         own = arm.best_run.answers[record.split]
         found, bins = calibration(own.sure, own.right), reliability(own.sure, own.right)
         name = shorten(arm.name, 30)
-        figures.append(reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name]))
+        figure = reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name])
+        if own.groups is not None:
+            figure = replace(figure, caption=f"{figure.caption} Answers of one group are taken as independent here.")
+        figures.append(figure)
     return figures
 
 

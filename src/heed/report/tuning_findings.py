@@ -1,128 +1,35 @@
-"""Which arm to use: the rule, the differences it goes by, and sentences that say what was found.
+"""What a tune found, in sentences: which arm to use, what stands against that, what it costs, and what is not known.
 
-The rule. The reference is the arm with the best mean accuracy on the validation split. A candidate is an arm whose mean
-accuracy there is at most `TOLERANCE` points below. (An interval that merely reaches so far proves nothing for an arm
-that is 3 points worse on 100 examples.) Of the candidates and the reference the one with the least peak memory is
-advised, the faster of equal ones. The test split chooses nothing: it says what the advice is worth. Without one,
-sentences say that they are about validation.
-
-The difference of two arms is paired: d_i is the share of b's seeds that have example i right less that of a's, and its
-interval is the bootstrap's over examples (Efron 1979). It says what other examples would have changed; seeds are
-averaged in it. McNemar's test needs one answer an example: there each arm is its run with the lowest validation loss.
+`heed.report.tuning_advice` has the rule. Where no arm is shown to beat the commonest class the first sentence says only
+that; an arm of few updates is called undertrained before it is compared; a difference is one where the test says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from heed.report.mcnemar import McNemar, pairwise
-from heed.report.numbers import format_accuracy, human_bytes, human_seconds
-from heed.report.statistics import Interval, resampled_interval, wilson
+from heed.report.numbers import (
+    format_accuracy,
+    format_count,
+    format_percent,
+    human_bytes,
+    human_seconds,
+    places,
+    said_effect,
+    said_interval,
+    said_number,
+    said_p,
+    said_shares,
+)
+from heed.report.paired import Paired
+from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval, advised, beating, undertrained
 from heed.report.tuning_arms import Arm
-from heed.report.tuning_predictions import Split
 from heed.report.tuning_record import TuningRecord
 
-TOLERANCE = 1.0
-"""Points of accuracy that a cheaper arm may be below the best."""
 FEW_NAMES = 4
 """Names that a sentence lists."""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Accuracy of an arm less that of the reference, on the same examples."""
-
-    arm: str
-    reference: str
-    points: float
-    """Of a hundred; below 0: the arm is worse."""
-    interval: Interval
-    """95 %, points."""
-    examples: int
-    memory: float | None
-    """Peak memory as a share of the reference's; None where it is not known."""
-    time: float | None
-    """Training time as a share of the reference's."""
-    validation: float
-    """The same difference on the validation split, which decides; points."""
-
-    @property
-    def close(self) -> bool:
-        """Whether the arm is a candidate."""
-        return self.validation >= -TOLERANCE
-
-    @property
-    def half(self) -> float:
-        """Half of the interval, points: smaller differences cannot be told."""
-        return (self.interval[1] - self.interval[0]) / 2
-
-    def sentence(self) -> str:
-        """Say how far from the reference, and at what cost."""
-        low, high = self.interval
-        said = f"{abs(self.points):.1f} points {'above' if self.points > 0 else 'below'} {self.reference}"
-        if abs(self.points) < 0.05:
-            said = f"level with {self.reference}"
-        elif self.points < 0:  # in the direction that the sentence names
-            low, high = -high, -low
-        shares = [(self.memory, "memory"), (self.time, "time")]
-        costs = [f"{100 * share:.0f} % of its {what}" for share, what in shares if share is not None]
-        between = f"{round(low, 1) + 0.0:.1f} to {round(high, 1) + 0.0:.1f}"  # never -0.0
-        return f"{said} (95 % interval {between})" + (f" at {' and '.join(costs)}" if costs else "")
-
-
-def gaps_of(record: TuningRecord) -> dict[str, Gap]:
-    """Return the difference of each arm to the reference, by name, for those arms whose predictions are there."""
-    reference = record.reference
-    answering = record.answering(record.split)
-    if reference is None or reference not in answering:
-        return {}
-    base = share_right(reference, record.split)
-    found = {}
-    for arm in answering:
-        if arm is not reference:
-            d = 100 * (share_right(arm, record.split) - base)
-            interval = resampled_interval(lambda values: float(values.mean()), d)
-            memory = _ratio(arm.memory and arm.memory.peak, reference.memory and reference.memory.peak)
-            time = _ratio(arm.seconds, reference.seconds)
-            own, best = (one.mean("accuracy", "validation") or 0.0 for one in (arm, reference))
-            decides = 100 * (own - best)
-            found[arm.name] = Gap(arm.name, reference.name, float(d.mean()), interval, len(d), memory, time, decides)
-    return found
-
-
-def share_right(arm: Arm, split: Split) -> np.ndarray:
-    """Return the share of an arm's seeds that have each example right, (n,) float64."""
-    return np.mean([run.answers[split].right for run in arm.runs], axis=0)
-
-
-def advised(record: TuningRecord, gaps: Mapping[str, Gap]) -> Arm | None:
-    """Return the arm that the rule of this module advises; None before any has run."""
-    best = record.reference
-    if best is None or best.memory is None:
-        return best
-    close = [arm for arm in record.ran if arm is best or (arm.name in gaps and gaps[arm.name].close)]
-    known = [(arm.memory.peak, arm.seconds or 0.0, place) for place, arm in enumerate(close) if arm.memory is not None]
-    return close[min(known)[2]]
-
-
-def pairs_of(record: TuningRecord) -> list[McNemar]:
-    """Return McNemar's test of every pair of arms, each by its best run, with Holm's correction; the better arm is b.
-
-    Arms that hold no predictions are in no pair.
-    """
-    split = record.split
-    having = [arm for arm in record.ran if split in arm.best_run.answers]
-    worst_first = sorted(having, key=lambda arm: int(arm.best_run.answers[split].right.sum()))
-    return pairwise({arm.name: arm.best_run.answers[split].right for arm in worst_first})
-
-
-def accuracy_interval(arm: Arm, split: Split) -> Interval | None:
-    """Return Wilson's interval of the mean accuracy of an arm, for so many examples as one run has."""
-    correct, examples = arm.mean("correct", split), arm.mean("examples", split)
-    return None if correct is None or not examples else wilson(round(correct), round(examples))
+MANY_UNKNOWN = 0.1
+"""Share of unknown tokens from which they are the first thing to be said."""
 
 
 def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
@@ -131,45 +38,75 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
     if best is None or use is None:
         return "No arm has been measured yet."
     so_far = "So far: use" if record.unfinished else "Use"
-    where = f"on the {record.split} split"
+    if not beating(record):
+        so_far = "So far no" if record.unfinished else "No"
+        which = "the best on the validation split" if len(record.ran) > 1 else "the only one that has run"
+        return (
+            f"{so_far} arm is shown to beat always saying the commonest class: {best.name}, {which}, has "
+            f"{said_accuracy(record, best)}."
+        )
+    if undertrained(record):
+        few = listed([arm.name for arm in undertrained(record)])
+        so_far = f"Undertrained so far, and perhaps better than it seems: {few}. {so_far}"
     if use is not best:
-        return f"{so_far} {use.name}: {gaps[use.name].sentence()}, {where}."
+        return f"{so_far} {use.name}: {gap_sentence(gaps[use.name])}, on the {record.split} split."
     others = [arm for arm in record.ran if arm is not best]
     if not others:
         return f"{best.name} has {said_accuracy(record, best)}; there is no other arm to hold it against."
     close = [name for name, gap in gaps.items() if gap.close]
-    reason = "no other arm comes within 1 point of it on the validation split"
+    nearest = max(gaps.values(), key=lambda gap: gap.least, default=None)
+    reason = "predictions are missing, so nothing can be paired with it"
     if close:
-        come = "come" if len(close) > 1 else "comes"
-        reason = f"{listed(close)} {come} within 1 point of it on the validation split, but not for less memory"
-    elif not gaps:
-        reason = "predictions are missing, so nothing can be paired with it"
+        are = "are" if len(close) > 1 else "is"
+        reason = f"{listed(close)} {are} within 1 point of it on the validation split, but not for less memory"
+    elif nearest is not None:
+        reason = (
+            f"no other arm is shown to be within 1 point of it on the validation split ({nearest.arm}, the nearest, "
+            f"may be {-nearest.least:.1f} points below)"
+        )
     return f"{so_far} {best.name}: {said_accuracy(record, best)}; {reason}."
+
+
+def gap_sentence(gap: Gap) -> str:
+    """Say how far an arm is from the reference, and at what cost."""
+    pair, (low, high) = gap.pair, gap.interval
+    if pair.equal:
+        said = f"the same as {gap.reference} in every answer"
+    else:
+        amount = said_number(abs(gap.points), places(low, high))
+        said = f"{amount} points {'above' if gap.points > 0 else 'below'} {gap.reference}"
+        if float(amount) == 0:
+            said = f"level with {gap.reference}"
+        elif gap.points < 0:  # in the direction that the sentence names
+            low, high = -high, -low
+        found = "" if pair.differs else f"; no difference found, p = {said_p(pair.p_holm)}"
+        said += f" (95 % interval {said_interval(low, high)}{found})"
+    shares = [(gap.memory, "memory"), (gap.time, "time")]
+    costs = [f"{100 * share:.0f} % of its {what}" for share, what in shares if share is not None]
+    return said + (f" at {' and '.join(costs)}" if costs else "")
 
 
 def said_accuracy(record: TuningRecord, arm: Arm) -> str:
     """Return the accuracy of an arm with its interval, beside the commonest class."""
     split = record.split
-    interval = accuracy_interval(arm, split) or (0.0, 0.0)
-    between = f"95 % interval {100 * interval[0]:.1f} to {format_accuracy(interval[1])}"
+    between = said_shares(*(accuracy_interval(arm, split) or (0.0, 1.0)))
     return (
-        f"{format_accuracy(arm.mean('accuracy', split))} on the {split} split ({between}; always the commonest class: "
-        f"{format_accuracy(record.majority(split))})"
+        f"{format_accuracy(arm.mean('accuracy', split))} on the {split} split (95 % interval {between}; "
+        f"always the commonest class: {format_accuracy(record.majority(split))})"
     )
 
 
-def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNemar]) -> list[str]:
+def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[Paired]) -> list[str]:
     """Return what else a reader must know, the most important first."""
     use, best = advised(record, gaps), record.reference
     if use is None or best is None:
         return []
-    said = []
+    said = [*unknown_sentences(record), *undertrained_sentence(record), *blind_sentence(record, use)]
     if use is not best:
         own = format_accuracy(use.mean("accuracy", record.split))
         first = f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}"
         said.append(f"{first}; {use.name} {own}.")
-    said += [*blind_sentence(record, use), *width_sentence(record, gaps, use)]
-    said += [*pair_sentences(pairs), *cost_sentences(record)]
+    said += [*power_sentence(gaps, use), *pair_sentences(pairs), *cost_sentences(record)]
     if all(len(arm.runs) == 1 for arm in record.ran):
         said.append(
             "Each arm was trained once: the intervals are about the examples, and say nothing of what another seed "
@@ -178,46 +115,104 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[McNe
     return said
 
 
+def undertrained_sentence(record: TuningRecord) -> list[str]:
+    """Say which arms made few updates, before anybody calls them worse."""
+    found = undertrained(record)
+    if not found:
+        return []
+    steps = sorted({arm.steps for arm in found if arm.steps is not None})
+    counts = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    return [
+        f"Undertrained: {listed([arm.name for arm in found])} made {counts} update{'s' if steps[-1] > 1 else ''} a "
+        "run. What such an arm would come to is not known yet: give more --epochs, or a smaller --batch-size, before "
+        "calling it worse."
+    ]
+
+
+def unknown_sentences(record: TuningRecord) -> list[str]:
+    """Say of which encoders the vocabulary lacks what the texts are written in."""
+    said = []
+    for name, share in record.unknown_shares().items():
+        if share >= MANY_UNKNOWN:
+            said.append(
+                f"{format_percent(share)} of the tokens that {name} reads are unknown to it: its vocabulary lacks this "
+                "script or language, and more texts will not help. Take an encoder that was trained on it, with "
+                "--encoders."
+            )
+    return said
+
+
 def blind_sentence(record: TuningRecord, use: Arm) -> list[str]:
-    """Say so, where nothing shows that the advised arm beats always saying the commonest class."""
+    """Say what may help, where the advised arm is not shown to beat always saying the commonest class."""
     interval, majority = accuracy_interval(use, record.split), record.majority(record.split)
     if interval is None or majority is None or interval[0] > majority:
         return []
+    help_ = "more texts, epochs or rates may help"
+    if record.unknown_shares().get(use.encoder, 0.0) >= MANY_UNKNOWN:
+        help_ = "another encoder may help"
+    elif use in undertrained(record):
+        help_ = "more epochs may help"
     return [
         f"By accuracy nothing shows that {use.name} beats always saying the commonest class "
-        f"({format_accuracy(majority)}): more texts, epochs or rates may help; of unequal classes macro F1 tells more."
+        f"({format_accuracy(majority)}): {help_}; of unequal classes macro F1 tells more."
     ]
 
 
-def width_sentence(record: TuningRecord, gaps: Mapping[str, Gap], use: Arm) -> list[str]:
-    """Say that the examples are too few, where the interval of the advised arm or the nearest rival is wide."""
+def power_sentence(gaps: Mapping[str, Gap], use: Arm) -> list[str]:
+    """Say which difference would have been found, where the advised arm or the nearest rival is not told apart."""
     rival = gaps.get(use.name) or max(gaps.values(), key=lambda gap: gap.points, default=None)
-    if rival is None or rival.half <= TOLERANCE:
+    if rival is None or rival.pair.differs or rival.pair.equal or 100 * rival.pair.detectable <= TOLERANCE:
         return []
+    pair = rival.pair
+    count = f"{pair.examples:,} examples"
+    count += f" in {pair.groups:,} groups" if pair.groups < pair.examples else ""
+    if pair.detectable >= 1:
+        return [f"{count} are too few to tell {rival.arm} and {rival.reference} apart, whatever they get right."]
     return [
-        f"{rival.examples:,} examples cannot tell differences under {rival.half:.1f} points: {rival.arm} and "
-        f"{rival.reference} may differ by more than it seems, or not at all."
+        f"Between {rival.arm} and {rival.reference} {said_effect(100 * pair.detectable, 'points')} on {count}; smaller "
+        "ones less often."
     ]
 
 
-def pair_sentences(pairs: Sequence[McNemar]) -> list[str]:
-    """Say which arms McNemar's test tells apart."""
+def pair_sentences(pairs: Sequence[Paired]) -> list[str]:
+    """Say which arms the test of pairs tells apart."""
+    said = [f"{one.b} and {one.a} say the same of every example." for one in pairs if one.equal]
+    pairs = [one for one in pairs if not one.equal]
     if not pairs:
-        return []
+        return said
     told = [one for one in pairs if one.differs]
     same = [f"{one.b} – {one.a}" for one in pairs if not one.differs]
+    test = test_of(pairs)
     if len(pairs) == 1:
         one = pairs[0]
         found = f"{one.b} is better than {one.a}" if told else f"No difference found between {one.b} and {one.a}"
-        return [f"{found}: {one.gained} examples gained, {one.lost} lost (McNemar p = {one.p:.2g})."]
+        mean = ", means over seeds" if max(one.runs) > 1 else ""
+        counts = f"{show_count(one.gained)} examples gained, {show_count(one.lost)} lost{mean}"
+        return [*said, f"{found}: {counts} ({test}, p = {said_p(one.p)})."]
     if not told:
-        return [f"McNemar's test tells none of the {len(pairs)} pairs of arms apart (after Holm's correction)."]
+        return [*said, f"{test} tells none of the {len(pairs)} pairs of arms apart (after Holm's correction)."]
     if not same:
-        return [f"McNemar's test tells all {len(pairs)} pairs of arms apart (after Holm's correction)."]
+        return [*said, f"{test} tells all {len(pairs)} pairs of arms apart (after Holm's correction)."]
     return [
-        f"McNemar's test tells {len(told)} of {len(pairs)} pairs of arms apart (after Holm's correction); no "
-        f"difference was found between {listed(same)}."
+        *said,
+        f"{test} tells {len(told)} of {len(pairs)} pairs of arms apart (after Holm's correction); no difference was "
+        f"found between {listed(same)}.",
     ]
+
+
+def test_of(pairs: Sequence[Paired]) -> str:
+    """Return what the test of some pairs is called."""
+    groups = any(one.groups < one.examples for one in pairs)
+    if any(max(one.runs) > 1 for one in pairs):
+        return f"The paired test over seeds and {'groups of examples' if groups else 'examples'}"
+    return "The paired test over groups of examples" if groups else "McNemar's test"
+
+
+def examples_and_seeds(record: TuningRecord) -> str:
+    """Return what intervals are over: seeds where an arm has several, and examples or their groups."""
+    examples = record.examples.get(record.split)
+    of = "examples" if examples is None or examples.groups is None else "groups of examples"
+    return f"seeds and {of}" if any(len(arm.runs) > 1 for arm in record.ran) else of
 
 
 def cost_sentences(record: TuningRecord) -> list[str]:
@@ -267,9 +262,14 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def show_count(count: float) -> str:
+    """Return a count of examples, or a mean of such.
+
+    >>> show_count(12.0), show_count(12.3333)
+    ('12', '12.3')
+    """
+    return format_count(int(count)) if count == int(count) else f"{count:,.1f}"
+
+
 def _time(arm: Arm) -> str:
     return human_seconds(arm.seconds or 0.0)
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None

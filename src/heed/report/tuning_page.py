@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 from heed.report.numbers import MISSING, format_count, format_percent
 from heed.report.page import Banner, load_template, show_facts, show_value, write_page
+from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
-from heed.report.tuning_findings import Gap, findings, gaps_of, leak_sentences, listed, pairs_of, verdict
+from heed.report.tuning_findings import MANY_UNKNOWN, findings, leak_sentences, listed, verdict
 from heed.report.tuning_record import TuningRecord, read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -72,7 +73,7 @@ def write_tuning(folder: str | Path) -> Path:
 def render(record: TuningRecord) -> str:
     """Return the page as HTML; equal records give equal bytes."""
     gaps, pairs = gaps_of(record), pairs_of(record)
-    figures = tuning_figures(record, gaps, pairs)
+    figures = tuning_figures(record, gaps)
     names = list(figures)
     shared, shared_examples = shared_errors(record)
     return load_template("tuning.html").render(
@@ -147,6 +148,13 @@ def banners(record: TuningRecord, gaps: Mapping[str, Gap]) -> list[Banner]:
     if record.ran and record.split == "validation":
         text = "These figures are of the validation split, which also chose rates and epochs: they flatter a little."
         found.append(Banner("warning", "No test split", text))
+    if unknown := {name: share for name, share in record.unknown_shares().items() if share >= MANY_UNKNOWN}:
+        shares = [f"{format_percent(share)} of the tokens are unknown to {name}" for name, share in unknown.items()]
+        found.append(Banner("warning", "Texts that the encoder cannot read", f"{'; '.join(shares)}."))
+    if few := undertrained(record):
+        names = listed([f"{arm.name} ({arm.steps:,})" for arm in few])
+        text = f"So few updates teach little: {names}. A comparison needs more --epochs."
+        found.append(Banner("warning", "Undertrained", text))
     examples = next((scores.examples for arm in record.ran if (scores := arm.best_run.scores(record.split))), None)
     if examples is not None and examples < FEW:
         text = f"{examples} examples on the {record.split} split: intervals are wide."
@@ -196,7 +204,8 @@ def setup(record: TuningRecord) -> list[tuple[str, str]]:
     """Return encoders and how arms were trained, as pairs."""
     rows = []
     for name, facts in record.encoders.items():
-        said = ", ".join(f"{key.replace('_', ' ')} {show_value(value)}" for key, value in facts.items())
+        shown = {key.replace("_", " "): show_value(value) for key, value in facts.items() if key != "read"}
+        said = ", ".join(f"{key} {value}" for key, value in shown.items())
         rows.append((f"encoder {name}", said))
     for key, value in record.settings.items():
         shown = ", ".join(f"{k} {show_value(v)}" for k, v in value.items()) if isinstance(value, dict) else None

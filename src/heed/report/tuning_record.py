@@ -9,7 +9,6 @@ nothing can be said without it; predictions that are missing or broken are named
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from heed import seals
 from heed.errors import CheckpointError
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, CurvePoint, Memory, Run, Scores, Trial
@@ -92,7 +92,16 @@ class TuningRecord:
 
     def answering(self, split: Split) -> list[Arm]:
         """Return the arms all of whose runs have predictions of a split, the best first."""
-        return [arm for arm in self.ran if all(split in run.answers for run in arm.runs)]
+        return [arm for arm in self.ran if split in arm.answered]
+
+    def unknown_shares(self) -> dict[str, float]:
+        """Return the largest share of unknown tokens among the splits, by encoder; those that were counted."""
+        read = {name: facts.get("read") for name, facts in self.encoders.items()}
+        return {
+            name: max(number(one.get("unknown")) or 0.0 for one in splits.values())
+            for name, splits in read.items()
+            if isinstance(splits, dict) and splits
+        }
 
     def confusion(self, arm: Arm) -> np.ndarray | None:
         """Return the confusion matrix (C, C) of the best run of an arm on the split that is reported."""
@@ -105,7 +114,7 @@ def read_tuning(folder: str | Path) -> TuningRecord:
     """Read a folder of `heed tune`. Raises `CheckpointError` when tune.json is missing or damaged."""
     root = Path(folder).resolve()
     try:
-        content = json.loads((root / FILE).read_text(encoding="utf-8"))
+        content = seals.read_json(root / FILE)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {FILE}: heed tune DATA --out FOLDER writes one") from None
     except (OSError, ValueError) as error:
@@ -138,7 +147,7 @@ def _record(root: Path, values: Values) -> TuningRecord:
         arms=tuple(_arm(one, reader) for one in values.each("arms")),
         sizes=tuple(_size(one) for one in values.each("sizes", [])),
         examples=reader.examples,
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *_without_groups(values, reader)),
     )
 
 
@@ -200,6 +209,7 @@ def _arm(one: Values, reader: PredictionReader) -> Arm:
         memory=one.maybe("memory", _memory),
         runs=tuple(_run(run, reader) for run in one.each("runs", [])),
         soup=tuple(int(seed) for seed in one.get("soup", list, [])),
+        steps=one.get("steps", int, None),
         optimizer=one.get("optimizer", str, ""),
         batch_size=one.get("batch_size", int, None),
     )
@@ -240,6 +250,7 @@ def _scores(one: Values) -> Scores:
         f1_positive=one.get("f1_positive", float, None),
         mcc=one.get("mcc", float),
         calibration_error=one.get("calibration_error", float),
+        bins=one.get("calibration_bins", int, 10),
         confusion=tuple(tuple(int(count) for count in row) for row in one.get("confusion", list)),
     )
 
@@ -247,6 +258,14 @@ def _scores(one: Values) -> Scores:
 def _point(one: Values) -> CurvePoint | None:
     epoch, *rest = (number(one.content.get(each.name)) for each in fields(CurvePoint))
     return None if epoch is None else CurvePoint(epoch, *rest)  # measured before anything was logged
+
+
+def _without_groups(values: Values, reader: PredictionReader) -> list[str]:
+    """Say that intervals know nothing of the groups that the command names, where predictions do not."""
+    command = [str(part).split("=")[0] for part in values.get("command", list, [])]
+    if not reader.examples or reader.names_groups or not {"--group", "--data.group"} & set(command):
+        return []
+    return ["Predictions name no groups, or no held-out text has one: intervals take examples as independent."]
 
 
 def _trial(one: Values) -> Trial:
@@ -258,7 +277,9 @@ def _trial(one: Values) -> Trial:
 
 def _memory(one: Values) -> Memory:
     parts = (one.get(key, int, 0) for key in ("weights", "gradients", "optimizer", "activations"))
-    rest = (one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens"))
+    rest = (
+        one.get(key, int, None) for key in ("forward_peak", "backward_peak", "batch_size", "tokens", "all_gradients")
+    )
     return Memory(*parts, *rest)
 
 

@@ -9,20 +9,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from heed.report.mcnemar import McNemar
-from heed.report.numbers import MISSING, format_accuracy, format_count, format_rate, human_bytes, human_seconds
+from heed.report.numbers import (
+    MISSING,
+    format_accuracy,
+    format_count,
+    format_percent,
+    format_rate,
+    human_bytes,
+    human_seconds,
+    places,
+    said_difference,
+    said_interval,
+    said_number,
+    said_p,
+    said_shares,
+    said_size,
+)
+from heed.report.paired import Paired
 from heed.report.statistics import Interval
 from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tuning_advice import Gap, accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_findings import (
-    Gap,
-    accuracy_interval,
+    examples_and_seeds,
     findings,
-    gaps_of,
     in_order,
     leak_sentences,
-    pairs_of,
+    listed,
+    show_count,
+    test_of,
     verdict,
 )
 from heed.report.tuning_predictions import Split
@@ -55,13 +71,13 @@ def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
     best = {(row, 2 + column) for column, one in enumerate(splits) if (row := _best(record, one)) is not None}
     numeric = tuple(place > 1 for place in range(len(head)))
     caption = (
-        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: Wilson's, of the mean "
-        f"on the {split} split for so many examples. "
+        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: of the mean on the "
+        f"{split} split, over {examples_and_seeds(record)}. "
     )
     caption += "Of seeds: the lowest and the highest. " if several else ""
     if gaps and reference is not None:
-        caption += f"Δ: points to {reference.name}, paired over examples, with its 95 % bootstrap interval. "
-    caption += "Calibration error: ten bins of equal mass. Commonest class: what always saying it gets. "
+        caption += f"Δ: points to {reference.name}, paired over the same, with its 95 % score interval. "
+    caption += f"{bins_caption(record)} Commonest class: what always saying it gets. "
     caption += f"{MISSING}: not known."
     return Table(tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split")
 
@@ -100,33 +116,43 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
     best = frozenset([least[min(least)]] if least else [])
     caption = (
         f"{record.name}: what the arms cost. Trained: parameters that are trained, and their share of the encoder's. "
-        "Peak memory: of one training step, by what holds it. Time: wall clock of a run, mean over seeds. Examples/s: "
-        "while training. Rate: the learning rate that a search at equal budget chose. Search: its wall clock."
+        "Peak memory: of one training step, and what is alive at that moment. Time: wall clock of a run, mean over "
+        "seeds. Examples/s: while training. Rate: the learning rate that a search at equal budget chose. Search: its "
+        "wall clock."
     )
-    caption += " Forward and backward peak: while each runs, beside weights and optimizer state." if peaks else ""
+    caption += (
+        " Forward peak: beside weights and optimizer state. Backward peak: above all held when it begins."
+        if peaks
+        else ""
+    )
     numeric = tuple(place > 0 for place in range(len(head)))
     return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
 
-def pairs_table(pairs: Sequence[McNemar], split: str) -> Table:
-    """Return McNemar's test of every pair of arms."""
+def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
+    """Return the comparison of every pair of arms."""
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
     for one in shown:
-        kind = "exact" if one.exact else "chi-square"
+        p, holm = ("the same", MISSING) if one.equal else (said_p(one.p), said_p(one.p_holm))
+        interval = (100 * one.interval[0], 100 * one.interval[1])
+        points = said_number(one.points, places(*interval), signed=True)
+        power = said_size(100 * one.detectable) if one.detectable < 1 else MISSING
         rows.append(
-            (one.b, one.a, format_count(one.gained), format_count(one.lost), f"{one.points:+.1f}", _p(one.p), kind,
-             _p(one.p_holm))
+            (one.b, one.a, show_count(one.gained), show_count(one.lost), points, said_interval(*interval, signed=True),
+             p, one.test, holm, power)
         )  # fmt: skip
     left = len(pairs) - len(shown)
     caption = (
-        f"McNemar's test of every pair of arms on the {split} split, each by the seed with its lowest validation loss. "
-        "Gained: right with the first alone; lost: right with the second alone. p after Holm's correction over all "
-        f"{len(pairs)} pairs." + (f" The {left} least certain pairs are left out." if left else "")
+        f"{test_of(pairs)}, of every pair of arms on the {split} split. Gained: right with the first alone; lost: with "
+        "the second alone; means over seeds. 95 % interval: of the points, by a score test, which is surer than an "
+        f"exact one; the test decides. p after Holm's correction over all {len(pairs)} pairs. Found 4 in 5: the true "
+        f"difference, in points, that would have been found four times in five ({MISSING}: none would)."
+        + (f" The {left} least certain pairs are left out." if left else "")
     )
-    head = ("arm", "against", "gained", "lost", "points", "p", "test", "p (Holm)")
-    found = frozenset((place, 7) for place, one in enumerate(shown) if one.differs)
-    numeric = (False, False, True, True, True, True, False, True)
+    head = ("arm", "against", "gained", "lost", "points", "95 % interval", "p", "test", "p (Holm)", "found 4 in 5")
+    found = frozenset((place, 8) for place, one in enumerate(shown) if one.differs)
+    numeric = (False, False, True, True, True, True, True, False, True, True)
     return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")
 
 
@@ -148,19 +174,30 @@ def sizes_table(record: TuningRecord) -> Table:
 
 
 def data_table(record: TuningRecord) -> Table:
-    """Return how many examples each split has, of which class, how long, and how many are cut or come twice."""
+    """Return how many examples each split has, of which class, how long, and how an encoder reads them."""
     splits = record.data.get("splits")
-    cut = record.data.get("cut") or {}
+    read = {name: facts["read"] for name, facts in record.encoders.items() if isinstance(facts.get("read"), dict)}
+    read = read or {"": {split: {"cut": count} for split, count in (record.data.get("cut") or {}).items()}}
     classes = list(record.classes) if len(record.classes) <= 6 else []
-    head = ["split", "examples", *classes, "duplicates", "cut", "median length", "95 %", "longest"]
+    kinds = [("cut", format_count), ("unknown", format_percent), ("alike", format_count)]
+    kinds = kinds if any("unknown" in one for splits_ in read.values() for one in splits_.values()) else kinds[:1]
+    names = [(kind if kind != "unknown" else "unknown tokens", name) for name in read for kind, _ in kinds]
+    head = ["split", "examples", *classes, "duplicates", "median length", "95 %", "longest"]
+    head += [f"{kind} ({name})" if len(read) > 1 else kind for kind, name in names]
     rows = []
     for name, one in splits.items() if isinstance(splits, dict) else []:
         lengths = one.get("characters") or {}
         counts = [format_count(count) for count in one.get("classes", [])][: len(classes)]
         row = [name, format_count(one.get("examples")), *counts, *[MISSING] * (len(classes) - len(counts))]
-        row += [format_count(one.get("duplicates")), format_count(cut.get(name))]
-        rows.append((*row, *(_length(lengths.get(key)) for key in ("median", "p95", "longest"))))
-    caption = "Cut: texts longer than the encoder takes. Lengths in characters. Duplicates: texts that come again."
+        row += [format_count(one.get("duplicates"))]
+        row += [_length(lengths.get(key)) for key in ("median", "p95", "longest")]
+        row += [show((splits_.get(name) or {}).get(kind)) for splits_ in read.values() for kind, show in kinds]
+        rows.append(tuple(row))
+    caption = "Lengths in characters. Duplicates: texts that come again. Cut: texts longer than the encoder takes."
+    if len(kinds) > 1:
+        caption += (
+            " Unknown tokens: what its vocabulary lacks, of all that it reads. Alike: texts that come again then."
+        )
     return Table(tuple(head), tuple(rows), tuple(i > 0 for i in range(len(head))), frozenset(), caption, (), "")
 
 
@@ -172,6 +209,11 @@ def notes(record: TuningRecord) -> tuple[str, ...]:
             reason = f" ({arm.reason})" if arm.reason else ""
             shown = f"shown by {seeds_done(record, arm)} seeds" if arm.runs else "shown as 0"
             said.append(f"{arm.name}: {arm.status}{reason}; {shown}.")
+    if old := [arm.name for arm in record.arms if arm.memory is not None and arm.memory.subtracted]:
+        said.append(
+            f"Parts of the memory of {listed(old)}: an older heed took all gradients off the peak, although they need "
+            "not exist at that moment; only the totals can be compared."
+        )
     if record.split == "validation":
         said.append("There is no test split: these figures are of the validation split, which chose rates and epochs.")
     return tuple(said)
@@ -224,6 +266,13 @@ def tuning_lines(folder: str | Path) -> list[str]:
     return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *record.notes]
 
 
+def bins_caption(record: TuningRecord) -> str:
+    """Name the bins of the calibration error."""
+    found = {scores.bins for arm in record.ran for run in arm.runs if (scores := run.scores(record.split)) is not None}
+    counts = " or ".join(str(bins) for bins in sorted(found))
+    return f"Calibration error: over {counts} bins of equal mass (as many answers each)." if found else ""
+
+
 def _best(record: TuningRecord, split: Split) -> int | None:
     """Return the row of the highest accuracy of a split."""
     means = {place: arm.mean("accuracy", split) for place, arm in enumerate(record.ran)}
@@ -232,7 +281,7 @@ def _best(record: TuningRecord, split: Split) -> int | None:
 
 
 def _between(interval: Interval | None) -> str:
-    return MISSING if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    return MISSING if interval is None else said_shares(*interval)
 
 
 def _range(arm: Arm, split: Split) -> str:
@@ -241,7 +290,7 @@ def _range(arm: Arm, split: Split) -> str:
 
 
 def _gap(gap: Gap | None) -> str:
-    return MISSING if gap is None else f"{gap.points:+.1f} ({gap.interval[0]:+.1f} to {gap.interval[1]:+.1f})"
+    return MISSING if gap is None else said_difference(gap.points, gap.interval)
 
 
 def _three(value: float | None) -> str:
@@ -263,12 +312,3 @@ def _bytes(value: int | None) -> str:
 
 def _length(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.0f}"
-
-
-def _p(p: float) -> str:
-    """Return a p-value as it is shown.
-
-    >>> _p(0.03125), _p(1.0), _p(4e-9)
-    ('0.031', '1', '< 0.0001')
-    """
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"

@@ -17,6 +17,9 @@ from heed.text.tokenizer import END_OF_TEXT, Tokenizer, code_points, mask_among,
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 """How the end of a text is called, most telling first; a tokenizer_config.json beside the file knows better."""
 
+ROOM = 1 << 16
+"""Ids that a vocabulary may leave out, and as many again as it has tokens."""
+
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _INSIDE_WORD = "a"
 
@@ -79,6 +82,8 @@ class Foreign(Tokenizer):
     def _bytes_of_tokens(self, specials: set[int]) -> list[bytes]:
         """Return the bytes of each token: exact for byte-level vocabularies, else what it adds within a text."""
         names = {id: token for token, id in self.rust.get_vocab(with_added_tokens=True).items()}
+        if max(names, default=0) > 2 * len(names) + ROOM:
+            raise DataError(f"{len(names):,} tokens have ids up to {max(names):,}: the vocabulary is damaged")
         decoder = json.dumps(self.to_json()["decoder"])
         byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
         try:

@@ -117,11 +117,14 @@ def without_shared(parts: Mapping[str, Part]) -> Part:
 
 
 def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> Table:
-    """Read the rows of a split; groups are read of training texts alone. What is mended is counted in `mended`.
+    """Read the rows of a split. What is mended is counted in `mended`.
+
+    Groups keep rows together where splits are cut out of the training texts: there each row needs one. A split that is
+    given has them where it has such a column and each of its rows has one.
 
     Raises `DataError`: a missing column (with those there are), no text, pair, label or group, no row at all.
     """
-    columns = wanted.of(part.source, group=split == "train")
+    columns = wanted.of(part.source, group=split == "train" or _has_groups(part, wanted))
     table = Table(pairs=[] if "--pair" in columns else None, groups=[] if "--group" in columns else None)
     rows = _file_rows(part, columns, wanted.encoding) if part.found else _hub_rows(part, split, columns)
     for place, short, values in rows:
@@ -214,9 +217,26 @@ def _hub_rows(part: Part, split: str, columns: dict[str, str]) -> Iterator[tuple
         yield f"{where}, row {number}", f"{where}, row {number}", list(values.values())
 
 
+def _has_groups(part: Part, wanted: Wanted) -> bool:
+    """Return whether a split has the column of groups that is asked for, and a group in each row."""
+    column = wanted.of(part.source, group=True).get("--group")
+    if column is None:
+        return False
+    if part.found is None:
+        return column in part.table.column_names and all(map(_is_group, part.table.unique(column)))
+    try:
+        return all(_is_group(values[0]) for _, _, values in _file_rows(part, {"--group": column}, wanted.encoding))
+    except DataError:  # what else is wrong is said where the rows are read
+        return False
+
+
+def _is_group(value: object) -> bool:
+    return value is not None and value == value and bool(str(value).strip())
+
+
 def _group(value: object, column: str, place: str) -> str:
     """Return the name of a group; raise `DataError` where there is none."""
-    if value is None or value != value or not str(value).strip():
+    if not _is_group(value):
         raise DataError(f"{place} has no group in {column!r}: fill it in or leave out --group")
     return whole_characters(str(value), Counter()) or ""
 

@@ -37,6 +37,8 @@ class Rows:
     """(n,) int64, places in the classes."""
     places: list[str]
     """Where each stands: "train.tsv, line 7"."""
+    groups: list[str] | None = None
+    """What rows have in common, such as their author; None where no column says so."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -49,6 +51,7 @@ class Rows:
             None if self.pairs is None else [self.pairs[row] for row in chosen],
             self.labels[chosen],
             [self.places[row] for row in chosen],
+            None if self.groups is None else [self.groups[row] for row in chosen],
         )
 
 
@@ -221,7 +224,7 @@ def _rows(table: Table, classes: tuple[str, ...], split: str) -> Rows:
             owner = "no class of the model" if split == "train" else "no class of the training texts"
             raise DataError(f"{place} ({split}) has the label {name!r}, {owner}: {did_you_mean(name, classes)}")
     labels = np.array([numbers[name] for name in table.labels], dtype=np.int64)
-    return Rows(table.texts, table.pairs, labels, table.places)
+    return Rows(table.texts, table.pairs, labels, table.places, table.groups)
 
 
 def _check_pairs(tables: Mapping[str, Table]) -> None:

@@ -1,16 +1,20 @@
 """Token files: a split of a corpus as token ids, written once and then mapped into memory.
 
     bytes 0..7      b"HEEDTOK1"
-    bytes 8..4095   header, JSON in UTF-8, filled up with spaces
+    bytes 8..4095   header, JSON in UTF-8, filled up with spaces; it holds the SHA-256 of all else in the file
     from 4096       ids, uint16 (vocabularies up to 65,536) or uint32, little-endian, filled up to 8 bytes
     then            one uint64 a document: the index one past its last token
 
-A file is written beside its place, synced and renamed, so that a file under its own name is always whole.
+A file is written beside its place, synced and renamed, so that a file under its own name is always whole. It is hashed
+again whenever it is opened: wholly up to `WHOLE` bytes, a larger one in `BLOCKS` places, and wholly where that is asked
+for. Files of an earlier heed have no hash and are written anew.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import shutil
 import zipfile
@@ -33,6 +37,8 @@ from heed.text.tokenizer import Tokenizer
 MAGIC = b"HEEDTOK1"
 HEADER_BYTES = 4096
 VERSION = 2
+WHOLE, BLOCKS, BLOCK = 64 << 20, 64, 64 << 10
+"""Bytes up to which a file is hashed wholly when it is opened; else how many places of it, and the bytes at each."""
 
 Progress = Callable[[int, int | None], object]
 """Is told the bytes of text that are done, and all there are where that is known."""
@@ -50,11 +56,11 @@ class TokenFile:
     header: dict[str, Any]
 
     @classmethod
-    def open(cls, path: str | Path, *, tokenizer_hash: str | None = None) -> TokenFile:
-        """Map a token file into memory.
+    def open(cls, path: str | Path, *, tokenizer_hash: str | None = None, verify: bool = False) -> TokenFile:
+        """Map a token file into memory; `verify` reads the whole of a large one too.
 
-        Raises `DataError` when it is missing, is no token file, has lost its end, or was made with a tokenizer
-        other than the one with `tokenizer_hash`.
+        Raises `DataError` when it is missing, is no token file, has lost its end, is not as it was written, or was
+        made with a tokenizer other than the one with `tokenizer_hash`.
         """
         path = Path(path)
         header = _read_header(path)
@@ -66,6 +72,8 @@ class TokenFile:
             raise DataError(f"{path} has {actual:,} bytes and should have {expected:,}: delete it, it is made anew")
         if tokenizer_hash is not None and header["tokenizer_hash"] != tokenizer_hash:
             raise DataError(f"{path} was made with another tokenizer: delete it, or use the tokenizer of its run")
+        if header.get("sha256") and not _is_as_written(path, header, whole=verify or actual <= WHOLE):
+            raise DataError(f"{path} is not as it was written (its SHA-256 differs): delete it, it is made anew")
         return cls(
             # As plain arrays: indexing a memmap object costs several times more.
             np.memmap(path, ids, "r", HEADER_BYTES, header["tokens"]).view(np.ndarray),
@@ -95,6 +103,26 @@ def _read_header(path: Path) -> dict[str, Any]:
     if header["dtype"] not in ("uint16", "uint32") or not all(type(count) is int and count >= 1 for count in counts):
         raise damaged
     return header
+
+
+def _is_as_written(path: Path, header: dict[str, Any], *, whole: bool) -> bool:
+    """Whether a file and its header give the hashes that the header holds; without `whole` some blocks are read."""
+    said = header["sha256"]
+    with path.open("rb") as stream:
+        found = _hash(stream, header, whole=whole)
+    return isinstance(said, dict) and said.get("whole" if whole else "blocks") == found
+
+
+def _hash(stream: BinaryIO, header: dict[str, Any], *, whole: bool) -> str:
+    """Return the SHA-256 of a header, without the hashes in it, and of what follows it, or of blocks of that."""
+    found = hashlib.sha256(json.dumps({key: header[key] for key in header if key != "sha256"}, sort_keys=True).encode())
+    size = stream.seek(0, io.SEEK_END) - HEADER_BYTES
+    last = max(0, size - BLOCK)
+    places = range(0, size, BLOCK) if whole else [last * number // (BLOCKS - 1) for number in range(BLOCKS)]
+    for place in places:
+        stream.seek(HEADER_BYTES + place)
+        found.update(stream.read(BLOCK))
+    return found.hexdigest()
 
 
 def _padded(size: int) -> int:
@@ -127,7 +155,7 @@ def write_token_file(
     rule = header.get("word_rule", "words")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.aside(path) as other, other.open("wb") as stream, TemporaryFile(dir=path.parent) as ends:
+        with files.aside(path) as other, other.open("w+b") as stream, TemporaryFile(dir=path.parent) as ends:
             stream.write(b" " * HEADER_BYTES)
             for part in encoded(documents, tokenizer, rule, dtype, workers):
                 stream.write(part.ids.data)
@@ -165,7 +193,9 @@ def _refused(path: Path, error: OSError) -> DataError:
 
 
 def _finish(stream: BinaryIO, header: dict[str, Any]) -> None:
-    """Write the header in its place."""
+    """Write the header in its place, with the hashes of it and of all that follows."""
+    header = json.loads(json.dumps(header))  # as it will be read
+    header["sha256"] = {"whole": _hash(stream, header, whole=True), "blocks": _hash(stream, header, whole=False)}
     block = MAGIC + json.dumps(header).encode()
     if len(block) > HEADER_BYTES:
         raise DataError(f"the header of a token file holds {HEADER_BYTES} bytes, not {len(block)}: shorten its entries")
@@ -179,11 +209,13 @@ def token_files(
     folder: str | Path,
     workers: int = 0,
     progress: Progress | None = None,
+    verify: bool = False,
 ) -> dict[str, TokenFile]:
     """Return a token file for each split, out of `folder` where nothing has changed, else encoded and kept there.
 
-    A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew. Where
-    another process is writing one, that is waited for. Raises what `write_token_file` raises.
+    A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew, and one
+    of an earlier heed that has no hash. Where another process is writing one, that is waited for. `verify` reads the
+    whole of large files, where some blocks would do. Raises what `write_token_file` raises.
     """
     found: dict[str, TokenFile] = {}
     for split in corpus.splits:
@@ -198,10 +230,10 @@ def token_files(
         }
         # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
         expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
-        kept = _kept(path, tokenizer, expected)
+        kept = _kept(path, tokenizer, expected, verify)
         if kept is None:
             with _writing(path):
-                kept = _kept(path, tokenizer, expected)
+                kept = _kept(path, tokenizer, expected, verify)
                 if kept is None:
                     report = _with_total(progress, corpus.expected_bytes(split))
                     texts = corpus.documents(split)
@@ -210,11 +242,11 @@ def token_files(
     return found
 
 
-def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any]) -> TokenFile | None:
+def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any], verify: bool) -> TokenFile | None:
     """Return a token file that was written before, None where there is none that is as expected."""
     with suppress(DataError):
-        kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash)
-        if expected.items() <= kept.header.items() and "first_words" in kept.header:
+        kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash, verify=verify)
+        if {"sha256", "first_words"} <= kept.header.keys() and expected.items() <= kept.header.items():
             return kept
     return None
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from heed import seals
 from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean, why
 from heed.files import write_text
 
@@ -76,6 +77,11 @@ class Tokenizer(ABC):
 
         Raises `DataError` for text that has no UTF-8 form (lone surrogates) or no token.
         """
+
+    @property
+    def decoder(self) -> dict[str, Any] | None:
+        """What another program must decode with, where tokenizer.json does not say it."""
+        return None
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     if not file.exists() and (pair := find_pair(place)) is not None:
         return read_pair(*pair)
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = seals.read_json(file)
     except FileNotFoundError:
         if (place / "config.yaml").is_file():
             raise CheckpointError(

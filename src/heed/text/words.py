@@ -10,6 +10,7 @@ byte for byte; other text comes back up to its white space.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -84,6 +85,14 @@ class Words(Tokenizer):
         added = [added_token(name, id) for name, id in self.specials.items()]
         return tokenizer_json(model, added, **_PARTS)
 
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """What `tokenizers` must decode with to give what `decode` gives: a space before each word and line end."""
+        names = "|".join(map(re.escape, self.specials))
+        before = {"type": "Replace", "pattern": {"Regex": rf"\A(?!(?:{names})\z)"}, "content": " "}
+        line_end = {"type": "Replace", "pattern": {"Regex": rf"\A {END_OF_LINE}\z"}, "content": " \n"}
+        return {"type": "Sequence", "decoders": [before, line_end, {"type": "Fuse"}]}
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self | None:
         """Return the tokenizer of a parsed tokenizer.json, or None when it is of another kind."""
@@ -93,7 +102,9 @@ class Words(Tokenizer):
         added = [entry["content"] for entry in data.get("added_tokens") or []]
         others = [name for name in added if name != END_OF_TEXT]
         tokenizer = cls(list(vocabulary), END_OF_TEXT in added, others)
-        same = adds_nothing(data.get("post_processor")) and {**data, "post_processor": None} == tokenizer.to_json()
+        exported = data.get("decoder") in (None, tokenizer.decoder)
+        plain = {**data, "post_processor": None, "decoder": None}
+        same = exported and adds_nothing(data.get("post_processor")) and plain == tokenizer.to_json()
         return tokenizer if same else None
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from heed.report.numbers import format_accuracy, format_loss
+from heed.report.numbers import format_accuracy, format_loss, said_shares
 from heed.report.passport import Passport
+from heed.report.statistics import wilson
 from heed.text.qa import answer_ids, commonest_answer, normalise, question_windows
 from heed.text.question_corpus import QuestionTokens
 from heed.text.tokenizer import Tokenizer
-from heed.training.classify import wilson
 from heed.training.evaluate import Total, passport_of_split, window_losses
 
 Write = Callable[[Sequence[str], int], Sequence[str]]
@@ -78,12 +78,11 @@ class Answering:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the figures as people read them, each with its name."""
-        low, high = self.interval
         answer, count = self.commonest
         leaking = "LEAKING " if self.leaks is not None else ""
         right = f"{self.correct:,} of {self.questions:,}, {format_accuracy(self.accuracy)}"
         return [
-            ("correct answers", f"{right} ({format_accuracy(low)} to {format_accuracy(high)})"),
+            ("correct answers", f"{right} ({said_shares(*self.interval)})"),
             (f"always {answer!r}", format_accuracy(count / self.questions)),
             (f"{leaking}answer loss", f"{format_loss(self.loss)} nats an answer"),
         ]

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ def find_damage(path: Path) -> str | None:
             return f"{STATE} has been altered"
         if content["format"] != FORMAT:
             return f"it has format {content['format']}, and this heed reads {FORMAT}"
+        if step_name(content["step"]) != path.name:
+            return f"{STATE} is of step {content['step']}"
         for name, expected in content["sha256"].items():
             if files.sha256(path / name) != expected:
                 return f"{name} is cut off or has been altered (its SHA-256 differs)"
@@ -123,6 +126,15 @@ def find_damage(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{STATE} is cut off or has been altered"
     return None
+
+
+def saved_states(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the plain values of each checkpoint whose state is as it was written, the last one first."""
+    for step in reversed(saved_steps(folder)):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            content = _read_state(folder / step_name(step))
+            if content.pop("self") == _hash_json(content):
+                yield dict(content["state"])
 
 
 def unique_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -162,13 +174,24 @@ def latest_step(folder: Path) -> int | None:
 
 
 def best_step(folder: Path) -> int | None:
-    """Return the step of the best checkpoint, or None when nothing was ever evaluated."""
+    """Return the step of the best checkpoint, or None when nothing was ever evaluated.
+
+    Raises `CheckpointError` where the mark cannot be read, or is of no checkpoint here: each has in its state which one
+    was the best when it was written.
+    """
     try:
-        return int(json.loads((folder / BEST).read_text(encoding="utf-8"))["step"])
+        found = json.loads((folder / BEST).read_text(encoding="utf-8"))
+        mark = found["step"], found["loss"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
+    counted = [state["counters"] for state in saved_states(folder) if "counters" in state]
+    marks = [(counters.get("best_step"), counters.get("best_loss")) for counters in counted]
+    known = 0 < len(marks) == len(saved_steps(folder))  # else a damaged one may have been of this mark
+    if type(mark[0]) is not int or (known and mark not in marks):
+        raise CheckpointError(f"{folder / BEST} is not as heed wrote it: take --checkpoint last, or a step")
+    return mark[0]
 
 
 def mark_best(folder: Path, step: int | None, loss: float | None) -> None:

@@ -8,7 +8,6 @@ majority    the share of the commonest class: the accuracy of whoever always say
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +18,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from heed.errors import ConfigError
-from heed.report.numbers import format_accuracy, format_loss
+from heed.report.numbers import format_accuracy, format_loss, said_shares
 from heed.report.passport import Passport
+from heed.report.statistics import wilson
 from heed.text.examples import examples_in_order
 from heed.text.labelled import LabelledTokens
 from heed.training.evaluate import evaluating, passport_of_split
-
-Z = 1.959964
-"""Standard deviations that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,8 @@ class Classification:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the figures as people read them, each with its name."""
-        low, high = self.interval
         return [
-            ("accuracy", f"{format_accuracy(self.accuracy)} ({format_accuracy(low)} to {format_accuracy(high)})"),
+            ("accuracy", f"{format_accuracy(self.accuracy)} ({said_shares(*self.interval)})"),
             ("majority class", format_accuracy(self.majority)),
             ("loss", f"{format_loss(self.loss)} nats an example"),
         ]
@@ -139,15 +135,3 @@ def classify(
             partial=part or count < len(tokens.ends),
         ),
     )
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Return the interval of Wilson (1927) for a share: right at the edges too, where the usual one leaves [0, 1].
-
-    >>> [round(edge, 4) for edge in wilson(8, 10)]
-    [0.4902, 0.9433]
-    """
-    share, z2 = right / count, Z * Z / count
-    middle = (share + z2 / 2) / (1 + z2)
-    half = Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count)) / (1 + z2)
-    return max(0.0, middle - half), min(1.0, middle + half)

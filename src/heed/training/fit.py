@@ -358,8 +358,6 @@ class _Loop:
             if self.plan.steps < self.now.step:
                 raise CheckpointError(f"{saved.path.name} is beyond train.steps {self.plan.steps}: ask for more")
             self.mark = (self.now.tokens, self.now.seconds)
-            # A process killed between a checkpoint and its mark left an older mark.
-            best, loss = self.now.best_step, self.now.best_loss
             changed = self.run.changed_since(saved.state.get("settings"))
             goes_on = self.reason_to_stop(self.is_over()) is None
             if not goes_on and (learning := [name for name in changed if not name.startswith("run.")]):
@@ -367,10 +365,27 @@ class _Loop:
                     f"{', '.join(learning)}: {self.run.folder} has no step left that could be made so: "
                     "ask for more train.steps too, or begin another run"
                 )
-            files.mark_best(folder, best if best in files.saved_steps(folder) else None, loss)
         if resume:
             self.run.log_resume(self.now.step, changed, goes_on=goes_on)
+        if last is not None:
+            self.catch_up()
+        if resume:
             self.progress.say(f"going on from step {self.now.step}")
+
+    def catch_up(self) -> None:
+        """Do what a process that was killed after it had written a checkpoint did not come to."""
+        now, folder = self.now, self.run.checkpoints
+        best = now.best_step if now.best_step in files.saved_steps(folder) else None
+        files.mark_best(folder, best, now.best_loss)
+        files.prune(folder, self.plan.keep_last)
+        noted = [event["step"] for event in self.run.read_metrics() if event["event"] == "checkpoint"]
+        if now.step not in noted:
+            self.note_checkpoint()
+
+    def note_checkpoint(self) -> None:
+        """Write the event of a checkpoint."""
+        place = f"{self.run.checkpoints.name}/{files.step_name(self.now.step)}"
+        self.run.log({"event": "checkpoint", "step": self.now.step, "path": place})
 
     def save(self) -> None:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
@@ -387,10 +402,11 @@ class _Loop:
             tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             state |= {"settings": plain(self.run.config)}
+            self.run.sync()
             with self.average.in_place():
                 averaged = {"averaged": self.average.count, "watched": self.average.losses}
-                path = files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
+                files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
             files.prune(folder, self.plan.keep_last)
-            self.run.log({"event": "checkpoint", "step": now.step, "path": f"{folder.name}/{path.name}"})
+            self.note_checkpoint()

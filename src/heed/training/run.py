@@ -6,6 +6,7 @@
       tokenizer.json     Hugging Face tokenizers format
       metrics.jsonl      one JSON object a line, append only
       checkpoints/       see checkpoint.py
+      hashes.json        the SHA-256 of these files, see heed.seals
       .lock              there while a process is at it
 
 A folder with config.yaml is a whole run: the file comes last, and goes first where a run is written over.
@@ -34,13 +35,14 @@ from pydantic import ValidationError
 from typing_extensions import TypeVar
 
 import heed
-from heed import files
+from heed import files, seals
 from heed.config import Config, RunConfig, Section, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.report.record import flatten, hold
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
+from heed.training.settings import CHECKPOINTS, CONFIG, ENVIRONMENT, is_run, read_settings
 from heed.training.streams import NAMES, stream_seed
 
 if TYPE_CHECKING:
@@ -49,10 +51,9 @@ if TYPE_CHECKING:
     from heed.models import LanguageModel
     from heed.text.tokenizer import Tokenizer
 
-CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS = "config.yaml", "environment.json", "metrics.jsonl", "checkpoints"
-TOKENIZER, TRUST = "tokenizer.json", "trust.json"
+METRICS, TOKENIZER, TRUST = "metrics.jsonl", "tokenizer.json", "trust.json"
 OWN = (
-    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER,
+    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
     "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf", "peft", "onnx",
     "answers.jsonl", "evaluation-qa.json", TRUST,
     "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
@@ -111,6 +112,7 @@ class Run(Generic[C]):
                 if tokenizer is not None:
                     tokenizer.save(new / TOKENIZER)
                 write_yaml(config, new / CONFIG)
+                seals.seal(new, (ENVIRONMENT, TOKENIZER))
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {why(error)}; choose another --run.folder") from error
         return cls(path, config)
@@ -118,7 +120,7 @@ class Run(Generic[C]):
     @classmethod
     def open(cls, folder: str | Path) -> Run[Config]:
         """Open the run folder of a language model or classifier. Raises `CheckpointError` when it is none."""
-        values = _read_config(Path(folder), "heed train")
+        values = read_settings(Path(folder), "heed train")
         if "encoder" in values:
             raise CheckpointError(
                 f"{folder} is a run of heed tune: ask it with heed predict, or write it with heed export"
@@ -131,6 +133,10 @@ class Run(Generic[C]):
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes that the run's model tells apart, in the order of its outputs; None: it has none."""
         names = self.fact("classes")
+        if names is not None and not (
+            isinstance(names, list) and len(names) > 1 and len({*map(str, names)}) == len(names)
+        ):
+            raise self._damaged()
         return None if names is None else tuple(map(str, names))
 
     @property
@@ -142,11 +148,12 @@ class Run(Generic[C]):
     def fact(self, name: str) -> Any:
         """Return what environment.json says of `name`, None where it says nothing."""
         try:
-            return json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8")).get(name)
+            return seals.read_json(self.folder / ENVIRONMENT).get(name)
         except (OSError, ValueError, AttributeError):
-            raise CheckpointError(
-                f"{self.folder / ENVIRONMENT} is damaged: bring it back, it is part of the run"
-            ) from None
+            raise self._damaged() from None
+
+    def _damaged(self) -> CheckpointError:
+        return CheckpointError(f"{self.folder / ENVIRONMENT} is damaged: bring it back, it is part of the run")
 
     @property
     def checkpoints(self) -> Path:
@@ -168,6 +175,17 @@ class Run(Generic[C]):
         line = json.dumps(event, allow_nan=False, ensure_ascii=False)
         try:
             files.append(self.folder / METRICS, line + "\n")
+            if event.get("event") in ("checkpoint", "end"):
+                seals.seal(self.folder, [METRICS])
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
+            ) from error
+
+    def sync(self) -> None:
+        """Make the events durable: no checkpoint may outlive those before it."""
+        try:
+            files.sync(self.folder / METRICS)
         except OSError as error:
             raise CheckpointError(
                 f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
@@ -197,7 +215,7 @@ class Run(Generic[C]):
         """
         path = self.folder / METRICS
         if path.exists():
-            content = path.read_bytes()
+            content = _read_events(path)
             whole = content.rfind(b"\n") + 1
             if whole < len(content):
                 os.truncate(path, whole)
@@ -223,22 +241,17 @@ def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
     """Return the configuration of a run folder of another kind. Raises `CheckpointError` when it is none of `verb`."""
     path = Path(folder)
     try:
-        return kind.model_validate(_read_config(path, verb))
+        return kind.model_validate(read_settings(path, verb))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise CheckpointError(f"{path / CONFIG} is not of {verb} ({where}): give a folder that it wrote") from None
 
 
-def _read_config(path: Path, verb: str) -> dict[str, Any]:
-    """Return the values in a run folder's config.yaml. Raises `CheckpointError` when there is none."""
-    if not is_run(path):
-        what = "is a file" if path.is_file() else "does not exist"
-        what = "holds no run (no config.yaml)" if path.is_dir() else what
-        raise CheckpointError(f"{path} {what}: give a folder that `{verb}` wrote")
-    values = read_yaml(path / CONFIG)
-    if "run" not in values:  # the last section of all kinds
-        raise CheckpointError(f"{path / CONFIG} is empty or cut off: bring it back, it is part of the run")
-    return values
+def _read_events(path: Path) -> bytes:
+    try:
+        return seals.read_bytes(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {why(error)}; bring it back, it is part of the run") from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -246,7 +259,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     No file is no events. Raises `CheckpointError` that names the line when another one is damaged.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    lines = _read_events(path).decode("utf-8", errors="replace").split("\n") if path.exists() else []
     events: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
@@ -275,6 +288,9 @@ def load_run(
     tokenizer = load_tokenizer(run.folder)
     classes = None if run.config.data.label is None else len(run.classes or ())
     vocabulary = run.config.tokenizer.vocab_size  # may exceed the tokenizer's (padding)
+    if tokenizer.vocab_size > vocabulary:
+        sizes = f"{tokenizer.vocab_size:,} tokens and the run {vocabulary:,}"
+        raise CheckpointError(f"{run.folder / TOKENIZER} has {sizes}: bring its own back")
     model = build_model(run.config.model, vocabulary, classes=classes)
     load_weights(model, saved.model)
     model.leaks = run.leaks
@@ -308,14 +324,13 @@ def new_folder(folder: str | Path, stem: str) -> Iterator[Path]:
     """Lock the first of `folder/stem-1`, `folder/stem-2`, ... that is free, and give it."""
     for number in itertools.count(1):
         path = Path(folder) / f"{stem}-{number}"
-        if path.exists():
-            continue
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(path))
                 refuse_if_taken(path)
+                stack.enter_context(locked(path))
+                refuse_if_taken(path)  # another process may have been faster
             except CheckpointError:
-                if path.exists():  # another process was faster
+                if path.exists():
                     continue
                 raise
             yield path
@@ -333,16 +348,11 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
         return
     if not path.exists():
         return
-    names = set(os.listdir(path)) if path.is_dir() else {""}
-    begun = {files.LOCK, files.WRITING, files.REMOVING, ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}
+    names = {name for name in os.listdir(path) if not files.is_left(name)} if path.is_dir() else {""}
+    begun = {ENVIRONMENT, TOKENIZER, f"{CONFIG}.writing"}  # by an earlier version
     if names <= begun or files.is_half(path) or (overwrite and names <= {*OWN, *begun}):
         return
     raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run's: it has the config and the environment that `Run.create` writes."""
-    return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
 
 
 def environment(seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed import seals
 from heed.errors import CheckpointError, why
-from heed.files import write_text
 from heed.report.classification import figures
 from heed.text.splits import Rows
 from heed.training.evaluate import evaluating
@@ -67,13 +68,13 @@ def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: t
 
 
 def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
-    """Write a line a text: place, text, label, what the model says and how surely.
+    """Write a line a text: place, text, label, group where there are any, what the model says and how surely.
 
     Raises `CheckpointError` when the disk is full.
     """
     try:
         lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _predictions(rows, classes, probabilities))
-        write_text(path, "".join(lines))
+        seals.write_text(path, "".join(lines))
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {why(error)}; make room and give the same command again"
@@ -87,8 +88,14 @@ def _predictions(rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray
             "place": rows.places[number],
             "text": rows.texts[number],
             "pair": None if rows.pairs is None else rows.pairs[number],
+            **({} if rows.groups is None else {"group": short_group(rows.groups[number])}),
             "label": classes[int(rows.labels[number])],
             "predicted": classes[best],
             "probability": round(float(chances[best]), 6),
             "probabilities": [round(float(chance), 6) for chance in chances],
         }
+
+
+def short_group(group: str) -> str:
+    """Return a group in a few letters, the same for the same one: a group may be a whole passage."""
+    return hashlib.sha256(group.encode("utf-8")).hexdigest()[:16]

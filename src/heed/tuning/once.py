@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from heed import seals
 from heed.config.tuning import TuneConfig
 from heed.files import remove
 from heed.training.checkpoint import latest_step
@@ -63,10 +64,10 @@ def run_once(
 def kept_result(path: Path, key: str) -> dict[str, Any] | None:
     """Return what a result.json says came of a run; None where there is none, or its key is another one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = seals.read_json(path)
+        return found["result"] if found["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found["result"] if found["key"] == key else None
 
 
 def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:

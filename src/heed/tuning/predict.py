@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from heed.errors import CheckpointError, DataError
-from heed.report.tuning_findings import advised, gaps_of
+from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.text.formats import kind_of, read_rows
 from heed.text.splits import Rows
-from heed.training.run import is_run
+from heed.training.settings import CONFIG, is_run
 from heed.tuning.measure import measure
 from heed.tuning.run import EVALUATION, load_tuned
 from heed.tuning.texts import encode
@@ -96,11 +96,11 @@ class Predictor:
 
 def choose_run(folder: Path) -> Path:
     """Return the folder of a run: itself, or of a tune the run of the advised arm with the lowest validation loss."""
-    if is_run(folder):
+    if is_run(folder) or (folder / CONFIG).is_file():  # the second has lost a file, as opening it will tell
         return folder
     if not (folder / "tune.json").is_file():
         what = "holds no run and no tune" if folder.is_dir() else "does not exist"
-        raise CheckpointError(f"{folder} {what}: give a folder that heed tune wrote")
+        raise CheckpointError(f"{folder} {what}: give a folder that heed tune wrote, with its config.yaml or tune.json")
     record = read_tuning(folder)
     arm = advised(record, gaps_of(record))
     if arm is None or not arm.runs:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed import files
+from heed import files, seals
 from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, why
 from heed.training.run import ENVIRONMENT, OWN
@@ -52,7 +52,7 @@ default, so that what an earlier heed has trained still stands."""
 def read_record(folder: Path) -> Record | None:
     """Return what an earlier tune has found, None where there was none. Raises `CheckpointError` when it is damaged."""
     try:
-        found = json.loads((folder / TUNE).read_text(encoding="utf-8"))
+        found = seals.read_json(folder / TUNE)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -70,7 +70,7 @@ def write_whole(path: Path, content: Record) -> None:
     """Write a JSON file whole or not at all. Raises `CheckpointError` when the folder or the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, content)
+        seals.write_json(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {why(error)}; make room and give the same command again, or choose another "
@@ -202,12 +202,13 @@ def is_half_cleared(folder: Path) -> bool:
 
 def _clear_run(folder: Path) -> None:
     """Delete a run, or where there are files of others in its folder what a tune has written."""
-    names = set(os.listdir(folder)) if folder.is_dir() else {""}
-    if names <= {*OWN, files.LOCK, files.WRITING, files.REMOVING}:
+    names = {name for name in os.listdir(folder) if not files.is_left(name)} if folder.is_dir() else {""}
+    if names <= {*OWN}:
         files.remove(folder)
     elif ENVIRONMENT in names:
         for name in sorted(OWN, key=lambda name: name == ENVIRONMENT):  # last: it tells that the rest is to go
             files.remove(folder / name)
+        files.sweep(folder)
 
 
 def soup_of(pair: Pair) -> Pair:

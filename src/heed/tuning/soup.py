@@ -28,7 +28,7 @@ from heed.tuning.plan import Plan, Tuning, arm_config
 from heed.tuning.record import RESULT, Pair, begin_arm, pair_of, soup_of, write_whole
 from heed.tuning.run import build, changed, environment_of, predict_splits
 
-COPIED = ("trained_parameters", "pooling", "formula", "options", "memory", "learning_rate", "epochs")
+COPIED = ("trained_parameters", "pooling", "formula", "options", "memory", "learning_rate", "epochs", "steps")
 """What a soup has of the arm that it is made of."""
 
 

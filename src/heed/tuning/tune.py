@@ -29,6 +29,7 @@ from heed.tuning.memory import measure_memory
 from heed.tuning.methods import frozen_features, parts
 from heed.tuning.once import run_once
 from heed.tuning.plan import Plan, Say, Tuning, arm_config, check_methods, open_labelled_splits
+from heed.tuning.reading import describe_reading, reading_lines
 from heed.tuning.record import (
     Pair,
     begin_arm,
@@ -93,6 +94,10 @@ def _tune(plan: Plan, folder: Path, say: Say, progress: Callable[[int], Progress
         clear(folder)
     for line in describe_lines(now.record["data"]):
         say(line)
+    for encoder in plan.encoders:
+        facts = now.record["encoders"][encoder]
+        for line in reading_lines(encoder, facts["read"], facts["max_length"]):
+            say(line)
     say(f"device: {describe_device(choose_device(plan.config.run.device))}")
     now.write()
     done = []
@@ -203,7 +208,7 @@ def _tune_arm(now: Tuning, arm: dict[str, Any], earlier: dict[str, Any], splits:
         tried["chosen"] = (tried["learning_rate"], tried["epochs"]) == (chosen.rate, chosen.epochs)
     arm |= {"learning_rate": chosen.rate, "epochs": chosen.epochs * passes}
     keep_runs(now.record, arm, earlier, plan.seeds)
-    steps = chosen.epochs * passes * per_epoch
+    steps = arm["steps"] = chosen.epochs * passes * per_epoch
     now.record["steps"] = now.record["steps"] or chosen.epochs * per_epoch
     measured = tuple(split for split in ("validation", "test") if split in splits.rows)
     for seed in plan.seeds:
@@ -226,11 +231,10 @@ def _read(now: Tuning, config: TuneConfig, splits: Splits) -> Material:
         "parameters": shape.parameters, "layers": shape.layers, "d_model": shape.d_model, "heads": shape.heads,
         "source": encoder.source, "max_length": config.encoder.max_length,
     }  # fmt: skip
-    cut = {split: texts.cut for split, texts in material.encoded.items()}
-    now.record["data"]["cut"] = cut
-    if any(cut.values()):
-        counts = ", ".join(f"{count:,} of {split}" for split, count in cut.items() if count)
-        now.say(f"note: longer than {config.encoder.max_length} tokens and cut: {counts}")
+    given = {split: figures["duplicates"] for split, figures in now.record["data"]["splits"].items()}
+    read = {split: describe_reading(texts, encoder, given[split]) for split, texts in material.encoded.items()}
+    now.record["encoders"][config.encoder.name]["read"] = read
+    now.record["data"]["cut"] = {split: one["cut"] for split, one in read.items()}
     return material
 
 

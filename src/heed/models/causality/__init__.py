@@ -20,11 +20,38 @@ from torch import Tensor, nn
 
 from heed.models.causality.cause import CAUSES, name_cause
 from heed.models.causality.checks import Check, Losses, check_cache, check_gradient, check_huge, check_prefixes
+from heed.models.causality.exact import doubled
+from heed.models.causality.pairs import LENGTH, affordable, search_pairs
 from heed.models.causality.probe import HALVES, SWAPPED, Function, Probe, UnreadableError, widened
 from heed.models.causality.search import LENGTHS, TRAINING_LENGTHS, Leak, Search, first_pair, search
 
 LONGEST = 512
 """A context up to this is read to its end; of a longer one, this many tokens, unless more are asked for."""
+
+
+SLIGHT = 64
+"""A leak of less than this many thresholds may be rounding, and is looked for in float64 before it is called one."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much was tried: what a good verdict rests on."""
+
+    lengths: int
+    sequences: int
+    """Sequences of random tokens that were read in evaluation and in training mode."""
+    changes: int
+    """Sequences that were compared with them, changed in what comes later."""
+    pairs: int
+    """Neighbours (a, b) whose b was changed behind an a."""
+    of_pairs: int
+    """Neighbours that the vocabulary has, V * V."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.changes:,} changes of {self.sequences:,} sequences of {self.lengths} lengths; "
+            f"{self.pairs:,} of {self.of_pairs:,} pairs of neighbours"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +83,8 @@ class Verdict:
     losses: Losses | None = None
     """The honest loss, on prefixes alone, beside the usual one."""
     checks: tuple[Check, ...] = ()
+    coverage: Coverage | None = None
+    """What was tried; None where nothing could be."""
 
     def sentence(self) -> str:
         """Say the verdict in one line."""
@@ -65,8 +94,8 @@ class Verdict:
             caveats = [check.detail for check in self.checks if check.ok is False]
             if self.reason:
                 caveats.append(self.reason)
-            upto = f" (in up to {self.longest:,} tokens)"
-            return f"causal: the past does not depend on the future{upto}" + "".join(
+            tried = f"in up to {self.longest:,} tokens" + (f": {self.coverage}" if self.coverage else "")
+            return f"causal: the past does not depend on the future ({tried})" + "".join(
                 f"; but {line}" for line in caveats
             )
         return f"leaks: {self.finding()}"
@@ -98,13 +127,15 @@ def audit(
     ids: Tensor | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
+    pairs: int | None = None,
 ) -> Verdict:
     """Audit `function(ids (B, T) int64)`, which gives logits (B, T, V): a tensor, `.logits`, or the first of a tuple.
 
     A module is called in evaluation and in training mode, and stands afterwards as it stood; torch's random numbers
     are as if nothing had been drawn. `lengths` are those to read (default: a ladder up to `context`; without one, up
     to the context that the module says, and up to 512). `ids` (B, T) are the tokens that the losses are of; default:
-    random ones. A module of half precision is read in float32 first, where far smaller leaks show.
+    random ones. `pairs`: how many pairs of neighbouring tokens to try at least (default: all of a small vocabulary, and
+    fewer of a large model). A module of half precision is read in float32 first, where far smaller leaks show.
     """
     if vocab_size < 2:
         return Verdict(None, f"a vocabulary of {vocab_size} leaves nothing to change")
@@ -113,11 +144,11 @@ def audit(
 
     def read() -> Verdict:
         with Probe(function, vocab_size, seed=seed, device=device) as probe:
-            return _read(probe, ladder, vocab_size, ids)
+            return _read(probe, ladder, vocab_size, ids, pairs)
 
     verdict = wide = None
     if isinstance(function, nn.Module) and any(p.dtype in HALVES for p in function.parameters()):
-        with widened(function):
+        with widened([function], HALVES, torch.float32):
             wide = read()
     if wide is None or wide.causal is not False:
         verdict = read()
@@ -130,7 +161,7 @@ def audit(
     return verdict
 
 
-def _read(probe: Probe, ladder: Sequence[int], vocab_size: int, ids: Tensor | None) -> Verdict:
+def _read(probe: Probe, ladder: Sequence[int], vocab_size: int, ids: Tensor | None, pairs: int | None) -> Verdict:
     """Search at every length of a ladder and ask the other witnesses."""
     found = Search()
     search(probe, ladder, training=False, into=found)
@@ -142,6 +173,10 @@ def _read(probe: Probe, ladder: Sequence[int], vocab_size: int, ids: Tensor | No
     readable = sorted({T for T, training in found.clean if not training} | {leak.T for leak in found.leaks})
     if not readable:
         return judge_search(probe, found, ())
+    short = [T for T in readable if T > 1]
+    if short and not found.leaks and not found.rows and not found.noise:
+        probe.is_random(probe.draw(1, short[0]))
+        search_pairs(probe, min(short, key=lambda T: abs(T - LENGTH)), pairs or affordable(probe), found)
     checks, losses = _witnesses(probe, found, readable, vocab_size, ids)
     return judge_search(probe, found, checks, losses)
 
@@ -197,7 +232,7 @@ def _witnesses(
     if losses is not None and losses.tokens:
         detail = f"{losses.honest:.4f} nats on prefixes alone, {losses.usual:.4f} in one pass ({losses.tokens} tokens)"
         apart = abs(losses.honest - losses.usual)
-        same = apart <= 0.01 or prefixes.ok is True
+        same = apart <= 0.01 or prefixes.ok is True or (None if probe.random else False)
         checks.append(Check("honest loss", same, detail))
     checks.append(check_huge(probe, short))
     checks.append(check_cache(probe, max((T for T in readable if T <= 33), default=short)))
@@ -209,25 +244,68 @@ def judge_search(probe: Probe, found: Search, checks: Sequence[Check], losses: L
     if not found.leaks and not found.clean:
         why = next(iter(found.unread.values()), "no length of two tokens or more was asked for")
         return Verdict(None, why, noise=found.noise)
-    says = {check.name: check.ok for check in checks}
-    longest = max((T for T, training in found.clean if not training), default=0)
-    sizes = {"effect": found.effect, "longest": longest, "noise": found.noise, "threshold": found.threshold}
-    seen = Verdict(True, losses=losses, checks=tuple(checks), **sizes)
+    says = {check.name: check for check in checks if check.ok is False}
+    seen = Verdict(True, losses=losses, checks=tuple(checks), coverage=_coverage(probe, found), **_sizes(found))
     if found.leaks:
         leak = min(found.leaks, key=lambda leak: (leak.training, leak.T))
+        slight = found.noise == 0 and max(leak.effect for leak in found.leaks) < SLIGHT * found.threshold
+        if slight and not leak.training and (exact := _judge_exactly(probe, found, seen)).causal:
+            return exact
         return _leaking(probe, leak, seen, *name_cause(probe, found))
     if found.rows:
         T, training, effect = found.rows[0]
         sizes = {"length": T, "training": training, "effect": effect}
         return replace(seen, causal=False, cause="batch", explanation=CAUSES["batch"], **sizes)
-    for witness, cause in (("prefixes", "length"), ("huge", "stabiliser"), ("gradient", "unknown")):
-        if says.get(witness) is False:
-            detail = next(check.detail for check in checks if check.name == witness)
-            return replace(seen, causal=False, cause=cause, explanation=f"{CAUSES[cause]} ({detail})")
+    if "prefixes" in says:
+        detail = says["prefixes"].detail
+        if "chance" in detail:  # then a changed token changes what is drawn too, and does not tell what a prefix lacks
+            explanation = f"{detail}: why is not known"
+            return replace(seen, causal=False, cause="unknown", explanation=explanation)
+        return replace(seen, causal=False, cause="length", explanation=f"{CAUSES['length']} ({detail})")
     if found.noise > 0 and found.past <= found.threshold:
         reason = f"repeated runs differ by {found.noise:.3g}, as much as any change of the tokens makes"
         return replace(seen, causal=None, reason=reason)
-    return replace(seen, reason=_caveat(found))
+    seen = replace(seen, reason=_caveat(probe, found))
+    return _judge_exactly(probe, found, seen) if says.keys() & {"huge", "gradient"} else seen
+
+
+def _sizes(found: Search) -> dict[str, Any]:
+    """Return the measured sizes of a verdict."""
+    longest = max((T for T, training in found.clean if not training), default=0)
+    return {"effect": found.effect, "longest": longest, "noise": found.noise, "threshold": found.threshold}
+
+
+def _coverage(probe: Probe, found: Search) -> Coverage:
+    """Return how much a search has tried."""
+    lengths = {T for T, _ in found.clean} | {leak.T for leak in found.leaks}
+    return Coverage(len(lengths), found.sequences, found.changes, len(found.pairs), probe.vocab_size**2)
+
+
+def _judge_exactly(probe: Probe, found: Search, seen: Verdict) -> Verdict:
+    """Settle a doubt in float64: a leak that is there too is one; else `seen`, and the doubt is a caveat.
+
+    It cannot be told where the function cannot be read so.
+    """
+    lengths = sorted({T for T, training in found.clean if not training} | {leak.T for leak in found.leaks})
+    short = [T for T in lengths if 1 < T <= 17][-3:] or lengths[:1]
+    try:
+        with doubled(probe, short[0]) as wide:
+            exact = Search()
+            search(wide, short, training=False, into=exact)
+            if exact.clean or exact.leaks:
+                verdict = judge_search(wide, exact, ())
+                if verdict.causal is False:
+                    return replace(verdict, checks=seen.checks, losses=seen.losses, coverage=seen.coverage)
+                if wide.floor < torch.finfo(torch.float32).eps:
+                    failed = {check.name for check in seen.checks if check.ok is False}
+                    fault = "underflow or rounding" if failed - {"gradient"} else "gradients, not logits, look ahead"
+                    notes = (seen.reason, f"in float64 no later token moves anything earlier: {fault}")
+                    return replace(seen, causal=True, reason="; ".join(filter(None, notes)))
+            why = next(iter(exact.unread.values()), "parts of it stay in a coarser type")
+    except UnreadableError as error:
+        why = str(error)
+    doubt = "; ".join(check.detail for check in seen.checks if check.ok is False)
+    return replace(seen, causal=None, reason=f"{doubt}, and in float64 it cannot be read ({why})")
 
 
 def _leaking(probe: Probe, leak: Leak, common: Verdict, cause: str, explanation: str) -> Verdict:
@@ -247,13 +325,18 @@ def _leaking(probe: Probe, leak: Leak, common: Verdict, cause: str, explanation:
     )
 
 
-def _caveat(found: Search) -> str | None:
-    """Return what a good verdict leaves open: lengths that could not be read, a function that looks at nothing."""
+def _caveat(probe: Probe, found: Search) -> str | None:
+    """Return what a good verdict leaves open: what could not be read, noise, a function that looks at nothing."""
     notes = []
     if found.unread:
         lengths = sorted({T for T, _ in found.unread})
         why = next(iter(found.unread.values()))
         notes.append(f"lengths {', '.join(map(str, lengths))} could not be read ({why})")
+    if probe.random or found.noise:
+        less = f" of less than about {found.threshold:.2g}" if found.noise else ""
+        notes.append(f"it draws random numbers of its own, behind which leaks{less} may hide")
     if found.past <= found.threshold:
         notes.append("it does not depend on its tokens at all")
+    elif found.mixed is not None and found.mixed <= found.threshold:
+        notes.append("no position depends on an earlier token (weights of 0?)")
     return "; ".join(notes) or None

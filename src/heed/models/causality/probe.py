@@ -1,18 +1,23 @@
 """How the audit for leaks calls a model that it knows nothing about, and how it compares two answers.
 
 Whatever a call could leave behind is put back: random generators, buffers (batch statistics, random features), the
-training mode of each part. Each call begins with the same random seed, so dropout hides the same units each time.
+training mode of each part. Each call begins with the same random seed (of torch, numpy and Python), so dropout hides
+the same units each time, as long as the call draws as many numbers in the same shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from heed.models.causality.draws import Watch, has_drawn, seed_all
 
 ROUNDING = 32
 """Units of the dtype's rounding, relative to the largest logit, by which two equal computations may differ."""
@@ -62,6 +67,10 @@ class Probe:
         parameter = next(self.module.parameters(), None) if self.module is not None else None
         self.device = torch.device(device) if device else torch.device("cpu") if parameter is None else parameter.device
         self.generator = torch.Generator().manual_seed(seed)
+        self.random = False
+        """Whether the function was seen to have random numbers of its own."""
+        self.floor = 0.0
+        """Rounding of the coarsest type that is known to be at work inside, where that was looked at."""
         self.modes = (False, True) if self.module is not None else (False,)
 
     def __enter__(self) -> Probe:
@@ -75,18 +84,51 @@ class Probe:
         devices = [self.device] if self.device.type == "cuda" else []
         self._fork = torch.random.fork_rng(devices=devices)
         self._fork.__enter__()
+        self._others = random.getstate(), np.random.get_state()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._fork.__exit__(None, None, None)
+        random.setstate(self._others[0])
+        np.random.set_state(self._others[1])
         self._restore()
         for part, training in self._training:
             part.training = training
 
-    def __call__(self, ids: Tensor, *, training: bool = False) -> Tensor:
-        """Return detached logits (B, T, C) of ids (B, T). Raises `UnreadableError`."""
-        with torch.no_grad():
-            return self.call(ids, training=training).detach()
+    def __call__(self, ids: Tensor, *, training: bool = False, seed: int | None = None) -> Tensor:
+        """Return detached logits (B, T, C) of ids (B, T). Raises `UnreadableError`.
+
+        `seed` is that of the random numbers which the function draws; default: always the same.
+        """
+        usual = self.seed
+        self.seed = usual if seed is None else seed
+        try:
+            with torch.no_grad():
+                return self.call(ids, training=training).detach()
+        finally:
+            self.seed = usual
+
+    def watch(self, ids: Tensor, *, training: bool = False) -> tuple[Tensor, Watch]:
+        """Return detached logits (B, T, C), and what was drawn on the way. Raises `UnreadableError`."""
+        with Watch() as watch:
+            logits = self(ids, training=training)
+        watch.add_others(self.seed)
+        return logits, watch
+
+    def is_random(self, ids: Tensor) -> bool:
+        """Whether the function draws random numbers, or answers otherwise when it is asked again."""
+        if not self.random:
+            logits = self(ids)
+            self.random = has_drawn(self.seed) or bool(difference(logits, self(ids)).max() > 0)
+        return self.random
+
+    def draws_otherwise(self, ids: Tensor, other: Tensor) -> bool:
+        """Whether the function has other random numbers for other ids, so that its answers differ by chance too."""
+        (first, drew), (_, also) = self.watch(ids), self.watch(other)
+        if not drew.as_many_draws(also) or bool(difference(first, self(ids)).max() > 0):
+            self.random = True
+            return True
+        return False
 
     def call(self, ids: Tensor, *, training: bool = False, **options: Any) -> Tensor:
         """Return logits (B, T, C), with their gradients where they are wanted. Raises `UnreadableError`."""
@@ -96,11 +138,11 @@ class Probe:
         """Return what the function answers. Raises `UnreadableError` when it raises."""
         if self.module is not None:
             self.module.train(training)
-        torch.manual_seed(self.seed)
+        seed_all(self.seed)
         try:
             return self.function(ids.to(self.device, copy=True), **options)  # a copy: it may write into its ids
         except (Exception, SystemExit) as error:  # whatever somebody else's model may raise
-            first = (str(error).strip() or "no message").splitlines()[0]
+            first = (str(error).strip() or "no message").splitlines()[0][:300]
             hint = "; audit a function f(ids) that gives it what it needs" if "required" in first else ""
             raise UnreadableError(f"{type(error).__name__}: {first}{hint}") from error
         finally:
@@ -117,8 +159,11 @@ class Probe:
                 f"the answer to ids {tuple(ids.shape)} has shape {tuple(logits.shape)}, "
                 f"not ({ids.shape[0]}, {ids.shape[1]}, V){_hint(logits, ids)}"
             )
-        if not logits.is_floating_point():
-            raise UnreadableError(f"the answer holds {logits.dtype}, not floating-point logits")
+        if not logits.is_floating_point() or logits.dtype.itemsize < 2 or logits.layout != torch.strided:
+            kind = logits.dtype if logits.layout == torch.strided else logits.layout
+            raise UnreadableError(f"the answer holds {kind}, not floating-point logits")
+        if logits.is_meta or not logits.numel():
+            raise UnreadableError(f"the answer, of shape {tuple(logits.shape)}, holds no numbers")
         return logits
 
     def base(self, ids: Tensor, *, training: bool = False, repeats: int = 2) -> Base:
@@ -128,6 +173,8 @@ class Probe:
             where = logits.isnan().any(-1).nonzero()[0, 1].item()
             mode = "training" if training else "evaluation"
             raise UnreadableError(f"the logits at position {where} are NaN in {mode} mode")
+        if not logits.isfinite().any():
+            raise UnreadableError("no logit is finite")
         noise = max(
             (difference(logits, self(ids, training=training)).max().item() for _ in range(repeats)), default=0.0
         )
@@ -143,7 +190,7 @@ class Probe:
         kinds = {logits.dtype}
         if self.module is not None:
             kinds |= {p.dtype for p in self.module.parameters() if p.is_floating_point()}
-        return max(torch.finfo(kind).eps for kind in kinds)
+        return max(self.floor, *(torch.finfo(kind).eps for kind in kinds))
 
     def draw(self, rows: int, T: int) -> Tensor:
         """Return random ids (rows, T)."""
@@ -195,20 +242,21 @@ def _hint(logits: Tensor, ids: Tensor) -> str:
 
 
 @contextmanager
-def widened(module: nn.Module) -> Iterator[None]:
-    """Let a module hold its half-precision parameters and buffers in float32, which takes them exactly."""
-    parameters = [(p, p.data) for p in module.parameters() if p.dtype in HALVES]
+def widened(modules: Iterable[nn.Module], narrow: Sequence[torch.dtype], wide: torch.dtype) -> Iterator[None]:
+    """Let modules hold their parameters and buffers of the `narrow` types in a `wide` one, which takes them exactly."""
+    parts = list({id(part): part for module in modules for part in module.modules()}.values())
+    parameters = [(p, p.data) for part in parts for p in part.parameters(recurse=False) if p.dtype in narrow]
     buffers = [
         (part._buffers, name, buffer)
-        for part in module.modules()
+        for part in parts
         for name, buffer in part._buffers.items()
-        if buffer is not None and buffer.dtype in HALVES
+        if buffer is not None and buffer.dtype in narrow
     ]
     try:
         for parameter, stored in parameters:
-            parameter.data = stored.float()
+            parameter.data = stored.to(wide)
         for holder, name, buffer in buffers:
-            holder[name] = buffer.float()
+            holder[name] = buffer.to(wide)
         yield
     finally:
         for parameter, stored in parameters:

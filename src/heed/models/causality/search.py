@@ -3,18 +3,20 @@
     ids      a b c d e f g h          logits  0 1 2 3 . . . .
     changed  a b c d X Y Z W                  0 1 2 3 . . . .     equal up to rounding and noise, or it leaks
 
-Row 0 is changed; every other row of the batch must not notice either.
+Row 0 is changed; every other row of the batch must not notice either. What moves is asked for again before it counts:
+of two calls that drew other random numbers, many are compared (see `draws.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from heed.models.causality.draws import separated
 from heed.models.causality.probe import Base, Probe, UnreadableError, difference
 
 LENGTHS = (1, 2, 3, 7, 16, 17, 33, 64, 100, 128)
@@ -23,6 +25,9 @@ TRAINING_LENGTHS = (2, 7, 16, 33)
 """Lengths that are read in training mode, where each call may renew buffers."""
 EVERY_POSITION = (2, 3, 7, 17)
 """At these lengths every position is changed; at others, some."""
+
+CONFIRMATIONS = 3
+"""How often a sequence that moved the past is read again."""
 
 Kind = Literal["one", "later", "repeat"]
 """one: a single token. later: it and all that follow. repeat: these all become the token before."""
@@ -43,6 +48,8 @@ class Leak:
     base: Base
     changed: Tensor
     """The ids after the change (B, T)."""
+    rare: bool = False
+    """Whether it was seen only when many pairs of tokens were tried."""
 
 
 @dataclass
@@ -61,10 +68,25 @@ class Search:
     """Whether a batch of several rows was ever read."""
     past: float = 0.0
     """Largest difference that a change of the past or of the token itself made."""
+    mixed: float | None = None
+    """Largest difference that the first token made at a later position; None where that was not tried."""
     noise: float = 0.0
     threshold: float = 0.0
     effect: float = 0.0
     """Largest difference in the past, and the threshold that belongs to it."""
+    sequences: int = 0
+    """Random sequences that were read, each with changes of its later tokens."""
+    changes: int = 0
+    """Changed sequences that were compared with them."""
+    pairs: set[tuple[int, int]] = field(default_factory=set)
+    """Neighbours (a, b) that were read with other tokens in the place of b, and the logits at a compared."""
+
+    def read(self, ids: Tensor, changed: Tensor, start: int) -> None:
+        """Count a comparison of row 0 of two ids (B, T) that are the same before `start`."""
+        self.changes += 1
+        if start:
+            before = int(ids[0, start - 1])
+            self.pairs |= {(before, int(ids[0, start])), (before, int(changed[0, start]))}
 
 
 def search(
@@ -89,24 +111,32 @@ def search(
 def _changes(probe: Probe, base: Base, into: Search, thorough: bool) -> Leak | None:
     """Try every planned change on one base; return the first that moves the past."""
     T = base.ids.shape[1]
-    into.noise = max(into.noise, base.noise)
-    into.threshold = max(into.threshold, base.threshold)
     into.several_rows |= len(base.ids) > 1
+    into.sequences += 1
     crossed = 0.0
     found = None
     for start, kind in planned(T, thorough):
         changed = change(probe, base.ids, start, kind)
+        into.read(base.ids, changed, start)
         moved = difference(base.logits, probe(changed, training=base.training))
         into.past = max(into.past, moved[0, start:].max().item())
-        into.effect = max(into.effect, moved[0, :start].max().item() if start else 0.0)
+        if start == 0 and T > 1 and base.noise == 0:
+            into.mixed = max(into.mixed or 0.0, moved[0, 1:].max().item())
         if len(moved) > 1 and moved[1:].max() > max(base.threshold, crossed):
-            crossed = confirmed(probe, base, changed, slice(1, None), 0)[1]
+            across = confirmed(probe, base, changed, slice(1, None), slice(None))
+            base, crossed = replace(base, noise=max(base.noise, across.noise)), max(crossed, across.effect)
         if start and moved[0, :start].max() > base.threshold:
-            past, effect = confirmed(probe, base, changed, slice(0, 1), start)
-            if effect > base.threshold:
-                found = Leak(T, base.training, start, past, effect, base, changed)
+            ahead = confirmed(probe, base, changed, slice(0, 1), slice(0, start))
+            base = replace(base, noise=max(base.noise, ahead.noise))
+            into.effect = max(into.effect, ahead.effect)
+            if ahead.first is not None:
+                found = Leak(T, base.training, start, ahead.first, ahead.effect, base, changed)
                 break
-    if crossed > base.threshold:
+        elif start:
+            into.effect = max(into.effect, moved[0, :start].max().item())
+    into.noise = max(into.noise, base.noise)
+    into.threshold = max(into.threshold, base.threshold)
+    if crossed > base.rounding:
         into.rows.append((T, base.training, crossed))
     return found
 
@@ -144,21 +174,42 @@ def change(probe: Probe, ids: Tensor, start: int, kind: Kind, stop: int | None =
     return changed
 
 
-def confirmed(probe: Probe, base: Base, changed: Tensor, rows: slice, stop: int) -> tuple[int, float]:
-    """Return (first moved position, effect) of a change; under noise, only what moves in each of several runs.
+@dataclass(frozen=True)
+class Moved:
+    """What a change has moved, once chance is left out."""
 
-    `stop` is the end of the positions that are looked at (0: all).
-    """
-    runs = 1 if base.noise == 0 else 4
-    end = stop or None
-    least: Tensor | None = None
-    for run in range(runs):
-        before = base.logits if run == 0 else probe(base.ids, training=base.training)
-        moved = difference(before, probe(changed, training=base.training))[rows, :end].amax(0)
-        least = moved if least is None else torch.minimum(least, moved)
-    assert least is not None
-    above = (least > base.threshold).nonzero()
-    return (int(above[0]), least.max().item()) if len(above) else (0, 0.0)
+    first: int | None
+    """The first position that moved; None: none did."""
+    effect: float
+    noise: float
+    """How far the answers differ by chance, as far as that was seen here."""
+
+
+def confirmed(probe: Probe, base: Base, changed: Tensor, rows: slice, span: slice) -> Moved:
+    """Say which positions of a span (of those rows) a change moves: exactly, or under noise by many answers."""
+    if base.noise == 0:
+        before, drew = probe.watch(base.ids, training=base.training)
+        after, also = probe.watch(changed, training=base.training)
+        same = drew.same_draws(also) and difference(base.logits, before).max() <= base.rounding
+        if same and _repeats(probe, changed, after, base):
+            moved = difference(before, after)[rows, span].amax(0)
+            above = (moved > base.threshold).nonzero()
+            first = (span.start or 0) + int(above[0]) if len(above) else None
+            return Moved(first, moved.max().item() if len(above) else 0.0, 0.0)
+    probe.random = True
+
+    def answer(ids: Tensor) -> Callable[[int], Tensor]:
+        return lambda seed: probe(ids, training=base.training, seed=seed)[rows, span].transpose(0, 1).flatten(1)
+
+    marked, effect, noise = separated(answer(base.ids), answer(changed), base.rounding)
+    return Moved((span.start or 0) + int(marked.nonzero()[0]) if marked.any() else None, effect, noise)
+
+
+def _repeats(probe: Probe, ids: Tensor, logits: Tensor, base: Base) -> bool:
+    """Whether a function gives the same again and again: what is hidden seldom shows in no single repetition."""
+    return all(
+        difference(logits, probe(ids, training=base.training)).max() <= base.rounding for _ in range(CONFIRMATIONS)
+    )
 
 
 def first_pair(probe: Probe, leak: Leak) -> tuple[int, int]:
@@ -188,7 +239,9 @@ def first_pair(probe: Probe, leak: Leak) -> tuple[int, int]:
 def _reaches(probe: Probe, base: Base, changed: Tensor, t: int) -> bool:
     """Whether a change moves the answer at position t."""
     moved = difference(base.logits, probe(changed, training=base.training))[0, t]
-    return bool(moved > base.threshold) and bool(confirmed(probe, base, changed, slice(0, 1), t + 1)[1])
+    return bool(moved > base.threshold) and (
+        confirmed(probe, base, changed, slice(0, 1), slice(t, t + 1)).first is not None
+    )
 
 
 def influence(probe: Probe, base: Base, most: int = 64) -> Tensor:

@@ -6,14 +6,16 @@ Nothing is drawn from the run's random streams, and the model stands afterwards 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
-from heed.models.causality import Verdict, judge_search
+from heed.models.causality import Coverage, Verdict, judge_search
 from heed.models.causality.checks import check_huge
+from heed.models.causality.pairs import LENGTH, search_pairs
 from heed.models.causality.probe import Probe
 from heed.models.causality.search import Search, search
 
@@ -23,6 +25,8 @@ MIDDLE, LONG = 65, 513
 """Lengths that one block reads, or its context: one more than multiples of every usual block."""
 OUTPUTS = 64
 """Vocabulary of the model of one block."""
+WORK = 50_000_000
+"""Parameters times pairs of neighbouring tokens that are tried: none of a large model, about 60 of a tiny one."""
 
 
 class Hidden(nn.Module):
@@ -45,6 +49,9 @@ def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Ver
     with Probe(Hidden(double), model.vocab_size, seed=seed) as probe:
         search(probe, [short], training=False, into=found, thorough=False, repeats=1)
         search(probe, [min(short, TRAINING)], training=True, into=found, thorough=False, repeats=1)
+        few = min(model.vocab_size**2, WORK // model.parameter_count())
+        if few > 1 and found.clean and not found.leaks and not found.rows:
+            search_pairs(probe, min(short, LENGTH), few, found)
         checks = [check_huge(probe, short)] if short > 1 else []
         verdict = judge_search(probe, found, checks)
     if verdict.causal is False or model.context <= SHORT:
@@ -58,4 +65,19 @@ def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Ver
         lengths = sorted({min(model.context - 1, MIDDLE), min(model.context, last)})
         search(probe, lengths, training=False, into=found, thorough=False, repeats=0)
         block = judge_search(probe, found, checks)
-    return verdict if block.causal is None else block
+    if block.causal is None:
+        return verdict
+    return replace(block, coverage=_together(verdict.coverage, block.coverage))
+
+
+def _together(whole: Coverage | None, block: Coverage | None) -> Coverage | None:
+    """Return what was tried of the model and of its block together; pairs are those of the model's own vocabulary."""
+    if whole is None or block is None:
+        return whole or block
+    return Coverage(
+        whole.lengths + block.lengths,
+        whole.sequences + block.sequences,
+        whole.changes + block.changes,
+        whole.pairs,
+        whole.of_pairs,
+    )
