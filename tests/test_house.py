@@ -67,6 +67,7 @@ WRITES_ITSELF = {
     "cli/__init__.py": "opens /dev/null in the place of a stream that is closed",
     "cli/predict.py": "fills what files.aside gives it, row by row",
     "models/hub.py": "fills what files.together gives it",
+    "cli/__init__.py": "opens /dev/null in the place of a stream that is closed",
     "lab/jobs.py": "the log of a run, which the run itself writes to",
     "lab/worker.py": "/proc holds no files",
     "tuning/record.py": "renames the record of a tune that is to be cleared",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cli.conftest import TINY
+from cli.conftest import TINY, settled
 
 ENCODER = [*TINY, "--model.kind", "encoder", "--model.dropout", "0.2", "--tokenizer.kind", "word"]
 
@@ -38,7 +38,7 @@ def classified(tmp_path_factory, reviews):
     argv = ["train", reviews, *ENCODER, "--data.column", "review", "--data.label", "verdict", "--run.folder", folder,
             "--run.name", "verdicts", "--train.steps", "60", "--train.eval-every", "20",
             "--train.learning-rate", "0.02", "--model.context", "16"]  # fmt: skip
-    assert main(list(map(str, argv))) == 0
+    assert main(settled(argv)) == 0
     return folder / "verdicts"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.conftest import settled
 from cli.test_bad_input import complaint
 from tuning.small import labelled, write_table
 from tuning.tiny_encoders import save_tiny, tokenizer
@@ -355,6 +356,7 @@ def test_interrupted_in_a_process_of_its_own(table, place, tmp_path, number):
         "mean-full",
     ]
     argv += ["--epochs", "400", "--out", str(tmp_path / "out")]
+    argv = settled(argv)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""
