@@ -52,6 +52,16 @@ class MissingPackageError(HeedError):
     """An optional package is not installed; the message holds the line that installs it."""
 
 
+def one_line(text: object, most: int = 4000) -> str:
+    r"""Return a message as a line for a terminal: what would end it or steer the terminal is written out.
+
+    >>> one_line("no such file: a\nb\x1b[2J")
+    'no such file: a\\nb\\x1b[2J'
+    """
+    line = "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in str(text))
+    return line if len(line) <= most else f"{line[:most]}... ({len(line):,} characters)"
+
+
 def why(error: BaseException) -> str:
     """Return the reason of a failure in the words of the system, without the number and the file of an `OSError`.
 

@@ -8,6 +8,7 @@ Everything is kept in the run folder, which is enough by itself: `resume` needs 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from heed.build import (
 )
 from heed.config import SPANS, Config, ModelConfig, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, why
-from heed.files import write_json, write_text
+from heed.files import expanded, write_json, write_text
 from heed.generation.answers import greedy_answers
 from heed.generation.decoding import beginning
 from heed.generation.generate import generate
@@ -61,6 +62,8 @@ from heed.training.run import TRUST, Run, load_run, locked, new_folder, refuse_i
 from heed.training.start import place_start, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
 
+LONGEST_STEM = 100
+"""Bytes of the name of a text that the name of its run begins with."""
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""
 
@@ -448,8 +451,10 @@ def samples(
 def _stem(config: Config) -> str:
     """Return a name for a run: the corpus and the model, as in `wikitext-2-gpt`."""
     source = config.data.source.removeprefix("hf:")
-    stem = Path(source).expanduser().resolve().stem if Path(source).expanduser().exists() else Path(source).stem
+    path = expanded(source)
+    stem = path.resolve().stem if os.path.exists(path) else path.stem
     corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-")
+    corpus = corpus.encode()[:LONGEST_STEM].decode(errors="ignore")
     return f"{corpus or 'text'}-{config.model.preset or config.model.kind}"
 
 

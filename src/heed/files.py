@@ -12,6 +12,7 @@ writer takes it over. `OSError` passes through: only the caller knows what to ad
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,9 +21,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from heed.errors import CheckpointError, why
+from heed.errors import CheckpointError, DataError, why
 
 try:
     import fcntl
@@ -226,6 +227,65 @@ def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None
                 _held.discard(str(path))
                 path.unlink(missing_ok=True)
             return
+
+
+def what_is(path: str | Path) -> Literal["file", "folder", "other", "missing"]:
+    """Return what there is of this name; "other" is what cannot be read to an end: a pipe, a socket, a device.
+
+    Raises `DataError` where the system does not tell: a name too long, a link to itself, a folder that is closed.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except OSError as error:
+        raise DataError(f"{shortened(path)} cannot be read: {advice(error)}") from None
+    except ValueError:  # a null character
+        return "missing"
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder for ~. Raises `DataError` where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise DataError(f"{shortened(path)}: there is no user {user[1:60]!r}: write ./ before a name with ~") from None
+
+
+def shortened(path: object, most: int = 200) -> str:
+    """Return a name as far as a line can hold it, its middle left out.
+
+    >>> shortened("a" * 300, 20)
+    'aaaaaaaa...aaaaaaaaa'
+    """
+    text = str(path)
+    return text if len(text) <= most else f"{text[: (most - 3) // 2]}...{text[-((most - 2) // 2) :]}"
+
+
+def advice(error: OSError) -> str:
+    """Return the reason of an `OSError`, and what to do next where that is known."""
+    reason = why(error)
+    next_step = _NEXT.get(error.errno or 0)
+    return f"{reason}: {next_step}" if next_step else reason
+
+
+_NEXT = {
+    errno.ENOSPC: "free some room, or choose another place",
+    errno.EDQUOT: "free some room, or choose another place",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter one",
+    errno.ELOOP: "it is a link that leads to itself",
+    errno.EMFILE: "raise the limit with ulimit -n",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "give a file",
+    errno.ENOTDIR: "give a folder",
+    errno.EEXIST: "choose another name",
+    errno.EIO: "check the disk",
+}
 
 
 def is_ours(lock: Path) -> bool:

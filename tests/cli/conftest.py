@@ -1,6 +1,8 @@
 """A tiny trained run that the tests of the command line share."""
 
 import random
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,27 @@ TINY = [
     "--train.checkpoint-every", "2", "--data.workers", "1",
 ]  # fmt: skip
 """Flags of a run that takes a second."""
+
+
+SEVERAL = ("--prompt", "--stop")
+"""Options that may be given several times."""
+
+
+def settled(argv: Sequence[object]) -> list[str]:
+    """Return a command line in which an option stands in the place of an earlier one, which heed itself refuses.
+
+    So a test can change what `TINY` has.
+    """
+    words: list[list[str]] = []  # an option and its values, or a word by itself
+    for word in map(str, argv):
+        if re.match("--[a-z]", word):
+            words = [other for other in words if other[0] != word or word in SEVERAL]
+            words.append([word])
+        elif words and words[-1][0].startswith("--") and len(words[-1]) == 1:
+            words[-1].append(word)
+        else:
+            words.append([word])
+    return [word for some in words for word in some]
 
 
 def write_text(path: Path, sentences: int = 400, seed: int = 0) -> Path:
@@ -45,7 +68,7 @@ def heed(capsys):
 
     def run(*argv: object) -> SimpleNamespace:
         capsys.readouterr()
-        code = main([str(word) for word in argv])
+        code = main(settled(argv))
         captured = capsys.readouterr()
         return SimpleNamespace(code=code, out=captured.out, err=captured.err)
 

@@ -81,3 +81,19 @@ def test_a_step_that_fails_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(estimate.Updater, "update", fails)
     assert estimate.step_seconds(plan_of(tmp_path).config("pre", 5), TEXT) is None
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), ("1", 1)])
+def test_steps_are_timed_on_the_threads_that_a_run_would_have(tmp_path, monkeypatch, asked, expected):
+    """Two at a time on eight cores have four each, or what OMP_NUM_THREADS asks for; run.threads comes first."""
+    taken = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr("heed.training.devices.cores", lambda: 8)
+    monkeypatch.setattr(estimate, "take_threads", taken.append)
+    monkeypatch.setattr(estimate, "step_seconds", lambda *arguments, **options: 0.1)
+    base = {**TINY, "data": {"source": str(make_text(tmp_path / "animals.txt")), "workers": 1}, "run": {}}
+    plan = plan_of(tmp_path, base=base, variants={"pre": {}, "one": {"run.threads": 3}})
+    estimate.estimate(plan, lambda line: None, 2)
+    assert taken == [expected, 3]

@@ -197,6 +197,19 @@ def test_a_run_that_somebody_else_ended_is_not_done(tmp_path):
     assert not run_study(plan_of(tmp_path), tmp_path / "out", run_cell=lambda task: record("interrupted"))
 
 
+def test_a_study_of_an_earlier_heed_goes_on(tmp_path):
+    """Its study.json lacks settings that came later; one of them that is not as it is by default is another study."""
+    out = tmp_path / "out"
+    assert run_study(plan_of(tmp_path), out, run_cell=lambda task: made_up(task, 1.0))
+    content = content_of(out)
+    for name in ("label_smoothing", "least_gain", "eval_train_tokens"):
+        del content["base"]["train"][name]
+    (out / "study.json").write_text(json.dumps(content))
+    refuse_another(plan_of(tmp_path), out)
+    with pytest.raises(ConfigError, match=r"base train.label_smoothing is 0.0 there and 0.1 here"):
+        refuse_another(plan_of(tmp_path, set={"train.label_smoothing": 0.1}), out)
+
+
 def test_two_processes_are_not_at_one_study(tmp_path):
     def toy(task):
         with pytest.raises(

@@ -86,9 +86,15 @@ def test_a_tab_separated_field_keeps_its_quotation_marks(tmp_path):
     assert list(open_corpus(path, validation_fraction=0).documents("train")) == ['"Hm', 'no" he said']
 
 
-def test_text_is_passed_on_exactly_but_for_the_byte_order_mark(tmp_path):
+def test_text_is_passed_on_exactly_but_for_the_byte_order_mark_and_line_ends(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n\xef\xbb\xbf four ")
-    assert everything(open_corpus(tmp_path, validation_fraction=0)) == ["one\r\ntwo\rthree\n\ufeff four "]
+    kept = open_corpus(tmp_path, validation_fraction=0, line_ends="keep")
+    assert everything(kept) == ["one\r\ntwo\rthree\n\ufeff four "]
+    assert kept.notes == []
+    corpus = open_corpus(tmp_path, validation_fraction=0)
+    assert everything(corpus) == ["one\ntwo\rthree\n\ufeff four "]
+    assert corpus.notes == ["line ends of two characters made one (data.line_ends keeps them): 1 file"]
+    assert corpus.fingerprint != kept.fingerprint
 
 
 def test_folder_is_read_in_order_without_hidden_and_unknown_files(tmp_path):

@@ -201,3 +201,13 @@ def test_without_git_there_is_no_commit(monkeypatch):
 
     monkeypatch.setattr(module.subprocess, "run", no_git)
     assert module._git_commit() is None
+
+
+def test_a_run_from_before_line_ends_were_changed_reads_its_text_as_it_was(tmp_path):
+    run = Run.create(tmp_path / "run", make_config({}))
+    assert Run.open(run.folder).config.data.line_ends == "unix"
+    path = run.folder / "config.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert "line_ends: unix\n" in text
+    path.write_text(text.replace("  line_ends: unix\n", ""), encoding="utf-8")
+    assert Run.open(run.folder).config.data.line_ends == "keep"

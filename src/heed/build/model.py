@@ -18,14 +18,23 @@ def build_model(
     `classes` is the number of classes for an encoder of labelled texts. Raises `ConfigError` that names every part
     which does not go with the others.
     """
-    if config.kind == "encoder":
-        return Encoder(config, vocab_size, generator, classes)
-    model = MODELS[config.kind](config, vocab_size, generator)
+    try:
+        if config.kind == "encoder":
+            return Encoder(config, vocab_size, generator, classes)
+        model = MODELS[config.kind](config, vocab_size, generator)
+    except RuntimeError as error:
+        if not _too_large(error):
+            raise
+        raise ConfigError("the model has more parameters than there is memory for: make it smaller") from error
     if config.freeze_embeddings:
         model.get_parameter("tokens.weight").requires_grad_(False)
     if config.freeze_positions:
         model.get_parameter("positions.weight").requires_grad_(False)
     return model
+
+
+def _too_large(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in ("allocate memory", "Storage size calculation overflowed"))
 
 
 def check_attention(config: ModelConfig) -> None:
@@ -35,7 +44,7 @@ def check_attention(config: ModelConfig) -> None:
     try:
         make_attention(config, causal=config.kind == "gpt")
     except RuntimeError as error:
-        if "allocate memory" not in str(error):
+        if not _too_large(error):
             raise
         raise ConfigError(
             f"attention {config.attention.mechanism!r} at model.context {config.context} has more parameters than there"

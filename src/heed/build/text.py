@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import Config, DataConfig
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 from heed.report.numbers import human_bytes, human_count
 from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.corruption import sentinels_needed
@@ -37,10 +37,8 @@ def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corp
     if data.objective == "answers":
         return _open_questions(data, data.source)
     if data.questions is not None:
-        whole = {"validation_fraction": 0.0, "test": NO_TEST}
-        return open_corpus(
-            locate(data.source), column=data.column, encoding=data.encoding, separator=data.separator, **whole
-        )
+        whole: dict[str, Any] = {"validation_fraction": 0.0, "test": NO_TEST}
+        return open_corpus(locate(data.source), **_reading(data), **whole)
     if is_ids(data.source):
         of_texts = [name for name in ("label", "column", "encoding", "separator") if name in data.model_fields_set]
         if problems := [
@@ -48,10 +46,15 @@ def build_corpus(data: DataConfig, classes: Sequence[str] | None = None) -> Corp
         ]:
             raise ConfigError(*problems)
         return open_ids(locate(data.source), first_id=data.first_id, **_splits(data))
-    common: dict[str, Any] = _splits(data) | {"column": data.column, "encoding": data.encoding}
     if data.label is not None:
-        return open_labelled(locate(data.source), label=data.label, classes=classes, **common)
-    return open_corpus(locate(data.source), separator=data.separator, **common)
+        rows = {"column": data.column, "encoding": data.encoding, "label": data.label}
+        return open_labelled(locate(data.source), classes=classes, **rows, **_splits(data))
+    return open_corpus(locate(data.source), **_reading(data), **_splits(data))
+
+
+def _reading(data: DataConfig) -> dict[str, Any]:
+    """Return how files of running text are read."""
+    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
 
 
 def _splits(data: DataConfig) -> dict[str, Any]:
@@ -107,6 +110,11 @@ def build_tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     tokenizer = train_tokenizer(
         asked.kind, beginning, asked.vocab_size, asked.pattern, end_of_text=several, specials=_specials(config)
     )
+    if tokenizer.vocab_size < 2:
+        raise DataError(
+            f"{corpus.name} has a single {'character' if asked.kind == 'char' else 'token'} in it, so that there is "
+            "nothing to predict: give another text"
+        )
     if beginning.cut:
         say(f"note: the tokenizer was trained on the first {human_bytes(asked.train_bytes)} (tokenizer.train_bytes)")
     if tokenizer.note:

@@ -7,11 +7,16 @@ line on standard error; 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
 from heed import __version__
-from heed.errors import ConfigError, HeedError, did_you_mean
+from heed.errors import ConfigError, HeedError, did_you_mean, one_line
+from heed.files import advice, shortened
 
 VERBS: dict[str, str] = {
     "train": "a language model from your text: tokenizer, training, curves, perplexity, samples, report",
@@ -55,24 +60,108 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(usage())
-            return 0
-        if arguments[0] in ("-V", "--version"):
-            print(__version__)
-            return 0
-        verb = arguments[0]
-        if verb not in VERBS:
-            raise ConfigError(f"unknown verb {verb!r}, {did_you_mean(verb, VERBS)}")
-        module = importlib.import_module("heed.cli.import_" if verb == "import" else f"heed.cli.{verb}")
-        return module.main(arguments[1:])
+        open_streams()
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
     except HeedError as error:
-        print(f"heed: {error}", file=sys.stderr)
+        tell(f"heed: {one_line(error)}")
         return 2
     except KeyboardInterrupt:
-        print("heed: interrupted", file=sys.stderr)
+        tell("heed: interrupted")
         return 130
-    except BrokenPipeError:
-        # the reader (such as `head`) has gone: point standard output away, so that Python's own flush stays quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (such as `head`) has gone
+        silence(sys.stdout)
         return 141
+    except OSError as error:  # the last resort: what no verb has a better word for
+        if error.errno is None:
+            raise
+        tell(f"heed: {one_line(said_of(error))}")
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        raise ConfigError(f"unknown verb {shortened(verb)!r}, {did_you_mean(verb[:60], VERBS)}")
+    module = importlib.import_module("heed.cli.import_" if verb == "import" else f"heed.cli.{verb}")
+    return module.main(arguments[1:])
+
+
+def said_of(error: OSError) -> str:
+    """Return what is said of an `OSError`: which file, what is wrong, what to do next."""
+    names = [
+        shortened(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    ]
+    return ": ".join([*names, advice(error)])
+
+
+class Named:
+    """Standard output, whose errors name it as those of a file do."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text; an `OSError` says where."""
+        with self._named():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write out what waits; an `OSError` says where."""
+        with self._named():
+            self._stream.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            silence(self._stream)
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def tell(line: str) -> None:
+    """Write a line to standard error, if anybody can read it there."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Point a stream that cannot be written away, so that Python's own flush at the end stays quiet."""
+    with suppress(OSError, ValueError):  # a stream of a test has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_streams() -> None:
+    """See to it that the three streams of a process are there, and that any character can be printed.
+
+    Where one is closed the next file that is opened would get its number, and whatever a library prints would be
+    written into it. Raises `ConfigError` where standard output is closed, since results would be lost.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # the lowest number that is free
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open as long as the process is
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        raise ConfigError("standard output is closed: send it to a file, or to /dev/null")
+    if type(sys.stdout) is io.TextIOWrapper:  # not that of a test
+        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout = cast(TextIO, Named(sys.stdout))

@@ -60,7 +60,10 @@ def main(argv: list[str]) -> int:
     """Audit and print; 0 causal, 1 leaks, 2 could not tell."""
     flags = parse(AuditFlags, argv, "audit")
     if (flags.target is None) == (flags.contracts is None):
-        raise ConfigError("name one thing to audit: a run folder, package.module:name, hf:NAME, or --contracts MODULE")
+        raise ConfigError(
+            "name one thing to audit: a run folder, package.module:name, hf:NAME, or --contracts MODULE, "
+            "such as: heed audit runs/quickstart"
+        )
     if flags.contracts is not None:
         for name in ("vocab_size", "context", "pairs", "seed", "device"):
             if getattr(flags, name) != AuditFlags.model_fields[name].default:

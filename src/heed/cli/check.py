@@ -13,7 +13,7 @@ import tyro
 
 from heed.cli.settings import SECTIONS, parse, split_settings
 from heed.config import Config, Section, inspect_config, overlay, read_yaml
-from heed.errors import ConfigError, HeedError
+from heed.errors import ConfigError, HeedError, one_line
 
 
 class CheckFlags(Section):
@@ -24,6 +24,7 @@ class CheckFlags(Section):
     examples:
       heed check configs/quickstart.yaml
       heed check experiment.yaml --model.preset small
+      heed check study.yaml                       the file of a study too; heed compare --dry-run says what it costs
       heed check --schema > heed.schema.json      for your editor
     """
 
@@ -45,15 +46,30 @@ def main(argv: list[str]) -> int:
     facts: dict[str, Any] = {}
     problems: list[str] = []
     with _noted(problems):
-        facts = examine(overlay(read_yaml(flags.file) if flags.file else {}, settings), problems)
+        given = read_yaml(flags.file) if flags.file else {}
+        if flags.file and "budget" in given and ("variants" in given or "axes" in given):
+            facts = examine_study(flags.file, settings)
+        else:
+            facts = examine(overlay(given, settings), problems)
     if flags.json_:
         print(json.dumps({"ok": not problems, "problems": problems, **facts}, indent=2))
     for problem in [] if flags.json_ else problems:
-        print(f"heed: {problem}", file=sys.stderr)
+        print(f"heed: {one_line(problem)}", file=sys.stderr)
     if not problems and not flags.json_:
         labels = {key: key.replace("_at_most", " (at most)").replace("_", " ") for key in facts}
         print("\n".join(f"{labels[key]:<32}{value:,}" for key, value in facts.items()))
     return 2 if problems else 0
+
+
+def examine_study(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how much there is to run in a study. Raises `ConfigError` that holds every problem of it."""
+    from heed.lab.plan import read_plan
+
+    if settings:
+        raise ConfigError(f"{path} is the file of a study, which takes no settings as flags: write them into its base")
+    plan = read_plan(path)
+    variants, seeds = len(plan.variants), len(plan.seeds)
+    return {"variants": variants, "seeds": seeds, "runs": variants * seeds}
 
 
 def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_origin
 
 import tyro
-import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.constructor import ConstructorError
 
-from heed.config import Config, make_config, overlay
+from heed.config import Config, make_config, overlay, parse_yaml
 from heed.errors import ConfigError, did_you_mean
 
 Flags = TypeVar("Flags", bound=BaseModel)
@@ -32,8 +33,9 @@ def parse(
 
     `sections` are those of `config` whose settings the verb takes besides; they are offered where an option is not
     known.
-    Raises `ConfigError` with one line where tyro would print a box.
+    Raises `ConfigError` with one line where tyro would print a box, and for an option that is given twice.
     """
+    refuse_repeated(argv, flags)
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
@@ -46,12 +48,53 @@ def parse(
         option = re.match(r"--[\w.-]+", unknown[1]) if unknown else None
         if option:
             message = f"unknown option {option[0]}, {_advice(option[0], flags, sections, config)}"
+            if _takes_texts(flags):
+                message += "; before texts that begin so write -- by itself"
         elif unknown:
             message = f"unexpected: {unknown[1]}"
-        raise ConfigError(f"{message} (heed {verb} --help shows all)") from None
+        elif message.startswith("Required options"):
+            raise ConfigError(_needs(flags, verb)) from None
+        elif missing := re.search(r"Missing value for argument '(--\S+?)'", message):
+            message = f"{missing[1]} needs a value; one that begins with -- is written {missing[1]}=--such"
+        raise ConfigError(f"{message[:500]} (heed {verb} --help shows all)") from None
     except ValidationError as error:
         details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{details} (heed {verb} --help shows all)") from None
+
+
+def refuse_repeated(argv: Sequence[str], flags: type[BaseModel]) -> None:
+    """Raise `ConfigError` for an option that is given twice, of which all but the last would be dropped.
+
+    >>> refuse_repeated(["--n", "2", "--", "--n", "3"], BaseModel)
+    """
+    several = {name for name, field in flags.model_fields.items() if tyro.conf.UseAppendAction in field.metadata}
+    seen: set[str] = set()
+    for word in itertools.takewhile(lambda word: word != "--", argv):
+        if match := re.match(r"--(?:no-)?([A-Za-z_][\w.-]*)", word):
+            name = match[1].replace("-", "_")
+            if name in seen - several:
+                raise ConfigError(f"--{match[1]} is given twice: leave one of the two out")
+            seen.add(name)
+
+
+def _takes_texts(flags: type[BaseModel]) -> bool:
+    """Whether a verb takes any number of words, so that one of them may begin as an option does."""
+    fields = flags.model_fields.values()
+    return any(tyro.conf.Positional in field.metadata and get_origin(field.annotation) is tuple for field in fields)
+
+
+def _needs(flags: type[BaseModel], verb: str) -> str:
+    """Say what a verb cannot do without, with its first example."""
+    needed = [
+        name.rstrip("_").replace("_", "-").upper()
+        if tyro.conf.Positional in field.metadata
+        else f"--{name.replace('_', '-')}"
+        for name, field in flags.model_fields.items()
+        if field.is_required()
+    ]
+    example = re.search(rf"^ *(heed {verb} .*?)(?:   .*)?$", flags.__doc__ or "", re.MULTILINE)
+    such = f", such as: {example[1]}" if example else ""
+    return f"heed {verb} needs {' and '.join(needed)}{such} (heed {verb} --help shows all)"
 
 
 def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -68,12 +111,17 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
     >>> split_settings(["--model.attention.options", "{block: 8}", "--model.attention.options.window_blocks", "5"])
     ({'model': {'attention': {'options': {'block': 8, 'window_blocks': '5'}}}}, [])
+
+    What comes after -- by itself is no setting. Raises `ConfigError` for a setting that is given twice.
     """
     values: dict[str, Any] = {}
     rest: list[str] = []
+    given: set[tuple[str, ...]] = set()
     words = list(argv)
     while words:
         word = words.pop(0)
+        if word == "--":
+            return values, [*rest, word, *words]
         match = re.fullmatch(r"--([A-Za-z_][\w-]*(?:\.[\w-]+)+)(?:=(.*))?", word, re.DOTALL)
         if match is None:
             rest.append(word)
@@ -87,11 +135,13 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 value = not keys[-1].startswith("no_")
                 keys[-1] = keys[-1].removeprefix("no_")
         written = _mapping(keys, value)
-        if written is None:
-            place(values, keys, None if value in ("None", "null") else value)
-        else:
-            for inner, part in written.items():
-                place(values, [*keys, str(inner)], part)
+        plain = {(): None if value in ("None", "null") else value}
+        for inner, part in (plain if written is None else {(str(key),): part for key, part in written.items()}).items():
+            setting = (*keys, *inner)
+            if setting in given:
+                raise ConfigError(f"--{'.'.join(setting).replace('_', '-')} is given twice: leave one of the two out")
+            given.add(setting)
+            place(values, setting, part)
     return values, rest
 
 
@@ -104,10 +154,13 @@ def _mapping(keys: Sequence[str], value: Any) -> dict[Any, Any] | None:
         kind = kind.model_fields[key].annotation
     if get_origin(kind) is not dict and not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return None
-    with contextlib.suppress(yaml.YAMLError):
-        written = yaml.safe_load(value) if isinstance(value, str) else value
-        return written if isinstance(written, dict) else None
-    return None
+    try:
+        written = parse_yaml(value, f"--{'.'.join(keys).replace('_', '-')}") if isinstance(value, str) else value
+    except ConfigError as error:
+        if isinstance(error.__cause__, ConstructorError):  # YAML it is, but for one thing, which the line names
+            raise
+        return None
+    return written if isinstance(written, dict) else None
 
 
 def _advice(option: str, flags: type[BaseModel], sections: Sequence[str], config: type[BaseModel]) -> str:

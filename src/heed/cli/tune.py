@@ -191,7 +191,8 @@ def _explain(item: Any) -> str:
         for key in item["loc"][:-1]:
             kind = kind.model_fields[key].annotation
         return f"{where}: unknown setting, {did_you_mean(str(item['loc'][-1]), kind.model_fields)}"
-    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {said[0].lower()}{said[1:]}, not {item['input']!r}"
 
 
 def conclude(folder: Path, as_json: bool) -> int:

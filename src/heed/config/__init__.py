@@ -22,6 +22,7 @@ from heed.config.sections import (
     TokenizerConfig,
     TrainConfig,
 )
+from heed.config.strict_yaml import parse_yaml
 
 __all__ = [
     "PRESETS",
@@ -42,6 +43,7 @@ __all__ = [
     "inspect_config",
     "make_config",
     "overlay",
+    "parse_yaml",
     "read_yaml",
     "write_yaml",
 ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from heed.config.checks import contradictions
 from heed.config.sections import PRESETS, Config
+from heed.config.strict_yaml import parse_yaml
 from heed.errors import ConfigError, did_you_mean
 from heed.files import write_text
 
@@ -30,15 +31,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"no such configuration file: {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where is not None else ""
-        raise ConfigError(f"{file}{line} is not valid YAML: {getattr(error, 'problem', error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 at byte {error.start:,}: save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        raise ConfigError(f"{str(file)[:200]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    content = parse_yaml(text, str(file))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -101,15 +101,27 @@ def _explain(keys: Sequence[str], items: Sequence[Any]) -> str:
     where, item = ".".join(keys), items[0]
     if len(items) > 1:  # one a branch of the type, as in `int | Literal["auto"]`
         branches = (i["ctx"]["expected"] if i["type"] == "literal_error" else "a whole number" for i in items)
-        return f"{where}: {item['input']!r} is neither {' nor '.join(branches)}"
+        return f"{where}: {_short(item['input'])} is neither {' nor '.join(branches)}"
+    if item["type"] == "extra_forbidden" and where in ("variants", "axes", "budget", "base"):
+        return f"{where}: is for the file of a study: run that with heed compare"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown setting, {did_you_mean(keys[-1], _siblings(keys[:-1]))}"
     if item["type"] == "literal_error":
         choices = [part.strip().strip("'") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{where}: unknown value {item['input']!r}, {did_you_mean(str(item['input']), choices)}"
+        return f"{where}: unknown value {_short(item['input'])}, {did_you_mean(str(item['input']), choices)}"
     if item["type"] in ("dict_type", "model_type"):
-        return f"{where}: must hold settings by name, as {{name: value}}, not {item['input']!r}"
-    return f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+        return f"{where}: must hold settings by name, as {{name: value}}, not {_short(item['input'])}"
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {said[0].lower()}{said[1:]}, not {_short(item['input'])}"
+
+
+def _short(value: Any) -> str:
+    """Return a value as it is written in YAML, as far as a line can hold it."""
+    try:
+        shown = repr(value)
+    except ValueError:  # a number of more than 4,300 digits
+        return "a number that long"
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
 
 
 def _setting(location: Sequence[int | str]) -> tuple[str, ...]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _in_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("must be below 2^63")
+        return value
 
 
 class DataConfig(Section):
@@ -33,7 +42,9 @@ class DataConfig(Section):
     label: str | None = Field(default=None, coerce_numbers_to_str=True)
     """The column that holds the label of each text: an encoder then learns to classify. A name or number."""
     encoding: str = "utf-8"
-    """Encoding of text files."""
+    """Encoding of the files that are not UTF-8 and have no byte-order mark."""
+    line_ends: Literal["unix", "keep"] = "unix"
+    r"""unix: in text files a line end of two characters (\r\n) is read as one (\n). keep: text as it is."""
     separator: str | None = None
     """A string that separates documents inside a text file, such as '<|endoftext|>'."""
     layout: Literal["packed", "padded", "stream"] = "packed"
@@ -69,7 +80,7 @@ class TokenizerConfig(Section):
 
     kind: Literal["bpe", "char", "word"] = "bpe"
     """bpe: byte-level byte-pair encoding. char: one token a character. word: one token a whitespace-separated word."""
-    vocab_size: int = Field(default=4096, ge=2)
+    vocab_size: int = Field(default=4096, ge=2, le=1_000_000_000)
     """Number of tokens, special ones included; word keeps the most frequent ones, char must have room for all."""
     pattern: Literal["gpt2", "gpt4"] = "gpt2"
     """How BPE splits text into pieces before it merges."""
@@ -134,20 +145,20 @@ class ModelConfig(Section):
     start_from: str | None = None
     """Begin with the weights, the shape and the tokenizer of this run folder; a shorter context may be given beside it,
     and dropout."""
-    n_layers: int = Field(default=4, ge=1)
+    n_layers: int = Field(default=4, ge=1, le=10_000)
     """Number of blocks, or of recurrent layers."""
-    n_heads: int = Field(default=4, ge=1)
+    n_heads: int = Field(default=4, ge=1, le=1_000_000)
     """Number of query heads; must divide d_model."""
-    n_kv_heads: int | None = Field(default=None, ge=1)
+    n_kv_heads: int | None = Field(default=None, ge=1, le=1_000_000)
     """Number of key/value heads (grouped-query attention); default: n_heads."""
-    d_model: int = Field(default=128, ge=1)
+    d_model: int = Field(default=128, ge=1, le=1_000_000)
     """Width of the residual stream; of recurrent and window models, of the embeddings."""
-    d_hidden: int | None = Field(default=None, ge=1)
+    d_hidden: int | None = Field(default=None, ge=1, le=10_000_000)
     """Width of the feed-forward layer; default: 4 d_model (SwiGLU: 8/3 d_model, rounded up to a multiple of 8). Of
     recurrent layers and of the window's hidden layer; default: d_model."""
-    context: int = Field(default=128, ge=1)
+    context: int = Field(default=128, ge=1, le=1_000_000_000)
     """Longest sequence, in tokens; of recurrent and window models, the sequences of training."""
-    window: int = Field(default=5, ge=1)
+    window: int = Field(default=5, ge=1, le=1_000_000)
     """Tokens that a window model sees, the newest included."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm or RMSNorm."""

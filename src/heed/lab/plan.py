@@ -17,6 +17,7 @@ What a study must keep equal for a fair comparison is refused in a variant: the 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from heed.training.start import settle
 
 EXPERIMENT, BASE = "experiment.yaml", "experiment.base.yaml"
 """What the folder of a study calls its file, and that of its base."""
+MOST = 1000
+"""Variants of a study at most, and seeds."""
 LONGEST = 200
 """Bytes of the name of a variant: a folder may have 255, and files beside it have longer names."""
 
@@ -80,6 +83,8 @@ def read_plan(path: str | Path) -> Plan:
     file = parse_file(content)
     base, base_text = _base(file, Path(path))
     variants = _variants(file)
+    if (file.seeds if isinstance(file.seeds, int) else len(file.seeds)) > MOST:
+        raise ConfigError(f"seeds: a study has at most {MOST:,}: give fewer")
     seeds = tuple(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else tuple(file.seeds)
     plan = Plan(
         title=file.title or Path(path).stem,
@@ -119,14 +124,29 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> nest({"model.norm_order": "post", "train": {"steps": 3}})
     {'model': {'norm_order': 'post'}, 'train': {'steps': 3}}
+
+    Raises `ConfigError` for a setting that is named twice, once dotted and once not.
     """
     values: dict[str, Any] = {}
     for name, value in settings.items():
+        name = str(name)
         inner: Any = nest(value) if isinstance(value, Mapping) and not name.endswith("options") else value
-        for key in reversed(str(name).split(".")):
+        for key in reversed(name.split(".")):
             inner = {key: inner}
+        if twice := _both(values, inner):
+            raise ConfigError(f"{twice}: is given twice, once with dots and once without: leave one of the two out")
         values = overlay(values, inner)
     return values
+
+
+def _both(some: Any, others: Any) -> str | None:
+    """Return the dotted name of a value that stands in both of two nested dictionaries, of which one would win."""
+    if not (isinstance(some, Mapping) and isinstance(others, Mapping)):
+        return ""
+    for key in some.keys() & others.keys():
+        if (below := _both(some[key], others[key])) is not None:
+            return f"{key}.{below}".rstrip(".")
+    return None
 
 
 def _base(file: PlanFile, path: Path) -> tuple[dict[str, Any], str | None]:
@@ -171,6 +191,11 @@ def _variants(file: PlanFile) -> dict[str, dict[str, Any]]:
         problems.append("variants: there is nothing to compare: name variants, or give axes")
     if problems:
         raise ConfigError(*problems)
+    count = math.prod(len(values) for values in file.axes.values()) * max(1, len(named))
+    if count > MOST:
+        raise ConfigError(
+            f"axes: they come to {_counted(count)} variants, and a study has at most {MOST:,}: leave some out"
+        )
     crossed: dict[str, dict[str, Any]] = {}
     for name, changes in (named or {"": {}}).items():
         for point in itertools.product(*file.axes.values()):
@@ -182,6 +207,10 @@ def _variants(file: PlanFile) -> dict[str, dict[str, Any]]:
                 raise ConfigError(f"variants: {full!r} becomes a folder: take 1 to {LONGEST} letters")
             crossed[full] = overlay(changes, nest(settings))
     return crossed
+
+
+def _counted(number: int) -> str:
+    return f"{number:,}" if number < 10**15 else "countless"
 
 
 def _value_name(key: str, value: Any) -> str:

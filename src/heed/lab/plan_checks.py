@@ -20,7 +20,7 @@ OWN = {"train": ("steps", "seconds"), "run": ("name", "folder", "seed", "initial
 """Settings that a study gives each cell: from a base they are left out."""
 EQUAL = {
     "data": ("source", "validation", "test", "validation_fraction", "test_fraction", "column", "label", "encoding",
-             "separator", "questions"),
+             "line_ends", "separator", "questions"),
     **OWN,
 }  # fmt: skip
 """Settings that no variant may change: the text, the budget and the seeds are the same for all."""

@@ -122,4 +122,5 @@ def _line(keys: list[str], item: Any) -> str:
     if item["type"] == "extra_forbidden" and known is not None and len(keys) < 3:
         return f"{where}: unknown key, {did_you_mean(keys[-1], known.model_fields)}"
     advice = EITHER.get(".".join(keys[:2]), EITHER.get(keys[0]) if where == keys[0] else None)
-    return f"{where}: {advice or item['msg'][0].lower() + item['msg'][1:]}"
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {advice or said[0].lower() + said[1:]}"

@@ -23,7 +23,7 @@ from typing import Any
 
 from heed import files
 from heed.build import Say
-from heed.config import inspect_config, make_config, overlay
+from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.lab.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.lab.lengths import measure_lengths, missing_lengths
@@ -168,7 +168,8 @@ def run_study(
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
-        say(f"{jobs} at a time, {study.threads_of_runs} threads of the CPU each; {cores()} cores may be used")
+        each = study.threads_of_runs
+        say(f"{jobs} at a time, {each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used")
         _keep(plan, folder)
         if plan.search is not None:
             from heed.lab.search import run_search
@@ -256,7 +257,8 @@ def refuse_another(plan: Plan, folder: Path) -> None:
 def _other_settings(plan: Plan, kept: Any) -> list[str]:
     """Say what is different in a study.json."""
     steps = kept["base"]["train"]["steps"]
-    base, mine = (dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
+    usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
+    base, mine = (usual | dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
     budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
     if kept["budget"] != budget:

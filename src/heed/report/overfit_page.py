@@ -95,7 +95,7 @@ def curve_figure(arms: list[dict[str, Any]], key: str) -> Figure:
     last = best["curve"][-1]
     title = f"{best['name']} has {format_accuracy(best['accuracy'])} right after {last['step']:,} steps"
     if key == "loss":
-        title = f"The loss of {best['name']} falls from {best['curve'][0]['loss']:.3f} to {last['loss']:.3f}"
+        title = f"The loss of {best['name']} goes from {best['curve'][0]['loss']:.3g} to {last['loss']:.3g}"
     caption = "On the texts that are trained on, in evaluation mode, before training and every few steps."
     axes = Axes2D("step", label, zero=key == "loss")
     wide = draw(f"{key}-wide", named(lines, 22), axes, WIDE, title, values=True)
@@ -108,7 +108,7 @@ def arms_table(arms: list[dict[str, Any]]) -> Table:
     rows = [
         (
             arm["name"], arm["optimizer"], format_rate(arm["learning_rate"]), f"{arm['curve'][-1]['step']:,}",
-            format_accuracy(arm["accuracy"]), f"{arm['curve'][-1]['loss']:.4f}",
+            format_accuracy(arm["accuracy"]), f"{arm['curve'][-1]['loss']:.3g}",
         )
         for arm in arms
     ]  # fmt: skip

@@ -12,11 +12,15 @@ position: its end is the validation split.
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from heed.errors import DataError, did_you_mean
+from heed.files import expanded
 from heed.text.formats import Reading
 from heed.text.named import NAMED, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
@@ -191,6 +195,7 @@ def open_corpus(
     column: str = "text",
     encoding: str = "utf-8",
     separator: str | None = None,
+    line_ends: Literal["unix", "keep"] = "unix",
 ) -> Corpus:
     """Open a corpus; the arguments are the settings of the same names in `data`.
 
@@ -199,7 +204,7 @@ def open_corpus(
 
     Raises `DataError`: nothing there, nothing readable, too little to split, not in this encoding, no such column.
     """
-    reading = Reading(column, encoding, separator)
+    reading = Reading(column, encoding, separator, line_ends)
     name = str(source)
     sources = _open(name, reading)
     for split, other in (("validation", validation), ("test", test)):
@@ -232,7 +237,7 @@ def held_out_shares(validation: float, test: float, given: Container[str]) -> di
 def _open(source: str, reading: Reading) -> dict[str, Source]:
     """Return the splits behind a name, an address or a path; files are a single split, "train"."""
     if source in NAMED:
-        if reading != Reading():
+        if replace(reading, line_ends="unix") != Reading():
             raise DataError(f"{source} has a form of its own: leave out data.column, data.encoding and data.separator")
         return open_named(source)
     if source.startswith("hf:"):
@@ -248,9 +253,9 @@ def name_of(source: str) -> str:
     >>> name_of("books/austen.txt.gz"), name_of("books/"), name_of("books/*/a*.txt")
     ('austen', 'books', 'books')
     """
-    if glob.has_magic(source) and not Path(source).exists():
+    if glob.has_magic(source) and not os.path.exists(source):
         return next((part for part in Path(source).parts if not glob.has_magic(part)), "texts")
-    path = Path(source).expanduser().resolve()
+    path = expanded(source).resolve()
     return path.name if path.is_dir() else path.name.split(".")[0]
 
 

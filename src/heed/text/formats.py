@@ -6,33 +6,33 @@
     .parquet                 one column of text
     .gz .zst behind any      unpacked while it is read
 
-A document longer than `PIECE` characters comes in pieces, so that no file is too large. Text is passed on
-exactly as it is, line ends included; only a byte-order mark at the start is left out.
+A document longer than `PIECE` characters comes in pieces, so that no file is too large. Text is passed on exactly
+as it is but for a byte-order mark at the start and, in text files, line ends of two characters. Which encoding a file
+is in, `charsets` finds out.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import itertools
 import json
 import re
 import shutil
 import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from heed.errors import DataError, did_you_mean, require
+from heed.errors import DataError, require
+from heed.text.charsets import HINT, bad_byte, check_encoding, codec_of
+from heed.text.packing import COMPRESSED, explained, open_bytes
 
 KINDS = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
-COMPRESSED = (".gz", ".zst")
 PIECE = 1 << 24
 """Characters of a document that are held at once; a longer one is read in pieces of about this length."""
 
@@ -49,14 +49,10 @@ class Reading:
     column: str = "text"
     encoding: str = "utf-8"
     separator: str | None = None
+    line_ends: Literal["unix", "keep"] = field(default="unix", repr=False)  # what prints is in fingerprints
 
     def __post_init__(self) -> None:
-        try:
-            codecs.lookup(self.encoding)
-        except LookupError:
-            known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis", "gb18030", "koi8-r")
-            hint = did_you_mean(self.encoding, known)
-            raise DataError(f"unknown encoding {self.encoding!r} (data.encoding), {hint}") from None
+        check_encoding(self.encoding)
         if self.separator == "":
             raise DataError("data.separator is empty: give the text that stands between documents, or leave it out")
         if self.separator and not re.sub(r"\\[nrt]", "", self.separator):
@@ -78,18 +74,21 @@ def kind_of(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else None
 
 
-def read_file(path: Path, reading: Reading, skipped: Counter[str]) -> Iterator[Part]:
+def read_file(path: Path, reading: Reading, skipped: Counter[str], codec: str | None = None) -> Iterator[Part]:
     """Yield the documents of one file; what cannot be a document is left out and counted in `skipped`.
 
-    Raises `DataError` that names the file, and the byte or line, when it cannot be read as its suffix says.
+    `codec` is what the file is in, where that is known; else it is found out. Raises `DataError` that names the file,
+    and the byte or line, when it cannot be read as its suffix says.
     """
     if kind_of(path) not in (".txt", ".md"):
-        columns = {"--data.column": reading.column}
-        yield from _filled(_texts(read_rows(path, columns, reading.encoding), reading.column, skipped), skipped)
+        rows = read_rows(path, {"--data.column": reading.column}, codec or reading.encoding)
+        yield from _filled(_texts(rows, reading.column, skipped), skipped)
         return
-    with _explained(path, reading.encoding), open_bytes(path) as stream:
-        blocks = _blocks(stream, _codec(reading.encoding))
-        yield from _whole(blocks) if reading.separator is None else _separated(blocks, reading.separator, skipped)
+    with _decoded(path, codec, reading.encoding) as codec, open_bytes(path) as stream:
+        blocks, separator = _blocks(stream, codec), reading.separator
+        if reading.line_ends == "unix":
+            blocks, separator = _unix(blocks), separator and separator.replace("\r\n", "\n")
+        yield from _whole(blocks) if separator is None else _separated(blocks, separator, skipped)
 
 
 def read_rows(
@@ -104,17 +103,25 @@ def read_rows(
     if kind == ".parquet":
         yield from _read_parquet(path, columns)
         return
-    with _explained(path, encoding), open_bytes(path) as stream:
-        lines = io.TextIOWrapper(stream, encoding=_codec(encoding), newline="")
+    with _decoded(path, None, encoding) as codec, open_bytes(path) as stream:
+        lines = io.TextIOWrapper(stream, encoding=codec, newline="")
         if kind == ".jsonl":
             yield from _read_jsonl(lines, path, columns)
         else:
             yield from _read_table(lines, path, columns, header, tabs=kind == ".tsv")
 
 
-def _codec(encoding: str) -> str:
-    """Return the name of the codec: UTF-8 is read with or without a byte-order mark."""
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+@contextmanager
+def _decoded(path: Path, codec: str | None, encoding: str) -> Iterator[str]:
+    """Give what `path` is to be read with, and turn what can go wrong meanwhile into a `DataError` of one line."""
+    with explained(path):
+        codec = codec or codec_of(path, encoding)
+        try:
+            yield codec
+        except UnicodeError:
+            shown = codec.removesuffix("-sig")
+            hint = HINT.format(its="its")
+            raise DataError(f"{path} is not {shown} at byte {bad_byte(path, codec):,}: {hint}") from None
 
 
 def _blocks(stream: BinaryIO, encoding: str) -> Iterator[str]:
@@ -123,6 +130,17 @@ def _blocks(stream: BinaryIO, encoding: str) -> Iterator[str]:
     while block := stream.read(min(1 << 20, PIECE)):
         yield decoder.decode(block)
     yield decoder.decode(b"", True)
+
+
+def _unix(blocks: Iterator[str]) -> Iterator[str]:
+    r"""Turn line ends \r\n into \n, also where a block ends between the two."""
+    waiting = ""
+    for block in blocks:
+        block, waiting = waiting + block, ""
+        if block.endswith("\r"):
+            block, waiting = block[:-1], "\r"
+        yield block.replace("\r\n", "\n") if "\r" in block else block
+    yield waiting
 
 
 def _whole(blocks: Iterator[str]) -> Iterator[Part]:
@@ -251,7 +269,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     """Yield some columns of a Parquet file, a thousand rows in memory at a time."""
     failure: Any = require("pyarrow", "data").ArrowException
     arrow: Any = require("pyarrow.parquet", "data")
-    with _explained(path, "Parquet"), tempfile.TemporaryFile() as unpacked:
+    with explained(path), tempfile.TemporaryFile() as unpacked:
         packed = path.suffix.lower() in COMPRESSED
         if packed:  # Parquet is read from its end, so that a compressed one is unpacked first
             with open_bytes(path) as stream:
@@ -286,84 +304,3 @@ def _check_columns(path: Path, columns: Mapping[str, str], present: list[str], e
             names = [name if len(name) <= 30 else name[:27] + "..." for name in present[:20]]
             choice = f"choose one of {', '.join(map(repr, names))} with {setting}{else_}"
             raise DataError(f"{path} has no column {column!r}: {choice}")
-
-
-@contextmanager
-def _explained(path: Path, encoding: str) -> Iterator[None]:
-    """Turn what can go wrong while `path` is read into a `DataError` of one line."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        hint = "name its encoding with --data.encoding (often cp1252, latin-1 or utf-16)"
-        raise DataError(f"{path} is not {encoding} at byte {_bad_byte(path, encoding):,}: {hint}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _bad_byte(path: Path, encoding: str) -> int:
-    """Return the offset (in the unpacked file) of the first byte that `encoding` does not allow."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    done = 0
-    with open_bytes(path) as stream:
-        while True:
-            chunk = stream.read(1 << 16)
-            pending = len(decoder.getstate()[0])  # bytes of a character that the chunk before began
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                return done - pending + error.start
-            if not chunk:
-                return done
-            done += len(chunk)
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, unpacked if its name ends in .gz or .zst."""
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if suffix == ".zst":
-        return io.BufferedReader(_Zstandard(path), 1 << 17)
-    return path.open("rb")
-
-
-class _Zstandard(io.RawIOBase):
-    """A .zst file, unpacked frame by frame; raises EOFError where the last frame is cut off.
-
-    zstandard's own stream reader takes a cut file for a whole one and says nothing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._package: Any = require("zstandard", "data")
-        self._unpack = self._package.ZstdDecompressor(max_window_size=2**31)
-        self._file = path.open("rb")
-        self._frame: Any = None
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            packed = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
-            packed = packed or self._file.read(1 << 16)
-            if not packed:
-                if self._frame is not None and not self._frame.eof:
-                    raise EOFError("the last Zstandard frame is not complete")
-                return 0
-            if self._frame is None or self._frame.eof:
-                self._frame = self._unpack.decompressobj()
-            try:
-                self._ready = memoryview(self._frame.decompress(packed))
-            except self._package.ZstdError as error:
-                raise EOFError(str(error)) from None
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

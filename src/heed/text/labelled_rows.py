@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError
+from heed.files import expanded, what_is
 from heed.text.corpus import name_of
 from heed.text.formats import kind_of, read_rows, whole_characters
 from heed.text.labelled import filled_text, label_name, labelled_files, without_held_out
@@ -98,7 +99,7 @@ def find_parts(source: str) -> dict[str, Part]:
         return files_or_hub(source, lambda files: _named(source), lambda: _tables(source, f"hf:{NAMED[source].hub}"))
     if source in NAMED:
         return _named(source)
-    if Path(source).expanduser().is_dir():
+    if what_is(expanded(source)) == "folder":
         return _folder(source)
     return {split: Part(source, found) for split, found in labelled_files(source).items()}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from heed.errors import DataError, MissingPackageError
+from heed.files import expanded
 from heed.text.formats import Reading, read_file, read_rows
 from heed.text.sources import Documents, Found, Source, digest, draw, file_source, hub_rows, hub_sources, hub_tables
 
@@ -120,16 +121,15 @@ def named_files(name: str) -> dict[str, Path]:
 def data_folders() -> list[Path]:
     """Return the folders that may hold data sets, in the order in which they are tried."""
     here = Path.cwd()
-    named = [Path(os.environ["HEED_DATA"]).expanduser()] if os.environ.get("HEED_DATA") else []
+    named = [expanded(os.environ["HEED_DATA"])] if os.environ.get("HEED_DATA") else []
     return named + [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
 
 
 def locate(source: str) -> str:
     """Return a path as it is, or below the folder of data sets that alone has it: birth-places/wiki.txt."""
-    path = Path(source).expanduser()
-    if source in NAMED or source.startswith("hf:") or path.is_absolute() or path.exists():
+    if source in NAMED or source.startswith("hf:") or (path := expanded(source)).is_absolute() or os.path.exists(path):
         return source
-    return next((str(folder / source) for folder in data_folders() if (folder / source).exists()), source)
+    return next((str(folder / source) for folder in data_folders() if os.path.exists(folder / source)), source)
 
 
 def _python_reference() -> Source:

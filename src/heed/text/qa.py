@@ -11,6 +11,7 @@ A tokenizer of subwords reads an answer with a space before it, as it stands in 
 
 from __future__ import annotations
 
+import io
 import json
 import zlib
 from collections import Counter
@@ -22,8 +23,10 @@ import numpy as np
 
 from heed.errors import DataError
 from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.charsets import check_encoding, codec_for
 from heed.text.corruption import mask_of
-from heed.text.formats import Reading, kind_of, open_bytes
+from heed.text.formats import kind_of
+from heed.text.packing import open_bytes
 from heed.text.sources import digest
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer
@@ -59,13 +62,14 @@ def read_questions(path: str | Path, *, encoding: str = "utf-8", answers: bool =
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file and their numbers, without empty ones at its end."""
-    Reading(encoding=encoding)  # refuses an encoding that is none
+    check_encoding(encoding)
     if kind_of(path) not in (".tsv", ".txt", ".jsonl"):
         raise DataError(f"{path}: questions are read from .tsv (question, tab, answer) or .jsonl files: give one")
     try:
         with open_bytes(path) as stream:
             data = stream.read()
-        text = data.decode(encoding).removeprefix("\ufeff").rstrip(" \r\n")  # a tab there has an empty answer behind it
+        codec = codec_for(lambda: io.BytesIO(data), encoding)
+        text = data.decode(codec).removeprefix("\ufeff").rstrip(" \r\n")  # a tab there has an empty answer behind it
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         hint = "convert it to UTF-8; for training, --data.encoding names another (often cp1252, latin-1 or utf-16)"

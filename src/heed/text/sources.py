@@ -6,24 +6,31 @@ Each document comes with its `draw`, a number in [0, 1) made from its text alone
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError, require
-from heed.text.formats import COMPRESSED, KINDS, PIECE, Reading, checked_text, kind_of, read_file
+from heed.files import expanded, shortened, what_is
+from heed.text.charsets import Look, look_at_all
+from heed.text.formats import KINDS, PIECE, Reading, checked_text, kind_of, read_file
+from heed.text.packing import COMPRESSED, explained
 
 SALT = b"heed split 35"
 """Fixed for ever: another salt would move documents between training and validation.
 
 The number was chosen so that a tenth of the topics of `python-reference` is also a tenth (10.4 %) of its text.
 """
+
+WHOLE = 1 << 30
+"""Bytes of text up to which every file is read whole before it is used; of more, their beginnings and ends."""
 
 Documents = Iterator[tuple[float, str]]
 """Draws and texts. The pieces of one long document follow each other and share its draw."""
@@ -71,17 +78,20 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
     Hidden files are passed over, and so are heed's own run folders below a folder. Raises `DataError` when there is
     nothing, or nothing of a known type.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = expanded(source)
+    what = "missing" if glob.has_magic(source) and not os.path.exists(path) else what_is(path)
+    if what == "file":
         if kind_of(path) is None:
             raise DataError(f"{path} is of no known type ({_types()}): add .txt to its name if it is plain text")
         return Found(path.parent, [path])
-    if path.is_dir():
+    if what == "other":
+        raise DataError(f"{path} is a pipe, a socket or a device: write what comes out of it to a file, and give that")
+    if what == "folder":
         found = _known_files(Found(path, []), _walk(path), source)
     elif glob.has_magic(source):
         matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
         root = Path(str(path)[: str(path).index(next(c for c in str(path) if c in "*?["))]).parent
-        found = _known_files(Found(root, []), (match for match in matches if match.is_file()), source)
+        found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source)
     else:
         raise DataError(_missing(path, source, known))
     if not found.files:
@@ -91,15 +101,21 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` in a fixed order, hidden ones left out; linked and run folders as themselves."""
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
+    """Yield the files below `folder` in a fixed order, hidden ones left out; linked and run folders as themselves.
+
+    Raises `DataError` for a folder that cannot be read.
+    """
+    waiting = [folder]
+    while waiting:
+        entry = waiting.pop()
         # a linked folder could lead round in a circle, and what a model wrote is no text of the user's
-        if entry.is_dir() and not entry.is_symlink() and not _is_run(entry):
-            yield from _walk(entry)
-        else:
+        with explained(entry):
+            inner = entry.is_dir() and not entry.is_symlink() and not _is_run(entry)
+        if entry is not folder and not inner:
             yield entry
+            continue
+        with explained(entry):
+            waiting += sorted((below for below in entry.iterdir() if not below.name.startswith(".")), reverse=True)
 
 
 def _is_run(folder: Path) -> bool:
@@ -115,6 +131,8 @@ def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
             runs += 1
         elif path.is_dir():
             unknown["linked folder"] += 1
+        elif what_is(path) != "file":  # a link that leads nowhere is to a file that is missing
+            unknown["no file" if kind_of(path) is None or what_is(path) == "other" else "link to nothing"] += 1
         elif kind_of(path) is None:
             unknown[path.suffix or "no suffix"] += 1
         else:
@@ -134,23 +152,35 @@ def _types() -> str:
 def _missing(path: Path, source: str, known: Iterable[str]) -> str:
     """Say that there is no such source, and what may be meant."""
     names = list(known)
-    beside = {str(path.parent / entry.name): entry.name for entry in path.parent.glob("*")}
+    try:
+        beside = {str(path.parent / entry.name): entry.name for entry in path.parent.iterdir()}
+    except (OSError, ValueError):
+        beside = {}
     near = difflib.get_close_matches(source, names, 1) or [
         full for full, name in beside.items() if name in difflib.get_close_matches(path.name, beside.values(), 1)
     ]
     if near:
-        return f"no such file or folder: {source}, did you mean {near[0]!r}?"
-    return f"no such file or folder: {source}; give a path, a glob, hf:NAME, or one of {', '.join(sorted(names))}"
+        return f"no such file or folder: {shortened(source)}, did you mean {near[0]!r}?"
+    choice = f"give a path, a glob, hf:NAME, or one of {', '.join(sorted(names))}"
+    return f"no such file or folder: {shortened(source)}; {choice}"
 
 
 def file_source(found: Found, reading: Reading, name: str) -> Source:
-    """Return the documents of these files, file by file in order of their names."""
+    """Return the documents of these files, file by file in order of their names.
+
+    Raises `DataError` that names every file which cannot be read as `reading` says.
+    """
     files = tuple(found.files)
+    size = sum(path.stat().st_size for path in files)
+    coded = [path for path in files if kind_of(path) != ".parquet"]
+    seen, notes = look_at_all(coded, reading.encoding, None if size <= WHOLE else 1 << 20)
+    looks = dict(zip(coded, seen, strict=True))
 
     def read(skipped: Counter[str]) -> Documents:
         for path in files:
             value: float | None = None
-            for first, text in read_file(path, reading, skipped):
+            codec = looks[path].codec if path in looks else None
+            for first, text in read_file(path, reading, skipped, codec):
                 if first or value is None:
                     value = draw(text)
                 else:
@@ -160,30 +190,51 @@ def file_source(found: Found, reading: Reading, name: str) -> Source:
                 skipped["files without any text left out"] += 1
 
     plain = all(path.suffix.lower() in (".txt", ".md") for path in files)
-    size = sum(path.stat().st_size for path in files)
-    return Source(name, _fingerprint(found, reading, size), read, size if plain else None, files, tuple(found.notes))
+    mended = [path for path in coded if _mended(path, looks[path], reading)]
+    if mended:
+        notes.append(f"line ends of two characters made one (data.line_ends keeps them): {_files(len(mended))}")
+    how = {path: _how(path, looks[path], reading) for path in coded}
+    print_ = _fingerprint(found, reading, size, how)
+    return Source(name, print_, read, size if plain else None, files, (*found.notes, *notes))
 
 
-def _fingerprint(found: Found, reading: Reading, size: int) -> str:
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
+
+
+def _mended(path: Path, look: Look, reading: Reading) -> bool:
+    """Whether line ends of a file are changed while it is read: only those of text files are heed's to choose."""
+    return look.windows and reading.line_ends == "unix" and kind_of(path) in (".txt", ".md")
+
+
+def _how(path: Path, look: Look, reading: Reading) -> tuple[str, ...]:
+    """Return what the text of a file depends on besides its bytes and `reading`, if anything."""
+    named = codecs.lookup(reading.encoding).name
+    found = codecs.lookup(look.codec.removesuffix("-sig")).name
+    other = () if look.ascii or found == named else (found,)
+    return (*other, "unix") if _mended(path, look, reading) else other
+
+
+def _fingerprint(found: Found, reading: Reading, size: int, how: Mapping[Path, tuple[str, ...]]) -> str:
     """Return a hash of names, contents and the way of reading.
 
     Contents are read whole up to 1 GiB in all (about a second); beyond that, each file's size, time of last change,
     first and last MiB stand for it.
     """
     mebibyte = 1 << 20
-    entries: list[tuple[str, int, str]] = []
+    entries: list[tuple[str | int, ...]] = []
     for path in found.files:
         state = path.stat()
         content = hashlib.blake2b(digest_size=16)
-        with path.open("rb") as stream:
-            if size <= 1 << 30:
+        with explained(path), path.open("rb") as stream:
+            if size <= WHOLE:
                 while chunk := stream.read(mebibyte):
                     content.update(chunk)
             else:
                 content.update(str(state.st_mtime_ns).encode() + stream.read(mebibyte))
                 stream.seek(max(0, state.st_size - mebibyte))
                 content.update(stream.read(mebibyte))
-        entries.append((os.path.relpath(path, found.root), state.st_size, content.hexdigest()))
+        entries.append((os.path.relpath(path, found.root), state.st_size, content.hexdigest(), *how.get(path, ())))
     return digest("files", entries, reading)
 
 
@@ -232,9 +283,9 @@ def find_tables(address: str) -> dict[str, Any]:
     """
     path = address.removeprefix("hf:")
     parts = path.split("/")
-    if not all(parts) and not Path(path).is_dir():
+    if not all(parts) and not os.path.isdir(path):
         raise DataError(f"{address!r} names no data set: write hf:OWNER/NAME or hf:OWNER/NAME/CONFIG")
-    if Path(path).is_dir() or len(parts) == 1:
+    if os.path.isdir(path) or len(parts) == 1:
         meanings: list[tuple[str, str | None]] = [(path, None)]
     elif len(parts) == 2:  # OWNER/NAME is the rule; NAME/CONFIG is how the oldest data sets are known
         meanings = [(path, None), (parts[0], parts[1])]

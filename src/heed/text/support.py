@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -23,7 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 from heed.errors import DataError
-from heed.text.formats import Reading, kind_of, open_bytes, read_file
+from heed.text.charsets import bad_byte, codec_of
+from heed.text.formats import Reading, kind_of, read_file
+from heed.text.packing import explained, open_bytes
 from heed.text.qa import read_questions
 
 Seen = Literal["pretraining", "fine-tuning only", "never"]
@@ -63,15 +64,16 @@ class Corpus:
             for begins, part in read_file(path, reading, Counter()):
                 lines += [part] if begins else [lines.pop() + part]
             return cls([" ".join(line.split()) for line in lines])
-        try:
+        with explained(path):
+            codec = codec_of(path, reading.encoding)
             with open_bytes(path) as stream:
-                text = stream.read().decode(reading.encoding).removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not {reading.encoding} at byte {error.start}: convert it to UTF-8") from error
-        except (EOFError, zlib.error) as error:
-            raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+                try:
+                    text = stream.read().decode(codec).removeprefix("\ufeff")
+                except UnicodeError:
+                    shown = codec.removesuffix("-sig")
+                    raise DataError(
+                        f"{path} is not {shown} at byte {bad_byte(path, codec):,}: convert it to UTF-8"
+                    ) from None
         if not text.strip():
             raise DataError(f"{path} holds no text to search")
         return cls(line.removesuffix("\r") for line in text.split("\n"))  # as counted elsewhere: U+2028 ends none

@@ -242,7 +242,8 @@ def _safe(name: str) -> str:
     >>> _safe("Salesforce/wikitext")
     'Salesforce-wikitext'
     """
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
+    return plain.encode()[:120].decode(errors="ignore")
 
 
 def load_npz(path: str | Path) -> TokenFile:

@@ -133,7 +133,10 @@ def from_json(data: dict[str, Any]) -> Tokenizer:
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
         raise DataError("this is not a tokenizer.json: it has no 'model'")
     for kind in (Bpe, Characters, Words):
-        tokenizer = kind.from_json(data)
+        try:
+            tokenizer = kind.from_json(data)
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
+            continue  # not as heed writes it; what it then is, the library of such files says
         if tokenizer is not None:
             return tokenizer
     return Foreign(data)
@@ -165,7 +168,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise DataError(f"{where}; give a tokenizer.json, a folder that holds one, or a run folder") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not a tokenizer.json: {error}") from error
     try:
         tokenizer = from_json(data)

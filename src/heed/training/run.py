@@ -123,6 +123,8 @@ class Run(Generic[C]):
             raise CheckpointError(
                 f"{folder} is a run of heed tune: ask it with heed predict, or write it with heed export"
             )
+        if isinstance(data := values.get("data"), dict):  # a run from before this setting read its text as it was
+            data.setdefault("line_ends", "keep")
         return Run(Path(folder), make_config(values))
 
     @property

@@ -16,7 +16,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
-from heed.report.overfit_page import FILE, write_overfit
+from heed.report.overfit_page import FILE, PAGE, write_overfit
 from heed.text.batches import Batch
 from heed.text.splits import Splits
 from heed.training.devices import choose_device, machine_facts, take_threads
@@ -29,7 +29,7 @@ from heed.tuning.model import Tuned
 from heed.tuning.plan import Plan, Say, arm_config, check_methods, open_labelled_splits
 from heed.tuning.record import Pair, name_arms, write_whole
 from heed.tuning.run import Material, build, changed
-from heed.tuning.search import own_rates
+from heed.tuning.search import WIDE, own_rates
 from heed.tuning.texts import Encoded
 
 MOST_STEPS = 300
@@ -41,16 +41,15 @@ EVERY = 10
 def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
     """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 
-    Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken. How it
-    went is kept in `folder`, where one is given. Raises `DataError` when there are fewer texts than that,
-    `CheckpointError` for a folder that holds something else.
+    Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken, the
+    middle one where they are a wide grid. How it went is kept in `folder`, where one is given. Raises `DataError` when
+    there are fewer texts than that, `CheckpointError` for a folder that holds something else.
     """
     take_threads(plan.config.run.threads)
     check_methods(plan)
     names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)
     record: dict[str, Any] = {}
-    page: Path | None = None
     for encoder in plan.encoders:
         texts, numbers = _some(plan, encoder, splits, size)
         record = record or _begin(plan, splits, numbers)
@@ -63,9 +62,9 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
                 say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
             if folder is not None:
                 write_whole(folder / FILE, record)
-                page = write_overfit(folder)
-    if page is not None:
-        say(f"report: {page}")
+                write_overfit(folder)
+    if folder is not None:
+        say(f"report: {folder / PAGE}")
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
 
@@ -97,8 +96,12 @@ def _config(plan: Plan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm that is to learn by heart."""
     settings = {"weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant", "steps": MOST_STEPS}
     config = arm_config(plan, pair)
-    own = (rate for part in parts(pair.method) for rate in own_rates(part.name, pair.optimizer))
-    settings |= {"learning_rate": max(plan.rates or own), "precision": plan.config.train.precision}
+    own = [own_rates(part.name, pair.optimizer) for part in parts(pair.method)]
+    far = -1 if pair.optimizer not in WIDE else len(own[0]) // 2  # the highest of a wide grid may well be too high
+    settings |= {
+        "learning_rate": max(plan.rates or (rates[far] for rates in own)),
+        "precision": plan.config.train.precision,
+    }
     return changed(config, train=settings)
 
 

@@ -14,10 +14,16 @@ SEARCHES = ("grid", "optuna", "none")
 SPREAD = 3.0
 """Optuna draws rates from a third of the lowest of the grid to three times the highest."""
 
-TIMES = {"sgd": 1000.0, "momentum": 100.0, "adagrad": 10.0}
-"""By how much the rates of an optimizer exceed AdamW's, roughly."""
 STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""The rates of such an optimizer, around the one in the middle."""
+"""Rates of optimizers other than Adam's kind, around one in the middle that is known roughly."""
+MIDDLE = {"sgd": 0.3, "momentum": 0.03}
+"""That of descent: a step along a gradient of norm 1 (`train.clip`) is as long as AdamW's, which moves each of n
+numbers by about its rate, so sqrt(n) of it: 0.14 for `head` (n = 770), 0.5 for `full` (n = 23 million)."""
+TIMES = {"adagrad": 10.0}
+"""By how much the middle exceeds that of AdamW: Adagrad begins as AdamW does, and its steps shrink."""
+
+WIDE = (*MIDDLE, *TIMES)
+"""Optimizers whose rates are such a grid."""
 
 Attempt = Callable[["Candidate", int], dict[str, Any]]
 """(candidate, its number) -> its figures on validation: accuracy and refined loss, None where it broke down."""
@@ -42,17 +48,14 @@ def candidates(
 def own_rates(method: str, optimizer: str) -> tuple[float, ...]:
     """Return the rates that a search tries, ascending: those of the method, which are AdamW's, or a wide grid.
 
-    Rates of other optimizers are of another size: AdamW moves each number by about its rate, SGD by its rate times a
-    gradient that is mostly far below 1. How much lies between them is known roughly, so that more rates are tried.
+    Rates of other optimizers are of another size, and what lies between is known roughly, so that more are tried.
 
     >>> own_rates("full", "adamw"), own_rates("full", "sgd")
-    ((5e-05, 0.0001, 0.0002), (0.01, 0.03, 0.1, 0.3, 1.0))
+    ((5e-05, 0.0001, 0.0002), (0.03, 0.09, 0.3, 0.9, 3.0))
     """
     rates = parts(method)[0].rates
-    if optimizer not in TIMES:
-        return rates
-    middle = TIMES[optimizer] * rates[len(rates) // 2]
-    return tuple(float(f"{middle * step:.2g}") for step in STEPS)
+    middle = MIDDLE.get(optimizer, TIMES.get(optimizer, 0.0) * rates[len(rates) // 2])
+    return tuple(float(f"{middle * step:.2g}") for step in STEPS) if middle else rates
 
 
 def search_rates(

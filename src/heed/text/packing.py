@@ -1,0 +1,77 @@
+"""Files as streams of bytes, unpacked while they are read, and what is said where that fails."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from heed.errors import DataError, require
+from heed.files import advice, shortened
+
+COMPRESSED = (".gz", ".zst")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what can go wrong with the bytes of `path` into a `DataError` of one line."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged or cut off ({error}): fetch or pack it again") from None
+    except OSError as error:
+        raise DataError(f"{shortened(path)} cannot be read: {advice(error)}") from None
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, unpacked if its name ends in .gz or .zst."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if suffix == ".zst":
+        return io.BufferedReader(_Zstandard(path), 1 << 17)
+    return path.open("rb")
+
+
+class _Zstandard(io.RawIOBase):
+    """A .zst file, unpacked frame by frame; raises EOFError where the last frame is cut off.
+
+    zstandard's own stream reader takes a cut file for a whole one and says nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._package: Any = require("zstandard", "data")
+        self._unpack = self._package.ZstdDecompressor(max_window_size=2**31)
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            packed = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            packed = packed or self._file.read(1 << 16)
+            if not packed:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("the last Zstandard frame is not complete")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._unpack.decompressobj()
+            try:
+                self._ready = memoryview(self._frame.decompress(packed))
+            except self._package.ZstdError as error:
+                raise EOFError(str(error)) from None
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
