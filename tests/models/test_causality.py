@@ -592,3 +592,11 @@ def test_a_model_that_mixes_no_positions_is_called_what_it_is():
     verdict = audit(lambda ids: F.one_hot(ids, V).float(), V)
     assert verdict.causal is True
     assert "no position depends on an earlier token" in verdict.sentence()
+
+
+def test_noise_that_comes_seldom_is_no_difference_of_lengths():
+    from models.leaking_zoo import OWN_PYTHON
+
+    OWN_PYTHON.seed(5)  # of 24 prefixes some have noise, and two repetitions have none
+    verdict = audit(Shaken(correct, sometimes, 0.95), V, lengths=(1, 2, 7, 16, 17, 24), seed=5)
+    assert verdict.causal is not False, verdict.sentence()

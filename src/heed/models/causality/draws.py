@@ -73,10 +73,9 @@ class Watch(TorchDispatchMode):
         if here != random.Random(seed).getstate():
             self.others.append(here)
             self.drawn = True
-        mine = np.random.get_state(legacy=True)
-        fresh = np.random.RandomState(seed % 2**32).get_state(legacy=True)
-        if mine[2] != fresh[2] or (mine[1] != fresh[1]).any():
-            self.others.append((mine[2], bytes(mine[1])))
+        mine = _numpy_state()
+        if mine != _numpy_state(np.random.RandomState(seed % 2**32)):
+            self.others.append(mine)
             self.drawn = True
 
 
@@ -89,10 +88,16 @@ def seed_all(seed: int) -> None:
 
 def has_drawn(seed: int) -> bool:
     """Whether torch's, Python's or numpy's numbers have gone on since `seed_all`."""
-    now = _states(), random.getstate(), np.random.get_state(legacy=True)[2]
+    now = _states(), random.getstate(), _numpy_state()
     seed_all(seed)
     same = all(torch.equal(a, b) for a, b in zip(now[0], _states(), strict=True))
-    return not same or now[1] != random.getstate() or now[2] != np.random.get_state(legacy=True)[2]
+    return not same or now[1] != random.getstate() or now[2] != _numpy_state()
+
+
+def _numpy_state(source: Any = np.random) -> tuple[int, bytes]:
+    """Return where numpy's generator stands."""
+    state = source.get_state(legacy=False)["state"]
+    return state["pos"], bytes(state["key"])
 
 
 def _states() -> list[Tensor]:

@@ -124,6 +124,8 @@ class Probe:
 
     def draws_otherwise(self, ids: Tensor, other: Tensor) -> bool:
         """Whether the function has other random numbers for other ids, so that its answers differ by chance too."""
+        if self.random:
+            return True
         (first, drew), (_, also) = self.watch(ids), self.watch(other)
         if not drew.as_many_draws(also) or bool(difference(first, self(ids)).max() > 0):
             self.random = True
