@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -245,7 +246,7 @@ def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None
     path = Path(os.path.realpath(path))
     while True:
         with path.open("a+", encoding="utf-8") as file:
-            if not _lock(file, wait=wait):
+            if not _lock(file, wait=wait) and not _lock_soon(file):
                 file.seek(0)
                 raise CheckpointError(f"{file.read().strip() or 'another process'} already: wait for it, or end it")
             if not _is_at(file, path):  # whoever held it deleted it in between
@@ -417,6 +418,15 @@ def _lock(file: IO[Any], *, wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _lock_soon(file: IO[Any]) -> bool:
+    """Try again for a second: a process that has just died may have one beside it that holds its files a moment on."""
+    for _ in range(10):
+        time.sleep(0.1)
+        if _lock(file, wait=False):
+            return True
+    return False
 
 
 def _is_at(file: IO[Any], path: Path) -> bool:
