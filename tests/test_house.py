@@ -64,13 +64,10 @@ WRITES_ITSELF = {
     "files.py": "all others write through it",
     "seals.py": "fills what files.aside gives it, which it reads again while others wait",
     "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
-    "cli/__init__.py": "opens /dev/null in the place of a stream that is closed",
     "cli/predict.py": "fills what files.aside gives it, row by row",
     "models/hub.py": "fills what files.together gives it",
-    "cli/__init__.py": "opens /dev/null in the place of a stream that is closed",
     "lab/jobs.py": "the log of a run, which the run itself writes to",
     "lab/worker.py": "/proc holds no files",
-    "lab/overhead.py": "a text in a folder that is gone afterwards",
     "cli/__init__.py": "opens /dev/null in the place of a closed stream",
     "tuning/record.py": "renames the record of a tune that is to be cleared",
 }

@@ -72,7 +72,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     fit, leaks = outcome.fit, outcome.model.leaks
     return record(
         "finished" if leaks is None else "leaks",
-        figures={split: _finite(found.as_dict()) for split, found in outcome.figures.items() if split != "train"},
+        figures={split: _finite(found.as_dict()) for split, found in outcome.figures.items()},
         seconds=round(fit.seconds, 4),
         tokens=fit.tokens,
         tokens_per_second=round(fit.tokens / fit.seconds, 1) if fit.seconds else None,

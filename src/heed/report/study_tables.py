@@ -213,10 +213,11 @@ def _median(by_seed: Mapping[int, float]) -> float | None:
 
 
 def _best(record: StudyRecord, variants: Sequence[Variant], first: int) -> frozenset[tuple[int, int]]:
-    """Return the places of the best mean of each architecture, on each split."""
+    """Return the places of the best mean of each architecture on each split, but for what was trained on."""
     places = set()
     most = max((len(record.values(name)) for name in record.ranked), default=0)
-    for column, split in enumerate(record.splits, first):
+    held_out = [(column, split) for column, split in enumerate(record.splits, first) if split != "train"]
+    for column, split in held_out:
         for kind in {_shown(variant, FACTS["architecture"]) for variant in variants}:
             means = {}
             for row, variant in enumerate(variants):
