@@ -18,6 +18,7 @@ from heed.files import (
     aside,
     aside_folder,
     growing,
+    holds_something,
     locked,
     remove,
     sha256,
@@ -165,6 +166,23 @@ def test_a_writer_synced_the_file_before_its_name_and_the_folder_after(tmp_path,
     monkeypatch.setattr(os, "replace", replace)
     write_text(tmp_path / "a", "x")
     assert said == [("sync", ".a.writing"), ("rename", "a"), ("sync", tmp_path.name)]
+
+
+def test_a_folder_is_tidied_by_who_holds_it_and_left_alone_by_others(tmp_path):
+    (tmp_path / "mine.txt").write_text("years")
+    (tmp_path / ".a.json.writing").write_text("half")
+    with locked(tmp_path / files.LOCK, "tuning"):
+        assert holds_something(tmp_path, "tune.json")
+        assert names(tmp_path) == [files.LOCK, "mine.txt"]
+    (tmp_path / ".a.json.writing").write_text("half")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / files.LOCK)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert holds_something(tmp_path, "tune.json")
+        assert ".a.json.writing" in names(tmp_path)
+        other.kill()
+    assert holds_something(tmp_path, "tune.json")
+    assert names(tmp_path) == ["mine.txt"]
 
 
 def test_what_is_refused_makes_no_folder(tmp_path, monkeypatch):

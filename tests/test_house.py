@@ -64,7 +64,6 @@ WRITES_ITSELF = {
     "files.py": "all others write through it",
     "seals.py": "fills what files.aside gives it, which it reads again while others wait",
     "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
-    "cli/predict.py": "fills what files.aside gives it, row by row",
     "models/hub.py": "fills what files.together gives it",
     "lab/jobs.py": "the log of a run, which the run itself writes to",
     "lab/worker.py": "/proc holds no files",

@@ -21,7 +21,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -151,7 +151,8 @@ def holds_something(folder: Path, marker: str) -> bool:
     left = set(filter(is_left, names))
     stays = bool(names - left) and (marker in names or not is_half(folder))
     if stays and left:
-        with suppress(OSError), locked(folder / LOCK, f"tidying {folder}"):
+        lock = folder / LOCK
+        with suppress(OSError, CheckpointError), nullcontext() if is_ours(lock) else locked(lock, f"tidying {folder}"):
             sweep(folder)
     return stays
 

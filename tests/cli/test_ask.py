@@ -99,7 +99,11 @@ def test_a_threshold_is_kept_for_asking(heed, folder, tmp_path):
     assert "for 1.0 % right answers; of 12 held-out questions" in result.out
     assert "beyond the threshold: " in result.out
     trust = json.loads((run / "trust.json").read_text())
+    assert heed("ask", run, "Who?").code == 0
     (run / "trust.json").write_text(json.dumps(trust | {"threshold": 1.0}))
+    changed = heed("ask", run, "Who?")
+    assert (changed.code, "trust.json is not as heed wrote it" in changed.err) == (2, True)
+    (run / "hashes.json").unlink()
     try:
         result = heed("ask", run, "Where was Ada Low born?")
         assert result.code == 0

@@ -101,12 +101,12 @@ def test_several_values_of_an_option(heed, tmp_path):
 
 def test_values_that_look_like_flags(heed, trained):
     line = complaint(heed("sample", trained, "--prompt", "--foo"))
-    assert "--prompt: a value is missing; a value that begins with a dash is written --prompt=VALUE" in line
+    assert "--prompt needs a value; one that begins with -- is written --prompt=--such" in line
     for verb in ("ask", "predict"):
         line = complaint(heed(verb, trained, "--who"))
         assert "unknown option --who" in line
-        assert 'a text that begins with a dash stands behind two: -- "--text"' in line
-    assert "dash" not in complaint(heed("train", "a.txt", "--overwrit"))
+        assert "before texts that begin so write -- by itself" in line
+    assert "by itself" not in complaint(heed("train", "a.txt", "--overwrit"))
 
 
 QUESTIONS = "Where was Ada born?\tRome\nWhere was Bo born?\tOslo\n" * 8

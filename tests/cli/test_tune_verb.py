@@ -242,7 +242,9 @@ def test_by_heart(run, table, tmp_path):
     answer = run(table, "--overfit", "4", "--json", methods="mean-full")
     assert json.loads(answer.out) == {"mean-full": 1.0}
     assert not (tmp_path / "out").exists()
-    assert sorted(path.name for path in (tmp_path / "out-overfit").iterdir()) == ["overfit.json", "report.html"]
+    assert sorted(path.name for path in (tmp_path / "out-overfit").iterdir()) == [
+        "hashes.json", "overfit.json", "report.html",
+    ]  # fmt: skip
 
 
 def test_not_by_heart_is_exit_code_1(run, table, monkeypatch):

@@ -205,6 +205,7 @@ def test_a_study_of_an_earlier_heed_goes_on(tmp_path):
     for name in ("label_smoothing", "least_gain", "eval_train_tokens"):
         del content["base"]["train"][name]
     (out / "study.json").write_text(json.dumps(content))
+    (out / "hashes.json").unlink()
     refuse_another(plan_of(tmp_path), out)
     with pytest.raises(ConfigError, match=r"base train.label_smoothing is 0.0 there and 0.1 here"):
         refuse_another(plan_of(tmp_path, set={"train.label_smoothing": 0.1}), out)

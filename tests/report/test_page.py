@@ -132,6 +132,7 @@ def test_settings_that_differ_come_with_their_default(tmp_path):
     content = yaml.safe_load((folder / "config.yaml").read_text())
     content["model"]["from_the_future"] = 1
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    (folder / "hashes.json").unlink()
     assert ("model.from_the_future", "1", "none") in changed_settings(gather(folder))
 
 

@@ -211,4 +211,5 @@ def test_a_run_from_before_line_ends_were_changed_reads_its_text_as_it_was(tmp_p
     text = path.read_text(encoding="utf-8")
     assert "line_ends: unix\n" in text
     path.write_text(text.replace("  line_ends: unix\n", ""), encoding="utf-8")
+    (run.folder / "hashes.json").unlink()
     assert Run.open(run.folder).config.data.line_ends == "keep"

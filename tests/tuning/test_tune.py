@@ -481,6 +481,7 @@ def test_a_tune_of_an_earlier_heed_goes_on(tmp_path, table, tiny, made):
     for name in ("label_smoothing", "least_gain", "eval_train_tokens"):
         del record["settings"]["train"][name]
     (tmp_path / "tune.json").write_text(json.dumps(record))
+    (tmp_path / "hashes.json").unlink()
     assert read_tuning(tmp_path).arms[0].optimizer == ""
     assert "Training and validation accuracy" not in write_tuning(tmp_path).read_text()
     made.clear()

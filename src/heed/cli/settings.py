@@ -56,7 +56,7 @@ def parse(
             message = f"unexpected: {unknown[1]}"
         elif message.startswith("Required options"):
             raise ConfigError(_needs(flags, verb)) from None
-        elif missing := re.search(r"Missing value for argument '(--\S+?)'", message):
+        elif missing := re.match(r"(--\S+): a value is missing", message):
             message = f"{missing[1]} needs a value; one that begins with -- is written {missing[1]}=--such"
         if not option:
             message = _list_advice(argv, flags, message, settings=bool(sections)) or message
