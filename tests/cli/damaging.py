@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.conftest import TINY, write_text
+from cli.conftest import TINY, settled, write_text
 from heed.cli import main
 
 SECONDS = 60
@@ -244,7 +244,7 @@ def make(kind: str) -> None:
         write_encoder()
     Path("study.yaml").write_text(STUDY, encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
-        assert main(argv) == 0, said.getvalue()
+        assert main(settled(argv)) == 0, said.getvalue()
 
 
 def write_encoder() -> None:

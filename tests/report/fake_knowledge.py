@@ -76,6 +76,7 @@ def set_settings(folder: Path, settings: dict[str, Any]) -> None:
             target = target[inner]
         target[key] = value
     (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    (folder / "hashes.json").unlink(missing_ok=True)
 
 
 def write_experiment(folder: Path, seeds: tuple[int, ...] = (1,)) -> Path:
