@@ -156,3 +156,15 @@ def test_drafts_are_read_from_the_metrics(tmp_path):
 def test_a_damaged_sample_is_still_shown():
     assert read_sample({"text": "only text", "tokens": None}).text == "only text"
     assert describe("greedy") == ""
+
+
+def test_what_came_last_may_be_an_evaluation(tmp_path):
+    """Where patience ends a run, its last step is no multiple of those that are logged."""
+    events = [
+        {"event": "train", "step": 10, "loss": 3.0, "tokens": 1280, "seconds": 0.05, "epoch": 0.02},
+        {"event": "evaluation", "step": 10, "loss": 3.0, "tokens": 1280, "seconds": 0.05},
+        {"event": "evaluation", "step": 15, "loss": 2.9, "tokens": 1920, "seconds": 0.075},
+    ]
+    last = gather(write_run(tmp_path / "run", events=events)).last
+    assert (last["step"], last["tokens"], last["seconds"]) == (15, 1920, 0.075)
+    assert last["epoch"] == pytest.approx(0.03)

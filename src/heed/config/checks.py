@@ -29,11 +29,12 @@ SPANS_CONTEXT = 8
 def _stays_below(name: str) -> bool:
     """Whether a name that is put after a folder is a place in it.
 
-    >>> [_stays_below(name) for name in ("a", "group/a", "../a", "a/../../b", "/tmp/a", ".", "")]
-    [True, True, False, False, False, False, False]
+    >>> [_stays_below(name) for name in ("a", "group/a", "../a", "a/../../b", "/tmp/a", ".", "", ".lock", "a\\n")]
+    [True, True, False, False, False, False, False, False, False]
     """
-    path = PurePath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    parts = PurePath(name).parts
+    plain = name.isprintable() and bool(name.strip()) and not PurePath(name).is_absolute()
+    return plain and bool(parts) and not any(part.startswith(".") for part in parts)
 
 
 def contradictions(config: Config) -> list[str]:
@@ -72,7 +73,8 @@ def contradictions(config: Config) -> list[str]:
         return problems  # the shape is not known
     if config.run.name is not None and not _stays_below(config.run.name):
         problems.append(
-            f"run.name: {config.run.name!r} leaves run.folder: give a plain name, and the place as run.folder"
+            f"run.name: {config.run.name!r} is no plain name below run.folder: give one that begins with no dot, and the "
+            "place as run.folder"
         )
     problems += _about_sequences(config)
     problems += _about_objectives(config)

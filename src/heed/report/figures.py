@@ -219,10 +219,13 @@ def rate_figure(record: RunRecord) -> Figure | None:
     if not x:
         return None
     mx, my, _, _ = stretches(x, y)
-    return _figure(
-        "learning-rate", [Line("", mx, my, 1)], Axes2D("step", "learning rate", zero=True), rate_sentence(x, y),
-        "The schedule as it was applied.", (SMALL_WIDE, SMALL_NARROW),
-    )  # fmt: skip
+    title, caption = rate_sentence(x, y), "The schedule as it was applied."
+    peak = number(record.setting("train.learning_rate"))
+    if peak is not None and max(y) < 0.995 * peak:
+        title = f"The learning rate is {format_rate(y[0])} at step {x[0]:,.0f} and {format_rate(y[-1])} at {x[-1]:,.0f}"
+        caption = f"As it was logged: its peak of {format_rate(peak)} lies between, or was not reached."
+    axes = Axes2D("step", "learning rate", zero=True)
+    return _figure("learning-rate", [Line("", mx, my, 1)], axes, title, caption, (SMALL_WIDE, SMALL_NARROW))
 
 
 def gradient_figure(record: RunRecord) -> Figure | None:

@@ -113,7 +113,7 @@ def lead(record: RunRecord) -> str:
     start = record.setting("model.start_from")
     sentence = subject + (f", begun with {start}" if start else "")
     sentence += f", trained on {source}" if source else ", trained"
-    last = record.train[-1] if record.train else {}
+    last = record.last
     sentence += f" for {record.steps:,} steps{_step_size(record, last)}"
     seconds = number(last.get("seconds"))
     if seconds is not None:
@@ -145,7 +145,9 @@ def banners(record: RunRecord) -> list[Banner]:
         text = f"No end was written: {where} is as far as the log goes. The run is still going on, or was killed."
         found.append(Banner("warning", "Unfinished", text))
     elif record.state == "early":
-        text = f"Training ended at {where}, because the validation loss had stopped falling."
+        gain = number(record.setting("train.least_gain"))
+        why = f"had stopped falling by {gain:g} or more" if gain else "had stopped falling"
+        text = f"Training ended at {where}, because the validation loss {why} (train.patience)."
         found.append(Banner("note", "Stopped early", text))
     if record.resumptions:
         steps = ", ".join(f"{step:,}" for step in record.resumptions)
@@ -200,7 +202,7 @@ def measures(values: Mapping[str, Any]) -> list[Headline]:
 
 def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
     """Return speed, memory and amounts as pairs of a name and a value."""
-    last = record.train[-1] if record.train else {}
+    last = record.last
     tokens, seconds = number(last.get("tokens")), number(last.get("seconds"))
     peaks = [value for event in record.train if (value := number(event.get("memory_bytes"))) is not None]
     facts: list[tuple[str, str]] = []

@@ -86,6 +86,22 @@ class RunRecord:
         return self.unit
 
     @property
+    def last(self) -> Event:
+        """What was logged last of the training: the newer of the last `train` event and the last evaluation.
+
+        An evaluation knows no epoch, which then goes on as it did up to the `train` event.
+        """
+        train = self.train[-1] if self.train else {}
+        end = self.evaluations[-1] if self.evaluations else {}
+        if not train or int(end.get("step", 0)) <= int(train["step"]):
+            return train or end
+        epoch, tokens = number(train.get("epoch")), number(train.get("tokens"))
+        known = {key: value for key in ("step", "tokens", "seconds") if (value := end.get(key)) is not None}
+        if epoch is not None and tokens and number(known.get("tokens")):
+            known["epoch"] = epoch * known["tokens"] / tokens
+        return {**train, **known}
+
+    @property
     def steps(self) -> int:
         """Optimizer steps done, as far as they were logged."""
         return max((int(event["step"]) for event in (*self.train, *self.evaluations)), default=0)

@@ -106,7 +106,7 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
         Line(name, [x * factor for x in c.x], c.mean, paint[name][0], c.low, c.high, dots=False, dash=paint[name][1])
         for name, c in known.items()
     ]
-    title, main = curve_sentence(known, what), what == "evaluation"
+    title, main = curve_sentence(known, what, axis), what == "evaluation"
     y_label = f"{'training' if what == 'train' else 'validation'} {'perplexity' if perplexity else 'loss (nats)'}"
     if what == "train" and trained_by == "sequence":
         y_label = "training loss (nats, mean of sequences' means)"
@@ -136,12 +136,14 @@ def _axis_unit(axis: str, top: float) -> tuple[float, str]:
     return 1 / size, f"wall clock of training ({name})"
 
 
-def curve_sentence(known: dict[str, Curve], what: str) -> str:
-    """Say where the curves end."""
+def curve_sentence(known: dict[str, Curve], what: str, axis: str = "steps") -> str:
+    """Say where the curves end; over the clock each ends where its fastest seed does, so that ends rank nothing."""
     ends = {name: line.mean[-1] for name, line in known.items()}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
     kind = {"evaluation": "Validation loss", "train": "Training loss", "perplexity": "Validation perplexity"}[what]
     shown = {name: format_perplexity(end) if what == "perplexity" else f"{end:.3f}" for name, end in ends.items()}
+    if axis == "time" and len(ends) > 1:
+        return f"{kind} over the wall clock, as far as the fastest seed of each"
     if len(ends) == 1:
         return f"{kind} of {low} ends at {shown[low]}"
     if shown[low] == shown[high]:

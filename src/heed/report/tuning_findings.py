@@ -22,6 +22,7 @@ from heed.report.numbers import (
     said_shares,
 )
 from heed.report.paired import Paired
+from heed.report.study_speed import ratios
 from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval, advised, beating, undertrained
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_record import TuningRecord
@@ -224,12 +225,21 @@ def cost_sentences(record: TuningRecord) -> list[str]:
     quick = min(record.ran, key=lambda arm: arm.seconds or 0.0)
     peak = human_bytes(small.memory.peak if small.memory else 0)
     right = format_accuracy(small.mean("accuracy", record.split))
+    others = [(quick.name, arm.name, _seconds(quick), _seconds(arm)) for arm in record.ran if arm is not quick]
+    slower = ratios(others)
+    if len(slower) < len(others) or not all(d.found and d.mean > 0 for d in slower):
+        return [f"Least memory: {small.name} with {peak}, at {right}. No arm was found to be quicker than all others."]
     if small is quick:
         return [f"Least memory and least time: {small.name} with {peak} and {_time(small)}, at {right}."]
     return [
         f"Least memory: {small.name} with {peak}, at {right}. Least time: {quick.name} with {_time(quick)}, at "
         f"{format_accuracy(quick.mean('accuracy', record.split))}."
     ]
+
+
+def _seconds(arm: Arm) -> dict[int, float]:
+    """Return the seconds of an arm's runs by seed."""
+    return {run.seed: run.seconds for run in arm.runs if run.seconds}
 
 
 def leak_sentences(record: TuningRecord) -> list[str]:

@@ -121,9 +121,11 @@ def design(record: TuningRecord) -> str:
     epochs = show_value(record.settings.get("epochs"))
     sizes_of_steps = sorted({arm.batch_size for arm in trained if arm.batch_size})
     batch = show_value(sizes_of_steps or record.settings.get("batch_size"))
+    steps = sorted({arm.steps for arm in trained if arm.steps})
+    updates = f" ({' to '.join(f'{n:,}' for n in dict.fromkeys((steps[0], steps[-1])))} updates a run)" if steps else ""
     return (
-        f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs at batch "
-        f"size {batch}; {sizes} examples in {len(record.classes)} classes. Rates and epochs are chosen on the "
+        f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs{updates} "
+        f"at batch size {batch}; {sizes} examples in {len(record.classes)} classes. Rates and epochs are chosen on the "
         f"validation split, and the {record.split} split is reported. {done} of {planned} runs have finished."
     )
 

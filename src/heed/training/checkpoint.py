@@ -75,10 +75,11 @@ def save_checkpoint(
             files.write_json(aside / STATE, {**content, "self": _hash_json(content)})
     except (OSError, SafetensorError) as error:
         last = latest_step(folder)
-        kept = f"checkpoint {step_name(last)} is whole" if last is not None else "there is no earlier checkpoint"
+        kept = f"checkpoint {step_name(last)} is whole" if last is not None else "there is no earlier one"
+        onward = "go on from there" if last is not None else "begin again with --resume"
         raise CheckpointError(
             f"checkpoint {step_name(step)} could not be written to {folder}: {why(error)}; {kept}; "
-            "make room and go on from there"
+            f"make room and {onward}"
         ) from error
     return path
 
