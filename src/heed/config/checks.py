@@ -73,8 +73,8 @@ def contradictions(config: Config) -> list[str]:
         return problems  # the shape is not known
     if config.run.name is not None and not _stays_below(config.run.name):
         problems.append(
-            f"run.name: {config.run.name!r} is no plain name below run.folder: give one that begins with no dot, and the "
-            "place as run.folder"
+            f"run.name: {config.run.name!r} is no plain name below run.folder: give one that begins with no dot, and "
+            "the place as run.folder"
         )
     problems += _about_sequences(config)
     problems += _about_objectives(config)
