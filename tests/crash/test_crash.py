@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.conftest import write_text
+from cli.conftest import settled, write_text
 from heed.report.record import changes_of, hold
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -147,7 +147,7 @@ def begun(server, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any
             if name.startswith("tune"):
                 write_reviews(start)
             for argv in VERBS[name].before:
-                answer = server.run(start, argv)
+                answer = server.run(start, settled(argv))
                 assert answer["code"] == 0, answer["said"]
             shutil.copytree(start, end, dirs_exist_ok=True)
             whole = server.run(end, VERBS[name].argv)

@@ -218,6 +218,8 @@ def token_files(
     whole of large files, where some blocks would do. Raises what `write_token_file` raises.
     """
     found: dict[str, TokenFile] = {}
+    with suppress(OSError):  # of a process that died when its file was done
+        files.sweep(Path(folder))
     for split in corpus.splits:
         key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
         path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
