@@ -33,6 +33,8 @@ except ImportError:  # Windows has none, and there nothing keeps two processes a
     fcntl = None
 
 
+HASHES = "hashes.json"
+"""The hashes of what heed wrote in a folder (`seals.py`), which by themselves are nothing that is to stay."""
 WRITING, REMOVING, LOCK = ".writing", ".removing", ".lock"
 """What is on its way into a folder, what is on its way out of it, and its lock."""
 _held: set[str] = set()
@@ -149,7 +151,7 @@ def holds_something(folder: Path, marker: str) -> bool:
     """
     names = set(os.listdir(folder)) if folder.is_dir() else set()
     left = set(filter(is_left, names))
-    stays = bool(names - left) and (marker in names or not is_half(folder))
+    stays = bool(names - left - {HASHES}) and (marker in names or not is_half(folder))
     if stays and left:
         lock = folder / LOCK
         with suppress(OSError, CheckpointError), nullcontext() if is_ours(lock) else locked(lock, f"tidying {folder}"):

@@ -18,7 +18,7 @@ from typing import Any
 from heed import files
 from heed.errors import CheckpointError, why
 
-SEALS, SELF = "hashes.json", "self"
+SEALS, SELF = files.HASHES, "self"
 GROWING = ("metrics.jsonl",)
 """Files that are appended to."""
 
