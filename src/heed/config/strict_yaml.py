@@ -24,7 +24,7 @@ MERGE = "tag:yaml.org,2002:merge"
 def parse_yaml(text: str, where: str) -> Any:
     """Return what a text in YAML holds; `where` is its file or flag, for messages. Raises `ConfigError`."""
     try:
-        return yaml.load(text, _Strict)
+        return yaml.load(text, _Strict)  # a SafeLoader: it makes plain values only
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
