@@ -11,8 +11,6 @@ from heed.config import make_config
 from heed.errors import CheckpointError
 from heed.report.study_figures import colours, study_figures
 from heed.report.study_page import read_study, render, setup, write_study
-from heed.report.svg_labels import text_width
-from heed.report.svg_sheet import COLOURS
 
 NASTY = '<script>alert("x")</script>'
 

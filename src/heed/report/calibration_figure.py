@@ -9,20 +9,11 @@ those answers that are right.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from heed.report.calibration import Bin, Calibration, RiskCoverage
-from heed.report.figures import Figure
+from heed.report.figure import Figure, Line, Plane, thinned
 from heed.report.numbers import format_accuracy, format_percent
-from heed.report.study_rows import HALF
-from heed.report.svg import DASHES, Axes2D, Line, draw, named, short
-from heed.report.svg_sheet import COLOURS, sheet
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
-WIDE, NARROW = (HALF, 340), (352, 300)
-CURVE_WIDE, CURVE_NARROW = (1040, 380), (352, 320)
 POINTS = 200
 """Points of a risk-coverage line that are drawn."""
 
@@ -39,8 +30,15 @@ def reliability_figure(
         f"error {found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f}); a model that is calibrated "
         f"perfectly would show {found.chance:.3f} with so few answers."
     )
-    wide, narrow = (draw_reliability(f"{name}-{i}", bins, paint, title, size) for i, size in enumerate((WIDE, NARROW)))
-    return Figure(name, title, caption, wide, narrow)
+    columns = {
+        "x": [one.probability for one in bins], "y": [one.accuracy for one in bins],
+        "low": [one.interval[0] for one in bins], "high": [one.interval[1] for one in bins],
+        "left": [one.low for one in bins], "right": [one.high for one in bins],
+    }  # fmt: skip
+    shares = {key: [100 * value for value in values] for key, values in columns.items()}
+    line = Line("", series=paint[0], dash=paint[1], dots=True, **shares)
+    axes = Plane("probability that the model gives (%)", "share right (%)")
+    return Figure(name, title, caption, "reliability", (line,), axes)
 
 
 def reliability_sentence(run: str, bins: Sequence[Bin], found: Calibration) -> str:
@@ -58,27 +56,17 @@ def risk_figure(
     name: str, curves: Mapping[str, RiskCoverage], paint: Mapping[str, tuple[int, int]], best: str
 ) -> Figure:
     """Return the risk-coverage figure of several runs, with the oracle of `best`."""
-    lines = []
-    for run, curve in curves.items():
-        x, y = _thin(curve.coverage, curve.risk)
-        lines.append(Line(run, [100 * one for one in x], [100 * one for one in y], paint[run][0], dash=paint[run][1]))
-    x, y = _thin(curves[best].coverage, curves[best].oracle)
+    lines = [_percents(run, curve.coverage, curve.risk, paint[run]) for run, curve in curves.items()]
     # the oracle ends where its run ends: its name would stand on top of the other
-    lines.append(Line("", [100 * one for one in x], [100 * one for one in y], 0, dash=2))
+    lines.append(_percents("", curves[best].coverage, curves[best].oracle, (0, 2)))
     title = risk_sentence(best, curves[best])
     caption = (
         "Of the answers given, surest first, the share that is wrong. A line that does not rise has probabilities that "
         f"say nothing. Dotted: the oracle for {best}, surest of exactly the answers that are right. The left end rests "
         "on few answers."
     )
-    axes = Axes2D("coverage: share of the questions that are answered (%)", "risk: share of those that is wrong (%)")
-    height = 120 + 18 * len(lines)
-    wide = draw(f"{name}-wide", named(lines, 26), axes, (CURVE_WIDE[0], max(CURVE_WIDE[1], height)), title, values=True)
-    narrow = draw(
-        f"{name}-narrow", named(lines, 16), Axes2D("coverage (%)", "risk: share wrong (%)"),
-        (CURVE_NARROW[0], max(CURVE_NARROW[1], height)), title, values=False,
-    )  # fmt: skip
-    return Figure(name, title, caption, wide, narrow)
+    axes = Plane("coverage: share of the questions that are answered (%)", "risk: share of those that is wrong (%)")
+    return Figure(name, title, caption, "lines", tuple(lines), axes)
 
 
 def risk_sentence(run: str, curve: RiskCoverage) -> str:
@@ -94,51 +82,7 @@ def risk_sentence(run: str, curve: RiskCoverage) -> str:
     )
 
 
-def draw_reliability(name: str, bins: Sequence[Bin], paint: tuple[int, int], label: str, size: tuple[int, int]) -> str:
-    """Return an `<svg>` element of `size` (width, height) CSS pixels; `label` is read out."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter
-
-    width, height = size
-    colour = COLOURS[f"series-{paint[0]}"]
-
-    def plot(canvas: Canvas) -> None:
-        axes = canvas.add_axes((44 / width, 46 / height, (width - 60) / width, (height - 80) / height))
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, 100)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(FixedLocator([0, 20, 40, 60, 80, 100]))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        axes.grid(axis="y", color=COLOURS["grid"], linewidth=1)
-        axes.set_axisbelow(True)
-        axes.plot([0, 100], [0, 100], color=COLOURS["muted"], linewidth=1, dashes=(4, 3))
-        for one in bins:
-            x, y = 100 * one.probability, 100 * one.accuracy
-            low, high = (100 * edge for edge in one.interval)
-            axes.plot([x, x], [low, high], color=colour, linewidth=1.5, solid_capstyle="butt")
-            axes.plot([100 * one.low, 100 * one.high], [y, y], color=colour, linewidth=1.5, alpha=0.45)
-        axes.plot(
-            [100 * one.probability for one in bins], [100 * one.accuracy for one in bins], color=colour, linewidth=2,
-            linestyle=DASHES[paint[1]], marker="o", markersize=6, clip_on=False, zorder=4,
-        )  # fmt: skip
-        for text, place, side in (("not sure enough", (3, 94), "left"), ("too sure", (98, 4), "right")):
-            axes.text(*place, text, color=COLOURS["muted"], ha=side, fontsize=11)
-        for side in ("left", "right", "top"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(COLOURS["muted"])
-        axes.tick_params(axis="y", length=0, labelcolor=COLOURS["muted"])
-        axes.tick_params(axis="x", color=COLOURS["muted"], labelcolor=COLOURS["muted"])
-        axes.set_xlabel("probability that the model gives (%)", color=COLOURS["muted"])
-        axes.annotate(
-            "share right (%)", (0, 1), (-38, 14), xycoords="axes fraction", textcoords="offset points",
-            color=COLOURS["muted"],
-        )  # fmt: skip
-
-    return sheet(name, size, label, plot, font=11)
-
-
-def _thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[list[float], list[float]]:
-    """Return at most `most` points of a line, the first and the last among them."""
-    if len(x) <= most:
-        return list(x), list(y)
-    kept = [round(i * (len(x) - 1) / (most - 1)) for i in range(most)]
-    return [x[i] for i in kept], [y[i] for i in kept]
+def _percents(label: str, x: Sequence[float], y: Sequence[float], paint: tuple[int, int]) -> Line:
+    """Return a line of shares, in percent, of at most `POINTS` points."""
+    across, up = ([100 * share for share in shares] for shares in (x, y))
+    return thinned(Line(label, across, up, paint[0], dash=paint[1]), POINTS)

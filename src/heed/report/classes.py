@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heed.report.figure import Columns, Figure, HeatRow, Row, Scale
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_loss, said_shares
 from heed.report.record import number
 
@@ -53,22 +54,40 @@ def _answer_headline(values: Mapping[str, Any], between: str) -> list[Headline]:
     ]
 
 
-def class_table(evaluation: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the classes of the validation split (else of the first one) as a table; empty where there are none.
+def class_figure(evaluation: Mapping[str, Mapping[str, Any]]) -> Figure | None:
+    """Return the classes of the validation split (else of the first one): how often each was taken for which.
 
-    `head` names the columns, `rows` holds the class, its examples, its recall and how often each class was answered.
+    None where there are none. Of many classes the recall alone, as bars.
     """
     split = "validation" if "validation" in evaluation else next(iter(evaluation), "")
     values = evaluation.get(split, {})
     recall, confusion = values.get("recall"), values.get("confusion")
     if not isinstance(recall, Mapping) or not isinstance(confusion, list) or len(confusion) != len(recall):
-        return {}
+        return None
     names = [str(name) for name in recall]
-    answers = names if len(names) <= MOST_COLUMNS else []
-    rows = []
-    for name, found, row in zip(names, recall.values(), confusion, strict=True):
-        share = MISSING if number(found) is None else format_accuracy(number(found))
-        counts = [format_count(int(count)) for count in row]
-        rows.append((name, [format_count(sum(row)), share, *(counts if answers else [])]))
-    head = ["examples", "recall", *(f"taken for {name}" for name in answers)]
-    return {"split": split, "head": head, "rows": rows}
+    shares = {
+        name: share for name, found in zip(names, recall.values(), strict=True) if (share := number(found)) is not None
+    }
+    worst = min(shares, key=shares.__getitem__, default="")
+    title = (
+        f"{worst} is found least often: {format_accuracy(shares[worst])} of its examples"
+        if worst
+        else "No class has examples"
+    )
+    caption = f"On the {split} split; recall is the share of the examples of a class that is found."
+    if len(names) > MOST_COLUMNS:
+        rows = [
+            Row(name, f"{_recall(found)} of {sum(row):,}", 1, 100 * (number(found) or 0.0))
+            for name, found, row in zip(names, recall.values(), confusion, strict=True)
+        ]
+        return Figure("recall", title, caption, "bars", tuple(rows), Scale("recall (%)"))
+    rows = [
+        HeatRow(f"{name}: {_recall(found)} of {sum(map(int, row)):,}", tuple(map(int, row)), place)
+        for place, (name, found, row) in enumerate(zip(names, recall.values(), confusion, strict=True))
+    ]
+    caption += " Rows: the class and its recall; columns: what it was taken for; darker: a larger share of the class."
+    return Figure("confusions", title, caption, "heat", tuple(rows), Columns("class: recall", tuple(names)))
+
+
+def _recall(share: Any) -> str:
+    return MISSING if number(share) is None else format_accuracy(number(share))

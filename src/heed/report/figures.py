@@ -3,7 +3,6 @@
 Training comes as two lines where there are both: what each step lost while it learned (dropout on, before its update),
 and what a fixed part of the training data costs at each evaluation, measured as the validation split is.
 
-Every figure comes twice, wide and narrow, because text in an SVG shrinks with it: a page shows the one that fits.
 A run logs up to millions of training losses; they are drawn as means over at most 120 stretches, with a band from
 the lowest to the highest loss of a stretch.
 """
@@ -12,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
+from heed.report.figure import Figure, Line, Plane, lines_figure
 from heed.report.numbers import (
     clock_unit,
     format_accuracy,
@@ -27,28 +26,15 @@ from heed.report.numbers import (
     human_count,
 )
 from heed.report.record import Event, RunRecord, number
-from heed.report.svg import Axes2D, Line, draw, short
+from heed.report.ticks import short
 
 AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
 """Name of a horizontal axis -> the key of an event that holds its values."""
-WIDE, BESIDE, NARROW = (700, 320), (352, 320), (352, 270)
-SMALL_WIDE, SMALL_NARROW = (520, 230), (352, 210)
+SMALL = 200
+"""Height of the figures that are not looked at first, in CSS pixels."""
 STRETCHES = 120
 SMOOTH = 0.9
 """Share of what went before in the smoothed training loss: a mean over about ten logged losses."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure for a page."""
-
-    name: str
-    title: str
-    """What the figure shows, in a sentence."""
-    caption: str
-    """What is drawn, so that the figure can be read alone."""
-    wide: str
-    narrow: str
 
 
 def run_figures(record: RunRecord) -> dict[str, Figure]:
@@ -83,7 +69,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             "validation; between these two lies the generalisation gap."
         )
     unit = f"loss (nats per {record.unit})" if key != "sequence_mean_loss" else "loss (nats, mean of sequences' means)"
-    return _figure(f"loss-{axis}", lines, Axes2D(x_label, unit), loss_sentence(record), caption)
+    return lines_figure(f"loss-{axis}", loss_sentence(record), caption, lines, Plane(x_label, unit))
 
 
 def measured_training(record: RunRecord) -> list[Event]:
@@ -124,7 +110,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     lines, caption = [], "Perplexity is the exponential of the loss."
     if x and record.setting("train.loss") != "sequence":
         x, y, _, _ = stretches(x, smoothed(y))
-        lines.append(Line("training", x, [_exp(loss) for loss in y], series=1))
+        lines.append(Line("training", x, [_exp(loss) for loss in y], series=1, noisy=True))
         caption += (
             f" Training: of the exponential mean of the logged losses, which keeps {SMOOTH:g} of what went before, "
             "bias-corrected."
@@ -135,10 +121,8 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     x, y = _points(record.evaluations, AXES[axis], "loss", factor)
     if x:
         lines.append(Line("validation", x, [_exp(loss) for loss in y], series=2, dots=True))
-    return _figure(
-        f"perplexity-{axis}", lines, Axes2D(x_label, "perplexity per token (log)", log_y=True),
-        perplexity_sentence(record), caption, (BESIDE, NARROW), values=False,
-    )  # fmt: skip
+    axes = Plane(x_label, "perplexity per token (log)", log_y=True)
+    return lines_figure(f"perplexity-{axis}", perplexity_sentence(record), caption, lines, axes)
 
 
 def smoothed(losses: Sequence[float], keep: float = SMOOTH) -> list[float]:
@@ -176,8 +160,8 @@ def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
         lines.insert(0, Line("training", kx, [100 * value for value in ky], 1, dots=True))
         caption += f" Training: on a fixed part of the {what} that it learns, measured in the same way."
     label = f"{'training and ' if kx else ''}validation accuracy (%)"
-    title, axes = accuracy_sentence(record), Axes2D(x_label, label, rule=rule)
-    return _figure(f"accuracy-{axis}", lines, axes, title, caption, (BESIDE, NARROW))
+    axes = Plane(x_label, label, rule=rule)
+    return lines_figure(f"accuracy-{axis}", accuracy_sentence(record), caption, lines, axes)
 
 
 def speed_figure(record: RunRecord) -> Figure | None:
@@ -191,11 +175,9 @@ def speed_figure(record: RunRecord) -> Figure | None:
     if min(y) < 0.5 * middle:
         title += f"; its slowest moment is {human_count(min(y))}"
     mx, my, low, high = stretches(x, [value / 1000 for value in y])
-    return _figure(
-        "speed", [Line("", mx, my, 3, low, high)], Axes2D(x_label, f"thousand {record.unit}s a second", zero=True),
-        title, f"Training {record.unit}s by wall clock; the figure in the title is the median.",
-        (SMALL_WIDE, SMALL_NARROW),
-    )  # fmt: skip
+    axes = Plane(x_label, f"thousand {record.unit}s a second", zero=True, height=SMALL)
+    caption = f"Training {record.unit}s by wall clock; the figure in the title is the median."
+    return lines_figure("speed", title, caption, [Line("", mx, my, 3, low, high, noisy=True)], axes)
 
 
 def memory_figure(record: RunRecord) -> Figure | None:
@@ -206,11 +188,9 @@ def memory_figure(record: RunRecord) -> Figure | None:
     power = min(3, max(0, int(math.log(max(max(y), 1), 1024))))
     unit = ("bytes", "KiB", "MiB", "GiB")[power]
     mx, my, low, high = stretches(x, [value / 1024**power for value in y])
-    return _figure(
-        "memory", [Line("", mx, my, 4, low, high)], Axes2D("step", unit, zero=True),
-        f"Memory peaks at {human_bytes(max(y))}", "Memory that the run reported at each logged step.",
-        (SMALL_WIDE, SMALL_NARROW),
-    )  # fmt: skip
+    title, caption = f"Memory peaks at {human_bytes(max(y))}", "Memory that the run reported at each logged step."
+    axes = Plane("step", unit, zero=True, height=SMALL)
+    return lines_figure("memory", title, caption, [Line("", mx, my, 4, low, high)], axes)
 
 
 def rate_figure(record: RunRecord) -> Figure | None:
@@ -224,8 +204,8 @@ def rate_figure(record: RunRecord) -> Figure | None:
     if peak is not None and max(y) < 0.995 * peak:
         title = f"The learning rate is {format_rate(y[0])} at step {x[0]:,.0f} and {format_rate(y[-1])} at {x[-1]:,.0f}"
         caption = f"As it was logged: its peak of {format_rate(peak)} lies between, or was not reached."
-    axes = Axes2D("step", "learning rate", zero=True)
-    return _figure("learning-rate", [Line("", mx, my, 1)], axes, title, caption, (SMALL_WIDE, SMALL_NARROW))
+    axes = Plane("step", "learning rate", zero=True, height=SMALL)
+    return lines_figure("learning-rate", title, caption, [Line("", mx, my, 1)], axes)
 
 
 def gradient_figure(record: RunRecord) -> Figure | None:
@@ -241,12 +221,9 @@ def gradient_figure(record: RunRecord) -> Figure | None:
         title = f"The gradient is clipped in {format_percent(sum(v > clip for v in y) / len(y))} of the logged steps"
     mx, my, low, high = stretches(x, y)
     caption = "L2 norm of the whole gradient before clipping" + (", with its range in each stretch." if low else ".")
-    return _figure(
-        "gradient-norm", [Line("", mx, my, 2, low, high)],
-        Axes2D("step", "gradient norm (log)", log_y=True, rule=(clip, f"clip {format_rate(clip)}") if clip else None),
-        title, caption,
-        (SMALL_WIDE, SMALL_NARROW),
-    )  # fmt: skip
+    rule = (clip, f"clip {format_rate(clip)}") if clip else None
+    axes = Plane("step", "gradient norm (log)", log_y=True, rule=rule, height=SMALL)
+    return lines_figure("gradient-norm", title, caption, [Line("", mx, my, 2, low, high, noisy=True)], axes)
 
 
 def loss_sentence(record: RunRecord) -> str:
@@ -349,7 +326,7 @@ def _training(record: RunRecord, axis: str, factor: float) -> Line | None:
     if not x:
         return None
     mx, my, low, high = stretches(x, y)
-    return Line("training", mx, my, 1, low, high)
+    return Line("training", mx, my, 1, low, high, noisy=True)
 
 
 def _points(events: Sequence[Event], x: str, y: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
@@ -376,15 +353,3 @@ def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
 def _exp(nats: float) -> float:
     """Return exp, held where float64 ends."""
     return math.exp(min(nats, 700.0))
-
-
-def _figure(
-    name: str, lines: Sequence[Line], axes: Axes2D, title: str, caption: str,
-    sizes: tuple[tuple[int, int], tuple[int, int]] = (WIDE, NARROW), values: bool = True,
-) -> Figure | None:  # fmt: skip
-    """Draw both sizes; None when there is nothing to draw."""
-    if not lines:
-        return None
-    wide = draw(f"{name}-wide", lines, axes, sizes[0], title, values)
-    narrow = draw(f"{name}-narrow", lines, axes, sizes[1], title, values=False)
-    return Figure(name, title, caption, wide, narrow)

@@ -10,18 +10,16 @@ from collections.abc import Sequence
 
 from heed.report.calibration import reliability
 from heed.report.calibration_figure import reliability_figure, risk_figure
-from heed.report.figures import Figure, stretches
+from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
+from heed.report.figure import paint as paint_of
+from heed.report.figures import stretches
 from heed.report.knowledge_record import Asked, KnowledgeRecord
 from heed.report.numbers import clock_unit, format_accuracy
 from heed.report.record import RunRecord, number
 from heed.report.statistics import wilson
-from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
-from heed.report.svg import DASHES, Axes2D, Line, draw, named
-from heed.report.svg_labels import shorten
+from heed.report.ticks import shorten
 
 MOST = 6
-SERIES = 6
-CURVE_WIDE, CURVE_NARROW = (HALF, 300), (352, 280)
 
 
 def knowledge_figures(record: KnowledgeRecord) -> dict[str, Figure]:
@@ -40,7 +38,7 @@ def colours(record: KnowledgeRecord) -> dict[str, tuple[int, int]]:
     """Return (series, dash) of each run, by its group."""
     given = {}
     for i, runs in enumerate(record.groups.values()):
-        given |= dict.fromkeys((one.name for one in runs), (1 + i % SERIES, i // SERIES % len(DASHES)))
+        given |= dict.fromkeys((one.name for one in runs), paint_of(i))
     return given
 
 
@@ -64,15 +62,11 @@ def accuracy_figure(record: KnowledgeRecord) -> Figure:
     if base is not None:
         rule = 100 * base[1] / record.best.total
         label += f"; stroke: always “{shorten(base[0], 16)}”, {rule:.1f}"
-    scale = Scale(label, bars=True, rule=rule)
-    title = accuracy_sentence(record)
     caption = (
         f"Share of {record.best.total:,} questions that are answered exactly (white space at the ends apart), with "
         "Wilson's 95 % interval."
     )
-    sizes = (("wide", WIDE), ("narrow", NARROW))
-    drawn = (draw_rows(f"accuracy-{kind}", rows, scale, title, size) for kind, size in sizes)
-    return Figure("accuracy", title, caption, *drawn)
+    return rows_figure("accuracy", accuracy_sentence(record), caption, rows, Scale(label, rule=rule))
 
 
 def accuracy_sentence(record: KnowledgeRecord) -> str:
@@ -105,7 +99,7 @@ def stage_figures(record: KnowledgeRecord) -> list[Figure | None]:
     for i, stage in enumerate(record.stages):
         after = next((one.name for one in record.asked if one.before is stage), None)
         # a pretraining has the colour of the runs that came of it
-        paint[stage.name] = paint[after] if after else (1 + (len(runs) + i) % SERIES, 1)
+        paint[stage.name] = paint[after] if after else (paint_of(len(runs) + i)[0], 1)
         runs.append((stage.name, stage))
     on_answers = [pair for pair in runs if pair[1].setting("data.objective") == "answers"]
     on_text = [pair for pair in runs if pair not in on_answers]
@@ -127,7 +121,7 @@ def stage_figure(
         known = [(x / size, y) for x, y in points if x is not None and y is not None]
         if known:
             x, y, _, _ = stretches([x for x, _ in known], [y for _, y in known], most=60)
-            lines.append(Line(label, x, y, paint[label][0], dash=paint[label][1]))
+            lines.append(Line(label, x, y, paint[label][0], dash=paint[label][1], noisy=True))
     lines = lines[:MOST]
     if not lines:
         return None
@@ -136,8 +130,5 @@ def stage_figure(
     caption = "Training loss over its counted tokens, means of stretches, by wall clock of training."
     if len(runs) > len(lines):
         caption += f" The first {len(lines)} of {len(runs)} runs."
-    axes = Axes2D(f"wall clock of training ({unit})", "training loss (nats per token)")
-    many, few = (named(lines, letters) for letters in (22, 14))
-    wide = draw(f"{name}-wide", many, axes, CURVE_WIDE, title, values=False)
-    narrow = draw(f"{name}-narrow", few, axes, CURVE_NARROW, title, values=False)
-    return Figure(name, title, caption, wide, narrow)
+    axes = Plane(f"wall clock of training ({unit})", "training loss (nats per token)")
+    return lines_figure(name, title, caption, lines, axes)

@@ -1,8 +1,6 @@
-"""One page about an experiment with knowledge: what models answered, where it comes from, how far to trust it.
+"""The page of an experiment with knowledge: what models answered, where it comes from, how far to trust it.
 
-    read_knowledge(folder) -> KnowledgeRecord -> render(record) -> HTML        write_knowledge(folder) does both
-
-It has the look and the security policy of the page of a run (`heed.report.page`): one file, no network, no script.
+read_knowledge(folder) -> KnowledgeRecord -> render(record) -> HTML        write_knowledge(folder) does both
 """
 
 from __future__ import annotations
@@ -14,9 +12,24 @@ from pathlib import Path
 from heed.report.knowledge_figures import knowledge_figures, sure_runs
 from heed.report.knowledge_findings import findings, verdict
 from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, read_knowledge
-from heed.report.knowledge_tables import area_rows, results, seed_rows, support_rows, threshold_rows, trust_rows
+from heed.report.knowledge_tables import areas, results, seeds, support, thresholds, trust
 from heed.report.numbers import format_percent
-from heed.report.page import Banner, load_template, show_value, write_page
+from heed.report.parts import (
+    Banner,
+    Details,
+    Examples,
+    Findings,
+    Grouped,
+    Heading,
+    Multiples,
+    Page,
+    Section,
+    Shown,
+    Tabled,
+    render_page,
+    show_value,
+    write_page,
+)
 
 __all__ = ["PAGE", "read_knowledge", "render", "write_knowledge"]
 
@@ -58,25 +71,41 @@ def write_knowledge(folder: str | Path) -> Path:
 def render(record: KnowledgeRecord) -> str:
     """Return the page as HTML; equal records give equal bytes."""
     figures = knowledge_figures(record)
-    sure = sure_runs(record)
-    return load_template("knowledge.html").render(
-        title=record.folder.name,
-        verdict=verdict(record),
-        design=design(record),
-        banners=banners(record),
-        figures=figures,
-        findings=findings(record),
-        results=results(record),
-        seeds=seed_rows(record),
-        reliability=[figure for name, figure in figures.items() if name.startswith("reliability-")],
-        trust=trust_rows(sure),
-        areas=area_rows(sure),
-        thresholds=threshold_rows(sure),
-        support=support_rows(record.best),
-        best=record.best.name,
-        learning=[figures[name] for name in ("pretraining", "fine-tuning") if name in figures],
-        examples=examples(record.best),
-        settings=settings(record),
+    sure, best = sure_runs(record), record.best
+    reliability = [figure for name, figure in figures.items() if name.startswith("reliability-")]
+    groups = settings(record)
+    sections = [
+        Section("accuracy", "Right answers", [Shown(figures["accuracy"]), Findings(findings(record))], quiet=True),
+        Section("results", "Variants and pretraining", [
+            Tabled(results(record), "Results of every run"), Tabled(seeds(record), "Means over seeds"),
+        ]),
+        Section("trust", "Does 70 % mean 70 %?", [
+            Multiples(reliability), Tabled(trust(sure), "Measures of trust"),
+        ] if reliability else []),
+        Section("abstain", "When to say nothing", [
+            Shown(figures.get("risk")), Tabled(areas(sure), "Area under risk and coverage"),
+            Tabled(thresholds(sure), "Thresholds"),
+        ] if reliability else []),
+        Section("support", "Where answers come from", [Tabled(support(best), "Accuracy by support")]),
+        Section("examples", f"Answers of {best.name}", [
+            part for heading, items in examples(best) for part in (Heading(heading), Examples(items, "answered"))
+        ]),
+        Section("learning", "Training", [
+            Multiples([figures[name] for name in ("pretraining", "fine-tuning") if name in figures]),
+        ]),
+        Section("settings", "Runs", [Details("What each run learnt from, and how", [Grouped(groups)])] if groups else []),
+    ]  # fmt: skip
+    files = "answers.jsonl, evaluation-qa.json and the run folders"
+    return render_page(
+        Page(
+            "questions and answers",
+            record.folder.name,
+            verdict(record),
+            sections,
+            design(record),
+            banners(record),
+            files,
+        )
     )
 
 

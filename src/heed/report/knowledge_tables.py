@@ -1,12 +1,8 @@
-"""The tables of the page of an experiment with knowledge: runs, seeds, calibration, risk, thresholds, support.
-
-Each function returns plain rows of text, in the order of the heading in templates/knowledge.html.
-"""
+"""The tables of the page of an experiment with knowledge: runs, seeds, calibration, risk, thresholds, support."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import quote
 
 from heed.report.calibration import (
@@ -23,13 +19,14 @@ from heed.report.knowledge_record import SEEN, Asked, KnowledgeRecord
 from heed.report.numbers import MISSING, format_accuracy, said_interval, said_shares
 from heed.report.record import number
 from heed.report.statistics import t_interval, wilson
+from heed.report.tabular import Cell, Table, words_table
 
 TARGETS = (0.5, 0.8, 0.9)
 """Accuracies for which thresholds are chosen."""
 
 
-def results(record: KnowledgeRecord) -> dict[str, Any]:
-    """Return the table of runs: head, rows of (name, link, cells), and from which column on there are numbers.
+def results(record: KnowledgeRecord) -> Table:
+    """Return the table of runs.
 
     The columns seed and decoding are left out where they would say the same in every row.
     """
@@ -46,32 +43,38 @@ def results(record: KnowledgeRecord) -> dict[str, Any]:
         shares = [_counted(*seen[where]) if where in seen else MISSING for where in places]
         error = MISSING if one.calibration is None else f"{one.calibration.error:.3f}"
         how = [one.variant, one.pretraining, *(values[place] for values in words.values())]
-        rows.append((one.name, _link(record, one), [*how, *_share(one.right, one.total), *shares, error]))
-    head = ["attention", "pretraining", *words, "right", "accuracy", "95 % interval"]
-    return {
-        "head": [*head, *(heads[where] for where in places), "calibration error"],
-        "words": 2 + len(words),
-        "seen": "pretraining" in places,
-        "rows": rows,
-    }
+        rows.append((Cell(one.name, link=_link(record, one)), *how, *_share(one.right, one.total), *shares, error))
+    head = ["run", "attention", "pretraining", *words, "right", "accuracy", "95 % interval"]
+    caption = (
+        "Wilson's interval: how sure the accuracy of this one model is, for so many questions. Calibration error: over "
+        "bins of equal mass (ten, or as many as hold 20 answers each); it is never 0 for few answers (see below)."
+    )
+    if "pretraining" in places:
+        caption += (
+            " Name in the text: accuracy where the pretraining text has the name. A right answer about such a person "
+            "is recall of that text, as the experiment means it, and not inference about a stranger."
+        )
+    head += [*(heads[where] for where in places), "calibration error"]
+    return words_table(head, rows, 3 + len(words), caption)
 
 
-def seed_rows(record: KnowledgeRecord) -> list[tuple[str, str, str, str, str]]:
-    """Return (attention, pretraining, seeds, mean accuracy, t interval) of each group that has several seeds."""
+def seeds(record: KnowledgeRecord) -> Table | None:
+    """Return the mean of each group that has several seeds; None where none has."""
     rows = []
     for (variant, pretraining), runs in record.groups.items():
         if has_seeds(runs):
             values = [one.accuracy for one in runs]
             low, high = t_interval(values)
             interval = said_shares(max(0.0, low), min(1.0, high)) if high > low else "the same with every seed"
-            rows.append(
-                (variant, pretraining, str(len(runs)), format_accuracy(sum(values) / len(values)), interval)
-            )  # fmt: skip
-    return rows
+            mean = format_accuracy(sum(values) / len(values))
+            rows.append((variant, pretraining, str(len(runs)), mean, interval))
+    head = ("attention", "pretraining", "seeds", "mean accuracy", "95 % interval")
+    caption = "Means over seeds with the 95 % t interval: what training once more would come to."
+    return words_table(head, rows, 2, caption) if rows else None
 
 
-def trust_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
-    """Return calibration error and Brier score of each run, in the order of the template's heading."""
+def trust(sure: Sequence[Asked]) -> Table:
+    """Return calibration error and Brier score of each run."""
     rows = []
     for one in sure:
         found, score = one.calibration, brier(*one.sure)
@@ -83,24 +86,48 @@ def trust_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
                 f"{score.score:.3f} ({said_interval(*score.interval)})",
                 f"{score.reliability:.3f} − {score.resolution:.3f} + {score.uncertainty:.3f} {_signed(score.within)}",
             ]
-            rows.append((one.name, cells))
-    return rows
+            rows.append((one.name, *cells))
+    head = (
+        "run", "calibration error", "by chance", "equal width", "Brier score",
+        "reliability − resolution + uncertainty + within",
+    )  # fmt: skip
+    caption = (
+        "Calibration error over bins of equal mass (ten, or as many as hold 20 answers each), with its 95 % bootstrap "
+        "interval; noise makes it too high, and “by chance” is what a perfectly calibrated model with the same "
+        "probabilities would show on so few questions. Then the same error over ten bins of equal width. Of the Brier "
+        "score less is better, and so of each of its parts but resolution."
+    )
+    return words_table(head, rows, 1, caption)
 
 
-def area_rows(sure: Sequence[Asked]) -> list[tuple[str, list[str]]]:
+def areas(sure: Sequence[Asked]) -> Table:
     """Return the area under risk and coverage of each run, beside the least one and that of an order by lot."""
-    return [
+    caption = (
+        "AURC, the mean risk over all coverages, less is better: of the run, of an oracle with this accuracy, and of "
+        "an order by lot."
+    )
+    rows = [
         (
             one.name,
-            [
-                f"{one.risk.area:.3f} ({said_interval(*one.risk.area_interval)})",
-                f"{one.risk.oracle_area:.3f}",
-                f"{one.risk.risk[-1]:.3f}",
-            ],
+            f"{one.risk.area:.3f} ({said_interval(*one.risk.area_interval)})",
+            f"{one.risk.oracle_area:.3f}",
+            f"{one.risk.risk[-1]:.3f}",
         )
         for one in sure
         if one.risk is not None
     ]
+    return words_table(("run", "AURC (95 % interval)", "oracle", "by lot"), rows, 1, caption)
+
+
+def thresholds(sure: Sequence[Asked]) -> Table:
+    """Return the table of `threshold_rows`."""
+    caption = (
+        "Below the threshold the model says nothing. The threshold was chosen on one half of the questions to reach the "
+        "accuracy wanted and measured on the other half, both ways; the threshold shown is that of all questions."
+    )
+    rows = [(name, *cells) for name, found in threshold_rows(sure) for cells in found]
+    head = ("run", "accuracy wanted", "threshold", "answered", "accuracy reached (95 % interval)")
+    return words_table(head, rows, 2, caption)
 
 
 def threshold_rows(sure: Sequence[Asked]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
@@ -131,9 +158,11 @@ def threshold_rows(sure: Sequence[Asked]) -> list[tuple[str, list[tuple[str, str
     return rows
 
 
-def support_rows(one: Asked) -> list[tuple[str, str, str, str]]:
-    """Return (what the corpus says, right, accuracy, 95 % interval) of the answers of a run."""
-    return [(kind, *_share(right, total)) for kind, right, total in by_support(one)]
+def support(one: Asked) -> Table | None:
+    """Return how many answers are right by what the corpus says; None where it was not asked."""
+    caption = f"{one.name}: the nearest passage of the corpus to each question, and whether the answer stands in it."
+    rows = [(kind, *_share(right, total)) for kind, right, total in by_support(one)]
+    return words_table(("the corpus", "right", "accuracy", "95 % interval"), rows, 1, caption) if rows else None
 
 
 def _pooled(parts: Sequence[Threshold]) -> tuple[str, str]:

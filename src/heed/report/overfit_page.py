@@ -1,4 +1,4 @@
-"""One page about a check by heart: how the accuracy on a few training texts rises, and which texts are not learned.
+"""The page of a check by heart: how the accuracy on a few training texts rises, and which texts are not learned.
 
 overfit.json -> render -> report.html        write_overfit(folder) does both
 """
@@ -11,15 +11,12 @@ from typing import Any
 
 from heed import seals
 from heed.errors import CheckpointError
-from heed.files import write_text
-from heed.report.figures import NARROW, WIDE, Figure
+from heed.report.figure import Figure, Line, Plane, paint
 from heed.report.numbers import format_accuracy, format_rate
-from heed.report.page import load_template, show_facts
-from heed.report.svg import DASHES, Axes2D, Line, draw, named
-from heed.report.tabular import Table
+from heed.report.parts import Multiples, Page, Pairs, Section, Tabled, again, render_page, show_facts, write_page
+from heed.report.tabular import Table, words_table
 
 FILE, PAGE = "overfit.json", "report.html"
-SERIES = 6
 
 
 def write_overfit(folder: str | Path) -> Path:
@@ -32,31 +29,27 @@ def write_overfit(folder: str | Path) -> Path:
         page = render(seals.read_json(path))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): run heed tune --overfit again") from error
-    target = path.with_name(PAGE)
-    try:
-        write_text(target, page)
-    except OSError as error:
-        raise CheckpointError(f"{target} cannot be written: {error.strerror}; make room or check rights") from error
-    return target
+    return write_page(path.with_name(PAGE), page)
 
 
 def render(record: dict[str, Any]) -> str:
     """Return the page as HTML; equal records give equal bytes."""
-    arms, texts = record["arms"], record["texts"]
-    return load_template("overfit.html").render(
-        title=f"{record['data']['name']}: {len(texts)} texts by heart",
-        verdict=verdict(record),
-        design=(
-            f"{len(texts)} training texts in {len(record['data']['classes'])} classes, all in every step, without "
-            f"dropout and weight decay, for at most {record['most_steps']:,} steps. Accuracy is on the same texts."
-        ),
-        banners=[],
-        figures=[curve_figure(arms, key) for key in ("accuracy", "loss")],
-        arms=arms_table(arms),
-        texts=texts_table(record),
-        machine=show_facts(record["machine"]),
-        command=shlex.join(record["command"]),
+    arms, texts, data = record["arms"], record["texts"], record["data"]
+    design = (
+        f"{len(texts)} training texts in {len(data['classes'])} classes, all in every step, without dropout and weight "
+        f"decay, for at most {record['most_steps']:,} steps. Accuracy is on the same texts."
     )
+    figures = [curve_figure(arms, key) for key in ("accuracy", "loss")]
+    sections = [
+        Section("curves", "Learning by heart", [
+            Multiples(figures), Tabled(arms_table(arms), "What each arm came to"),
+        ], quiet=True),
+        Section("texts", "The texts", [Tabled(texts_table(record), "The texts and what they were taken for")]),
+        Section("setup", "Machine", [Pairs(show_facts(record["machine"]))]),
+        again(shlex.join(record["command"])),
+    ]  # fmt: skip
+    title = f"{data['name']}: {len(texts)} texts by heart"
+    return render_page(Page("texts by heart", title, verdict(record), sections, design, sources=FILE))
 
 
 def verdict(record: dict[str, Any]) -> str:
@@ -87,9 +80,9 @@ def curve_figure(arms: list[dict[str, Any]], key: str) -> Figure:
     lines = [
         Line(
             arm["name"], [point["step"] for point in arm["curve"]], [times * point[key] for point in arm["curve"]],
-            1 + place % SERIES, dots=True, dash=place // SERIES % len(DASHES),
+            series, dots=True, dash=dash,
         )
-        for place, arm in enumerate(arms)
+        for arm, (series, dash) in zip(arms, map(paint, range(len(arms))), strict=True)
     ]  # fmt: skip
     best = max(arms, key=lambda arm: arm["accuracy"])
     last = best["curve"][-1]
@@ -97,9 +90,7 @@ def curve_figure(arms: list[dict[str, Any]], key: str) -> Figure:
     if key == "loss":
         title = f"The loss of {best['name']} goes from {best['curve'][0]['loss']:.3g} to {last['loss']:.3g}"
     caption = "On the texts that are trained on, in evaluation mode, before training and every few steps."
-    axes = Axes2D("step", label, zero=key == "loss")
-    wide = draw(f"{key}-wide", named(lines, 22), axes, WIDE, title, values=True)
-    return Figure(key, title, caption, wide, draw(f"{key}-narrow", named(lines, 14), axes, NARROW, title, values=False))
+    return Figure(key, title, caption, "lines", tuple(lines), Plane("step", label, zero=key == "loss"))
 
 
 def arms_table(arms: list[dict[str, Any]]) -> Table:
@@ -113,7 +104,7 @@ def arms_table(arms: list[dict[str, Any]]) -> Table:
         for arm in arms
     ]  # fmt: skip
     caption = "Steps: until all texts were right, or at most. Accuracy and loss in nats: on these texts at the end."
-    return Table(head, tuple(rows), (False, False, True, True, True, True), frozenset(), caption, ())
+    return words_table(head, rows, 2, caption)
 
 
 def texts_table(record: dict[str, Any]) -> Table:
@@ -125,4 +116,4 @@ def texts_table(record: dict[str, Any]) -> Table:
         text = one["text"] if one["pair"] is None else f"{one['text']} | {one['pair']}"
         rows.append((one["place"], text if len(text) <= 200 else f"{text[:199]}…", one["label"], ", ".join(wrong)))
     head = ("place", "text", "label", "taken for something else by")
-    return Table(head, tuple(rows), (False,) * 4, frozenset(), "Every text, and the arms that have it wrong.", ())
+    return words_table(head, rows, 4, "Every text, and the arms that have it wrong.")

@@ -1,50 +1,56 @@
-"""One page about one run: a single HTML file that needs no network, no script and no mouse.
+"""The page of one run: what it is, its figures, how it learned, what it writes, and how it was set up.
 
-    gather(folder) -> RunRecord -> render(record) -> HTML        write_report(folder) does both
-
-The page is built from parts (templates/parts.html) on a base (templates/base.html, style.css) that every page of
-heed shares. Whatever comes from a run is escaped, and the page's own content security policy forbids scripts and
-the network, so that a report of somebody else's run is safe to open.
+gather(folder) -> RunRecord -> render(record) -> HTML        write_report(folder) does both
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from heed.config import Config
-from heed.errors import CheckpointError, why
-from heed.files import write_text
-from heed.report.classes import Headline, accuracy_headline, class_table
+from heed.report.classes import Headline, accuracy_headline, class_figure
+from heed.report.figure import Figure
 from heed.report.figures import AXES, run_figures
 from heed.report.numbers import (
     format_bits,
     format_count,
     format_loss,
     format_perplexity,
-    format_rate,
     human_bytes,
     human_count,
     human_seconds,
 )
+from heed.report.parts import (
+    Banner,
+    Details,
+    Grouped,
+    Headlines,
+    Multiples,
+    Page,
+    Pairs,
+    Samples,
+    Section,
+    Shown,
+    Switch,
+    Tabled,
+    Words,
+    again,
+    render_page,
+    setting_groups,
+    show_facts,
+    show_value,
+    write_page,
+)
 from heed.report.passport import Passport
 from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
+from heed.report.tabular import Cell, Table, words_table
 
 __all__ = ["RunRecord", "gather", "render", "write_report"]
-
-
-@dataclass(frozen=True)
-class Banner:
-    """What a reader must know before any figure."""
-
-    level: str
-    """error, warning or note."""
-    title: str
-    text: str
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -55,48 +61,103 @@ def write_report(run_folder: str | Path) -> Path:
     return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
 
 
-def write_page(path: Path, content: str) -> Path:
-    """Write a page, or a table beside it, whole or not at all, and return `path`.
-
-    Raises `CheckpointError` when the disk is full or the folder cannot be written to.
-    """
-    try:
-        write_text(path, content)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {why(error)}; free some space or check rights") from error
-    return path
-
-
 def render(record: RunRecord) -> str:
     """Return the page of a run as HTML; equal records give equal bytes."""
     figures = run_figures(record)
+    found, source = headline(record), _headline_source(record)[1]
+    commit = record.fact("git_commit")
+    begin = f"From the folder that holds this run{f', at commit {commit}' if commit else ''}:"
+    if record.changes:
+        begin = (
+            "This takes the last settings from the first step on; this run changed some on the way, as the "
+            f"configuration says. {begin}"
+        )
+    sections = [
+        Section("figures", source if found else "No figures yet", _first(record, found), quiet=True),
+        Section("learning", "Learning", [Switch(panels(record, figures))], quiet=True),
+        Section("splits", "Every split", [Tabled(splits_table(record), "Figures of every split")]),
+        Section("classes", "Class by class", [Shown(class_figure(record.evaluation))]),
+        Section("samples", "What it writes", _texts(record)),
+        Section("speed", "Speed, memory and optimisation", [
+            Pairs(speed_facts(record), "facts"),
+            Multiples([figures[n] for n in ("speed", "memory", "learning-rate", "gradient-norm") if n in figures]),
+        ] if any(name in figures for name in ("speed", "memory", "learning-rate", "gradient-norm")) else []),
+        Section("passport", "Passport", _passport(record)),
+        again(command(record), begin),
+        Section("settings", "Configuration", _configuration(record)),
+    ]  # fmt: skip
+    files = "config.yaml, environment.json, metrics.jsonl, evaluation.json and samples.jsonl of this run"
+    return render_page(
+        Page("training run", record.name, lead(record), sections, "", banners(record), files, plain=True)
+    )  # fmt: skip
+
+
+def panels(record: RunRecord, figures: Mapping[str, Figure]) -> list[tuple[str, str, list[Figure]]]:
+    """Return the learning curves over each axis: the loss, and beside it what it means."""
+    beside = {"token": "perplexity", "example": "accuracy", "answer": "accuracy"}.get(record.measured, "")
+    return [
+        (
+            axis,
+            _axis_name(axis, record.unit),
+            [figures[n] for n in (f"loss-{axis}", f"{beside}-{axis}") if n in figures],
+        )
+        for axis in AXES
+        if f"loss-{axis}" in figures
+    ]
+
+
+def _first(record: RunRecord, found: list[Headline]) -> list[Any]:
+    """Return the figures of the first screen."""
+    return [Headlines(found), Words(_sentence(record) or "", "passport")] if found else [
+        Words("The run has not been evaluated.")
+    ]  # fmt: skip
+
+
+def _texts(record: RunRecord) -> list[Any]:
+    """Return what the model writes, and what it wrote while it learned."""
     texts, drafts = texts_to_show(record.samples, record.drafts)
-    return load_template("run.html").render(
-        name=record.name,
-        lead=lead(record),
-        banners=banners(record),
-        headline=headline(record),
-        headline_from=_headline_source(record)[1],
-        sentence=_sentence(record),
-        figures=figures,
-        axes=[(axis, _axis_name(axis, record.unit)) for axis in AXES if f"loss-{axis}" in figures],
-        beside={"token": "perplexity", "example": "accuracy", "answer": "accuracy"}.get(record.measured, ""),
-        classes=class_table(record.evaluation),
-        small=[figures[name] for name in ("speed", "memory", "learning-rate", "gradient-norm") if name in figures],
-        speed=speed_facts(record),
-        texts=texts,
-        drafts=drafts,
-        passports=passport_table(record),
-        changed=changed_settings(record),
-        changes=[
-            (change.setting, show_value(change.before), f"{change.step:,}", show_value(change.after))
-            for change in record.changes
-        ],
-        settings=[(section, _rows(values)) for section, values in record.config.items() if isinstance(values, dict)],
-        environment=show_facts(record.environment),
-        command=command(record),
-        commit=record.fact("git_commit"),
-    )
+    if not texts:
+        return []
+    key = f"Drawn from the model at step {texts[0].step:,}"
+    if any(text.prompt for text in texts):
+        key = "The prompt is given, in bold; the rest is drawn from the model"
+    parts: list[Any] = [Samples([("", text) for text in texts], key, surprises=True)]
+    if drafts:
+        earlier = [(f"Step {draft.step:,}", draft) for draft in drafts]
+        parts.append(Details("How it wrote while it learned", [Samples(earlier)], "earlier"))
+    return parts
+
+
+def _passport(record: RunRecord) -> list[Any]:
+    """Return what each split was measured on."""
+    table = passport_table(record)
+    words = "Figures can be compared only where their passports agree."
+    if record.measured == "token":
+        words += " Word perplexity and bits per byte do not depend on the tokenizer; loss and token perplexity do."
+    return [Words(words), Tabled(table, "Passport")] if table else []
+
+
+def _configuration(record: RunRecord) -> list[Any]:
+    """Return the settings: those that changed on the way, those that are no default, and all of them."""
+    changes = [
+        (Cell(change.setting, code=True), show_value(change.before), f"{change.step:,}", show_value(change.after))
+        for change in record.changes
+    ]
+    changed = [(Cell(name, code=True), value, default) for name, value, default in changed_settings(record)]
+    groups = setting_groups(record.config)
+    parts: list[Any] = []
+    if changes:
+        text = "Settings that changed on the way; below, every setting has its last value."
+        head = ("setting", "before", "up to step", "after it")
+        parts.append(Tabled(words_table(head, changes, 4, text), "Settings that changed on the way"))
+    if changed:
+        text = "Settings that differ from the defaults."
+        parts.append(Tabled(words_table(("setting", "this run", "default"), changed, 3, text), text))
+    else:
+        parts.append(Words("Every setting has its default." if groups else "The settings are not known."))
+    parts += [Details("Every setting", [Grouped(groups)])] if groups else []
+    facts = show_facts(record.environment)
+    return parts + ([Details("Environment", [Pairs(facts)])] if facts else [])
 
 
 def lead(record: RunRecord) -> str:
@@ -219,27 +280,36 @@ def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
     return facts
 
 
-def passport_table(record: RunRecord) -> dict[str, Any]:
-    """Return the figures with their passports as a table: the splits, rows of figures, rows of passport fields."""
+def _columns(record: RunRecord) -> dict[str, tuple[list[Headline], Passport]]:
+    """Return figures and passport of each split that has both; before the end, of the best evaluation so far."""
     columns = dict(record.evaluation)
     if not columns and _headline_source(record)[0]:
         columns = {"validation": dict(_headline_source(record)[0])}
     known = {split: (measures(values), passport_of(values)) for split, values in columns.items()}
-    columns = {split: (shown, passport) for split, (shown, passport) in known.items() if shown and passport}
-    if not columns:
-        return {"splits": [], "figures": [], "rows": []}
-    shown = [figures for figures, _ in columns.values()]
-    return {
-        "splits": list(columns),
-        "figures": [(row[0].label.lower(), [item.value for item in row]) for row in zip(*shown, strict=True)],
-        "rows": [
-            (
-                f"{record.measured}s" if field.name == "tokens" else field.name.replace("_", " "),
-                [show_value(getattr(passport, field.name)) for _, passport in columns.values()],
-            )
-            for field in fields(Passport)
-        ],
-    }
+    return {split: (shown, passport) for split, (shown, passport) in known.items() if shown and passport}
+
+
+def splits_table(record: RunRecord) -> Table | None:
+    """Return the figures of every split; None where the first screen has them all."""
+    columns = _columns(record)
+    if len(columns) < 2:
+        return None
+    labels = [item.label.lower() for item in next(iter(columns.values()))[0]]
+    rows = [(split, *(item.value for item in shown)) for split, (shown, _) in columns.items()]
+    return words_table(("split", *labels), rows)
+
+
+def passport_table(record: RunRecord) -> Table | None:
+    """Return the passports of the splits: a row a field; None where there are none."""
+    columns = _columns(record)
+    rows = [
+        (
+            f"{record.measured}s" if field.name == "tokens" else field.name.replace("_", " "),
+            *(show_value(getattr(passport, field.name)) for _, passport in columns.values()),
+        )
+        for field in fields(Passport)
+    ]
+    return words_table(("", *columns), rows, 1 + len(columns)) if columns else None
 
 
 def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:
@@ -323,55 +393,6 @@ def _machine(record: RunRecord) -> str:
     return f"{threads} thread{'s' if threads != 1 else ''} of a CPU with {said}"
 
 
-def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return nested settings as pairs of a dotted name and a value."""
-    return [(name, show_value(value)) for name, value in flatten(settings)]
-
-
-def show_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the environment as pairs; a command is a command line, bytes have a unit, seeds keep their digits."""
-    facts = []
-    for name, value in flatten(environment):
-        if name.endswith("_bytes") and number(value) is not None:
-            facts.append((name.removesuffix("_bytes"), human_bytes(value)))
-        elif name == "command" and isinstance(value, list):
-            facts.append((name, shlex.join(str(part) for part in value)))
-        else:
-            facts.append((name, str(value) if type(value) is int else show_value(value)))
-    return facts
-
-
-def show_value(value: Any) -> str:
-    """Return a setting or a fact as it is shown."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return format_count(value)
-    if isinstance(value, float):
-        return format_count(int(value)) if value.is_integer() else format_rate(value)
-    if isinstance(value, list):
-        return ", ".join(show_value(item) for item in value) or "none"
-    return str(value) if value != {} else "none"
-
-
 def _float(value: Any) -> float | None:
     """Return a number as float, NaN and infinity too: what was measured is shown."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def load_template(name: str) -> Any:
-    """Load a template of this package; everything that a template prints is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("heed.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawn"] = Markup  # an SVG that draw() made; never used on what comes from a run
-    return environment.get_template(name)

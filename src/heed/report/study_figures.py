@@ -10,26 +10,25 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import Any
 
-from heed.report.figures import BESIDE, WIDE, Figure
-from heed.report.figures import NARROW as CURVE_NARROW
+from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
+from heed.report.figure import paint as paint_of
 from heed.report.numbers import clock_unit, format_perplexity, format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
 from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
 from heed.report.study_lengths_figure import lengths_figure
 from heed.report.study_record import StudyRecord
-from heed.report.study_rows import HALF, NARROW, Row, Scale, draw_rows
-from heed.report.study_rows import WIDE as ROWS_WIDE
 from heed.report.study_speed import by_seed, show_ratio, speed_ratios, speed_title
-from heed.report.svg import DASHES, Axes2D, Line, draw, named, short
-from heed.report.svg_labels import shorten
+from heed.report.ticks import short, shorten
 
 AXES = {"steps": ("step", "steps"), "epochs": ("epoch", "epochs"), "time": ("seconds", "wall clock")}
 """Name of a horizontal axis -> the key of an event, and what it is called."""
 BEGINNING = 0.2
 """The share of the training that curves leave out."""
-SERIES = 6
-"""Colours beside the baseline's."""
+SMALL = 240
+"""Height of the figures of a search, in CSS pixels."""
+FACTOR = 30
+"""Values of a parameter over this factor and more stand on a log axis."""
 
 
 def study_figures(record: StudyRecord) -> dict[str, Figure]:
@@ -43,7 +42,7 @@ def study_figures(record: StudyRecord) -> dict[str, Figure]:
 def colours(record: StudyRecord) -> dict[str, tuple[int, int]]:
     """Return (series, dash) of each variant: the baseline is series 0, the others follow in the order of the study."""
     others = [name for name in record.variants if name != record.baseline]
-    given = {name: (1 + i % SERIES, i // SERIES % len(DASHES)) for i, name in enumerate(others)}
+    given = {name: paint_of(i) for i, name in enumerate(others)}
     return {record.baseline: (0, 0), **given}
 
 
@@ -69,10 +68,7 @@ def forest(record: StudyRecord) -> Figure | None:
         if several
         else "One seed: a mark without an interval, because nothing is known about noise."
     )
-    drawn = (
-        draw_rows(f"forest-{w}", rows, scale, title, size) for w, size in (("wide", ROWS_WIDE), ("narrow", NARROW))
-    )
-    return Figure("forest", title, caption, *drawn)
+    return rows_figure("forest", title, caption, rows, scale, "intervals")
 
 
 def forest_sentence(record: StudyRecord, found: list[Difference]) -> str:
@@ -103,14 +99,17 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
     factor, unit = _axis_unit(axis, max(line.x[-1] for line in known.values()))
     paint = colours(record)
     lines = [
-        Line(name, [x * factor for x in c.x], c.mean, paint[name][0], c.low, c.high, dots=False, dash=paint[name][1])
+        Line(
+            name, [x * factor for x in c.x], c.mean, paint[name][0], c.low, c.high, dash=paint[name][1],
+            noisy=what == "train",
+        )
         for name, c in known.items()
-    ]
-    title, main = curve_sentence(known, what, axis), what == "evaluation"
+    ]  # fmt: skip
+    title = curve_sentence(known, what, axis)
     y_label = f"{'training' if what == 'train' else 'validation'} {'perplexity' if perplexity else 'loss (nats)'}"
     if what == "train" and trained_by == "sequence":
         y_label = "training loss (nats, mean of sequences' means)"
-    axes = Axes2D(unit, y_label, log_y=perplexity)
+    axes = Plane(unit, y_label, log_y=perplexity)
     several = any(line.low for line in lines)
     caption = ("Mean over seeds; band: lowest to highest seed." if several else "One seed.") + " Shown"
     caption += " from a fifth of the training on, where differences can be seen." + (
@@ -119,13 +118,7 @@ def curves(record: StudyRecord, what: str, axis: str) -> Figure | None:
     hidden = [name for name in record.variants if name not in known]
     if hidden and what != "perplexity":
         caption += f" Not drawn: {', '.join(hidden)}."
-    name = f"{'validation' if main else what}-{axis}"
-    few = named(lines, 14)
-    many = named(lines, 20) if main else few
-    sizes = [(width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE if main else BESIDE, CURVE_NARROW)]
-    wide = draw(f"{name}-wide", many, axes, sizes[0], title, values=main)
-    narrow = draw(f"{name}-narrow", few, axes, sizes[1], title, values=False)
-    return Figure(name, title, caption, wide, narrow)
+    return lines_figure(f"{'validation' if what == 'evaluation' else what}-{axis}", title, caption, lines, axes)
 
 
 def _axis_unit(axis: str, top: float) -> tuple[float, str]:
@@ -169,8 +162,9 @@ def speed(record: StudyRecord) -> Figure | None:
             f" Bar: median over seeds; stroke: slowest to fastest seed. In brackets: 95 % interval of the ratio to "
             f"{shorten(record.baseline, 24)}, paired over seeds."
         )
-    scale = Scale("thousand training tokens a second", bars=True)
-    return _rows_figure(record, "speed", rows, scale, speed_title(record), caption)
+    else:
+        caption += f" {_seeds(record)}"
+    return rows_figure("speed", speed_title(record), caption, rows, Scale("thousand training tokens a second"))
 
 
 def memory(record: StudyRecord) -> Figure | None:
@@ -189,7 +183,7 @@ def memory(record: StudyRecord) -> Figure | None:
     title = f"{most} needs most memory, {human_bytes(values[most])}; {least} least, {human_bytes(values[least])}"
     if human_bytes(values[most]) == human_bytes(values[least]):
         title = f"All need {human_bytes(values[most])} of memory at most"
-    return _rows_figure(record, "memory", rows, Scale("peak memory (MiB)", bars=True), title)
+    return rows_figure("memory", title, f"Measured while training. {_seeds(record)}", rows, Scale("peak memory (MiB)"))
 
 
 def search_figures(record: StudyRecord) -> list[Figure]:
@@ -212,24 +206,33 @@ def search_figures(record: StudyRecord) -> list[Figure]:
 def _search_figure(
     record: StudyRecord, name: str, done: list[dict[str, Any]], best: dict[str, Any], place: int
 ) -> Figure:
-    """Draw one parameter against the figure; a parameter that is no number takes the places of its names."""
-    from heed.report.study_scatter import Point, draw_scatter
-
+    """Return one parameter against the figure; a parameter that is no number takes the places of its names."""
     having = [trial for trial in done if name in trial["values"]]
-    points = [
-        Point(trial["values"][name], float(trial["figure"]), str(trial.get("state")) != "pruned", trial is best)
-        for trial in having
-    ]
+    numbers = [number(trial["values"][name]) for trial in having]
+    known = [value for value in numbers if value is not None]
+    words = sorted({str(trial["values"][name]) for trial in having}) if len(known) < len(having) else []
+    across = [float(words.index(str(trial["values"][name]))) for trial in having] if words else known
+    lines = []
+    for label, filled in (("finished", True), ("pruned", False)):
+        points = sorted(
+            (x, float(trial["figure"])) for x, trial in zip(across, having, strict=True)
+            if (str(trial.get("state")) != "pruned") == filled
+        )  # fmt: skip
+        ring = next((p for p in points if filled and p[1] == best["figure"] and name in best["values"]), None)
+        if points:
+            x, y = zip(*points, strict=True)
+            lines.append(
+                Line("", x, y, 1, dots=True, stroke=False, filled=filled, ring=(*ring, "") if ring else None)
+            )  # fmt: skip
     value = best["values"].get(name)
     shown = format_rate(value) if number(value) is not None else str(value)
     title = f"Best at {name} {shown}: {short(float(best['figure']))}"
-    y_label = f"{record.figure.replace('_', ' ')} ({record.split})"
-    caption = f"{len(points)} trials; the ring is the best one, open marks were pruned."
-    drawn = (
-        draw_scatter(f"search-{place}-{kind}", points, (name, y_label), title, size)
-        for kind, size in (("wide", (HALF, 260)), ("narrow", CURVE_NARROW))
-    )
-    return Figure(f"search-{place}", title, caption, *drawn)
+    caption = f"{len(having)} trials; the ring is the best one, open marks were pruned."
+    log = not words and min(across) > 0 and max(across) / min(across) >= FACTOR
+    axes = Plane(
+        name, f"{record.figure.replace('_', ' ')} ({record.split})", log_x=log, words=tuple(words), height=SMALL
+    )  # fmt: skip
+    return Figure(f"search-{place}", title, caption, "points", tuple(lines), axes)
 
 
 def _forest_row(d: Difference, series: int) -> Row:
@@ -261,9 +264,5 @@ def _bars(record: StudyRecord, what: str, words: Any, unit: float) -> tuple[list
     return rows, values
 
 
-def _rows_figure(
-    record: StudyRecord, name: str, rows: list[Row], scale: Scale, title: str, caption: str = ""
-) -> Figure:  # fmt: skip
-    drawn = (draw_rows(f"{name}-{w}", rows, scale, title, size) for w, size in (("wide", HALF), ("narrow", NARROW)))
-    seeds = "mean over seeds" if len(record.seeds) > 1 else "one seed"
-    return Figure(name, title, caption or f"Measured while training; {seeds}.", *drawn)
+def _seeds(record: StudyRecord) -> str:
+    return "Mean over seeds." if len(record.seeds) > 1 else "One seed."

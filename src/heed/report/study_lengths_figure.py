@@ -6,13 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from heed.report.figures import NARROW, Figure
+from heed.report.figure import Figure, Line, Plane, lines_figure
 from heed.report.study_lengths import ended_at, length_title, length_values, measured_at, trained_on
 from heed.report.study_record import StudyRecord
-from heed.report.svg import Axes2D, Line, draw, named
 
-WIDE = (800, 340)
-"""Size in CSS pixels: it has a row of the page to itself."""
 CLOSEST = 0.12
 """Numbers on the axis stand at least this share of it apart."""
 
@@ -25,22 +22,16 @@ def lengths_figure(record: StudyRecord, paint: Mapping[str, tuple[int, int]]) ->
     lines = [_line(record, name, at, paint[name]) for name, at in known.items()]
     contexts = {context for name in known if (context := trained_on(record, name))}
     figure = record.figure.replace("_", " ") + {"accuracy": " (%)", "loss": " (nats)"}.get(record.figure, "")
-    axes = Axes2D(
+    axes = Plane(
         "context (tokens, log)",
         f"validation {figure}",
         log_x=True,
         x_ticks=ticks(record.lengths),
         marks=tuple((float(n), f"trained on {n:,}") for n in contexts) if len(contexts) == 1 else (),
     )
-    title = length_title(record)
     caption = "Mean over seeds; band: lowest to highest seed." if any(line.low for line in lines) else "One seed."
     caption += " The whole validation split in windows that do not overlap: the first token of each has no context."
-    wide, narrow = ((width, max(height, 100 + 18 * len(lines))) for width, height in (WIDE, NARROW))
-    return Figure(
-        "lengths", title, caption,
-        draw("lengths-wide", named(lines, 24), axes, wide, title),
-        draw("lengths-narrow", named(lines, 14), axes, narrow, title, values=False),
-    )  # fmt: skip
+    return lines_figure("lengths", length_title(record), caption, lines, axes)
 
 
 def ticks(lengths: Sequence[int]) -> tuple[float, ...]:

@@ -1,21 +1,42 @@
-"""One page about one study: a single HTML file that needs no network, no script and no mouse.
+"""The page of one study: what differs from the baseline, the table, the setup, and everything that was looked at.
 
     read_study(folder) -> StudyRecord -> render(record) -> HTML        write_study(folder) does both, and the tables
 
-It has the look and the security policy of the page of a run (`heed.report.page`). It is written again after each cell,
-so that a study can be watched: what is not there yet is said.
+It is written again after each cell, so that a study can be watched: what is not there yet is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from heed.report.figure import Figure
 from heed.report.numbers import MISSING, human_count
-from heed.report.page import Banner, load_template, show_facts, show_value, write_page
+from heed.report.parts import (
+    Banner,
+    Details,
+    Findings,
+    Grouped,
+    Heading,
+    Links,
+    Multiples,
+    Page,
+    Pairs,
+    Samples,
+    Section,
+    Shown,
+    Switch,
+    Tabled,
+    Words,
+    again,
+    render_page,
+    setting_groups,
+    show_facts,
+    show_value,
+    write_page,
+)
 from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
@@ -23,8 +44,10 @@ from heed.report.study_figures import AXES, study_figures
 from heed.report.study_findings import budget
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
-from heed.report.study_record import Cell, StudyRecord, read_study
+from heed.report.study_record import Cell as StudyCell
+from heed.report.study_record import StudyRecord, read_study
 from heed.report.study_tables import latex, markdown, picks, sentences, table, verdict
+from heed.report.tabular import Cell, Table, words_table
 
 __all__ = ["read_study", "render", "write_study"]
 
@@ -42,17 +65,7 @@ SHOWN = {
     ),
 }
 """What the setup says of the base configuration, by line."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A link to the page of one cell."""
-
-    seed: int
-    state: str
-    link: str
-    """Relative address; empty where there is no page."""
-    message: str
+FILES = Links("The tables as", (("Markdown", "./table.md"), ("LaTeX", "./table.tex")))
 
 
 def write_study(folder: str | Path) -> Path:
@@ -72,34 +85,54 @@ def write_study(folder: str | Path) -> Path:
 def render(record: StudyRecord) -> str:
     """Return the page of a study as HTML; equal records give equal bytes."""
     figures = study_figures(record)
-    settings = differing(record)
-    return load_template("study.html").render(
-        title=record.title,
-        verdict=verdict(record),
-        design=design(record),
-        banners=banners(record),
-        sentences=sentences(record),
-        figures=figures,
-        lengths=length_sentences(record),
-        length_tables=length_tables(record),
-        axes=[(axis, shown) for axis, (_, shown) in AXES.items() if f"validation-{axis}" in figures],
-        small=[figures[name] for name in ("speed", "memory") if name in figures],
-        search=[figure for name, figure in figures.items() if name.startswith("search-")],
-        searched=searched(record),
-        setup=setup(record),
-        settings=settings,
-        machine=show_facts(record.machine),
-        command=record.command,
-        table=table(record),
-        capacity=capacity_table(record),
-        capacities=capacity_sentences(record),
-        picks=picks(record),
-        interpretation=interpretation(record),
-        samples=samples(record),
-        seeds=record.seeds,
-        runs=runs(record),
-        base=[(section, list_rows(values)) for section, values in record.base.items() if isinstance(values, dict)],
-    )
+    tables = length_tables(record)
+    capacity = capacity_table(record)
+    search = [figure for name, figure in figures.items() if name.startswith("search-")]
+    sections = [
+        Section("found", "Difference to the baseline", [Shown(figures.get("forest")), Findings(sentences(record))], True),
+        Section("results", "Results", [
+            Findings(picks(record)), Tabled(table(record), "Results of every variant"), FILES,
+        ]),
+        Section("setup", "Setup", _setup(record)),
+        Section("lengths", "Beyond the training length", [
+            Shown(figures.get("lengths")), Findings(length_sentences(record), "block"),
+            *(Tabled(made, f"By context; bold is {made.starred}") for made in tables),
+        ] if tables else []),
+        Section("capacity", "Size and overfitting", [
+            Findings(capacity_sentences(record)), Tabled(capacity, "Losses by size"),
+        ] if capacity else []),
+        Section("learning", "Learning", [Switch(panels(figures))]),
+        Section("costs", "Speed and memory", [Multiples([figures[n] for n in ("speed", "memory") if n in figures])]),
+        Section("search", "Search", [Words(searched(record)), Multiples(search)] if search else []),
+        Section("meaning", "Interpretation", [
+            part for title, lines in interpretation(record) for part in (Heading(title), Findings(lines))
+        ]),
+        Section("samples", "What each writes", [Samples(samples(record), "Drawn from each model")]),
+        Section("runs", "Every run", [Tabled(runs(record), "Pages of the runs")]),
+        again(record.command, "What has finished is not run again."),
+    ]  # fmt: skip
+    files = "study.json and the run folders of this study"
+    return render_page(
+        Page("study", record.title, verdict(record), sections, design(record), banners(record), files)
+    )  # fmt: skip
+
+
+def panels(figures: Mapping[str, Figure]) -> list[tuple[str, str, list[Figure]]]:
+    """Return the learning curves over each axis: validation, training, and what the loss means."""
+    kinds = ("validation", "train", "perplexity")
+    return [
+        (axis, shown, [figures[name] for kind in kinds if (name := f"{kind}-{axis}") in figures])
+        for axis, (_, shown) in AXES.items()
+        if f"validation-{axis}" in figures
+    ]
+
+
+def _setup(record: StudyRecord) -> list[Any]:
+    """Return how the study was set up: what all variants share, what differs, and the machine."""
+    facts, base = show_facts(record.machine), setting_groups(record.base)
+    parts = [Pairs(setup(record)), Tabled(differing(record), "What differs between the variants")]
+    parts += [Details("Machine", [Pairs(facts)])] if facts else []
+    return parts + ([Details("Every setting of the base", [Grouped(base)])] if base else [])
 
 
 def design(record: StudyRecord) -> str:
@@ -171,14 +204,16 @@ def setup(record: StudyRecord) -> list[tuple[str, str]]:
     return rows
 
 
-def differing(record: StudyRecord) -> dict[str, Any]:
-    """Return the settings in which variants differ: names of settings, and a row of values a variant."""
+def differing(record: StudyRecord) -> Table | None:
+    """Return the settings in which variants differ, a row a variant; None where they differ in none."""
     names = list(dict.fromkeys(name for variant in record.variants.values() for name in variant.changes))
     rows = []
     for variant in record.variants.values():
-        cells = [(show_value(variant.setting(name)), name in variant.changes) for name in names]
-        rows.append((variant.name, cells, MISSING if variant.parameters is None else f"{variant.parameters:,}"))
-    return {"names": names, "rows": rows}
+        cells = [Cell(show_value(variant.setting(name)), strong=name in variant.changes) for name in names]
+        rows.append((variant.name, *cells, MISSING if variant.parameters is None else f"{variant.parameters:,}"))
+    head = ("variant", *(Cell(name, code=True) for name in names), "parameters")
+    text = "What differs between the variants; everything else is the same. Bold: changed from the base."
+    return words_table(head, rows, 1 + len(names), text) if names else None
 
 
 def searched(record: StudyRecord) -> str:
@@ -192,35 +227,31 @@ def searched(record: StudyRecord) -> str:
     return f"{record.search.get('method', 'search')} over {what}: {many} trials."
 
 
-def samples(record: StudyRecord) -> list[tuple[str, int, Sample]]:
-    """Return one text of each variant: (variant, seed, text), of the first seed that has one."""
+def samples(record: StudyRecord) -> list[tuple[str, Sample]]:
+    """Return one text of each variant under its name, of the first seed that has one."""
     found = []
     for name in record.variants:
         for cell in record.cells_of(name):
             texts = texts_to_show(cell.run.samples, cell.run.drafts)[0] if cell.run else []
             if texts:
-                found.append((name, cell.seed, texts[0]))
+                found.append((f"{name}, seed {cell.seed}", texts[0]))
                 break
     return found
 
 
-def runs(record: StudyRecord) -> list[tuple[str, list[Run]]]:
+def runs(record: StudyRecord) -> Table:
     """Return a link to the page of each run, by variant and seed."""
     rows = []
     for name in record.variants:
-        cells = {cell.seed: cell for cell in record.cells_of(name)}
-        rows.append((name, [_link(record, seed, cells.get(seed)) for seed in record.seeds]))
-    return rows
+        cells = {run.seed: run for run in record.cells_of(name)}
+        rows.append((name, *(_link(record, cells.get(seed)) for seed in record.seeds)))
+    head = ("variant", *(f"seed {seed}" for seed in record.seeds))
+    return words_table(head, rows, len(head))
 
 
-def list_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return nested settings as pairs of a dotted name and a value."""
-    return [(name, show_value(value)) for name, value in flatten(settings)]
-
-
-def _link(record: StudyRecord, seed: int, cell: Cell | None) -> Run:
+def _link(record: StudyRecord, cell: StudyCell | None) -> Cell:
     if cell is None:
-        return Run(seed, "not run yet", "", "")
+        return Cell("not run yet")
     page = record.folder / cell.folder / "report.html"
     link = f"./{quote(cell.folder)}/report.html" if cell.folder and page.is_file() else ""
-    return Run(seed, cell.state, link, cell.message)
+    return Cell(cell.state, link=link, hint=cell.message)

@@ -12,6 +12,32 @@ LATEX = {
 }  # fmt: skip
 
 
+class Cell(str):
+    """A cell that a page shows in a way of its own; elsewhere it is its text."""
+
+    link: str
+    hint: str
+    code: bool
+    strong: bool
+
+    def __new__(cls, text: str, *, link: str = "", hint: str = "", code: bool = False, strong: bool = False) -> Cell:
+        """Return the text with an address, with words that are shown when one points at it, as code, or in bold."""
+        cell = super().__new__(cls, text)
+        cell.link, cell.hint, cell.code, cell.strong = link, hint, code, strong
+        return cell
+
+    @property
+    def markup(self) -> str:
+        """The HTML around the text."""
+        if self.link:
+            return '<a href="{link}">{}</a>'
+        if self.code:
+            return "<code>{}</code>"
+        if self.strong:
+            return "<strong>{}</strong>"
+        return '<span title="{hint}">{}</span>' if self.hint else "{}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as plain values."""
@@ -23,7 +49,7 @@ class Table:
     best: frozenset[tuple[int, int]]
     """(row, column) of what stands in bold."""
     caption: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What is said below the table."""
     starred: str = "the best of its architecture"
     """What bold means, in a few words."""
@@ -101,3 +127,10 @@ def _plain(text: str) -> str:
     for mark in ("\\", "`", "*", "_", "[", "]"):
         text = text.replace(mark, f"\\{mark}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def words_table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, caption: str = "") -> Table:
+    """Return a table of a page: the first `words` columns are words, the others numbers."""
+    return Table(
+        tuple(head), tuple(map(tuple, rows)), tuple(n >= words for n in range(len(head))), frozenset(), caption
+    )

@@ -12,23 +12,21 @@ from statistics import fmean
 
 from heed.report.calibration import calibration, reliability
 from heed.report.calibration_figure import reliability_figure
-from heed.report.figures import Figure
+from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
+from heed.report.figure import paint as paint_of
 from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds, said_difference, said_shares
-from heed.report.study_rows import HALF, NARROW, WIDE, Row, Scale, draw_rows
-from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks, named
-from heed.report.svg_labels import shorten
+from heed.report.ticks import log_ticks, shorten
 from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval
 from heed.report.tuning_arms import Arm, CurvePoint
 from heed.report.tuning_findings import examples_and_seeds, in_order, listed, test_of
 from heed.report.tuning_record import TuningRecord
 
-SERIES = 6
 PANELS = 12
 """Arms that have a panel of curves, the best first."""
 RELIABLE = 6
 """Arms that have a reliability figure, the best first."""
-SIDE_WIDE, SIDE_NARROW = (HALF, 330), (352, 300)
-PANEL_WIDE, PANEL_NARROW = (HALF, 250), (352, 240)
+PANEL = 240
+"""Height of a panel of curves, in CSS pixels."""
 PARTS = {"weights": 1, "gradients": 6, "optimizer": 4, "activations": 5}
 """Part of the memory -> its colour, as in the figure of `heed memory`."""
 
@@ -45,7 +43,7 @@ def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap]) -> dict[str, F
 
 def colours(record: TuningRecord) -> dict[str, tuple[int, int]]:
     """Return (series, dash) of each arm."""
-    return {arm.name: (1 + i % SERIES, i // SERIES % len(DASHES)) for i, arm in enumerate(record.arms)}
+    return {arm.name: paint_of(i) for i, arm in enumerate(record.arms)}
 
 
 def accuracy_figure(record: TuningRecord) -> Figure | None:
@@ -75,7 +73,7 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
     caption = f"Accuracy, mean over seeds, with a 95 % interval over {examples_and_seeds(record)}."
     if any(arm.broken for arm in record.arms):
         caption += " 0: the arm failed or did not fit into memory; it has no accuracy."
-    return _rows("accuracy", rows, Scale(label, bars=True, rule=rule), title, caption)
+    return rows_figure("accuracy", title, caption, rows, Scale(label, rule=rule))
 
 
 def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
@@ -102,7 +100,7 @@ def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
     )
     label = f"difference to {shorten(name, 24)} (points of accuracy, {record.split})"
     scale = Scale(label, sides=("◂ worse", "better ▸"))
-    return _rows("gaps", rows, scale, title, caption)
+    return rows_figure("gaps", title, caption, rows, scale, "intervals")
 
 
 def memory_figure(record: TuningRecord) -> Figure | None:
@@ -111,18 +109,16 @@ def memory_figure(record: TuningRecord) -> Figure | None:
     if not having:
         return None
     unit = 2.0**20
-    rows = {"wide": [], "narrow": []}
+    rows = []
     for arm, memory in having:
         peaks = [(memory.forward_peak, "forward"), (memory.backward_peak, "backward")]
         said = ", ".join(f"{what} {human_bytes(value)}" for value, what in peaks if value is not None)
         parts = tuple((getattr(memory, part) / unit, series) for part, series in PARTS.items())
         total = human_bytes(memory.peak)
-        for kind, text in (("wide", f"{total} ({said})" if said else total), ("narrow", total)):
-            rows[kind].append(Row(arm.name, text, 0, memory.peak / unit, parts=parts))
+        rows.append(Row(arm.name, f"{total} ({said})" if said else total, 0, memory.peak / unit, parts=parts))
     for arm in record.arms:
         if arm.broken:
-            for kind in rows:
-                rows[kind].append(Row(arm.name, f"0: {arm.status}", 0, 0.0))
+            rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0))
     peaks = {arm.name: memory.peak for arm, memory in having}
     most, least = max(peaks, key=peaks.__getitem__), min(peaks, key=peaks.__getitem__)
     title = f"{least} needs {human_bytes(peaks[least])}" + (
@@ -133,9 +129,7 @@ def memory_figure(record: TuningRecord) -> Figure | None:
         f" of {' or '.join(f'{batch} rows of {tokens} tokens' for batch, tokens in sorted(sizes))}." if sizes else "."
     )
     caption += f" {memory_caption(record)}"
-    scale = Scale("memory (MiB)", bars=True, key=tuple(PARTS.items()))
-    wide = draw_rows("memory-wide", rows["wide"], scale, title, WIDE)
-    return Figure("memory", title, caption, wide, draw_rows("memory-narrow", rows["narrow"], scale, title, NARROW))
+    return rows_figure("memory", title, caption, rows, Scale("memory (MiB)", key=tuple(PARTS.items())))
 
 
 def memory_caption(record: TuningRecord) -> str:
@@ -180,7 +174,7 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     for name in kept[1:]:
         corners += [(costs[name] / unit, corners[-1][1]), (costs[name] / unit, right[name])]
     lines = [Line("", [x for x, _ in corners], [y for _, y in corners], 0, dash=1)] if len(kept) > 1 else []
-    lines += [Line(name, [cost / unit], [right[name]], paint[name][0], size=8) for name, cost in costs.items()]
+    lines += [Line(name, [cost / unit], [right[name]], paint[name][0], stroke=False) for name, cost in costs.items()]
     beaten = [name for name in costs if name not in kept]
     show = human_seconds if what == "time" else human_bytes
     title = f"{kept[-1]} is most often right for {show(costs[kept[-1]])} of {what}"
@@ -189,8 +183,8 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
         title += show(costs[kept[-1]])
     caption = "Stroke: the arms that no other beats at both (the Pareto front), whatever the intervals."
     caption += f" Beaten: {listed(beaten)}." if beaten else ""
-    axes = Axes2D(word, f"accuracy (%, {record.split})", scattered=True)
-    return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+    axes = Plane(word, f"accuracy (%, {record.split})")
+    return lines_figure(f"front-{what}", title, caption, lines, axes, "points")
 
 
 def curve_figure(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
@@ -202,9 +196,8 @@ def curve_figure(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
         return None
     how = "a fixed part of its texts, measured as validation is" if measured else "the mean of its steps' losses"
     caption = f"{_of_seeds(arm)} Training: {how}."
-    axes = Axes2D("epoch", "loss (nats)")
-    title = curve_sentence(arm.name, lines[-1])
-    return _lines(f"curve-{place}", lines, axes, title, caption, (PANEL_WIDE, PANEL_NARROW), values=True)
+    axes = Plane("epoch", "loss (nats)", height=PANEL)
+    return lines_figure(f"curve-{place}", curve_sentence(arm.name, lines[-1]), caption, lines, axes)
 
 
 def accuracy_curve(arm: Arm, place: int) -> Figure | None:
@@ -215,8 +208,8 @@ def accuracy_curve(arm: Arm, place: int) -> Figure | None:
     ends = [f"{line.label} {line.y[-1]:.1f} %" for line in lines]
     title = f"{arm.name}: accuracy ends at {' and '.join(ends)}"
     caption = f"{_of_seeds(arm)} Training: a fixed part of its texts, measured as validation is."
-    axes = Axes2D("epoch", "accuracy (%)")
-    return _lines(f"curve-{place}-accuracy", lines, axes, title, caption, (PANEL_WIDE, PANEL_NARROW), values=True)
+    axes = Plane("epoch", "accuracy (%)", height=PANEL)
+    return lines_figure(f"curve-{place}-accuracy", title, caption, lines, axes)
 
 
 def _curves(arm: Arm, wanted: Sequence[tuple[str, str, int]], times: float = 1.0) -> list[Line]:
@@ -284,8 +277,8 @@ def rates_figure(record: TuningRecord) -> Figure | None:
     ends = [f"{arm.name} ({arm.edge})" for arm in record.arms if arm.edge is not None]
     caption += f" At the end of what was tried, and better ones may lie beyond: {listed(ends)}." if ends else ""
     ticks = tuple(log_ticks(across[0], across[-1]))
-    axes = Axes2D("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
-    return _lines("rates", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+    axes = Plane("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
+    return lines_figure("rates", title, caption, lines, axes)
 
 
 def sizes_figure(record: TuningRecord) -> Figure | None:
@@ -313,8 +306,8 @@ def sizes_figure(record: TuningRecord) -> Figure | None:
     several = any(tuple(line.low) != tuple(line.high) for line in lines)
     caption = "Mean over seeds; band: lowest to highest." if several else "One seed at each size."
     ticks = tuple(float(x) for x in sorted({x for line in lines for x in line.x}))
-    axes = Axes2D("training examples (log)", f"accuracy (%, {split})", log_x=True, x_ticks=ticks)
-    return _lines("sizes", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
+    axes = Plane("training examples (log)", f"accuracy (%, {split})", log_x=True, x_ticks=ticks)
+    return lines_figure("sizes", title, caption, lines, axes)
 
 
 def reliability_figures(record: TuningRecord) -> list[Figure]:
@@ -344,22 +337,3 @@ def _cost_unit(what: str, most: float) -> tuple[float, str]:
     sizes = ((7200, 3600.0, "hours"), (120, 60.0, "minutes"), (0, 1.0, "seconds"))
     unit, word = next((unit, word) for least, unit, word in sizes if most >= least)
     return unit, f"training time of a run ({word})"
-
-
-def _rows(name: str, rows: Sequence[Row], scale: Scale, title: str, caption: str) -> Figure:
-    drawn = (
-        draw_rows(f"{name}-{kind}", rows, scale, title, size) for kind, size in (("wide", WIDE), ("narrow", NARROW))
-    )
-    return Figure(name, title, caption, *drawn)
-
-
-def _lines(
-    name: str, lines: Sequence[Line], axes: Axes2D, title: str, caption: str,
-    sizes: tuple[tuple[int, int], tuple[int, int]], values: bool = False,
-) -> Figure:  # fmt: skip
-    """Draw both sizes, with names that fit them."""
-    drawn = []
-    for kind, (width, height), letters in (("wide", sizes[0], 22), ("narrow", sizes[1], 14)):
-        tall = (width, max(height, 100 + 18 * len(lines)))
-        drawn.append(draw(f"{name}-{kind}", named(lines, letters), axes, tall, title, values=values and kind == "wide"))
-    return Figure(name, title, caption, *drawn)

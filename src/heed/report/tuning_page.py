@@ -1,22 +1,44 @@
-"""One page about one tune: which arm to use, what each costs, how sure that is, and which examples are lost.
+"""The page of one tune: which arm to use, what each costs, how sure that is, and which examples are lost.
 
     read_tuning(folder) -> TuningRecord -> render(record) -> HTML        write_tuning(folder) does both, and the tables
 
-It has the look and the security policy of the page of a run (`heed.report.page`): one file, no network, no script. It
-is written again after each run, so that a tune can be watched: what is not there yet is said.
+It is written again after each run, so that a tune can be watched: what is not there yet is said.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from heed.report.figure import Columns, Figure, HeatRow
 from heed.report.numbers import MISSING, format_count, format_percent
-from heed.report.page import Banner, load_template, show_facts, show_value, write_page
+from heed.report.parts import (
+    Banner,
+    Details,
+    Examples,
+    Findings,
+    Grouped,
+    Heading,
+    Links,
+    Multiples,
+    Page,
+    Pairs,
+    Section,
+    Shown,
+    Tabled,
+    Words,
+    again,
+    render_page,
+    show_facts,
+    show_value,
+    write_page,
+)
+from heed.report.tabular import Cell, Table, words_table
 from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
+from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
@@ -42,20 +64,7 @@ CONFUSIONS = 8
 """Confusions that are listed of an arm with many classes."""
 FEW = 200
 """Examples below which a banner says that they are few."""
-SHADES = (0.02, 0.1, 0.25)
-"""Shares of a class from which a cell of confusions is shaded more and more."""
-
-
-@dataclass(frozen=True)
-class Confusions:
-    """The confusions of one arm: a matrix, or where there are many classes the commonest of them."""
-
-    arm: str
-    seed: int
-    rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    """(class, cells of (count, kind)) of each class; kind is "right" or p0 to p3, the shade."""
-    pairs: tuple[tuple[str, str, str, str], ...]
-    """(class, taken for, count, share of the class)."""
+FILES = Links("The tables as", (("Markdown", "./table.md"), ("LaTeX", "./table.tex")))
 
 
 def write_tuning(folder: str | Path) -> Path:
@@ -74,39 +83,74 @@ def render(record: TuningRecord) -> str:
     """Return the page as HTML; equal records give equal bytes."""
     gaps, pairs = gaps_of(record), pairs_of(record)
     figures = tuning_figures(record, gaps)
-    names = list(figures)
-    shared, shared_examples = shared_errors(record)
-    return load_template("tuning.html").render(
-        title=record.name,
-        verdict=verdict(record, gaps),
-        design=design(record),
-        banners=banners(record, gaps),
-        figures=figures,
-        findings=findings(record, gaps, pairs),
-        results=results_table(record, gaps),
-        costs=costs_table(record, peaks=False),
-        fronts=[figures[name] for name in ("front-memory", "front-time") if name in figures],
-        pairs=pairs_table(pairs, record.split) if pairs else None,
-        exchanges=exchanges(record),
-        errors=sure_errors(record),
-        shared=shared,
-        shared_examples=shared_examples,
-        confusions=confusions(record),
-        classes=[str(name) for name in record.classes],
-        reliability=[figures[name] for name in names if name.startswith("reliability-")],
-        curves=[figures[name] for name in names if name.startswith("curve-")],
-        panels=PANELS if len(record.ran) > PANELS else 0,
-        epochs=epochs_table(record),
-        searched=[figures[name] for name in ("rates", "sizes") if name in figures],
-        data=data_table(record),
-        data_notes=[*leak_sentences(record), *(str(note) for note in record.data.get("notes") or [])],
-        setup=setup(record),
-        arms=arms(record),
-        runs=runs(record),
-        seeds=record.seeds,
-        machine=show_facts(record.machine),
-        command=shlex.join(record.command),
+
+    def some(*begins: str) -> list[Figure]:
+        return [figure for name, figure in figures.items() if name.startswith(begins)]
+
+    every = [
+        Details("Every pair of arms", [Tabled(pairs_table(pairs, record.split), "Every pair; bold is a difference")])
+    ]
+    facts = show_facts(record.machine)
+    sections = [
+        Section("accuracy", "Accuracy", [Shown(figures.get("accuracy")), Findings(findings(record, gaps, pairs))], True),
+        Section("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
+        Section("gaps", "Do they differ?", [Shown(figures.get("gaps")), *(every if pairs else [])]),
+        Section("costs", "What accuracy costs", [
+            Multiples(some("front-")), Shown(figures.get("memory")),
+            Tabled(costs_table(record, peaks=False), "Costs of every arm; bold is the least memory"),
+        ]),
+        Section("why", "Which examples, and why", _examples(record)),
+        Section("classes", "Which classes are taken for which", _confusions(record)),
+        Section("trust", "Does 70 % mean 70 %?", [Multiples(some("reliability-"))]),
+        Section("learning", "Training", [
+            Multiples(some("rates", "sizes")),
+            Words(f"The {PANELS} best arms." if len(record.ran) > PANELS else "", "key small"),
+            Tabled(epochs_table(record), "Training and validation accuracy of every arm by epoch"),
+            Multiples(some("curve-")),
+        ] if some("rates", "sizes", "curve-") else []),
+        Section("data", "Data", [
+            Tabled(data_table(record), "The splits"),
+            Findings([*leak_sentences(record), *(str(note) for note in record.data.get("notes") or [])]),
+        ]),
+        Section("setup", "Setup", [
+            Pairs(setup(record)), Details("What each arm is", [Grouped(arms(record))]),
+            *([Details("Machine", [Pairs(facts)])] if facts else []),
+            Details("Every run", [Tabled(runs(record), "Every run")]),
+        ]),
+        again(shlex.join(record.command)),
+    ]  # fmt: skip
+    files = "tune.json and the predictions of its runs"
+    return render_page(
+        Page("fine-tuning", record.name, verdict(record, gaps), sections, design(record), banners(record, gaps), files)
     )
+
+
+def _examples(record: TuningRecord) -> list[Any]:
+    """Return the examples that arms disagree about, and those that they get wrong, each kind to be opened."""
+    shared, examples = shared_errors(record)
+    found = []
+    if examples:
+        summary = f"Wrong with every arm: {shared}. Read their labels first"
+        found.append(Details(summary, [Examples(examples, "judged")]))
+    for one in exchanges(record):
+        inside: list[Any] = []
+        for name, items in ((one.arm, one.examples_won), (one.reference, one.examples_lost)):
+            inside += [Heading(f"Right with {name} alone"), Examples(items, "judged")] if items else []
+        found.append(Details(f"{one.arm} against {one.reference}: {one.won} won, {one.lost} lost", inside))
+    for name, count, items in sure_errors(record):
+        if items:
+            found.append(Details(f"The surest errors of {name}, of {count}", [Examples(items, "judged")]))
+    note = Words("Each arm by its run with the lowest validation loss.", "key small")
+    return [note, *found] if found else []
+
+
+def _confusions(record: TuningRecord) -> list[Any]:
+    """Return what each arm takes for what: shaded counts, or the commonest confusions of many classes."""
+    figures = [figure for arm in record.ran if (figure := confusions(record, arm)) is not None]
+    if len(record.classes) <= MOST_CLASSES:
+        return [Multiples(figures)]
+    tables = [(arm.name, commonest(record, arm)) for arm in record.ran]
+    return [part for name, table in tables if table for part in (Heading(name), Tabled(table, f"Confusions of {name}"))]
 
 
 def design(record: TuningRecord) -> str:
@@ -172,34 +216,45 @@ def banners(record: TuningRecord, gaps: Mapping[str, Gap]) -> list[Banner]:
     return found
 
 
-def confusions(record: TuningRecord) -> list[Confusions]:
-    """Return the confusions of each arm, each by its best run."""
-    found = []
-    for arm in record.ran:
-        matrix = record.confusion(arm)
-        if matrix is None:
-            continue
-        rows, pairs = [], []
-        for place, counts in enumerate(matrix.tolist()):
-            total = sum(counts) or 1
-            cells = tuple(
-                (format_count(n), "right" if k == place else f"p{sum(n / total >= edge for edge in SHADES)}")
-                for k, n in enumerate(counts)
-            )
-            rows.append((record.classes[place], cells))
-            pairs += [(n, place, k, n / total) for k, n in enumerate(counts) if n and k != place]
-        pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-        listed_pairs = [
-            (record.classes[a], record.classes[b], format_count(n), format_percent(share)) for n, a, b, share in pairs
-        ]
-        whole = len(record.classes) <= MOST_CLASSES
-        found.append(
-            Confusions(
-                arm.name, arm.best_run.seed, tuple(rows) if whole else (),
-                () if whole else tuple(listed_pairs[:CONFUSIONS]),
-            )
-        )  # fmt: skip
-    return found
+def confusions(record: TuningRecord, arm: Arm) -> Figure | None:
+    """Return how often the best run of an arm takes each class for which."""
+    matrix = record.confusion(arm)
+    if matrix is None:
+        return None
+    names = tuple(map(str, record.classes))
+    rows = tuple(
+        HeatRow(name, tuple(map(int, counts)), place)
+        for place, (name, counts) in enumerate(zip(names, matrix.tolist(), strict=True))
+    )
+    pairs = _mistakes(record, arm)
+    title = f"{arm.name} makes no mistake"
+    if pairs:
+        count, label, said, _ = pairs[0]
+        title = f"{arm.name}: most often takes {names[label]} for {names[said]}, {format_count(count)} times"
+    caption = (
+        "Rows: the label. Columns: what it was taken for. Darker: a larger share of the class. The run with the lowest "
+        f"validation loss, seed {arm.best_run.seed}."
+    )
+    place = record.ran.index(arm)
+    return Figure(f"confusions-{place}", title, caption, "heat", rows, Columns("label", names))
+
+
+def commonest(record: TuningRecord, arm: Arm) -> Table | None:
+    """Return the commonest confusions of an arm that has many classes."""
+    rows = [
+        (str(record.classes[label]), str(record.classes[said]), format_count(count), format_percent(share))
+        for count, label, said, share in _mistakes(record, arm)[:CONFUSIONS]
+    ]
+    return words_table(("label", "taken for", "times", "of the class"), rows, 2) if rows else None
+
+
+def _mistakes(record: TuningRecord, arm: Arm) -> list[tuple[int, int, int, float]]:
+    """Return (times, class, what it was taken for, share of the class), the commonest first."""
+    matrix, found = record.confusion(arm), []
+    for place, counts in enumerate([] if matrix is None else matrix.tolist()):
+        total = sum(counts) or 1
+        found += [(int(n), place, k, n / total) for k, n in enumerate(counts) if n and k != place]
+    return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
 def setup(record: TuningRecord) -> list[tuple[str, str]]:
@@ -230,8 +285,8 @@ def arms(record: TuningRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def runs(record: TuningRecord) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return (arm, cells of (words, link)) by seed."""
+def runs(record: TuningRecord) -> Table:
+    """Return how each run ended, with a link to its page, by arm and seed."""
     found = []
     for arm in record.arms:
         by_seed = {run.seed: run for run in arm.runs}
@@ -240,6 +295,7 @@ def runs(record: TuningRecord) -> list[tuple[str, list[tuple[str, str]]]]:
             run = by_seed.get(seed)
             page = f"{run.folder}/report.html" if run is not None else ""
             link = f"./{quote(page)}" if page and (record.folder / page).is_file() else ""
-            cells.append((run.reason or "finished" if run is not None else seeds_done(record, arm), link))
-        found.append((arm.name, cells))
-    return found
+            cells.append(Cell(run.reason or "finished" if run is not None else seeds_done(record, arm), link=link))
+        found.append((arm.name, *cells))
+    head = ("arm", *(f"seed {seed}" for seed in record.seeds))
+    return words_table(head, found, len(head))

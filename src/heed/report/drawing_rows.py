@@ -1,0 +1,158 @@
+"""Figures with one row a name: differences with their intervals (a forest plot), and bars.
+
+Names stand left of the plot and numbers right of it; where that leaves too little plot, both stand above each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heed.report.drawing_plane import percent
+from heed.report.figure import Figure, Row, Scale
+from heed.report.ticks import even_ticks, short, shorten
+
+LONGEST, NOTE = 34, 44
+"""Letters of a name that are shown at most, and of the words of a row without a mark."""
+WORDY = 62
+"""Letters of the longest name and the longest numbers together, from which both stand above the rows."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What part of the axis is drawn."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> str:
+        """Return where a value lies, in percent from the left."""
+        return percent((value - self.low) / (self.high - self.low))
+
+    def wide(self, amount: float) -> str:
+        """Return how wide an amount is, in percent."""
+        return percent(amount / (self.high - self.low))
+
+
+def draw_rows(figure: Figure) -> str:
+    """Return the rows of a figure: names, plot and numbers, and the axis under them."""
+    from markupsafe import escape
+
+    rows, scale, bars = figure.rows, figure.scale, figure.kind == "bars"
+    span = span_of(rows, scale, bars)
+    names = [
+        f'<li class="{_ink(row)}"{_whole(row.label, LONGEST)}><span>{escape(shorten(row.label, LONGEST))}</span>'
+        for row in rows
+    ]
+    texts = [f"<li><span>{escape(row.text) if row.value is not None else ''}</span>" for row in rows]
+    letters = max(len(shorten(row.label, LONGEST)) for row in rows) + max(
+        (len(row.text) for row in rows if row.value is not None), default=0
+    )
+    marks = "".join(_mark(row, (n + 0.5) / len(rows), span, scale, bars) for n, row in enumerate(rows))
+    return (
+        f'{_key(scale)}{_sides(scale, span)}<div class="rows{" wordy" * (letters > WORDY)}">\n'
+        f'<ul class="labels">\n{"".join(names)}</ul>\n'
+        f'<svg role="img" aria-label="{escape(figure.title)}">\n'
+        f'<g class="ticks">{_axis(span, bars)}</g>\n<g class="marks">{marks}</g></svg>\n'
+        f'<ul class="texts">\n{"".join(texts)}</ul>\n</div>\n<p class="unit x">{escape(scale.label)}</p>'
+    )
+
+
+def span_of(rows: Sequence[Row], scale: Scale, bars: bool) -> Span:
+    """Return the part of the axis that holds every row, and zero with some room on both of its sides."""
+    values = [0.0, *([] if scale.rule is None else [scale.rule])]
+    for row in rows:
+        if row.value is not None:
+            values += [row.value, *(row.interval or ()), *row.dots]
+            # a zone wider than everything else may run out of the plot
+            values += [] if row.zone is None or bars else [min(row.zone, 1.5 * max(map(abs, values)))]
+    low, high = min(values), max(values)
+    if not bars:
+        low = min(low, -high * 0.35)
+        high = max(high, -low * 0.35)
+    margin = 0.05 * (high - low) or 1.0
+    return Span(0.0 if bars else low - margin, high + margin)
+
+
+def _mark(row: Row, middle: float, span: Span, scale: Scale, bars: bool) -> str:
+    """Return one row: a bar, or the zone, the interval, the seeds and the mean; words where it has no value."""
+    from markupsafe import escape
+
+    y = percent(middle)
+    if row.value is None:
+        return f'<text x="4" y="{y}" dy=".35em">{escape(shorten(row.text, NOTE))}</text>'
+    if bars:
+        return _bar(row, y, span, scale)
+    kind, found = f"s{row.series}", []
+    if row.zone:
+        found.append(
+            f'<rect class="zone" x="{span.at(-row.zone)}" y="{y}" width="{span.wide(2 * row.zone)}" height="18"/>'
+        )
+    found.append(f'<rect class="zero" x="{span.at(0)}" y="{y}" width="1.5" height="18"/>')
+    if row.interval:
+        found.append(
+            f'<line class="interval {kind}" x1="{span.at(row.interval[0])}" x2="{span.at(row.interval[1])}" y1="{y}" y2="{y}"/>'
+        )
+    found += [f'<rect class="seed {kind}" x="{span.at(dot)}" y="{y}" width="1.5" height="10"/>' for dot in row.dots]
+    found.append(f'<circle class="{kind}{"" if row.filled else " open"}" cx="{span.at(row.value)}" cy="{y}" r="5"/>')
+    return f"<g>{''.join(found)}</g>\n"
+
+
+def _bar(row: Row, y: str, span: Span, scale: Scale) -> str:
+    found, start = [], 0.0
+    for amount, series in row.parts or ((row.value or 0.0, row.series),):
+        found.append(
+            f'<rect class="bar s{series}" x="{span.at(start)}" y="{y}" width="{span.wide(amount)}" height="12"/>'
+        )
+        start += amount
+    if row.interval:
+        found.append(
+            f'<line class="interval s0" x1="{span.at(row.interval[0])}" x2="{span.at(row.interval[1])}" y1="{y}" y2="{y}"/>'
+        )
+    if scale.rule is not None:
+        found.append(f'<rect class="stroke" x="{span.at(scale.rule)}" y="{y}" width="2" height="20"/>')
+    return f"<g>{''.join(found)}</g>\n"
+
+
+def _axis(span: Span, bars: bool) -> str:
+    found = []
+    for tick in even_ticks(span.low, span.high, 4):
+        x, sign = span.at(tick), "+" if tick > 0 and not bars else ""
+        line = "zero" if tick == 0 and not bars else ""
+        found.append(
+            f'<line{f" class={line}" if line else ""} x1="{x}" x2="{x}" y2="100%"/><text x="{x}" y="100%" dy="1.5em">{sign}{short(tick)}</text>'
+        )
+    return "".join(found) + '<line class="floor" x2="100%" y1="100%" y2="100%"/>'
+
+
+def _sides(scale: Scale, span: Span) -> str:
+    """Return what left and right of zero mean, above the plot."""
+    from markupsafe import escape
+
+    return (
+        f'<p class="unit sides">{" · ".join(str(escape(side)) for side in scale.sides)}</p>\n'
+        if any(scale.sides)
+        else ""
+    )
+
+
+def _key(scale: Scale) -> str:
+    from markupsafe import escape
+
+    if not scale.key:
+        return ""
+    items = [
+        f'<li><svg class="key" width="12" height="10"><rect class="bar s{series}" width="10" height="10"/></svg><span>{escape(name)}</span>'
+        for name, series in scale.key
+    ]
+    return f'<ul class="names key">\n{"".join(items)}</ul>\n'
+
+
+def _ink(row: Row) -> str:
+    return f"s{row.series}" if row.value is not None else "muted"
+
+
+def _whole(name: str, letters: int) -> str:
+    from markupsafe import escape
+
+    return f' title="{escape(name)}"' if len(name) > letters else ""

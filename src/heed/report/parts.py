@@ -1,0 +1,330 @@
+"""A page as a list of parts, and how it is written: one HTML file that needs no network, no mouse and no script.
+
+    Page(kind, title, verdict, sections, ...) -> render_page -> HTML -> write_page -> a whole file, or none
+
+A section is a title and parts; templates/parts.html has a macro for each kind of part. Whatever comes from a run is
+escaped. The page's own content security policy allows the script and the style that heed wrote into it, known by their
+hashes, and nothing else: a report of somebody else's run is safe to open. Equal pages have equal bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from heed.errors import CheckpointError, why
+from heed.files import write_text
+from heed.report.figure import Figure
+from heed.report.numbers import format_count, format_rate, human_bytes
+from heed.report.record import flatten, number
+from heed.report.tabular import Cell, Table
+
+LONG = 6
+"""Sections from which on a page has a table of contents."""
+
+PairRows = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What a reader must know before any figure."""
+
+    level: str
+    """error, warning or note."""
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph."""
+
+    what: ClassVar[str] = "words"
+    text: str
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    what: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Sentences, each with a dot before it; nothing where there are none."""
+
+    what: ClassVar[str] = "findings"
+    lines: Sequence[str]
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One figure that has the width of the page; nothing where there is none."""
+
+    what: ClassVar[str] = "shown"
+    figure: Figure | None
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """Figures side by side."""
+
+    what: ClassVar[str] = "multiples"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The same figures over one of several axes, which the reader chooses: (id, name, figures) of each axis."""
+
+    what: ClassVar[str] = "switch"
+    panels: Sequence[tuple[str, str, Sequence[Figure]]]
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A table; its caption stands below it, and the label is read out."""
+
+    what: ClassVar[str] = "tabled"
+    table: Table | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Names and values; "facts" are set as large as figures."""
+
+    what: ClassVar[str] = "pairs"
+    rows: PairRows
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Headlines:
+    """The figures of the first screen: (label, value, unit)."""
+
+    what: ClassVar[str] = "headlines"
+    items: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts that open when they are wanted."""
+
+    what: ClassVar[str] = "details"
+    summary: str
+    parts: Sequence[Any]
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Pairs under headings, in columns."""
+
+    what: ClassVar[str] = "grouped"
+    groups: Sequence[tuple[str, PairRows]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to copy."""
+
+    what: ClassVar[str] = "command"
+    text: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """Files beside the page: words, and (name, address) of each file."""
+
+    what: ClassVar[str] = "links"
+    text: str
+    files: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated texts, each with a heading, which may be empty; the key explains the shades."""
+
+    what: ClassVar[str] = "samples"
+    items: Sequence[tuple[str, Any]]
+    key: str = ""
+    """What is said before the shades; empty: no key."""
+    surprises: bool = False
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts or questions, with what was said of them (`tuning_errors.Shown`, `knowledge_page.Example`)."""
+
+    what: ClassVar[str] = "examples"
+    items: Sequence[Any]
+    css: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a title."""
+
+    name: str
+    """Its address in the page."""
+    title: str
+    parts: Sequence[Any]
+    quiet: bool = False
+    """Whether the title is small, for what needs none."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: the verdict first, then the main figure, the table, and how it was made."""
+
+    kind: str
+    title: str
+    verdict: str
+    sections: Sequence[Section]
+    design: str = ""
+    """How it was found, in a sentence."""
+    banners: Sequence[Banner] = ()
+    sources: str = ""
+    """The files that it was written from."""
+    plain: bool = False
+    """Whether the first sentence is no finding but a description."""
+
+
+def render_page(page: Page) -> str:
+    """Return a page as HTML; a section without parts is left out."""
+    sections = [section for section in page.sections if any(map(_holds, section.parts))]
+    titled = [section for section in sections if not section.quiet]
+    contents = titled if len(titled) >= LONG else []
+    style, script = _source("style.css") + _places(), _source("page.js")
+    return _template().render(
+        page=page,
+        sections=sections,
+        contents=contents,
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def write_page(path: Path, content: str) -> Path:
+    """Write a page, or a table beside it, whole or not at all, and return `path`.
+
+    Raises `CheckpointError` when the disk is full or the folder cannot be written to.
+    """
+    try:
+        write_text(path, content)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {why(error)}; free some space or check rights") from error
+    return path
+
+
+def again(command: str, words: str = "") -> Section:
+    """Return the section that says how to do it again; empty without a command."""
+    return Section("again", "Do it again", [Words(words), Command(command)] if command else [])
+
+
+def list_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return nested settings as pairs of a dotted name and a value."""
+    return [(name, show_value(value)) for name, value in flatten(settings)]
+
+
+def setting_groups(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return a configuration as groups of pairs, one a section."""
+    return [(section, list_rows(values)) for section, values in config.items() if isinstance(values, dict)]
+
+
+def show_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the environment as pairs; a command is a command line, bytes have a unit, seeds keep their digits."""
+    facts = []
+    for name, value in flatten(environment):
+        if name.endswith("_bytes") and number(value) is not None:
+            facts.append((name.removesuffix("_bytes"), human_bytes(value)))
+        elif name == "command" and isinstance(value, list):
+            facts.append((name, shlex.join(str(part) for part in value)))
+        else:
+            facts.append((name, str(value) if type(value) is int else show_value(value)))
+    return facts
+
+
+def show_value(value: Any) -> str:
+    """Return a setting or a fact as it is shown."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return format_count(value)
+    if isinstance(value, float):
+        return format_count(int(value)) if value.is_integer() else format_rate(value)
+    if isinstance(value, list):
+        return ", ".join(show_value(item) for item in value) or "none"
+    return str(value) if value != {} else "none"
+
+
+def _holds(part: Any) -> bool:
+    """Whether a part has something to show."""
+    content = next(iter(vars(part).values()))
+    return bool(content) and not isinstance(part, Heading)
+
+
+def _cell(value: str) -> Any:
+    """Return a cell of a table as HTML."""
+    from markupsafe import Markup, escape
+
+    if not isinstance(value, Cell):
+        return escape(value)
+    return Markup(value.markup).format(str(value), link=value.link, hint=value.hint)
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which a content security policy knows a text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _source(name: str) -> str:
+    """Return a file of the templates with line ends around it, as it stands in the page."""
+    return f"\n{(Path(__file__).parent / 'templates' / name).read_text(encoding='utf-8').strip()}\n"
+
+
+@cache
+def _places() -> str:
+    """Return the classes of heights (in percent of a plot) and of the room that numbers of so many letters need.
+
+    An element may have no style of its own: the policy knows this style by its hash, and no other.
+    """
+    heights = "".join(f".y{n}{{grid-row:{n}}}" for n in range(1, 101))
+    return heights + "".join(f".t{n}{{--ticks:{n + 1.6:g}ch}}" for n in range(1, 13)) + "\n"
+
+
+@cache
+def _template() -> Any:
+    """Return the template of every page; whatever it prints is escaped, but for what heed itself drew."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from heed.report.drawing import draw
+
+    environment = Environment(
+        loader=PackageLoader("heed.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawn"] = lambda figure: Markup(draw(figure))
+    environment.filters["cell"] = _cell
+    environment.filters["ours"] = Markup  # style.css and page.js
+    return environment.get_template("page.html")
