@@ -1,10 +1,13 @@
-"""Every axis of every page: a line ends, in the unit that its axis names, where the record ends."""
+"""Every axis of every page: a line ends, in the unit that its axis names, where the record ends.
+
+Each is read three times: from the figure's data, from the drawing, and from the table under it.
+"""
 
 import json
 import re
 
 import pytest
-from drawn import read_svg
+from drawn import read_figure
 from fake_knowledge import write_experiment
 from fake_runs import metrics, write_run
 from fake_studies import study, write_study_folder
@@ -47,13 +50,25 @@ def ends(folder, key, kind):
     return [line[key] for line in lines if line["event"] == kind and key in line][-1]
 
 
-def check(figure, expected, sizes=("wide", "narrow")):
+def check(figure, expected):
     """Every line of a figure ends where the record does; `expected` in the unit of the events."""
-    for size in sizes:
-        found = read_svg(getattr(figure, size))
-        assert found.lines
-        top = max(points[-1][0] for points in found.lines.values())
-        assert top * unit_of(found.x_label) == pytest.approx(expected, rel=2e-3), found.x_label
+    drawn = read_figure(figure)
+    unit = unit_of(drawn.x_label)
+    assert len(drawn.lines) == len({line.series for line in figure.lines if len(line.x) > 1}) > 0
+    assert max(points[-1][0] for points in drawn.lines.values()) * unit == pytest.approx(expected, rel=2e-3)
+    assert max(line.x[-1] for line in figure.lines) * unit == pytest.approx(expected, rel=1e-9)
+    assert max(rows[-1][0] for rows in drawn.values.values()) * unit == pytest.approx(expected, rel=1e-5)
+    for line in figure.lines:  # each line, at each of its points
+        shown = drawn.lines.get(f"series-{line.series}", [])
+        height = max(max(each.y) for each in figure.lines) - min(0, *(min(each.y) for each in figure.lines))
+        wide = max(line.x) - min(0, *line.x)
+        for (x, y), a, b in zip(shown, line.x, line.y, strict=True):
+            assert x == pytest.approx(a, abs=2e-3 * wide)
+            assert y == pytest.approx(b, abs=2e-3 * height, rel=2e-3)
+        rows = drawn.values[line.label]
+        assert [row[:2] for row in rows] == [
+            [pytest.approx(a, rel=1e-5), pytest.approx(b, rel=1e-5)] for a, b in zip(line.x, line.y, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
@@ -77,14 +92,15 @@ def test_steps_and_heights_of_a_run_are_those_of_the_record(tmp_path):
     drawn = run_figures(gather(run))
     for name in ("loss-steps", "perplexity-steps", "memory", "learning-rate", "gradient-norm"):
         check(drawn[name], 400)
-    held_out = read_svg(drawn["loss-steps"].wide).lines["series-2"]
+    held_out = read_figure(drawn["loss-steps"]).lines["series-2"]
     assert held_out[-1][1] == pytest.approx(ends(run, "loss", "evaluation"), abs=0.02)
-    rate = read_svg(drawn["learning-rate"].wide).lines["series-1"]
+    rate = read_figure(drawn["learning-rate"]).lines["series-1"]
     assert rate[-1][1] == pytest.approx(ends(run, "learning_rate", "train"), rel=0.02)
-    speed = read_svg(drawn["speed"].wide).lines["series-3"]
+    speed = read_figure(drawn["speed"]).lines["series-3"]
     assert 1000 * speed[-1][1] == pytest.approx(ends(run, "tokens_per_second", "train"), rel=0.02)
-    (label,) = {one for one in read_svg(drawn["memory"].wide).written if one in UNITS}
-    held = read_svg(drawn["memory"].wide).lines["series-4"]
+    label = drawn["memory"].axes.y_label
+    assert label in read_figure(drawn["memory"]).written
+    held = read_figure(drawn["memory"]).lines["series-4"]
     assert held[-1][1] * UNITS[label] == pytest.approx(ends(run, "memory_bytes", "train"), rel=0.02)
 
 
@@ -100,7 +116,7 @@ def test_the_axes_of_a_study_end_where_its_runs_did(tmp_path, seconds):
         if seconds == 144:
             check(curves(record, kind, "epochs"), ends(run, "epoch", "train"))
             check(steps := curves(record, kind, "steps"), 400)
-            shown = read_svg(steps.wide).lines["series-0"]
+            shown = read_figure(steps).lines["series-0"]
             assert shown[-1][1] == pytest.approx(ends(run, "loss", kind), abs=0.02)
 
 

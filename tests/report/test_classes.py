@@ -5,9 +5,10 @@ import re
 import pytest
 from fake_runs import classified, figures, metrics, write_classifier, write_run
 
-from heed.report.classes import MOST_COLUMNS, accuracy_headline, class_table
+from heed.report.classes import MOST_COLUMNS, accuracy_headline, class_figure
+from heed.report.drawing import draw
 from heed.report.figures import run_figures
-from heed.report.page import lead, passport_table, render, speed_facts
+from heed.report.page import lead, passport_table, render, speed_facts, splits_table
 from heed.report.record import gather
 
 
@@ -28,28 +29,33 @@ def test_accuracy_comes_first_with_its_interval():
 
 
 def test_the_classes_one_by_one():
-    table = class_table({"test": {}, "validation": classified(0.8)})
-    assert table["head"] == ["examples", "recall", "taken for bad", "taken for good", "taken for neither"]
-    assert table["rows"] == [
-        ("bad", ["100", "80.0 %", "80", "20", "0"]),
-        ("good", ["100", "80.0 %", "20", "80", "0"]),
-        ("neither", ["0", "–", "0", "0", "0"]),
+    figure = class_figure({"test": {}, "validation": classified(0.8)})
+    assert figure.kind == "heat"
+    assert figure.axes.names == ("bad", "good", "neither")
+    assert [(row.label, row.counts) for row in figure.marks] == [
+        ("bad: 80.0 % of 100", (80, 20, 0)),
+        ("good: 80.0 % of 100", (20, 80, 0)),
+        ("neither: – of 0", (0, 0, 0)),
     ]
-    assert class_table({}) == class_table({"validation": figures(2.0)}) == {}
+    assert figure.title == "bad is found least often: 80.0 % of its examples"
+    cells = re.findall(r'<td class="n (\w+)">(\d+)', draw(figure))
+    assert cells[:3] == [("right", "80"), ("p2", "20"), ("p0", "0")]
+    assert class_figure({}) is class_figure({"validation": figures(2.0)}) is None
 
 
-def test_many_classes_have_no_table_of_confusions():
+def test_many_classes_have_bars_of_their_recall():
     n = MOST_COLUMNS + 1
-    values = {"recall": {str(i): 0.0 for i in range(n)}, "confusion": [[0] * n] * n}
-    assert class_table({"validation": values})["head"] == ["examples", "recall"]
+    values = {"recall": {str(i): i / n for i in range(n)}, "confusion": [[0] * n] * n}
+    figure = class_figure({"validation": values})
+    assert [row.value for row in figure.rows] == [pytest.approx(100 * i / n) for i in range(n)]
 
 
 def test_the_page_counts_examples_and_shows_no_perplexity(record):
     page = render(record)
     assert lead(record).startswith("An encoder of 842 k parameters, trained on sst2 for 1,000 steps of 32 examples in")
     assert ("Training examples", "32,000") in speed_facts(record)
-    assert [name for name, _ in passport_table(record)["figures"]] == ["accuracy", "majority class", "examples", "loss"]
-    assert dict(passport_table(record)["rows"])["examples"] == ["200", "200"]
+    assert splits_table(record).head == ("split", "accuracy", "majority class", "examples", "loss")
+    assert ("examples", "200", "200") in passport_table(record).rows
     for words in ("Class by class", "examples a second", "loss (nats per example)", "validation accuracy (%)"):
         assert words in page, words
     assert not re.search(r"erplexity|nats per token|What it writes", page)
@@ -58,7 +64,7 @@ def test_the_page_counts_examples_and_shows_no_perplexity(record):
 def test_the_accuracy_is_where_the_loss_is_lowest(record):
     figure = run_figures(record)["accuracy-steps"]
     assert figure.title == "Where its loss is lowest, at step 1,000, 80.0 % are classified rightly"
-    assert "majority 50.0 %" in figure.wide
+    assert figure.axes.rule == (50.0, "majority 50.0 %")
     assert "accuracy-tokens" in run_figures(record)
 
 

@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 from fake_runs import metrics, write_run
 
+from heed.report.drawing import draw
+from heed.report.drawing_plane import GAP, draw_plane, ends
+from heed.report.figure import MOST_POINTS, Figure, Line, Plane, lines_figure
 from heed.report.figures import loss_sentence, perplexity_sentence, run_figures, stretches
 from heed.report.record import gather
-from heed.report.svg import Axes2D, Line, draw
-from heed.report.svg_sheet import COLOURS
 
 
 @pytest.fixture(scope="module")
@@ -73,53 +74,78 @@ def test_perplexity_is_said_in_tokens(tmp_path):
     )
 
 
-def test_every_figure_is_drawn_in_both_sizes(drawn):
+def test_every_figure_is_drawn(drawn):
     names = {f"{what}-{axis}" for what in ("loss", "perplexity") for axis in ("steps", "tokens", "time")}
     assert set(drawn) == names | {"speed", "memory", "learning-rate", "gradient-norm"}
-    assert all(figure.wide != figure.narrow for figure in drawn.values())
+    assert all(draw(figure).count("<figure") == 1 for figure in drawn.values())
     assert drawn["gradient-norm"].title.startswith("The gradient is clipped in ")
 
 
 def test_the_same_data_give_the_same_bytes(record, drawn):
     assert run_figures(record) == drawn
+    assert [draw(figure) for figure in run_figures(record).values()] == [draw(figure) for figure in drawn.values()]
 
 
 def test_colours_belong_to_the_page_and_text_stays_text(drawn):
     for figure in drawn.values():
-        for image in (figure.wide, figure.narrow):
-            assert not re.findall(r"(?:fill|stroke): #[0-9a-f]{3,6}", image)
-            assert set(re.findall(r"var\(--([\w-]+)\)", image)) <= set(COLOURS)
-            assert "font-family" not in image
-            assert ">step</text>" in image or "wall clock" in image or "tokens" in image
-            assert "<style" not in image
-            assert "<?xml" not in image
-            assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", image)
+        html = draw(figure)
+        assert not re.findall(r"#[0-9a-f]{3,6}\b|style=|font-family|http", html)
+        assert set(re.findall(r'class="[^"]*\bs(\d)', html)) <= set("0123456")
+        assert re.search(r'<p class="unit x">[^<]*(?:step|wall clock|tokens)', html)
 
 
-def test_ids_are_unique_in_a_page_and_references_are_met(drawn):
-    page = "".join(figure.wide + figure.narrow for figure in drawn.values())
-    ids = re.findall(r' id="([^"]*)"', page)
-    assert len(ids) == len(set(ids))
-    assert {*re.findall(r'(?:url\(|href=")#([^")]*)', page)} == set(ids)
+def test_ids_are_unique_in_a_page(drawn):
+    ids = re.findall(r' id="([^"]*)"', "".join(map(draw, drawn.values())))
+    assert ids == list(drawn)
 
 
 def test_names_at_the_ends_do_not_touch():
-    lines = [Line(f"line {n}", [0, 1], [1.0, 2.0 + n / 1000], series=n) for n in (1, 2, 3)]
-    image = draw("ends", lines, Axes2D("x", "y"), (400, 200), "three lines that end together")
-    heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>line', image))
-    assert len(heights) == 3
-    assert min(b - a for a, b in pairwise(heights)) > 14  # a 12 px line of text needs about 14
+    lines = tuple(Line(f"line {n}", [0, 1, 2], [1.0, 2.0, 2.0 + n / 1000], series=n) for n in (1, 2, 3))
+    html = draw(Figure("ends", "Three", "", "lines", lines, Plane("x", "y", height=200)))
+    rows = sorted(int(row) for row in re.findall(r'<li class="s\d y(\d+)"', html))
+    assert len(rows) == 3
+    assert min(b - a for a, b in pairwise(rows)) >= 100 * GAP / 200 - 1  # a row is a hundredth of the plot
 
 
-def test_a_label_is_escaped():
-    image = draw("x", [Line("a", [0, 1], [1, 2], 1)], Axes2D("x", "y"), (300, 200), 'a "quote" & <b>')
-    assert 'aria-label="a &#34;quote&#34; &amp; &lt;b&gt;"' in image
+@pytest.mark.parametrize("places", [[0.5] * 5, [0.0, 0.01, 0.02], [0.98, 1.0, 0.2, 0.21], [1.0] * 9, []])
+def test_ends_are_pushed_apart_and_stay_in_the_plot(places):
+    found = ends(places, 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(sorted(found)))
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in found)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    assert [found[i] for i in order] == sorted(found)
+
+
+def test_what_is_written_is_escaped():
+    lines = (Line("<i>", [0, 1, 2], [1, 2, 3], 1),)
+    html = draw(Figure("x", 'a "quote" & <b>', "<u>", "lines", lines, Plane("<x>", "<y>")))
+    assert 'aria-label="a &#34;quote&#34; &amp; &lt;b&gt;"' in html
+    assert not re.search(r"<(?:i|b|u|x|y)>(?!\d)", html)
+
+
+def test_two_dots_are_a_sentence(tmp_path):
+    record = told(tmp_path, [3.0, 2.5])
+    html = draw(run_figures(record)["loss-steps"])
+    assert html == (
+        '<p class="few">Validation loss falls to 2.50 and is still falling at step 200. Validation: 3 at step 100, '
+        "2.5 at step 200.</p>"
+    )
+    assert draw(run_figures(told(tmp_path / "three", [3.0, 2.5, 2.4]))["loss-steps"]).startswith("<figure")
+
+
+def test_a_crowd_is_thinned_to_what_can_be_seen():
+    lines = [Line(f"line {n}", list(range(500)), [float(n)] * 500, 1) for n in range(40)]
+    figure = lines_figure("many", "Many", "", lines, Plane("x", "y"))
+    assert sum(len(line.x) for line in figure.lines) <= MOST_POINTS
+    assert {(line.x[0], line.x[-1]) for line in figure.lines} == {(0, 499)}
 
 
 @pytest.mark.parametrize("values", [[2.0], [2.0, 2.0], [0.0, 0.0]])
 def test_flat_and_single_points_are_drawn(values):
-    lines = [Line("a", list(range(len(values))), values, 1)]
-    assert "<svg" in draw("flat", lines, Axes2D("x", "y", zero=True), (300, 200), "flat")
+    lines = (Line("a", list(range(len(values))), values, 1),)
+    html = draw_plane(Figure("flat", "Flat", "", "lines", lines, Plane("x", "y", zero=True)))
+    assert "nan" not in html
+    assert "<svg" in html
 
 
 def test_a_long_log_is_thinned_and_keeps_its_extremes():
@@ -132,21 +158,19 @@ def test_a_long_log_is_thinned_and_keeps_its_extremes():
 
 def test_a_long_run_makes_no_large_page(tmp_path):
     record = gather(write_run(tmp_path / "long", events=metrics(steps=40_000, every=10)))
-    assert sum(len(figure.wide) + len(figure.narrow) for figure in run_figures(record).values()) < 400_000
+    assert sum(len(draw(figure)) for figure in run_figures(record).values()) < 200_000
 
 
-def test_nothing_global_is_touched_and_imports_are_lazy():
-    # In a process of its own: matplotlib and Jinja2 take half a second, torch is not of this room.
+def test_imports_are_lazy():
+    # In a process of its own: Jinja2 takes time, torch and matplotlib are not of this page.
     code = """
 import sys, heed.report.page
 heavy = {"matplotlib", "jinja2", "torch"} & set(sys.modules)
 assert not heavy, heavy
-import matplotlib
-before = matplotlib.rcParams.copy()
-from heed.report.svg import Axes2D, Line, draw
-draw("a", [Line("a", [0, 1], [1, 2], 1)], Axes2D("x", "y"), (300, 200), "a")
-assert matplotlib.rcParams.copy() == before
-assert "matplotlib.pyplot" not in sys.modules
+from heed.report.drawing import draw
+from heed.report.figure import Figure, Line, Plane
+draw(Figure("a", "A", "", "lines", (Line("a", [0, 1, 2], [1, 2, 3], 1),), Plane("x", "y")))
+assert "matplotlib" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -154,26 +178,16 @@ assert "matplotlib.pyplot" not in sys.modules
 # ---------------------------------------------------------------------- training beside validation
 
 
-def lines_of(monkeypatch, record, name):
-    """What is drawn in a figure, by the name of each line, and its caption."""
-    from heed.report import figures
-
-    kept = {}
-    original = figures.draw
-
-    def spy(title, lines, *rest, **options):
-        kept[title] = {line.label: line for line in lines}
-        return original(title, lines, *rest, **options)
-
-    monkeypatch.setattr(figures, "draw", spy)
+def lines_of(record, name):
+    """What is drawn in a figure, by the name of each line, and the figure."""
     figure = run_figures(record)[name]
-    return kept[f"{name}-wide"], figure
+    return {line.label: line for line in figure.lines}, figure
 
 
-def test_training_perplexity_is_smoothed_and_says_how(tmp_path, monkeypatch):
+def test_training_perplexity_is_smoothed_and_says_how(tmp_path):
     """Each point is exp of a weighted mean of all losses so far: weights 0.9^age, which sum to 1."""
     losses = [5.0, 4.0, 4.4, 3.0, 3.3]
-    lines, figure = lines_of(monkeypatch, told(tmp_path, [3.0, 2.5], losses), "perplexity-steps")
+    lines, figure = lines_of(told(tmp_path, [3.0, 2.5], losses), "perplexity-steps")
     for n, value in enumerate(lines["training"].y, 1):
         weights = [0.9 ** (n - 1 - i) for i in range(n)]
         mean = sum(w * loss for w, loss in zip(weights, losses, strict=False)) / sum(weights)
@@ -184,38 +198,38 @@ def test_training_perplexity_is_smoothed_and_says_how(tmp_path, monkeypatch):
     assert "bias-corrected" in figure.caption
 
 
-def test_a_long_log_is_smoothed_before_it_is_thinned(tmp_path, monkeypatch):
+def test_a_long_log_is_smoothed_before_it_is_thinned(tmp_path):
     losses = [3.0 + (-1) ** i for i in range(1000)]
-    lines, _ = lines_of(monkeypatch, told(tmp_path, [3.0], losses), "perplexity-steps")
+    lines, _ = lines_of(told(tmp_path, [3.0], losses), "perplexity-steps")
     assert len(lines["training"].y) <= 120
     assert all(abs(math.log(value) - 3.0) < 0.1 for value in lines["training"].y[5:])
 
 
-def test_what_is_measured_of_training_stands_beside_validation(tmp_path, monkeypatch):
+def test_what_is_measured_of_training_stands_beside_validation(tmp_path):
     events = [
         {"event": "evaluation", "step": 100 * i, "tokens": 3000 * i, "seconds": 60.0 * i, "loss": 3.0 - 0.1 * i,
          "train": {"loss": 2.9 - 0.3 * i}} for i in (1, 2, 3)
     ]  # fmt: skip
     record = gather(write_run(tmp_path / "run", events=events, evaluation={}))
-    lines, figure = lines_of(monkeypatch, record, "loss-steps")
+    lines, figure = lines_of(record, "loss-steps")
     assert lines["training, measured"].x == lines["validation"].x == [100, 200, 300]
     assert lines["training, measured"].y == pytest.approx([2.6, 2.3, 2.0])
     assert "at the same steps and in the same way as validation" in figure.caption
-    lines, _ = lines_of(monkeypatch, record, "perplexity-steps")
+    lines, _ = lines_of(record, "perplexity-steps")
     assert lines["training, measured"].y == pytest.approx([math.exp(y) for y in (2.6, 2.3, 2.0)])
-    lines, _ = lines_of(monkeypatch, record, "loss-time")
+    lines, _ = lines_of(record, "loss-time")
     assert lines["training, measured"].x == lines["validation"].x  # in the same unit of time
 
 
-def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexity(tmp_path, monkeypatch):
+def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexity(tmp_path):
     events = [{"event": "train", "step": 10 * i, "loss": 4.0 - 0.1 * i} for i in range(1, 21)]
     events += [
         {"event": "evaluation", "step": 100 * i, "loss": 3.0, "sequence_mean_loss": 2.8 - 0.1 * i} for i in (1, 2)
     ]  # fmt: skip
     config = {"train": {"loss": "sequence"}, "data": {"layout": "padded"}}
     record = gather(write_run(tmp_path / "run", events=events, evaluation={}, config=config))
-    lines, _ = lines_of(monkeypatch, record, "loss-steps")
+    lines, _ = lines_of(record, "loss-steps")
     assert lines["validation"].y == pytest.approx([2.7, 2.6])
-    lines, _ = lines_of(monkeypatch, record, "perplexity-steps")
+    lines, _ = lines_of(record, "perplexity-steps")
     assert set(lines) == {"validation"}
     assert lines["validation"].y == pytest.approx([math.exp(3.0)] * 2)

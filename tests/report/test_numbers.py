@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.report import figures, numbers, passport, record, samples, svg
+from heed.report import figures, numbers, passport, record, samples
 from heed.report.numbers import (
     format_count,
     format_loss,
@@ -24,7 +24,7 @@ from heed.report.numbers import (
 )
 
 
-@pytest.mark.parametrize("module", [figures, numbers, passport, record, samples, svg], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [figures, numbers, passport, record, samples], ids=lambda m: m.__name__)
 def test_the_examples_in_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0

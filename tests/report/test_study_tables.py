@@ -10,7 +10,7 @@ from fake_runs import figures, write_run
 from fake_studies import cell, study, write_study_folder
 from scipy import stats
 
-from heed.report import study_findings, study_rows, study_speed, study_tables
+from heed.report import study_findings, study_speed, study_tables
 from heed.report.study_figures import curves
 from heed.report.study_findings import budget, curve, differences, ranking, sentences, verdict
 from heed.report.study_interpretation import interpretation
@@ -38,7 +38,7 @@ def exact(values, figure="bits_per_byte", **other):
 
 
 def test_examples():
-    for module in (study_findings, study_rows, study_speed, study_tables):
+    for module in (study_findings, study_speed, study_tables):
         assert doctest.testmod(module).failed == 0
 
 
@@ -334,10 +334,9 @@ def test_training_losses_of_another_unit_stand_in_no_figure(tmp_path):
     content["variants"]["c"]["changes"] = {"train.loss": "sequence"}
     record = made(tmp_path, content, runs=True)
     drawn = curves(record, "train", "steps")
-    assert ">c" not in drawn.wide
-    assert ">b" in drawn.wide
+    assert [line.label for line in drawn.lines] == ["a", "b"]
     assert "Not drawn: c." in drawn.caption
-    assert ">c" in curves(record, "evaluation", "steps").wide
+    assert "c" in [line.label for line in curves(record, "evaluation", "steps").lines]
     content["base"]["train"]["loss"] = "sequence"
     drawn = curves(made(tmp_path / "all", content, runs=True), "train", "steps")
-    assert "mean of sequences" in drawn.wide
+    assert "mean of sequences" in drawn.axes.y_label

@@ -37,7 +37,7 @@ def reliability_figure(
     }  # fmt: skip
     shares = {key: [100 * value for value in values] for key, values in columns.items()}
     line = Line("", series=paint[0], dash=paint[1], dots=True, **shares)
-    axes = Plane("probability that the model gives (%)", "share right (%)")
+    axes = Plane("probability that the model gives (%)", "share right (%)", x_ticks=tuple(range(0, 101, 20)))
     return Figure(name, title, caption, "reliability", (line,), axes)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from markupsafe import escape
+
 from heed.report.drawing_plane import draw_plane
 from heed.report.drawing_rows import draw_rows
 from heed.report.figure import Columns, Figure, Group, HeatRow, Line
@@ -17,8 +19,6 @@ from heed.report.figure import Columns, Figure, Group, HeatRow, Line
 
 def draw(figure: Figure) -> str:
     """Return a `<figure>`, or a `<p>` where the figure would be no more than two dots."""
-    from markupsafe import escape
-
     if figure.sentence:
         return f'<p class="few">{escape(figure.sentence)}</p>'
     if isinstance(figure.axes, Columns):
@@ -34,8 +34,6 @@ def draw(figure: Figure) -> str:
 
 def draw_values(figure: Figure) -> str:
     """Return the values of a figure as a table that opens; a screen reader gets it, and the script reads it."""
-    from markupsafe import escape
-
     head, groups = figure.values()
     top = "".join(f"<th scope=col>{escape(name)}" for name in head)
     bodies = [
@@ -51,8 +49,6 @@ def draw_values(figure: Figure) -> str:
 
 def draw_heat(figure: Figure, columns: Columns) -> str:
     """Return counts as a table whose cells are darker where they are a larger share of their row."""
-    from markupsafe import escape
-
     head = "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in columns.names)
     rows = []
     for row in figure.marks:
@@ -81,8 +77,6 @@ def heat(row: HeatRow, shades: Sequence[float]) -> list[tuple[int, str]]:
 
 def _body(group: Group, line: Line | None, width: int) -> str:
     """Return a group of values; its classes say to the script how it is drawn."""
-    from markupsafe import escape
-
     if line is None:
         rows = "".join(f"<tr><th scope=row>{escape(name)}{_cells(rest)}" for name, *rest in group.rows)
         return f"<tbody>{rows}\n"
@@ -95,6 +89,4 @@ def _body(group: Group, line: Line | None, width: int) -> str:
 
 
 def _cells(cells: Sequence[str]) -> str:
-    from markupsafe import escape
-
     return "".join(f"<td>{escape(cell)}" for cell in cells)

@@ -10,13 +10,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from markupsafe import escape
 
 from heed.report.figure import Figure, Line, Plane, named
-from heed.report.ticks import even_ticks, log_ticks, plain, short
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from heed.report.ticks import even_ticks, log_ticks, short
 
 BOX = 10_000
 """Units of the stretched box, both ways."""
@@ -52,8 +50,6 @@ class View:
 
 def draw_plane(figure: Figure) -> str:
     """Return the plot of a figure with its ticks, the labels of its axes and the names of its lines."""
-    from markupsafe import escape
-
     axes, lines = figure.plane, figure.lines
     view = view_of(lines, axes, square=figure.kind == "reliability")
     height = max(axes.height, ROOM + GAP * sum(bool(line.label) for line in lines))
@@ -95,7 +91,7 @@ def view_of(lines: Sequence[Line], axes: Plane, *, square: bool = False) -> View
 def y_ticks(view: View) -> list[float]:
     """Return the numbers of the vertical axis."""
     ticks = log_ticks(view.bottom, view.top) if view.log_y else []
-    return ticks if len(ticks) >= 3 else even_ticks(view.bottom, view.top, 5)
+    return ticks if len(ticks) >= 3 else even_ticks(view.bottom, view.top, 6)
 
 
 def x_ticks(axes: Plane, view: View) -> list[float]:
@@ -194,8 +190,6 @@ def _grid(ticks: Sequence[float], view: View) -> str:
 
 
 def _across(axes: Plane, view: View) -> str:
-    from markupsafe import escape
-
     found = ['<line class="floor" x2="100%" y1="100%" y2="100%"/>']
     for tick in x_ticks(axes, view):
         x, word = percent(view.across(tick)), axes.words[int(tick)][:14] if axes.words else short(tick)
@@ -205,8 +199,6 @@ def _across(axes: Plane, view: View) -> str:
 
 def _rules(axes: Plane, view: View, kind: str) -> str:
     """Return what others are held against: a level line, upright lines, the diagonal."""
-    from markupsafe import escape
-
     found = []
     if kind == "reliability":
         found.append('<line class="rule" y1="100%" x2="100%"/>')
@@ -225,8 +217,6 @@ def _rules(axes: Plane, view: View, kind: str) -> str:
 
 def _words(lines: Sequence[Line], view: View, kind: str) -> str:
     """Return what stands inside the plot: beside a ring, and the number of each named point."""
-    from markupsafe import escape
-
     found = []
     for line in lines:
         if line.ring and line.ring[2]:
@@ -259,14 +249,9 @@ def _names(lines: Sequence[Line], view: View, height: int, numbered: bool) -> st
 
 
 def _name(line: Line, name: str, place: int, number: int | None) -> str:
-    from markupsafe import escape
-
-    whole: Markup | str = f' title="{escape(line.label)}"' if name != line.label else ""
-    d = "M2 5h16" if line.stroke and len(line.x) > 1 else "M10 5h0"
-    key = f'<svg class="key" width="20" height="10"><path class="{"line" if "16" in d else "dots"} s{line.series} d{line.dash}" d="{d}"/></svg>'
+    whole = f' title="{escape(line.label)}"' if name != line.label else ""
+    css, d = ("line", "M2 5h16") if line.stroke and len(line.x) > 1 else ("dots", "M10 5h0")
+    key = f'<svg class="key" width="20" height="10"><path class="{css} s{line.series} d{line.dash}" d="{d}"/></svg>'
     last = f" <b>{short(line.y[-1])}</b>" if number is None else ""
     first = "" if number is None else f"<b>{number}</b> "
     return f'<li class="s{line.series} y{place}"{whole}>{key}<span>{first}{escape(name)}{last}</span>\n'
-
-
-__all__ = ["View", "draw_line", "draw_plane", "ends", "percent", "plain", "view_of", "x_ticks", "y_ticks"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import escape
+
 from heed.report.drawing_plane import percent
 from heed.report.figure import Figure, Row, Scale
 from heed.report.ticks import even_ticks, short, shorten
@@ -36,8 +38,6 @@ class Span:
 
 def draw_rows(figure: Figure) -> str:
     """Return the rows of a figure: names, plot and numbers, and the axis under them."""
-    from markupsafe import escape
-
     rows, scale, bars = figure.rows, figure.scale, figure.kind == "bars"
     span = span_of(rows, scale, bars)
     names = [
@@ -50,7 +50,7 @@ def draw_rows(figure: Figure) -> str:
     )
     marks = "".join(_mark(row, (n + 0.5) / len(rows), span, scale, bars) for n, row in enumerate(rows))
     return (
-        f'{_key(scale)}{_sides(scale, span)}<div class="rows{" wordy" * (letters > WORDY)}">\n'
+        f'{_key(scale)}{_sides(scale)}<div class="rows{" wordy" * (letters > WORDY)}">\n'
         f'<ul class="labels">\n{"".join(names)}</ul>\n'
         f'<svg role="img" aria-label="{escape(figure.title)}">\n'
         f'<g class="ticks">{_axis(span, bars)}</g>\n<g class="marks">{marks}</g></svg>\n'
@@ -76,8 +76,6 @@ def span_of(rows: Sequence[Row], scale: Scale, bars: bool) -> Span:
 
 def _mark(row: Row, middle: float, span: Span, scale: Scale, bars: bool) -> str:
     """Return one row: a bar, or the zone, the interval, the seeds and the mean; words where it has no value."""
-    from markupsafe import escape
-
     y = percent(middle)
     if row.value is None:
         return f'<text x="4" y="{y}" dy=".35em">{escape(shorten(row.text, NOTE))}</text>'
@@ -90,9 +88,7 @@ def _mark(row: Row, middle: float, span: Span, scale: Scale, bars: bool) -> str:
         )
     found.append(f'<rect class="zero" x="{span.at(0)}" y="{y}" width="1.5" height="18"/>')
     if row.interval:
-        found.append(
-            f'<line class="interval {kind}" x1="{span.at(row.interval[0])}" x2="{span.at(row.interval[1])}" y1="{y}" y2="{y}"/>'
-        )
+        found.append(_interval(row.interval, kind, y, span))
     found += [f'<rect class="seed {kind}" x="{span.at(dot)}" y="{y}" width="1.5" height="10"/>' for dot in row.dots]
     found.append(f'<circle class="{kind}{"" if row.filled else " open"}" cx="{span.at(row.value)}" cy="{y}" r="5"/>')
     return f"<g>{''.join(found)}</g>\n"
@@ -106,45 +102,37 @@ def _bar(row: Row, y: str, span: Span, scale: Scale) -> str:
         )
         start += amount
     if row.interval:
-        found.append(
-            f'<line class="interval s0" x1="{span.at(row.interval[0])}" x2="{span.at(row.interval[1])}" y1="{y}" y2="{y}"/>'
-        )
+        found.append(_interval(row.interval, "s0", y, span))
     if scale.rule is not None:
         found.append(f'<rect class="stroke" x="{span.at(scale.rule)}" y="{y}" width="2" height="20"/>')
     return f"<g>{''.join(found)}</g>\n"
+
+
+def _interval(interval: tuple[float, float], kind: str, y: str, span: Span) -> str:
+    low, high = map(span.at, interval)
+    return f'<line class="interval {kind}" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
 
 
 def _axis(span: Span, bars: bool) -> str:
     found = []
     for tick in even_ticks(span.low, span.high, 4):
         x, sign = span.at(tick), "+" if tick > 0 and not bars else ""
-        line = "zero" if tick == 0 and not bars else ""
-        found.append(
-            f'<line{f" class={line}" if line else ""} x1="{x}" x2="{x}" y2="100%"/><text x="{x}" y="100%" dy="1.5em">{sign}{short(tick)}</text>'
-        )
+        css = ' class="zero"' if tick == 0 and not bars else ""
+        found.append(f'<line{css} x1="{x}" x2="{x}" y2="100%"/>')
+        found.append(f'<text x="{x}" y="100%" dy="1.5em">{sign}{short(tick)}</text>')
     return "".join(found) + '<line class="floor" x2="100%" y1="100%" y2="100%"/>'
 
 
-def _sides(scale: Scale, span: Span) -> str:
+def _sides(scale: Scale) -> str:
     """Return what left and right of zero mean, above the plot."""
-    from markupsafe import escape
-
-    return (
-        f'<p class="unit sides">{" · ".join(str(escape(side)) for side in scale.sides)}</p>\n'
-        if any(scale.sides)
-        else ""
-    )
+    return f'<p class="unit">{escape(" · ".join(scale.sides))}</p>\n' if any(scale.sides) else ""
 
 
 def _key(scale: Scale) -> str:
-    from markupsafe import escape
-
     if not scale.key:
         return ""
-    items = [
-        f'<li><svg class="key" width="12" height="10"><rect class="bar s{series}" width="10" height="10"/></svg><span>{escape(name)}</span>'
-        for name, series in scale.key
-    ]
+    box = '<svg class="key" width="12" height="10"><rect class="bar s{}" width="10" height="10"/></svg>'
+    items = [f"<li>{box.format(series)}<span>{escape(name)}</span>" for name, series in scale.key]
     return f'<ul class="names key">\n{"".join(items)}</ul>\n'
 
 
@@ -153,6 +141,4 @@ def _ink(row: Row) -> str:
 
 
 def _whole(name: str, letters: int) -> str:
-    from markupsafe import escape
-
     return f' title="{escape(name)}"' if len(name) > letters else ""

@@ -205,7 +205,7 @@ class Figure:
         return self.plane.words[int(x)] if self.plane.words else f"{self.plane.x_label} {short(x)}"
 
     def values(self) -> tuple[tuple[str, ...], list[Group]]:
-        """Return the table of a figure: heads of its columns, and groups of rows; the first column of rows is a name."""
+        """Return the table of a figure: heads of columns, and groups of rows; those of no line begin with a name."""
         if isinstance(self.axes, Plane):
             return self._plane_values(self.axes)
         if not isinstance(self.axes, Scale):

@@ -93,7 +93,9 @@ def render(record: KnowledgeRecord) -> str:
         Section("learning", "Training", [
             Multiples([figures[name] for name in ("pretraining", "fine-tuning") if name in figures]),
         ]),
-        Section("settings", "Runs", [Details("What each run learnt from, and how", [Grouped(groups)])] if groups else []),
+        Section("settings", "Runs", [
+            Details("What each run learnt from, and how", [Grouped(groups)]),
+        ] if groups else []),
     ]  # fmt: skip
     files = "answers.jsonl, evaluation-qa.json and the run folders"
     return render_page(

@@ -122,8 +122,8 @@ def areas(sure: Sequence[Asked]) -> Table:
 def thresholds(sure: Sequence[Asked]) -> Table:
     """Return the table of `threshold_rows`."""
     caption = (
-        "Below the threshold the model says nothing. The threshold was chosen on one half of the questions to reach the "
-        "accuracy wanted and measured on the other half, both ways; the threshold shown is that of all questions."
+        "Below the threshold the model says nothing. The threshold was chosen on one half of the questions to reach "
+        "the accuracy wanted and measured on the other half, both ways; the threshold shown is that of all questions."
     )
     rows = [(name, *cells) for name, found in threshold_rows(sure) for cells in found]
     head = ("run", "accuracy wanted", "threshold", "answered", "accuracy reached (95 % interval)")

@@ -213,7 +213,7 @@ def _search_figure(
     words = sorted({str(trial["values"][name]) for trial in having}) if len(known) < len(having) else []
     across = [float(words.index(str(trial["values"][name]))) for trial in having] if words else known
     lines = []
-    for label, filled in (("finished", True), ("pruned", False)):
+    for filled in (True, False):
         points = sorted(
             (x, float(trial["figure"])) for x, trial in zip(across, having, strict=True)
             if (str(trial.get("state")) != "pruned") == filled

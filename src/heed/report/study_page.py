@@ -89,7 +89,9 @@ def render(record: StudyRecord) -> str:
     capacity = capacity_table(record)
     search = [figure for name, figure in figures.items() if name.startswith("search-")]
     sections = [
-        Section("found", "Difference to the baseline", [Shown(figures.get("forest")), Findings(sentences(record))], True),
+        Section("found", "Difference to the baseline", [
+            Shown(figures.get("forest")), Findings(sentences(record)),
+        ], quiet=True),
         Section("results", "Results", [
             Findings(picks(record)), Tabled(table(record), "Results of every variant"), FILES,
         ]),

