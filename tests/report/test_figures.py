@@ -96,7 +96,7 @@ def test_colours_belong_to_the_page_and_text_stays_text(drawn):
 
 def test_ids_are_unique_in_a_page(drawn):
     ids = re.findall(r' id="([^"]*)"', "".join(map(draw, drawn.values())))
-    assert ids == list(drawn)
+    assert ids == [f"figure-{name}" for name in drawn]
 
 
 def test_names_at_the_ends_do_not_touch():

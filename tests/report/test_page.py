@@ -191,7 +191,8 @@ def test_one_split_has_no_table_of_splits(tmp_path):
 def test_what_is_looked_at_first_stands_first(tmp_path):
     page = render(gather(write_run(tmp_path / "run")))
     places = [
-        page.index(f'id="{name}"') for name in ("figures", "loss-steps", "splits", "samples", "passport", "settings")
+        page.index(f'id="{name}"')
+        for name in ("figures", "figure-loss-steps", "splits", "samples", "passport", "settings")
     ]
     assert places == sorted(places)
 

@@ -77,6 +77,8 @@ def check_page(browser, address, scheme, width, texts=0):
     assert len(measured) > texts
     # 4.5 is what WCAG 2 asks of body text (AA)
     assert [entry for entry in measured if entry[0] < 4.5] == []
+    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(element => element.id)")
+    assert len(ids) == len(set(ids))
     outside = page.evaluate(OUTSIDE)
     assert outside == []
     page.close()

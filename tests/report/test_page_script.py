@@ -16,7 +16,7 @@ from heed.report.study_page import write_study
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
 
-LOSS = "#loss-steps"
+LOSS = "#figure-loss-steps"
 SHOWN = """name => {
   const svg = document.querySelector(name + ' .plot > svg'), number = text => Number(text.replaceAll(',', ''));
   const ticks = [...svg.querySelectorAll('.ticks text')].map(each => [each.classList.contains('y'),
@@ -31,9 +31,10 @@ SHOWN = """name => {
     }
     return found;
   };
-  const lines = [...svg.querySelectorAll('.marks .line')].map(each => [each.classList[1], points(each.getAttribute('d'))]);
-  return { x: ticks.filter(each => !each[0]).map(each => each.slice(1)), y: ticks.filter(each => each[0]).map(each => each.slice(1)),
-           lines: Object.fromEntries(lines) };
+  const lines = [...svg.querySelectorAll('.marks .line')];
+  const of = upright => ticks.filter(each => each[0] === upright).map(each => each.slice(1));
+  return { x: of(false), y: of(true),
+           lines: Object.fromEntries(lines.map(each => [each.classList[1], points(each.getAttribute('d'))])) };
 }"""
 """(place in percent, number) of the ticks, and the points of each line in units of the box, as they are in the page."""
 
@@ -226,11 +227,11 @@ def test_tables_sort_by_amount_and_by_name(browser, study):  # noqa: F811
 def test_rows_say_their_values(browser, study):  # noqa: F811
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(study.as_uri())
-    page.locator("#forest .rows > svg").focus()
+    page.locator("#figure-forest .rows > svg").focus()
     page.keyboard.press("ArrowDown")
-    box = page.locator("#forest .readout")
+    box = page.locator("#figure-forest .readout")
     assert box.locator("strong").inner_text() == "rotary"
-    table = page.locator("#forest table tbody tr").first.locator("td").all_text_contents()
+    table = page.locator("#figure-forest table tbody tr").first.locator("td").all_text_contents()
     text = box.inner_text()
     assert all(cell.strip() in text for cell in table)
     assert "seed 3" in text
@@ -252,7 +253,7 @@ def test_the_policy_refuses_every_other_script(browser, run, tmp_path):  # noqa:
     page = browser.new_page()
     refused, asked = [], []
     page.on("console", lambda message: refused.append(message.text))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfinished", lambda request: asked.append(request.url))
     page.goto((tmp_path / "page.html").as_uri())
     page.locator("#own").click()
     assert page.evaluate("() => window.found") is None

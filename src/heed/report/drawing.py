@@ -27,7 +27,7 @@ def draw(figure: Figure) -> str:
         drawn = (draw_rows if figure.rows else draw_plane)(figure)
         under = draw_values(figure)
     return (
-        f'<figure class="{figure.kind}" id="{figure.name}">\n<h3>{escape(figure.title)}</h3>\n{drawn}\n'
+        f'<figure class="{figure.kind}" id="figure-{figure.name}">\n<h3>{escape(figure.title)}</h3>\n{drawn}\n'
         f"<figcaption>{escape(figure.caption)}</figcaption>\n{under}</figure>"
     )
 

@@ -239,7 +239,7 @@
     }
     keys(svg, "Arrow keys move through the values, plus and minus zoom", {
       ArrowRight: () => step(1), ArrowLeft: () => step(-1), PageDown: () => step(10), PageUp: () => step(-10),
-      Home: () => step(-1e9), End: () => step(1e9), "+": () => closer(0.5), "-": () => closer(2), "0": () => zoom(), Escape: () => { show(null); zoom(); },
+      Home: () => show(places()[0] ?? null), End: () => show(places().at(-1) ?? null), "+": () => closer(0.5), "-": () => closer(2), "0": () => zoom(), Escape: () => { show(null); zoom(); },
     }, () => show(null));
 
     const under = event => { const area = svg.getBoundingClientRect(); return Math.min(1, Math.max(0, (event.clientX - area.left) / area.width)); };
