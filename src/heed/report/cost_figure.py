@@ -1,24 +1,22 @@
 """The figure of costs: time and peak memory over T, on logarithms, where a power of T is a straight line.
 
-A file by itself, SVG or PNG, on white: it goes into a document as it is. Colours are Okabe and Ito's (2008); softmax,
-which the others are held against, is black. Each line is named where it ends, with its fitted power of T.
+Softmax, which the others are held against, is black. Each line is named where it ends, with its fitted power of T.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heed.report.cost import Curve, cost_sentence, fit_exponent
+from heed.report.sheet import INK, MUTED, bare, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1b1b1d", "#62646a", "#e3e3e6"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 NAMES = ("#00588a", "#a84a00", "#00694d", "#9c4677", "#8a5f00", "#1c6f9f")
 """The words at the end of a line: its colour, as dark as letters on white must be (WCAG 2 AA: 4.5)."""
@@ -35,16 +33,10 @@ PANELS = {
 
 def draw_costs(curves: Sequence[Curve], caption: str, form: str = "svg", baseline: str = "softmax") -> bytes:
     """Return the figure of curves of one width as "svg" or "png"; `caption` says how they were measured."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {"svg.hashsalt": "cost", "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
     drawn = [curve for curve in curves if curve.cells]
     width, height = SIZE
-    with matplotlib.rc_context({**style, "font.size": 11}):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")
-        FigureCanvasAgg(figure)
+
+    def paint(figure: Figure) -> None:
         title = cost_sentence(drawn, baseline)
         figure.text(18 / width, 1 - 30 / height, title, fontsize=16 if len(title) < 90 else 13, color=INK, va="center")
         figure.text(18 / width, 18 / height, caption, fontsize=10, color=MUTED, va="center")
@@ -54,13 +46,8 @@ def draw_costs(curves: Sequence[Curve], caption: str, form: str = "svg", baselin
             left = 62 + index * (panel + names + 62)
             box = (left / width, 86 / height, panel / width, (height - 176) / height)
             _panel(figure.add_axes(box), drawn, what, baseline)
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if form == "svg" else {}
-        figure.savefig(buffer, format=form, dpi=72 if form == "svg" else 160, metadata=metadata)
-    content = buffer.getvalue()
-    if form == "svg":  # CSS pixels in a page, where matplotlib writes points
-        content = re.sub(rb'(width|height)="(\d+)pt"', rb'\1="\2"', content, count=2)
-    return content
+
+    return sheet(SIZE, form, paint, "cost")
 
 
 def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> None:
@@ -89,13 +76,8 @@ def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> Non
         axis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda T, _: f"{round(T):,}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_unit(value, units)))
-    axes.grid(axis="y", color=GRID, linewidth=1)
-    axes.set_axisbelow(True)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(MUTED)
-    axes.tick_params(axis="y", length=0, labelcolor=MUTED)
-    axes.tick_params(axis="x", color=MUTED, labelcolor=MUTED)
+    bare(axes, "y")
+    axes.tick_params(axis="y", labelcolor=MUTED)
     axes.set_xlabel("T (tokens)", color=MUTED)
     axes.set_xlim(lengths[0], max(lengths[-1], lengths[0] + 1))
     axes.annotate(

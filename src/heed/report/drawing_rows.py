@@ -18,6 +18,8 @@ LONGEST, NOTE = 34, 44
 """Letters of a name that are shown at most, and of the words of a row without a mark."""
 WORDY = 62
 """Letters of the longest name and the longest numbers together, from which both stand above the rows."""
+TALL = 40
+"""The same, from which a telephone has no room for both in one line."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def draw_rows(figure: Figure) -> str:
     )
     marks = "".join(_mark(row, (n + 0.5) / len(rows), span, scale, bars) for n, row in enumerate(rows))
     return (
-        f'{_key(scale)}{_sides(scale)}<div class="rows{" wordy" * (letters > WORDY)}">\n'
+        f'{_key(scale)}{_sides(scale)}<div class="rows{" wordy" * (letters > WORDY)}{" tall" * (letters > TALL)}">\n'
         f'<ul class="labels">\n{"".join(names)}</ul>\n'
         f'<svg role="img" aria-label="{escape(figure.title)}">\n'
         f'<g class="ticks">{_axis(span, bars)}</g>\n<g class="marks">{marks}</g></svg>\n'

@@ -1,19 +1,20 @@
 """The figure of a training step's memory: one bar a batch size and context, cut into what holds it.
 
-A file by itself, SVG or PNG, on white. Colours are Okabe and Ito's (2008); each part is named once, above the bars.
+Each part is named once, above the bars.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heed.report.numbers import human_bytes
+from heed.report.sheet import INK, MUTED, bare, sheet
 
-INK, MUTED, GRID = "#1b1b1d", "#62646a", "#e3e3e6"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PARTS = {"weights": "#0072b2", "gradients": "#56b4e9", "optimizer": "#cc79a7", "activations": "#e69f00"}
 """Part -> its colour, in the order of the bar."""
 WIDTH = 900
@@ -41,16 +42,11 @@ def memory_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def draw_memory(rows: Sequence[Mapping[str, Any]], caption: str, form: str = "svg") -> bytes:
     """Return the figure as "svg" or "png"; a row has `batch_size`, `context`, the four parts in bytes and `problem`."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     height = 150 + 28 * len(rows)
-    style: dict[Any, Any] = {"svg.hashsalt": "memory", "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
-    with matplotlib.rc_context({**style, "font.size": 11}):
-        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="white")
-        FigureCanvasAgg(figure)
+
+    def paint(figure: Figure) -> None:
         figure.text(18 / WIDTH, 1 - 28 / height, memory_sentence(rows), fontsize=15, color=INK, va="center")
         figure.text(18 / WIDTH, 16 / height, caption, fontsize=9.5, color=MUTED, va="center")
         axes = figure.add_axes((150 / WIDTH, 62 / height, (WIDTH - 250) / WIDTH, (height - 140) / height))
@@ -74,18 +70,7 @@ def draw_memory(rows: Sequence[Mapping[str, Any]], caption: str, form: str = "sv
         ticks = MaxNLocator(nbins=5, steps=[1, 2, 4, 5, 8, 10]).tick_values(0, most / unit)
         axes.xaxis.set_major_locator(FixedLocator([tick * unit for tick in ticks if tick * unit <= most]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value) if value else "0"))
-        axes.grid(axis="x", color=GRID)
-        axes.set_axisbelow(True)
-        for side in ("left", "right", "top"):
-            axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(MUTED)
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", color=MUTED, labelcolor=MUTED)
+        bare(axes, "x")
         figure.text(18 / WIDTH, 1 - 60 / height, "batch × context", color=MUTED, va="center")
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if form == "svg" else {}
-        figure.savefig(buffer, format=form, dpi=72 if form == "svg" else 160, metadata=metadata)
-    content = buffer.getvalue()
-    if form == "svg":  # CSS pixels in a page, where matplotlib writes points
-        content = re.sub(rb'(width|height)="([\d.]+)pt"', rb'\1="\2"', content, count=2)
-    return content
+
+    return sheet((WIDTH, height), form, paint, "memory")

@@ -1,0 +1,48 @@
+"""A figure as a file by itself, SVG or PNG, on white: it goes into a document as it is, without heed's pages.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart. The same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1b1b1d", "#62646a", "#e3e3e6"
+
+
+def sheet(size: tuple[float, float], form: str, paint: Callable[[Figure], None], salt: str) -> bytes:
+    """Return what `paint` draws on a figure of `size` (width, height) CSS pixels as "svg" or "png"."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({**style, "font.size": 11}):
+        figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, facecolor="white")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        metadata = {"Date": None} if form == "svg" else {}
+        figure.savefig(buffer, format=form, dpi=72 if form == "svg" else 160, metadata=metadata)
+    content = buffer.getvalue()
+    if form == "svg":  # CSS pixels in a page, where matplotlib writes points
+        content = re.sub(rb'(width|height)="([\d.]+)pt"', rb'\1="\2"', content, count=2)
+    return content
+
+
+def bare(axes: Axes, along: str) -> None:
+    """Leave of a frame its floor, and of a grid the lines that cross the axis `along` ("x" or "y")."""
+    axes.grid(axis=along, color=GRID, linewidth=1)
+    axes.set_axisbelow(True)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", color=MUTED, labelcolor=MUTED)
