@@ -198,7 +198,7 @@ class StateTable:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.live import StateTable as Screen
+        from rich.live import Live as Screen
 
         self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
         self.next = 0.0
