@@ -30,13 +30,11 @@ def reliability_figure(
         f"error {found.error:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f}); a model that is calibrated "
         f"perfectly would show {found.chance:.3f} with so few answers."
     )
-    columns = {
-        "x": [one.probability for one in bins], "y": [one.accuracy for one in bins],
-        "low": [one.interval[0] for one in bins], "high": [one.interval[1] for one in bins],
-        "left": [one.low for one in bins], "right": [one.high for one in bins],
-    }  # fmt: skip
-    shares = {key: [100 * value for value in values] for key, values in columns.items()}
-    line = Line("", series=paint[0], dash=paint[1], dots=True, **shares)
+    x, y, left, right = (
+        [100 * getattr(one, key) for one in bins] for key in ("probability", "accuracy", "low", "high")
+    )
+    low, high = ([100 * one.interval[side] for one in bins] for side in (0, 1))
+    line = Line("", x, y, paint[0], low, high, dots=True, dash=paint[1], left=left, right=right)
     axes = Plane("probability that the model gives (%)", "share right (%)", x_ticks=tuple(range(0, 101, 20)))
     return Figure(name, title, caption, "reliability", (line,), axes)
 

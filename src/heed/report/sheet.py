@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def sheet(size: tuple[float, float], form: str, paint: Callable[[Figure], None],
     return content
 
 
-def bare(axes: Axes, along: str) -> None:
+def bare(axes: Axes, along: Literal["x", "y"]) -> None:
     """Leave of a frame its floor, and of a grid the lines that cross the axis `along` ("x" or "y")."""
     axes.grid(axis=along, color=GRID, linewidth=1)
     axes.set_axisbelow(True)
