@@ -63,6 +63,8 @@ def test_what_is_edited_is_told_with_what_it_was(heed, run):
         assert "config.yaml: model.norm_epsilon is 0.001, and the run was trained with 1e-05" in found.err
     (run / "hashes.json").unlink()  # the checkpoint knows it without
     assert "model.norm_epsilon is 0.001" in heed("eval", run).err
+    found = heed("report", run)
+    assert (found.code, "config.yaml: model.norm_epsilon is 0.001, and" in found.err) == (2, True)
 
 
 def test_settings_of_training_are_changed_by_flags(heed, run):
