@@ -120,6 +120,17 @@ def test_swapped_ids_of_a_tokenizer_are_refused(heed, run):
         assert (found.code, "tokenizer.json is not as heed wrote it" in found.err) == (2, True)
 
 
+def test_a_checkpoint_knows_its_tokenizer_without_hashes(heed, run):
+    data = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))
+    data["model"]["vocab"].update(a=data["model"]["vocab"]["e"], e=data["model"]["vocab"]["a"])
+    (run / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    (run / "hashes.json").unlink()
+    for verb in (("eval", run), ("sample", run), ("export", run), ("train", "--resume", run, "--train.steps", 8)):
+        found = heed(*verb)
+        assert (found.code, "tokenizer.json is not the tokenizer that" in found.err) == (2, True), found.err
+        assert "has changed" not in found.err
+
+
 def test_another_best_checkpoint_is_refused_and_mended_by_going_on(heed, run):
     mark = run / "checkpoints" / "best.json"
     best = json.loads(mark.read_text())
