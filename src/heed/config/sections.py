@@ -73,7 +73,7 @@ class DataConfig(Section):
     cache: str | None = None
     """Folder for token files; default: .tokens/ beside the runs."""
     workers: int = Field(default=0, ge=0)
-    """Processes that tokenise; 0 takes one for each core."""
+    """Processes that tokenise; 0 takes as many as OMP_NUM_THREADS asks for, or else one for each core."""
 
 
 class TokenizerConfig(Section):
