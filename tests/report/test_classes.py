@@ -56,6 +56,8 @@ def test_the_page_counts_examples_and_shows_no_perplexity(record):
     assert ("Training examples", "32,000") in speed_facts(record)
     assert splits_table(record).head == ("split", "accuracy", "majority class", "examples", "loss")
     assert ("examples", "200", "200") in passport_table(record).rows
+    assert ("words", "–", "–") in passport_table(record).rows  # they were not counted
+    assert ("bytes", "–", "–") in passport_table(record).rows
     for words in ("Class by class", "examples a second", "loss (nats per example)", "validation accuracy (%)"):
         assert words in page, words
     assert not re.search(r"erplexity|nats per token|What it writes", page)

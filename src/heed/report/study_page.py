@@ -7,6 +7,7 @@ It is written again after each cell, so that a study can be watched: what is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
-from heed.report.study_findings import budget
+from heed.report.study_findings import budget, mixed_schedules
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
 from heed.report.study_record import Cell as StudyCell
@@ -174,6 +175,8 @@ def banners(record: StudyRecord) -> list[Banner]:
     if len(record.seeds) == 1 and len(record.variants) > 1:
         text = "Each variant was trained once: nothing can be said about noise, and any order below may be chance."
         found.append(Banner("warning", "One seed", text))
+    if old := mixed_schedules(record):
+        found.append(Banner("warning", "Two schedules", old))
     if record.notes:
         found.append(Banner("note", "About the files", " ".join(record.notes)))
     return found
@@ -198,12 +201,33 @@ def setup(record: StudyRecord) -> list[tuple[str, str]]:
     if sizes:
         low, high = human_count(min(sizes)), human_count(max(sizes))
         rows.append(("parameters", low if low == high else f"{low} to {high}"))
-    rows.append(("budget", f"{budget(record)} for each run"))
+    places = ", counted in places: rows × context, padding included" if record.budget.get("kind") == "tokens" else ""
+    rows.append(("budget", f"{budget(record)} for each run{places}"))
     rows.append(("seeds", ", ".join(map(str, record.seeds)) or "none"))
     rows.append(("baseline", record.baseline))
     passport = record.passport(record.baseline, record.split)
     rows.append(("figures", passport.sentence() if passport else "without a passport: compare them with nothing else"))
+    rows += [("audit for leaks", said)] if (said := audits(record)) else []
     return rows
+
+
+def audits(record: StudyRecord) -> str:
+    """Say what the audit found of each variant before it was trained, and how much it tried of the baseline.
+
+    Empty where nothing is recorded.
+    """
+    said = {}
+    for name in record.variants:
+        found = [cell.run.environment.get("audit") for cell in record.cells_of(name) if cell.run is not None]
+        said[name] = next((str(one) for one in found if one), "")
+    if not any(said.values()):
+        return ""
+    parts = []
+    for verdict_ in ("causal", "could not tell", "leaks", ""):
+        names = [name for name, one in said.items() if one.split(":")[0] == verdict_]
+        parts += [f"{verdict_ or 'not audited'}: {', '.join(names)}"] if names else []
+    tried = re.search(r"\((in up to [^)]*)\)", said.get(record.baseline, ""))
+    return "; ".join(parts) + (f". Tried of {record.baseline}: {tried[1]}." if tried else ".")
 
 
 def differing(record: StudyRecord) -> Table | None:
