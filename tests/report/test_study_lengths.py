@@ -198,8 +198,8 @@ def test_the_figure_marks_the_training_and_says_what_ends(folder):
 
 def test_the_page_has_the_section_with_both_tables(folder):
     html = write_study(folder).read_text()
-    section = html.split("Beyond the training length")[1].split("</section>")[0]
-    assert section.count("<table") == 2
+    section = html.split('<h2 id="lengths"')[1].split("</section>")[0]
+    assert section.count('<table class="results">') == 2
     assert "rotary at 512 tokens is" in section
     assert section.count(ENDS) == 1
     assert "Speed and memory" not in section
