@@ -12,9 +12,9 @@ from markupsafe import escape
 
 from heed.report.drawing_plane import percent
 from heed.report.figure import Figure, Row, Scale
-from heed.report.ticks import even_ticks, short, shorten
+from heed.report.ticks import even_ticks, short, shorten, shorten_all
 
-LONGEST, NOTE = 34, 44
+LONGEST, NOTE = 28, 44
 """Letters of a name that are shown at most, and of the words of a row without a mark."""
 WORDY = 62
 """Letters of the longest name and the longest numbers together, from which both stand above the rows."""
@@ -42,14 +42,13 @@ def draw_rows(figure: Figure) -> str:
     """Return the rows of a figure: names, plot and numbers, and the axis under them."""
     rows, scale, bars = figure.rows, figure.scale, figure.kind == "bars"
     span = span_of(rows, scale, bars)
+    shown = shorten_all([row.label for row in rows], LONGEST)
     names = [
-        f'<li class="{_ink(row)}"{_whole(row.label, LONGEST)}><span>{escape(shorten(row.label, LONGEST))}</span>'
-        for row in rows
+        f'<li class="{_ink(row)}"{_whole(row.label, name)}><span>{escape(name)}</span>'
+        for row, name in zip(rows, shown, strict=True)
     ]
     texts = [f"<li><span>{escape(row.text) if row.value is not None else ''}</span>" for row in rows]
-    letters = max(len(shorten(row.label, LONGEST)) for row in rows) + max(
-        (len(row.text) for row in rows if row.value is not None), default=0
-    )
+    letters = max(map(len, shown)) + max((len(row.text) for row in rows if row.value is not None), default=0)
     marks = "".join(_mark(row, (n + 0.5) / len(rows), span, scale, bars) for n, row in enumerate(rows))
     return (
         f'{_key(scale)}{_sides(scale)}<div class="rows{" wordy" * (letters > WORDY)}{" tall" * (letters > TALL)}">\n'
@@ -142,5 +141,5 @@ def _ink(row: Row) -> str:
     return f"s{row.series}" if row.value is not None else "muted"
 
 
-def _whole(name: str, letters: int) -> str:
-    return f' title="{escape(name)}"' if len(name) > letters else ""
+def _whole(name: str, shown: str) -> str:
+    return f' title="{escape(name)}"' if name != shown else ""
