@@ -94,7 +94,7 @@ def test_training_accuracy_is_measured_at_each_evaluation_and_at_the_end(classif
     assert final["train"]["passport"]["partial"]
     page = (classified / "report.html").read_text()
     assert "are classified rightly, of what it trained on" in page
-    assert page.count(">training</text>") >= 3  # a line of each figure of accuracy and loss
+    assert page.count("<span>training <b>") >= 3  # a line of each figure of accuracy and loss
 
 
 def test_what_of_training_is_measured_can_be_chosen(reviews, heed, tmp_path):
@@ -127,7 +127,7 @@ def test_what_is_printed_and_shown(classified, reviews, heed):
     assert "examples (word" in answer.out
     page = (classified / "report.html").read_text()
     for words in ("Accuracy", "Majority class", "An encoder of", "steps of 4 examples", "Class by class",
-                  "validation accuracy (%)", "Training examples", "taken for good"):  # fmt: skip
+                  "validation accuracy (%)", "Training examples", "columns: what it was taken for"):  # fmt: skip
         assert words in page, words
     assert "erplexity" not in page
     assert "What it writes" not in page

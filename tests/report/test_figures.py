@@ -140,8 +140,8 @@ def test_two_dots_are_a_sentence(tmp_path):
     record = told(tmp_path, [3.0, 2.5])
     html = draw(run_figures(record)["loss-steps"])
     assert html == (
-        '<p class="few">Validation loss falls to 2.50 and is still falling at step 200. Validation: 3 at step 100, '
-        "2.5 at step 200.</p>"
+        '<p class="few">Validation loss falls to 2.50 and is still falling at step 200. Loss (nats per token): '
+        "validation 3 at step 100, 2.5 at step 200.</p>"
     )
     assert draw(run_figures(told(tmp_path / "three", [3.0, 2.5, 2.4]))["loss-steps"]).startswith("<figure")
 

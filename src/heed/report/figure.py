@@ -186,7 +186,7 @@ class Figure:
 
         >>> lines = (Line("loss", [1, 2], [3, 2.5], 1),)
         >>> Figure("a", "It falls", "Two.", "lines", lines, Plane("epoch", "nats")).sentence
-        'It falls. Loss: 3 at epoch 1, 2.5 at epoch 2.'
+        'It falls. Nats: loss 3 at epoch 1, 2.5 at epoch 2.'
         """
         lines = [line for line in self.lines if not line.stroke or self.kind != "points"]
         count = sum if self.kind == "points" else max
@@ -195,8 +195,8 @@ class Figure:
         said = []
         for line in lines:
             each = ", ".join(f"{short(y)} at {self._across(x)}" for x, y in zip(line.x, line.y, strict=True))
-            said.append(f"{line.label or self.plane.y_label}: {each}")
-        text = "; ".join(said)
+            said.append(f"{line.label} {each}".strip())
+        text = f"{self.plane.y_label}: {'; '.join(said)}"
         more = f" {self.caption}" if self.kind == "reliability" else ""
         return f"{self.title}. {text[0].upper() + text[1:]}.{more}"
 
