@@ -9,6 +9,7 @@ A stream keeps its place in two numbers, the epoch and the index of the next doc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,50 +61,128 @@ class Corruption:
             raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
         if self.context < SPANS_CONTEXT:
             raise ConfigError(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
-        sentinels = self.tokenizer.sentinel_ids
-        if self.objective == "spans":
-            if (need := sentinels_needed(self.context, self._hidden_share, self.mean_length)) > len(sentinels):
-                raise DataError(
-                    f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has "
-                    f"{len(sentinels)}: train one with them (tokenizer.kind bpe), or take single-span"
-                )
-        else:
-            mask_of(self.tokenizer)
+        self.way.check(self)
 
     @property
-    def _hidden_share(self) -> float:
-        return self.share or (RATE if self.objective == "spans" else SHARE)
+    def way(self) -> Way:
+        """How the rows of this objective are made."""
+        return WAYS[self.objective]
+
+    @property
+    def hidden_share(self) -> float:
+        """The share of a document that is hidden, on average."""
+        return self.share or self.way.share
 
     @property
     def most(self) -> int:
         """The most tokens of a document that ever come into a row."""
-        if self.objective == "spans":
-            return longest_document(self.context, self._hidden_share, self.mean_length)
-        if self.objective == "single-span":
-            return self.context * 7 // 8
-        return self.context - (2 if self.objective == "recall-span" else 1)
+        return self.way.most(self)
 
     def __call__(self, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""
-        ids, share = ids[: self.context], self._hidden_share
-        if self.objective == "spans":
-            hidden = {"rate": share, "mean_length": self.mean_length}
-            return t5_spans(ids[: self.most], self.tokenizer.sentinel_ids, random, **hidden)
-        mask_id = mask_of(self.tokenizer)
-        if self.objective == "single-span":
-            return single_span(ids, mask_id, random, longest=self.context, share=share)
-        if self.objective == "recall-span":
-            return recall_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context)
-        return salient_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context, share=share)
+        return self.way.row(self, ids[: self.context], random)
 
     def begin(self, row: np.ndarray) -> int:
         """Return where in a row the hidden text begins: behind the last mask or the first sentinel's second place.
 
         A row of `recall_span` is closed by a mask, and its text begins behind the one before.
         """
-        token = self.tokenizer.sentinel_ids[0] if self.objective == "spans" else mask_of(self.tokenizer)
+        token = self.way.token(self)
         places = np.flatnonzero(row == token)
         return int(places[-2] if row[-1] == token else places[-1]) + 1
+
+
+class Way(ABC):
+    """How one of `SPANS` makes its rows: here behind mask tokens."""
+
+    share = SHARE
+    """Of a document, what is hidden where nothing else is asked for."""
+
+    def check(self, it: Corruption) -> None:
+        """Raise `DataError` where the tokenizer lacks what this way needs."""
+        mask_of(it.tokenizer)
+
+    def token(self, it: Corruption) -> int:
+        """Return the token behind which, at its last place, the hidden text begins."""
+        return mask_of(it.tokenizer)
+
+    def most(self, it: Corruption) -> int:
+        """Return the most tokens of a document that ever come into a row."""
+        return it.context - 1
+
+    @abstractmethod
+    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return the row of a document that was cut to the context."""
+
+
+class SingleSpan(Way):
+    """A random span of a document that is cut at random."""
+
+    def most(self, it: Corruption) -> int:
+        """Return what `single_span` cuts to at most."""
+        return it.context * 7 // 8
+
+    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a row of `single_span`."""
+        return single_span(ids, mask_of(it.tokenizer), random, longest=it.context, share=it.hidden_share)
+
+
+class SalientSpan(Way):
+    """A name, a place or a date of a whole document."""
+
+    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a row of `salient_span`."""
+        pieces, mask_id = it.tokenizer.pieces, mask_of(it.tokenizer)
+        return salient_span(ids, pieces, mask_id, random, longest=it.context, share=it.hidden_share)
+
+
+class RecallSpan(Way):
+    """The same, told by the name that begins the document and a few words alone."""
+
+    def most(self, it: Corruption) -> int:
+        """Return one less than of other spans: the row is closed by a mask."""
+        return it.context - 2
+
+    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a row of `recall_span`."""
+        return recall_span(ids, it.tokenizer.pieces, mask_of(it.tokenizer), random, longest=it.context)
+
+
+class SeveralSpans(Way):
+    """Several spans behind T5's sentinels."""
+
+    share = RATE
+
+    def check(self, it: Corruption) -> None:
+        """Raise `DataError` where there are fewer sentinels than the longest row needs."""
+        need, has = sentinels_needed(it.context, it.hidden_share, it.mean_length), len(it.tokenizer.sentinel_ids)
+        if need > has:
+            raise DataError(
+                f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has {has}: "
+                "train one with them (tokenizer.kind bpe), or take single-span"
+            )
+
+    def token(self, it: Corruption) -> int:
+        """Return the first sentinel."""
+        return it.tokenizer.sentinel_ids[0]
+
+    def most(self, it: Corruption) -> int:
+        """Return the longest document whose row fits."""
+        return longest_document(it.context, it.hidden_share, it.mean_length)
+
+    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a row of `t5_spans`."""
+        hidden = {"rate": it.hidden_share, "mean_length": it.mean_length}
+        return t5_spans(ids[: self.most(it)], it.tokenizer.sentinel_ids, random, **hidden)
+
+
+WAYS: dict[str, Way] = {
+    "single-span": SingleSpan(),
+    "spans": SeveralSpans(),
+    "salient-span": SalientSpan(),
+    "recall-span": RecallSpan(),
+}
+"""How the rows of each of `SPANS` are made."""
 
 
 def mask_of(tokenizer: Tokenizer) -> int:
