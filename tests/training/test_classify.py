@@ -10,13 +10,14 @@ from torch import nn
 from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import ConfigError
+from heed.objectives.classes import classify
+from heed.objectives.masked import evaluate_masked
+from heed.objectives.next_token import evaluate
 from heed.report.passport import check_comparable
 from heed.report.statistics import wilson
 from heed.text.labelled import LabelledTokens
 from heed.text.masking import masked_windows
 from heed.text.tokenfile import TokenFile
-from heed.training.classify import classify
-from heed.training.evaluate import evaluate, evaluate_masked
 
 PAD = 20
 HEADER = {"corpus": "toy", "corpus_fingerprint": "0123456789", "split": "validation"}

@@ -9,8 +9,9 @@ from doubles import LENGTH, VOCAB, TinyModel
 from torch import nn
 
 from heed.errors import ConfigError, DataError
+from heed.objectives.losses import first_tokens
+from heed.objectives.next_token import evaluate
 from heed.text.tokenfile import TokenFile
-from heed.training.evaluate import evaluate, first_tokens
 
 
 class Known(nn.Module):

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from heed.errors import ConfigError
+from heed.objectives.answers import evaluate_answers
+from heed.objectives.spans import evaluate_spans
 from heed.report.passport import check_comparable
 from heed.report.statistics import wilson
 from heed.text.corruption import Corruption, corrupted_windows
 from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, sentinels, train_tokenizer
-from heed.training.answering import evaluate_answers
-from heed.training.evaluate import evaluate_spans
 
 TOKENIZER = train_tokenizer("char", ["abc?"], 10, specials=[MASK])
 

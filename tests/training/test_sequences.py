@@ -12,9 +12,9 @@ from heed.build import build_model
 from heed.config import ModelConfig, RecurrentConfig, TrainConfig, make_config
 from heed.errors import ConfigError
 from heed.experiment import resume, train
+from heed.objectives.next_token import evaluate
 from heed.report.passport import Passport, check_comparable
 from heed.text.tokenfile import TokenFile
-from heed.training.evaluate import evaluate
 from heed.training.step import TensorBatch, Updater, default_loss, sequence_loss, to_device
 from heed.training.streams import Streams
 

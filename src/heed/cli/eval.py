@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
         given = data_settings(settings, flags.corpus, "eval")
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli.train import tell
-    from heed.experiment import measure, open_text
+    from heed.objectives import measure, open_text
     from heed.report.passport import check_comparable
     from heed.training.devices import choose_device
     from heed.training.run import Run, load_run

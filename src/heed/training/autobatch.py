@@ -124,6 +124,21 @@ def optimizer_bytes(model: nn.Module) -> int:
     return sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
+def find_batch_size(
+    model: nn.Module,
+    make_batch: Callable[[int], Any],
+    streams: Streams,
+    device: torch.device,
+    precision: str,
+    say: Callable[[str], object],
+) -> int:
+    """Return the largest batch of a model that fits on the device, and say why it is no larger."""
+    step = training_step(model.to(device), make_batch, streams, device, precision)
+    found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
+    say(found.reason)
+    return found.size
+
+
 class _OnGPU:
     """Tries, and takes running out of memory for a no."""
 

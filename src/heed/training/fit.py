@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NoReturn, Protocol
@@ -131,10 +131,9 @@ def fit(
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
     checkpoint cannot be read or written, `DataError` when a whole step has no target that counts, `ConfigError` for
-    `train.average_patience` without a validation.
+    `train.patience` and `train.average_patience` without a validation.
     """
-    if plan.average_patience is not None and validation is None:
-        raise ConfigError("train.average_patience: goes by the validation loss, and nothing is held out: leave it out")
+    refuse_without_validation(plan, () if validation is None else ("validation",))
     model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
@@ -146,6 +145,13 @@ def fit(
     with run.locked(), progress:
         loop.begin(resume)
         return loop.go()
+
+
+def refuse_without_validation(plan: TrainConfig, splits: Collection[str]) -> None:
+    """Raise `ConfigError` for a setting that goes by the validation loss where there is no such split."""
+    for name in ("patience", "average_patience"):
+        if getattr(plan, name) is not None and "validation" not in splits:
+            raise ConfigError(f"train.{name}: goes by the validation loss, and nothing is held out: leave it out")
 
 
 @dataclass

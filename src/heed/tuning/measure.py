@@ -14,9 +14,9 @@ import torch
 
 from heed import seals
 from heed.errors import CheckpointError, why
+from heed.objectives.honest import evaluating
 from heed.report.classification import figures
 from heed.text.splits import Rows
-from heed.training.evaluate import evaluating
 from heed.tuning.model import Tuned
 from heed.tuning.texts import Encoded, in_order
 

@@ -1,4 +1,4 @@
-"""How well a model answers the questions of a split: every question once, in order, with its passport.
+"""Questions with answers: learned for the answers alone; every question of a split is asked once, in order.
 
 accuracy    questions whose answer is written exactly as it should be / questions, with Wilson's interval at 95 %
 loss        nats of the right answers, the mask that closes each included / questions
@@ -18,16 +18,108 @@ from typing import Any
 import torch
 from torch import nn
 
+from heed.build import Say
+from heed.config import Aim, Config, DataConfig
+from heed.errors import ConfigError
+from heed.generation.answers import greedy_answers
+from heed.models.base import LanguageModel
+from heed.objectives.losses import Total, passport_of_split, window_losses
+from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
+from heed.objectives.running_text import first_tokens_of_training, grouped, splits
+from heed.objectives.spans import NO_STRIDE
 from heed.report.numbers import format_accuracy, format_loss, said_shares
 from heed.report.passport import Passport
 from heed.report.statistics import wilson
-from heed.text.qa import answer_ids, commonest_answer, normalise, question_windows
-from heed.text.question_corpus import QuestionTokens
-from heed.text.tokenizer import Tokenizer
-from heed.training.evaluate import Total, passport_of_split, window_losses
+from heed.text.corpus import Corpus
+from heed.text.named import locate
+from heed.text.qa import Questions, answer_ids, commonest_answer, normalise, question_windows
+from heed.text.question_corpus import QuestionCorpus, QuestionTokens, open_questions, question_tokens
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import MASK, Tokenizer
 
 Write = Callable[[Sequence[str], int], Sequence[str]]
 """From questions and the most tokens of an answer to what the model answers."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answer to each question."""
+
+    aim: Aim
+
+    def specials(self, config: Config) -> tuple[str, ...]:
+        """The mask, which stands between a question and its answer."""
+        return (MASK,)
+
+    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
+        """Open a file of questions."""
+        return [open_asked(config.data, config.data.source)]
+
+    def encode(
+        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
+    ) -> dict[str, TokenFile]:
+        """Return the questions of each split."""
+        return encode_questions(corpora[0], tokenizer, say)
+
+    def rows(self, tokens: TokenFile, tokenizer: Tokenizer, config: Config, seed: int) -> Questions:
+        """Return a row of each question."""
+        assert isinstance(tokens, QuestionTokens)
+        return Questions(tokens.questions, tokenizer, rows_in_a_batch(config), config.model.context, seed)
+
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+        """Return rows of questions; refuse one of any split that is longer than the context."""
+        batches = grouped(self.rows(files["train"], tokenizer, config, seed), config, seed)
+        for note in batches.notes:
+            say(f"note: {note}")
+        check_lengths(files, tokenizer, config)
+        return batches
+
+    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
+        """Return the first questions of training."""
+        return first_tokens_of_training(files, config)
+
+    def evaluate(
+        self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
+    ) -> Answering:
+        """Ask every question of a split."""
+        if window.stride is not None:
+            raise ConfigError(NO_STRIDE)
+        assert isinstance(tokens, QuestionTokens)
+        model, how = placed(model, tokenizer, config, window)
+        return evaluate_answers(model, tokens, tokenizer, likeliest(model, tokenizer), **how)
+
+
+def open_asked(data: DataConfig, source: str) -> QuestionCorpus:
+    """Open a file of questions, with the splits that the settings name."""
+    return open_questions(locate(source), encoding=data.encoding, **splits(data))
+
+
+def encode_questions(corpus: Corpus, tokenizer: Tokenizer, say: Say) -> dict[str, TokenFile]:
+    """Return the questions of each split, and say how many there are and how they were split."""
+    assert isinstance(corpus, QuestionCorpus)
+    files: dict[str, TokenFile] = {**question_tokens(corpus, tokenizer)}
+    for note in corpus.notes:
+        say(f"note: {note}")
+    counts = ", ".join(f"{split} {len(file.ends):,}" for split, file in files.items())
+    how = "nothing is held out" if len(files) == 1 else f"split {corpus.split_rule}"
+    say(f"questions: {corpus.name}, {counts}; {how}")
+    return files
+
+
+def check_lengths(files: Files, tokenizer: Tokenizer, config: Config) -> None:
+    """Raise `DataError` for a question of any split that is longer than the context: now, not when it is measured."""
+    for file in files.values():
+        if isinstance(file, QuestionTokens):
+            Questions(file.questions, tokenizer, 1, config.model.context, 0)
+
+
+def likeliest(model: LanguageModel, tokenizer: Tokenizer) -> Write:
+    """Return how a model answers: the likeliest token after the likeliest token."""
+
+    def write(prompts: Sequence[str], max_tokens: int) -> list[str]:
+        return [answer.text for answer in greedy_answers(model, tokenizer, prompts, max_tokens=max_tokens)]
+
+    return write
 
 
 @dataclass(frozen=True)

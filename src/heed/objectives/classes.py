@@ -1,4 +1,4 @@
-"""How well an encoder classifies a split: deterministic, every text once, with its passport.
+"""Classes of labelled texts: what an encoder learns where texts have labels; each text of a split once.
 
 accuracy    texts whose likeliest class is theirs / texts, with the interval of Wilson (1927) at 95 %
 loss        nats / texts
@@ -9,6 +9,7 @@ majority    the share of the commonest class: the accuracy of whoever always say
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,94 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from heed.build import Say
+from heed.config import Aim, Config
 from heed.errors import ConfigError
+from heed.models.base import LanguageModel
+from heed.objectives.honest import evaluating
+from heed.objectives.losses import passport_of_split
+from heed.objectives.masked import NO_STRIDE
+from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
+from heed.objectives.running_text import encode_documents, open_token_ids, splits, told
 from heed.report.numbers import format_accuracy, format_loss, said_shares
 from heed.report.passport import Passport
 from heed.report.statistics import wilson
-from heed.text.examples import examples_in_order
-from heed.text.labelled import LabelledTokens
-from heed.training.evaluate import evaluating, passport_of_split
+from heed.text.corpus import Corpus
+from heed.text.examples import Examples, cut_texts, examples_in_order, part_of, texts_measured
+from heed.text.id_corpus import is_ids
+from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
+from heed.text.masking import special_ids
+from heed.text.named import locate
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The class of each text."""
+
+    aim: Aim
+
+    def specials(self, config: Config) -> tuple[str, ...]:
+        """None: [PAD] stands behind the tokenizer's vocabulary, in the model."""
+        return ()
+
+    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
+        """Open labelled texts, whose labels must be `classes` where a model has learned some."""
+        data = config.data
+        if is_ids(data.source):
+            return [open_token_ids(data)]  # which refuses labels
+        rows = {"column": data.column, "encoding": data.encoding, "label": data.label}
+        return [open_labelled(locate(data.source), classes=classes, **rows, **splits(data))]
+
+    def encode(
+        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
+    ) -> dict[str, TokenFile]:
+        """Return the texts of each split with their labels."""
+        corpus = corpora[0]
+        assert isinstance(corpus, LabelledCorpus)
+        files: dict[str, TokenFile] = {
+            split: LabelledTokens(file.ids, file.ends, file.header, corpus.labels(split), corpus.classes)
+            for split, file in encode_documents(corpus, tokenizer, config, say, verify).items()
+        }
+        return told(corpus, files, say)
+
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+        """Return batches of texts with their classes, and say how many texts are cut."""
+        context, tokens = config.model.context, _labelled(files["train"])
+        for file in files.values():
+            if cut := cut_texts(_labelled(file), context):
+                say(f"note: {cut}")
+        pad_id = special_ids(config.tokenizer.vocab_size)[1]
+        return Examples(tokens, rows_in_a_batch(config), context, pad_id, seed)
+
+    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
+        """Return some training texts, by default as many as validation has."""
+        tokens = _labelled(files["train"])
+        held_out = len(files["validation"].ends) if "validation" in files else 0
+        lengths = np.diff(tokens.ends.astype(np.int64), prepend=0)
+        count = texts_measured(config.train.eval_train_tokens, lengths, held_out)
+        return (part_of(tokens, count), None) if count else None
+
+    def evaluate(
+        self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
+    ) -> Classification:
+        """Classify the texts of a split."""
+        if window.stride is not None:
+            raise ConfigError(NO_STRIDE)
+        model, how = placed(model, tokenizer, config, window, labelled=True)
+        return classify(model, _labelled(tokens), pad_id=special_ids(config.tokenizer.vocab_size)[1], **how)
+
+
+def classes_of(files: Files) -> tuple[str, ...] | None:
+    """Return the names of the classes of a text; None where it has no labels."""
+    train = files["train"]
+    return train.classes if isinstance(train, LabelledTokens) else None
+
+
+def _labelled(tokens: TokenFile) -> LabelledTokens:
+    assert isinstance(tokens, LabelledTokens)
+    return tokens
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""Hidden tokens: what an encoder learns of running text (Devlin et al. 2019), and how well it finds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from heed.build import Say
+from heed.config import Aim, Config
+from heed.errors import ConfigError
+from heed.models.base import LanguageModel
+from heed.objectives.losses import Evaluation, Total, first_tokens, passport_of_split, window_losses
+from heed.objectives.objective import Batches, Files, Window, placed
+from heed.objectives.running_text import (
+    checked,
+    encode_running_text,
+    first_tokens_of_training,
+    open_running_text,
+    windows,
+)
+from heed.text.batches import Packed
+from heed.text.corpus import Corpus
+from heed.text.masking import Masked, masked_windows
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import Tokenizer
+
+NO_STRIDE = "the stride is for models that predict the next token: leave it out for an encoder"
+
+
+@dataclass(frozen=True)
+class HiddenTokens:
+    """Tokens that are hidden here and there, from both sides of each."""
+
+    aim: Aim
+
+    def specials(self, config: Config) -> tuple[str, ...]:
+        """None: [MASK] stands behind the tokenizer's vocabulary, in the model."""
+        return ()
+
+    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
+        """Open documents, or token ids."""
+        return [open_running_text(config.data)]
+
+    def encode(
+        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
+    ) -> dict[str, TokenFile]:
+        """Return the token file of each split."""
+        return encode_running_text(corpora[0], tokenizer, config, say, verify)
+
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+        """Return windows of the text in which tokens are hidden."""
+        rows = windows(files["train"], config, seed)
+        assert isinstance(rows, Packed)  # no stream, which the aim refuses
+        checked(rows, files, say)
+        return Masked(rows, config.train.mask_fraction, config.tokenizer.vocab_size)
+
+    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
+        """Return the first tokens of the training text."""
+        return first_tokens_of_training(files, config)
+
+    def evaluate(
+        self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
+    ) -> Evaluation:
+        """Find the hidden tokens of a split, the same every time."""
+        if window.stride is not None:
+            raise ConfigError(NO_STRIDE)
+        model, how = placed(model, tokenizer, config, window)
+        return evaluate_masked(
+            model,
+            tokens,
+            fraction=config.train.mask_fraction,
+            vocab_size=config.tokenizer.vocab_size,
+            cross_documents=config.data.layout != "padded" and config.data.cross_documents,
+            **how,
+        )
+
+
+def evaluate_masked(
+    model: nn.Module,
+    tokens: TokenFile,
+    *,
+    tokenizer_name: str,
+    context: int,
+    fraction: float,
+    vocab_size: int,
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    cross_documents: bool = True,
+    max_tokens: int | None = None,
+) -> Evaluation:
+    """Measure how well an encoder finds the hidden tokens of a split; the same ones are hidden every time.
+
+    The loss is in nats per hidden token. It is no loss of a causal model, since both sides of a hidden token are seen:
+    there are no perplexities, and its passport has a unit of its own. Otherwise as `evaluate`.
+    """
+    part = tokens if max_tokens is None else first_tokens(tokens, max_tokens + 1)
+    begin = time.perf_counter()
+    windows = masked_windows(part, context, batch_size, fraction, vocab_size, cross_documents)
+    total = Total()
+    total.read(window_losses(model, windows, device))
+    nats, counted = total.nats, total.counted
+    passport = passport_of_split(
+        tokens,
+        "masked token",
+        counted,
+        tokenizer_name,
+        context,
+        documents="joined" if cross_documents else "separate",
+        partial=len(part.ids) < len(tokens.ids),
+    )
+    return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport)
