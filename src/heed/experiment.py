@@ -21,7 +21,8 @@ from heed.config import Config
 from heed.generation.samples import SAMPLE_TOKENS, samples
 from heed.models import LanguageModel
 from heed.models.causality.training import refuse_leaks
-from heed.objectives import Batches, Figures, Objective, classes_of, measure, objective_of
+from heed.objectives import Batches, Objective, classes_of, measure, objective_of
+from heed.report.measured import Figures
 from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.tokenfile import TokenFile

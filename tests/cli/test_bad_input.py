@@ -261,7 +261,8 @@ def test_a_loss_that_is_not_finite_is_an_error(heed, trained, monkeypatch):
     real = objectives.measure
 
     def broken(*args, **options):
-        return dataclasses.replace(real(*args, **options), loss=float("nan"))
+        found = real(*args, **options)
+        return dataclasses.replace(found, values={**found.values, "loss": float("nan")})
 
     monkeypatch.setattr(objectives, "measure", broken)
     for more in ([], ["--json"]):

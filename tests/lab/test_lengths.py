@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from studies import plan_of, variant_of, write_study
@@ -108,7 +109,7 @@ def test_what_goes_wrong_at_a_length_is_its_reason_and_the_next_is_tried(done, m
         if context == 12:
             raise ValueError("odd\nmore")
         found = whole(*args, context=context, **kwargs)
-        return type(found)(**{**vars(found), "loss": math.nan}) if context == 13 else found
+        return replace(found, values={**found.values, "loss": math.nan}) if context == 13 else found
 
     monkeypatch.setattr(objectives, "measure", measure)
     log = []

@@ -4,6 +4,7 @@ import pytest
 
 from heed.config import aim_of, make_config
 from heed.objectives import OBJECTIVES, objective_of
+from heed.report.figure_kinds import FIGURES
 
 SETTINGS = {
     "next-token": {},
@@ -39,3 +40,11 @@ def test_the_tokens_that_are_needed_besides_those_of_the_text():
     assert len(specials(objective="answers")) == 1
     assert len(specials(objective="spans")) > 2
     assert specials(objective="spans", questions="q.tsv") == specials(objective="spans")  # the text's need theirs too
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_figures_that_an_aim_names_are_measured(name):
+    """Of text the mean over sequences is measured too, where each is a row: that depends on the layout."""
+    objective = objective_of(make_config(SETTINGS[name]))
+    measured = {kind.name for kind in objective.figures} & FIGURES.keys()
+    assert measured - {"sequence_mean_loss"} == set(objective.aim.figures)

@@ -8,7 +8,7 @@ One definition serves four purposes: the command-line flags (`--model.n-layers 6
 Unknown keys are refused, and every problem of a file is reported at once.
 """
 
-from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values
+from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values, unit_of_spans
 from heed.config.checks import RECURRENT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
@@ -49,5 +49,6 @@ __all__ = [
     "overlay",
     "parse_yaml",
     "read_yaml",
+    "unit_of_spans",
     "write_yaml",
 ]

@@ -29,9 +29,7 @@ class Aim:
     unit: str
     """What figures count one at a time, as their passport says it."""
     figures: tuple[str, ...]
-    """What is measured and can be compared: names of `heed.report.figure_kinds.FIGURES`."""
-    headline: str
-    """The one of them to compare runs by: that which depends least on how the text was cut."""
+    """What is measured and can be compared: names of `heed.report.figure_kinds`."""
     study_figure: str
     """The one of them to compare the variants of a study by."""
     trained: str = "token"
@@ -66,10 +64,10 @@ class Aim:
 
 
 _RUNNING = ("loss", "token_perplexity", "word_perplexity", "bits_per_byte")
-NEXT_TOKEN = Aim("next-token", "token", _RUNNING, "bits_per_byte", "bits_per_byte")
-MASKED = Aim("masked", "masked token", ("loss",), "loss", "loss", trained="masked token")
-CLASSES = Aim("classes", "example", ("accuracy", "loss"), "accuracy", "loss", trained="example")
-ANSWERS = Aim("answers", "answer", ("accuracy", "loss"), "accuracy", "accuracy", asks=("source", "validation", "test"))
+NEXT_TOKEN = Aim("next-token", "token", _RUNNING, "bits_per_byte")
+MASKED = Aim("masked", "masked token", ("loss",), "loss", trained="masked token")
+CLASSES = Aim("classes", "example", ("accuracy", "loss"), "loss", trained="example")
+ANSWERS = Aim("answers", "answer", ("accuracy", "loss"), "accuracy", asks=("source", "validation", "test"))
 
 
 def aim_of(config: Config) -> Aim:
@@ -101,8 +99,7 @@ def _aim(kind: Any, objective: Any, label: Any, questions: Any, plain_share: Any
     if objective in SPANS and plain_share == 1:  # nothing is hidden, so nothing of that is measured
         text = replace(text, name="spans", spans=objective)
     elif objective in SPANS:
-        unit = f"{objective.removesuffix('s')} token"  # each hides other spans; those of "spans" are "span token"s
-        text = Aim("spans", unit, ("loss",), "loss", "loss", spans=objective)
+        text = Aim("spans", unit_of_spans(objective), ("loss",), "loss", spans=objective)
     if questions is None:
         return text
     return replace(ANSWERS, name="mixed", asks=("questions", "validation", "test"), text=text)
@@ -111,6 +108,15 @@ def _aim(kind: Any, objective: Any, label: Any, questions: Any, plain_share: Any
 def _asked(data: DataConfig) -> set[str]:
     """Return the names of the aims that `data.objective` asks for, whatever the other switches say."""
     return {"spans"} if data.objective in SPANS else {"answers"} if data.objective == "answers" else set()
+
+
+def unit_of_spans(name: str) -> str:
+    """Return the unit of one of `SPANS`: each hides other spans, so each has its own.
+
+    >>> unit_of_spans("salient-span"), unit_of_spans("spans")
+    ('salient-span token', 'span token')
+    """
+    return f"{name.removesuffix('s')} token"
 
 
 def _said(data: DataConfig) -> str | None:

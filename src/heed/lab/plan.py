@@ -28,7 +28,7 @@ from heed.config import Config, aim_of, inspect_config, make_config, overlay, re
 from heed.errors import ConfigError, did_you_mean
 from heed.lab.plan_checks import NO_END, OWN, find_problems, incomparable
 from heed.lab.plan_file import Budget, PlanFile, SearchPlan, parse_file
-from heed.report.passport import FIGURES
+from heed.report.figure_kinds import FIGURES
 from heed.report.record import flatten
 from heed.training.start import settle
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heed.config import Config, aim_of, inspect_config, overlay
 from heed.errors import did_you_mean
 from heed.lab.plan_file import Range, SearchPlan
-from heed.report.passport import FIGURES
+from heed.report.figure_kinds import FIGURES
 from heed.report.record import flatten
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def incomparable(plan: Plan, figure: str) -> Iterator[str]:
     if problems:
         yield from problems
         return
-    if "tokenizer" not in FIGURES[figure]:
+    if "tokenizer" not in FIGURES[figure].moved_by:
         return
     tokenizers = {plan.config(name).tokenizer.model_dump_json() for name in plan.variants}
     if len(tokenizers) > 1:

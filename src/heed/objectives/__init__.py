@@ -16,14 +16,14 @@ import torch
 from heed.build import Say
 from heed.config import Aim, Config, aim_of
 from heed.models.base import LanguageModel
-from heed.objectives.answers import Answering, Answers
-from heed.objectives.classes import Classes, Classification, classes_of
-from heed.objectives.losses import Evaluation
+from heed.objectives.answers import Answers
+from heed.objectives.classes import Classes, classes_of
 from heed.objectives.masked import HiddenTokens
 from heed.objectives.mixed import TextAndQuestions
 from heed.objectives.next_token import NextToken
 from heed.objectives.objective import Batches, Objective, Window
 from heed.objectives.spans import HiddenSpans
+from heed.report.measured import Figures
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -36,8 +36,6 @@ OBJECTIVES: dict[str, Callable[[Aim], Objective]] = {
     "classes": Classes,
 }
 """By the name of the aim."""
-Figures = Evaluation | Classification | Answering
-"""What a model comes to on a split."""
 
 
 def objective_of(config: Config) -> Objective:

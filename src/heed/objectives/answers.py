@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,8 +26,8 @@ from heed.objectives.losses import Total, passport_of_split, window_losses
 from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import first_tokens_of_training, grouped, splits
 from heed.objectives.spans import NO_STRIDE
-from heed.report.numbers import format_accuracy, format_loss, said_shares
-from heed.report.passport import Passport
+from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
+from heed.report.measured import Figures
 from heed.report.statistics import wilson
 from heed.text.corpus import Corpus
 from heed.text.named import locate
@@ -41,11 +40,19 @@ Write = Callable[[Sequence[str], int], Sequence[str]]
 """From questions and the most tokens of an answer to what the model answers."""
 
 
+KINDS = (
+    replace(ACCURACY, label="correct answers", counts=("correct", "questions")),
+    replace(MAJORITY, label="always {commonest[answer]!r}"),
+    replace(LOSS, label="answer loss", unit="nats an answer"),
+)
+
+
 @dataclass(frozen=True)
 class Answers:
     """The answer to each question."""
 
     aim: Aim
+    figures = KINDS
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """The mask, which stands between a question and its answer."""
@@ -80,7 +87,7 @@ class Answers:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Answering:
+    ) -> Figures:
         """Ask every question of a split."""
         if window.stride is not None:
             raise ConfigError(NO_STRIDE)
@@ -122,64 +129,6 @@ def likeliest(model: LanguageModel, tokenizer: Tokenizer) -> Write:
     return write
 
 
-@dataclass(frozen=True)
-class Answering:
-    """The figures of one evaluation of questions."""
-
-    loss: float
-    """Nats per answer; it does not depend on how many tokens that takes."""
-    token_loss: float
-    """Nats per token of the answers, as the loss of training on answers is."""
-    correct: int
-    """Answers that are exactly right."""
-    questions: int
-    commonest: tuple[str, int]
-    """The commonest right answer, and how often it is right."""
-    evaluation_seconds: float
-    passport: Passport
-    leaks: str | None = None
-    """What the audit has found, where the model sees the tokens that it predicts: its loss is then false."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the questions that are answered rightly."""
-        return self.correct / self.questions
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, for questions drawn like these."""
-        return wilson(self.correct, self.questions)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for metrics.jsonl and evaluation.json."""
-        answer, count = self.commonest
-        figures = {
-            "loss": self.loss,
-            "token_loss": self.token_loss,
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.interval),
-            "correct": self.correct,
-            "questions": self.questions,
-            "majority": count / self.questions,
-            "commonest": {"answer": answer, "correct": count},
-            "evaluation_seconds": round(self.evaluation_seconds, 3),
-        }
-        if self.leaks is not None:
-            figures["leaks"] = self.leaks
-        return figures | {"passport": self.passport.as_dict()}
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return the figures as people read them, each with its name."""
-        answer, count = self.commonest
-        leaking = "LEAKING " if self.leaks is not None else ""
-        right = f"{self.correct:,} of {self.questions:,}, {format_accuracy(self.accuracy)}"
-        return [
-            ("correct answers", f"{right} ({said_shares(*self.interval)})"),
-            (f"always {answer!r}", format_accuracy(count / self.questions)),
-            (f"{leaking}answer loss", f"{format_loss(self.loss)} nats an answer"),
-        ]
-
-
 def evaluate_answers(
     model: nn.Module,
     tokens: QuestionTokens,
@@ -191,7 +140,7 @@ def evaluate_answers(
     batch_size: int = 16,
     device: torch.device | str | None = None,
     max_tokens: int | None = None,
-) -> Answering:
+) -> Figures:
     """Measure a model on the questions of a split, `write` being how it answers.
 
     `max_tokens` takes the first questions that have so many tokens together, answers included (one at least). Raises
@@ -211,14 +160,20 @@ def evaluate_answers(
     passport = passport_of_split(
         tokens, "answer", count, tokenizer_name, context, documents="separate", partial=count < len(tokens.questions)
     )
-    leaks = getattr(model, "leaks", None)
-    return Answering(
-        loss=total.nats / count,
-        token_loss=total.nats / total.counted,
-        correct=sum(normalise(answer) == right for answer, right in zip(written, gold, strict=True)),
-        questions=count,
-        commonest=commonest_answer(questions),
-        evaluation_seconds=time.perf_counter() - begin,
-        passport=replace(passport, leaks=leaks is not None),
-        leaks=leaks,
-    )
+    correct = sum(normalise(answer) == right for answer, right in zip(written, gold, strict=True))
+    answer, times = commonest_answer(questions)
+    values = {
+        "loss": total.nats / count,  # it does not depend on how many tokens an answer takes
+        "token_loss": total.nats / total.counted,  # as the loss of training on answers is
+        "accuracy": correct / count,
+        "correct": correct,
+        "questions": count,
+        "majority": times / count,
+        "commonest": {"answer": answer, "correct": times},
+        "evaluation_seconds": round(time.perf_counter() - begin, 3),
+    }
+    if (leaks := getattr(model, "leaks", None)) is not None:  # then the loss is false, and the answers are not
+        values["leaks"] = leaks
+    passport = replace(passport, leaks=leaks is not None)
+    intervals = {"accuracy": wilson(correct, count)}
+    return Figures(values, KINDS, intervals, measured_on=passport, headline="accuracy")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
 from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import encode_documents, open_token_ids, splits, told
-from heed.report.numbers import format_accuracy, format_loss, said_shares
-from heed.report.passport import Passport
+from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
+from heed.report.measured import Figures
 from heed.report.statistics import wilson
 from heed.text.corpus import Corpus
 from heed.text.examples import Examples, cut_texts, examples_in_order, part_of, texts_measured
@@ -39,12 +38,15 @@ from heed.text.named import locate
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
+KINDS = (ACCURACY, MAJORITY, replace(LOSS, unit="nats an example"))
+
 
 @dataclass(frozen=True)
 class Classes:
     """The class of each text."""
 
     aim: Aim
+    figures = KINDS
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """None: [PAD] stands behind the tokenizer's vocabulary, in the model."""
@@ -89,7 +91,7 @@ class Classes:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Classification:
+    ) -> Figures:
         """Classify the texts of a split."""
         if window.stride is not None:
             raise ConfigError(NO_STRIDE)
@@ -108,67 +110,6 @@ def _labelled(tokens: TokenFile) -> LabelledTokens:
     return tokens
 
 
-@dataclass(frozen=True)
-class Classification:
-    """The figures of one evaluation of a classifier."""
-
-    loss: float
-    """Nats per text."""
-    confusion: tuple[tuple[int, ...], ...]
-    """Texts by their class (rows) and by the class that the model gives them (columns)."""
-    classes: tuple[str, ...]
-    evaluation_seconds: float
-    passport: Passport
-
-    @property
-    def examples(self) -> int:
-        """Texts that were classified."""
-        return sum(map(sum, self.confusion))
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the texts that were classified rightly."""
-        return sum(row[place] for place, row in enumerate(self.confusion)) / self.examples
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, for texts drawn like these."""
-        return wilson(sum(row[place] for place, row in enumerate(self.confusion)), self.examples)
-
-    @property
-    def majority(self) -> float:
-        """Share of the commonest class."""
-        return max(map(sum, self.confusion)) / self.examples
-
-    @property
-    def recall(self) -> dict[str, float | None]:
-        """Share of each class that is found; None where the split has no text of it."""
-        found = ((row[place], sum(row)) for place, row in enumerate(self.confusion))
-        return {name: hits / all_ if all_ else None for name, (hits, all_) in zip(self.classes, found, strict=True)}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for metrics.jsonl and evaluation.json."""
-        return {
-            "loss": self.loss,
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.interval),
-            "majority": self.majority,
-            "examples": self.examples,
-            "recall": self.recall,
-            "confusion": [list(row) for row in self.confusion],
-            "evaluation_seconds": round(self.evaluation_seconds, 3),
-            "passport": self.passport.as_dict(),
-        }
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return the figures as people read them, each with its name."""
-        return [
-            ("accuracy", f"{format_accuracy(self.accuracy)} ({said_shares(*self.interval)})"),
-            ("majority class", format_accuracy(self.majority)),
-            ("loss", f"{format_loss(self.loss)} nats an example"),
-        ]
-
-
 def classify(
     model: nn.Module,
     tokens: LabelledTokens,
@@ -179,7 +120,7 @@ def classify(
     batch_size: int = 64,
     device: torch.device | str | None = None,
     max_tokens: int | None = None,
-) -> Classification:
+) -> Figures:
     """Classify the texts of a split, in its order, each cut at `context` tokens.
 
     `max_tokens` takes the first texts that have so many tokens together (one at least). The model is left in the mode
@@ -202,18 +143,27 @@ def classify(
                 raise ConfigError(f"the model knows {logits.shape[1]} classes, the texts have {len(tokens.classes)}")
             nats += F.cross_entropy(logits, torch.from_numpy(batch.target), reduction="sum").item()
             np.add.at(confusion, (batch.target, logits.argmax(dim=1).numpy()), 1)
-    return Classification(
-        loss=nats / count,
-        confusion=tuple(tuple(map(int, row)) for row in confusion),
-        classes=tokens.classes,
-        evaluation_seconds=time.perf_counter() - begin,
-        passport=passport_of_split(
-            tokens,
-            "example",
-            count,
-            tokenizer_name,
-            context,
-            documents="separate",
-            partial=part or count < len(tokens.ends),
-        ),
+    passport = passport_of_split(
+        tokens,
+        "example",
+        count,
+        tokenizer_name,
+        context,
+        documents="separate",
+        partial=part or count < len(tokens.ends),
     )
+    right, of_each = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()
+    found = {
+        name: hits / total if total else None for name, hits, total in zip(tokens.classes, right, of_each, strict=True)
+    }
+    values = {
+        "loss": nats / count,
+        "accuracy": sum(right) / count,
+        "majority": max(of_each) / count,
+        "examples": count,
+        "recall": found,  # None where the split has no text of a class
+        "confusion": confusion.tolist(),  # rows: the class, columns: what the model takes it for
+        "evaluation_seconds": round(time.perf_counter() - begin, 3),
+    }
+    intervals = {"accuracy": wilson(sum(right), count)}
+    return Figures(values, KINDS, intervals, measured_on=passport, headline="accuracy")

@@ -4,77 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heed.objectives.honest import HonestLoss, evaluating
-from heed.report.numbers import format_loss, format_perplexity
+from heed.objectives.honest import evaluating
 from heed.report.passport import Passport
 from heed.text.batches import Batch
 from heed.text.tokenfile import TokenFile
 
 LARGEST_EXPONENT = 700.0
 """exp of more does not fit into a float64."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The figures of one evaluation. A figure that the data cannot give is None and is left out of `as_dict`."""
-
-    loss: float
-    """Nats per predicted token."""
-    token_perplexity: float | None
-    word_perplexity: float | None
-    """None when a part of the text was not predicted (see above), or its words were not counted."""
-    bits_per_byte: float | None
-    """None as above."""
-    nats: float
-    """Total over all predicted tokens."""
-    evaluation_seconds: float
-    passport: Passport
-    sequence_mean_loss: float | None = None
-    """For padded sequences: the mean over them of each one's mean, in nats; tokens of short ones count for more."""
-    leaks: str | None = None
-    """What the audit has found, where the model sees the tokens that it predicts."""
-    honest: HonestLoss | None = None
-    """The loss on prefixes alone, of a model that leaks."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for metrics.jsonl and evaluation.json, the passport as a dictionary in it."""
-        figures = {
-            "loss": self.loss,
-            "token_perplexity": self.token_perplexity,
-            "word_perplexity": self.word_perplexity,
-            "bits_per_byte": self.bits_per_byte,
-            "sequence_mean_loss": self.sequence_mean_loss,
-            "nats": self.nats,
-            "evaluation_seconds": round(self.evaluation_seconds, 3),
-        }
-        if self.leaks is not None:
-            figures |= {"leaks": self.leaks, "honest": asdict(self.honest) if self.honest else None}
-        known = {name: figure for name, figure in figures.items() if figure is not None}
-        return known | {"passport": self.passport.as_dict()}
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Return the figures as people read them, each with its name."""
-        unit = self.passport.unit
-        name = {"token": "loss"}.get(unit, f"{unit.replace('-span token', '-span')} loss")
-        shown = [(name, f"{format_loss(self.loss)} nats a {unit}")]
-        for name in ("token_perplexity", "word_perplexity"):
-            if (value := getattr(self, name)) is not None:
-                shown.append((name.replace("_", " "), format_perplexity(value)))
-        if self.bits_per_byte is not None:
-            shown.append(("bits per byte", f"{self.bits_per_byte:.4f}"))
-        if self.sequence_mean_loss is not None:
-            shown.append(("sequence mean loss", f"{format_loss(self.sequence_mean_loss)} nats a token"))
-        if self.leaks is None:
-            return shown
-        shown = [(f"LEAKING {name}", value) for name, value in shown]
-        return [("honest loss", self.honest.sentence()), *shown] if self.honest else shown
 
 
 @dataclass

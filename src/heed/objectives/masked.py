@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from heed.build import Say
 from heed.config import Aim, Config
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
-from heed.objectives.losses import Evaluation, Total, first_tokens, passport_of_split, window_losses
+from heed.objectives.losses import Total, first_tokens, passport_of_split, window_losses
 from heed.objectives.objective import Batches, Files, Window, placed
 from heed.objectives.running_text import (
     checked,
@@ -22,6 +22,8 @@ from heed.objectives.running_text import (
     open_running_text,
     windows,
 )
+from heed.report.figure_kinds import LOSS
+from heed.report.measured import Figures
 from heed.text.batches import Packed
 from heed.text.corpus import Corpus
 from heed.text.masking import Masked, masked_windows
@@ -29,6 +31,7 @@ from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
 NO_STRIDE = "the stride is for models that predict the next token: leave it out for an encoder"
+KINDS = (replace(LOSS, label="masked token loss", unit="nats a masked token"),)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class HiddenTokens:
     """Tokens that are hidden here and there, from both sides of each."""
 
     aim: Aim
+    figures = KINDS
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """None: [MASK] stands behind the tokenizer's vocabulary, in the model."""
@@ -64,7 +68,7 @@ class HiddenTokens:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Evaluation:
+    ) -> Figures:
         """Find the hidden tokens of a split, the same every time."""
         if window.stride is not None:
             raise ConfigError(NO_STRIDE)
@@ -91,7 +95,7 @@ def evaluate_masked(
     device: torch.device | str | None = None,
     cross_documents: bool = True,
     max_tokens: int | None = None,
-) -> Evaluation:
+) -> Figures:
     """Measure how well an encoder finds the hidden tokens of a split; the same ones are hidden every time.
 
     The loss is in nats per hidden token. It is no loss of a causal model, since both sides of a hidden token are seen:
@@ -112,4 +116,5 @@ def evaluate_masked(
         documents="joined" if cross_documents else "separate",
         partial=len(part.ids) < len(tokens.ids),
     )
-    return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport)
+    values = {"loss": nats / counted, "nats": nats, "evaluation_seconds": round(time.perf_counter() - begin, 3)}
+    return Figures(values, KINDS, measured_on=passport)

@@ -13,12 +13,12 @@ from typing import Any
 from heed.build import Say
 from heed.config import Aim, Config
 from heed.models.base import LanguageModel
-from heed.objectives.answers import Answering, Answers, check_lengths, encode_questions, open_asked
-from heed.objectives.losses import Evaluation
+from heed.objectives.answers import Answers, check_lengths, encode_questions, open_asked
 from heed.objectives.next_token import NextToken
 from heed.objectives.objective import Batches, Files, Window, rows_in_a_batch
 from heed.objectives.running_text import encode_documents, grouped, reading
 from heed.objectives.spans import HiddenSpans
+from heed.report.measured import Figures
 from heed.report.numbers import human_count
 from heed.text.batches import Packed
 from heed.text.corpus import NO_TEST, Corpus, open_corpus
@@ -39,6 +39,7 @@ class TextAndQuestions:
     """A text, in one of the ways that it is learned, and the answers to questions."""
 
     aim: Aim
+    figures = Answers.figures
 
     @property
     def text(self) -> NextToken | HiddenSpans:
@@ -87,7 +88,7 @@ class TextAndQuestions:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Evaluation | Answering:
+    ) -> Figures:
         """Ask the questions of a split; of the text itself, measure what is learned of it."""
         what = Answers(self.aim) if isinstance(tokens, QuestionTokens) else self.text
         return what.evaluate(model, tokens, tokenizer, config, window)

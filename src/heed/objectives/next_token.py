@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.models.loss import linear_cross_entropy
 from heed.objectives.honest import evaluating, honest_loss
-from heed.objectives.losses import Evaluation, Total, first_tokens, passport_of_split, perplexity, window_losses
+from heed.objectives.losses import Total, first_tokens, passport_of_split, perplexity, window_losses
 from heed.objectives.objective import Batches, Files, Window, placed
 from heed.objectives.running_text import (
     checked,
@@ -38,11 +38,15 @@ from heed.objectives.running_text import (
     open_running_text,
     windows,
 )
+from heed.report.figure_kinds import BITS_PER_BYTE, LOSS, SEQUENCE_MEAN_LOSS, TOKEN_PERPLEXITY, WORD_PERPLEXITY
+from heed.report.measured import Figures
 from heed.text.batches import Packed, evaluation_windows
 from heed.text.contiguous import Contiguous
 from heed.text.corpus import Corpus
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
+
+KINDS = (LOSS, TOKEN_PERPLEXITY, WORD_PERPLEXITY, BITS_PER_BYTE, SEQUENCE_MEAN_LOSS)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class NextToken:
     """Each token from all that stand before it."""
 
     aim: Aim
+    figures = KINDS
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """None."""
@@ -80,7 +85,7 @@ class NextToken:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Evaluation:
+    ) -> Figures:
         """Predict every token: from all that stands before where a model carries its state and no window is asked."""
         model, how = placed(model, tokenizer, config, window)
         padded = config.data.layout == "padded"
@@ -108,7 +113,7 @@ def evaluate(
     max_tokens: int | None = None,
     sequences: bool = False,
     carry: bool = False,
-) -> Evaluation:
+) -> Figures:
     """Measure `model` on a token file; `model.loss(source, target, mask, reduction="none")` gives nats (B, T).
 
     `stride` (default: `context`) is how far the window moves on: a smaller one gives each token at least
@@ -150,19 +155,23 @@ def evaluate(
         text_bytes=text_bytes,
         word_rule=rule,
     )
-    leaks = getattr(model, "leaks", None)
-    return Evaluation(
-        loss=nats / counted,
-        token_perplexity=perplexity(nats, counted),
-        word_perplexity=perplexity(nats, words),
-        bits_per_byte=nats / (math.log(2) * text_bytes) if text_bytes else None,
-        nats=nats,
-        evaluation_seconds=time.perf_counter() - begin,
-        passport=replace(passport, leaks=leaks is not None),
-        sequence_mean_loss=total.sequence_mean if sequences else None,
-        leaks=leaks,
-        honest=honest_loss(model, part, context, device) if leaks is not None else None,
-    )
+    found = {
+        "loss": nats / counted,
+        "token_perplexity": perplexity(nats, counted),
+        "word_perplexity": perplexity(nats, words),
+        "bits_per_byte": nats / (math.log(2) * text_bytes) if text_bytes else None,
+        "sequence_mean_loss": total.sequence_mean if sequences else None,
+        "nats": nats,
+        "evaluation_seconds": round(time.perf_counter() - begin, 3),
+    }
+    said: tuple[tuple[str, str], ...] = ()
+    if (leaks := getattr(model, "leaks", None)) is not None:
+        honest = honest_loss(model, part, context, device)
+        found |= {"leaks": leaks, "honest": asdict(honest)}
+        said = (("honest loss", honest.sentence()),)
+    values = {name: value for name, value in found.items() if value is not None}
+    passport = replace(passport, leaks=leaks is not None)
+    return Figures(values, KINDS, measured_on=passport, headline="bits_per_byte", before=said)
 
 
 def predicted_text(tokens: TokenFile, counted: int, joined: bool) -> tuple[int, int, str]:

@@ -19,6 +19,8 @@ from heed.config import Aim, Config
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.models.longer import with_context
+from heed.report.figure_kinds import FigureKind
+from heed.report.measured import Figures
 from heed.text.batches import Batch
 from heed.text.corpus import Corpus
 from heed.text.tokenfile import TokenFile
@@ -71,7 +73,12 @@ class Objective(Protocol):
 
     @property
     def aim(self) -> Aim:
-        """Its unit, its figures and what contradicts it."""
+        """Its unit, the names of its figures and what contradicts it."""
+        ...
+
+    @property
+    def figures(self) -> tuple[FigureKind, ...]:
+        """The kinds of its figures, in the order that people read them."""
         ...
 
     def specials(self, config: Config) -> tuple[str, ...]:
@@ -101,7 +108,7 @@ class Objective(Protocol):
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Any:
+    ) -> Figures:
         """Measure a model on a split, deterministically."""
         ...
 

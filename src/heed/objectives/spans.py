@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from heed.build import Say
-from heed.config import Aim, Config
+from heed.config import Aim, Config, unit_of_spans
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
-from heed.objectives.losses import Evaluation, Total, first_tokens, passport_of_split, window_losses
+from heed.objectives.losses import Total, first_tokens, passport_of_split, window_losses
 from heed.objectives.next_token import NextToken
 from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import (
@@ -26,6 +26,8 @@ from heed.objectives.running_text import (
     grouped,
     open_running_text,
 )
+from heed.report.figure_kinds import LOSS, FigureKind
+from heed.report.measured import Figures
 from heed.text.corpus import Corpus
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, sentinels_needed
 from heed.text.tokenfile import TokenFile
@@ -41,6 +43,11 @@ class HiddenSpans:
     """The hidden part of each document, after all that stands around it."""
 
     aim: Aim
+
+    @property
+    def figures(self) -> tuple[FigureKind, ...]:
+        """The loss of a token of a span; where all stays plain, what is measured of the next token."""
+        return kinds_of(self.aim.unit) if self.aim.unit != "token" else NextToken.figures
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """The mask, and T5's sentinels where several spans are hidden."""
@@ -73,7 +80,7 @@ class HiddenSpans:
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window
-    ) -> Evaluation:
+    ) -> Figures:
         """Tell the hidden spans of a split, the same every time; where all stays plain, its next tokens."""
         if config.data.plain_share == 1:
             return NextToken(self.aim).evaluate(model, tokens, tokenizer, config, window)
@@ -97,7 +104,7 @@ def evaluate_spans(
     batch_size: int = 16,
     device: torch.device | str | None = None,
     max_tokens: int | None = None,
-) -> Evaluation:
+) -> Figures:
     """Measure how well the hidden spans of a split are told, after all that stands around them; the same every time.
 
     The loss is in nats per token of a span. It is no loss of a language model on that text, since both sides of a span
@@ -111,13 +118,23 @@ def evaluate_spans(
     nats, counted = total.nats, total.counted
     passport = passport_of_split(
         tokens,
-        f"{corruption.objective.removesuffix('s')} token",  # each hides other spans; those of "spans" are "span token"s
+        unit_of_spans(corruption.objective),
         counted,
         tokenizer_name,
         corruption.context,
         documents="separate",
         partial=len(part.ids) < len(tokens.ids),
     )
-    leaks = getattr(model, "leaks", None)
-    passport = replace(passport, leaks=leaks is not None)
-    return Evaluation(nats / counted, None, None, None, nats, time.perf_counter() - begin, passport, leaks=leaks)
+    values = {"loss": nats / counted, "nats": nats, "evaluation_seconds": round(time.perf_counter() - begin, 3)}
+    if (leaks := getattr(model, "leaks", None)) is not None:
+        values["leaks"] = leaks
+    return Figures(values, kinds_of(passport.unit), measured_on=replace(passport, leaks=leaks is not None))
+
+
+def kinds_of(unit: str) -> tuple[FigureKind, ...]:
+    """Return the kinds of figures of hidden spans that are counted in `unit`.
+
+    >>> [kinds_of(unit)[0].label for unit in ("single-span token", "span token")]
+    ['single-span loss', 'span token loss']
+    """
+    return (replace(LOSS, label=f"{unit.replace('-span token', '-span')} loss", unit=f"nats a {unit}"),)
