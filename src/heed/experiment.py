@@ -27,14 +27,14 @@ from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
-from heed.training.autobatch import find_batch_size
+from heed.training.autobatch import settle_batch_size
 from heed.training.checkpoint import latest_step
 from heed.training.devices import take_device
 from heed.training.fit import FitResult, fit, refuse_without_validation
 from heed.training.progress import Progress
 from heed.training.run import Run, load_run, locked, new_folder, refuse_if_taken, stem_of
 from heed.training.settings import settings_to_go_on
-from heed.training.start import begin_weights, first_weights, settle, start_vocabulary
+from heed.training.start import begin_weights, facts_of, first_weights, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
 
 MakeProgress = Callable[[int], Progress]
@@ -100,21 +100,14 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     streams, classes = Streams(config.run.seed), classes_of(files)
     number = len(classes) if classes else None
     model = build_model(config.model, vocabulary, first_weights(config.run, streams), number)
-    facts: dict[str, Any] = begin_weights(model, config.model, say)
+    facts = begin_weights(model, config.model, say)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     model.leaks = refuse_leaks(model.to(device), config.model, config.run.seed, say)
-    if config.train.batch_size == "auto":
-
-        def batch(size: int) -> Any:
-            return next(objective.stream(files, tokenizer, config.changed("train", batch_size=size), 0, _quiet))
-
-        size = find_batch_size(model, batch, streams, device, config.train.precision, say)
-        config = config.changed("train", batch_size=size)
+    drawn = lambda asked: objective.stream(files, tokenizer, asked, 0, lambda line: None)
+    config = settle_batch_size(config, model, drawn, streams, device, say)
     # This may refuse the text, so it comes before there is a folder.
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)
-    facts |= {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
-    found = {"audit": model.audited, "classes": classes and list(classes), "leaks": model.leaks}
-    facts |= {name: fact for name, fact in found.items() if fact is not None}
+    facts |= facts_of(model, classes)
     with nullcontext(folder) if folder is not None else new_folder(config.run.folder, stem_of(config)) as folder:
         config = config.changed("run", name=config.run.name or folder.name)
         run = Run.create(folder, config, tokenizer=tokenizer, overwrite=overwrite, facts=facts)
@@ -200,7 +193,3 @@ def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress 
         texts = samples(model, tokenizer, drawn) if model.causal else []
         run.write_final(figures, [{"step": result.best_step or result.step, **text} for text in texts])
     return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
-
-
-def _quiet(line: str) -> None:
-    """Say nothing."""

@@ -53,6 +53,7 @@ class Answers:
 
     aim: Aim
     figures = KINDS
+    training_part = staticmethod(first_tokens_of_training)
 
     def specials(self, config: Config) -> tuple[str, ...]:
         """The mask, which stands between a question and its answer."""
@@ -80,10 +81,6 @@ class Answers:
             say(f"note: {note}")
         check_lengths(files, tokenizer, config)
         return batches
-
-    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
-        """Return the first questions of training."""
-        return first_tokens_of_training(files, config)
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window

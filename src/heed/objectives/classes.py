@@ -25,7 +25,7 @@ from heed.objectives.honest import evaluating
 from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
 from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
-from heed.objectives.running_text import encode_documents, open_token_ids, splits, told
+from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, splits, told
 from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
@@ -47,10 +47,7 @@ class Classes:
 
     aim: Aim
     figures = KINDS
-
-    def specials(self, config: Config) -> tuple[str, ...]:
-        """None: [PAD] stands behind the tokenizer's vocabulary, in the model."""
-        return ()
+    specials = staticmethod(no_specials)
 
     def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
         """Open labelled texts, whose labels must be `classes` where a model has learned some."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,13 +18,13 @@ from heed.objectives.running_text import (
     checked,
     encode_running_text,
     first_tokens_of_training,
+    no_specials,
     open_running_text,
     windows,
 )
 from heed.report.figure_kinds import LOSS
 from heed.report.measured import Figures
 from heed.text.batches import Packed
-from heed.text.corpus import Corpus
 from heed.text.masking import Masked, masked_windows
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
@@ -40,20 +39,10 @@ class HiddenTokens:
 
     aim: Aim
     figures = KINDS
-
-    def specials(self, config: Config) -> tuple[str, ...]:
-        """None: [MASK] stands behind the tokenizer's vocabulary, in the model."""
-        return ()
-
-    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
-        """Open documents, or token ids."""
-        return [open_running_text(config.data)]
-
-    def encode(
-        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
-    ) -> dict[str, TokenFile]:
-        """Return the token file of each split."""
-        return encode_running_text(corpora[0], tokenizer, config, say, verify)
+    specials = staticmethod(no_specials)
+    open = staticmethod(open_running_text)
+    encode = staticmethod(encode_running_text)
+    training_part = staticmethod(first_tokens_of_training)
 
     def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
         """Return windows of the text in which tokens are hidden."""
@@ -61,10 +50,6 @@ class HiddenTokens:
         assert isinstance(rows, Packed)  # no stream, which the aim refuses
         checked(rows, files, say)
         return Masked(rows, config.train.mask_fraction, config.tokenizer.vocab_size)
-
-    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
-        """Return the first tokens of the training text."""
-        return first_tokens_of_training(files, config)
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window

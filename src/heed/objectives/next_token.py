@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ from heed.objectives.running_text import (
     encode_running_text,
     first_tokens_of_training,
     grouped,
+    no_specials,
     open_running_text,
     windows,
 )
@@ -42,7 +43,6 @@ from heed.report.figure_kinds import BITS_PER_BYTE, LOSS, SEQUENCE_MEAN_LOSS, TO
 from heed.report.measured import Figures
 from heed.text.batches import Packed, evaluation_windows
 from heed.text.contiguous import Contiguous
-from heed.text.corpus import Corpus
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -55,20 +55,10 @@ class NextToken:
 
     aim: Aim
     figures = KINDS
-
-    def specials(self, config: Config) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
-        """Open documents, or token ids."""
-        return [open_running_text(config.data)]
-
-    def encode(
-        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
-    ) -> dict[str, TokenFile]:
-        """Return the token file of each split."""
-        return encode_running_text(corpora[0], tokenizer, config, say, verify)
+    specials = staticmethod(no_specials)
+    open = staticmethod(open_running_text)
+    encode = staticmethod(encode_running_text)
+    training_part = staticmethod(first_tokens_of_training)
 
     def rows(self, tokens: TokenFile, tokenizer: Tokenizer, config: Config, seed: int) -> Packed | Contiguous:
         """Return the rows of a text."""
@@ -78,10 +68,6 @@ class NextToken:
         """Return windows of the text."""
         rows = self.rows(files["train"], tokenizer, config, seed)
         return checked(grouped(rows, config, seed), files, say)
-
-    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
-        """Return the first tokens of the training text."""
-        return first_tokens_of_training(files, config)
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,17 @@ LONG_TEXT = 32 << 20
 """Bytes of text from which on tokenising says how far it is."""
 
 
-def open_running_text(data: DataConfig) -> Corpus:
+def no_specials(config: Config) -> tuple[str, ...]:
+    """Need no token besides those of the text: [MASK] and [PAD] of an encoder stand behind them, in the model."""
+    return ()
+
+
+def open_running_text(config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
     """Open documents, or token ids. Raises what `open_corpus` and `open_ids` raise."""
+    data = config.data
     if is_ids(data.source):
-        return open_token_ids(data)
-    return open_corpus(locate(data.source), **reading(data), **splits(data))
+        return [open_token_ids(data)]
+    return [open_corpus(locate(data.source), **reading(data), **splits(data))]
 
 
 def open_token_ids(data: DataConfig) -> IdCorpus:
@@ -67,9 +73,10 @@ def encode_documents(
 
 
 def encode_running_text(
-    corpus: Corpus, tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
+    corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
 ) -> dict[str, TokenFile]:
     """Return the token file of each split of documents or token ids, and say how many tokens each has."""
+    corpus = corpora[0]
     if isinstance(corpus, IdCorpus):
         return told(corpus, id_tokens(corpus, tokenizer), say)
     return told(corpus, encode_documents(corpus, tokenizer, config, say, verify), say)

@@ -6,7 +6,6 @@ How the rows are made is in `heed.text.corruption`; a share of the documents may
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +27,6 @@ from heed.objectives.running_text import (
 )
 from heed.report.figure_kinds import LOSS, FigureKind
 from heed.report.measured import Figures
-from heed.text.corpus import Corpus
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, sentinels_needed
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer, sentinels
@@ -43,6 +41,9 @@ class HiddenSpans:
     """The hidden part of each document, after all that stands around it."""
 
     aim: Aim
+    open = staticmethod(open_running_text)
+    encode = staticmethod(encode_running_text)
+    training_part = staticmethod(first_tokens_of_training)
 
     @property
     def figures(self) -> tuple[FigureKind, ...]:
@@ -52,16 +53,6 @@ class HiddenSpans:
     def specials(self, config: Config) -> tuple[str, ...]:
         """The mask, and T5's sentinels where several spans are hidden."""
         return (MASK, *sentinels(sentinels_needed(config.model.context))) if self.aim.sentinels else (MASK,)
-
-    def open(self, config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
-        """Open documents, or token ids."""
-        return [open_running_text(config.data)]
-
-    def encode(
-        self, corpora: Sequence[Corpus], tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
-    ) -> dict[str, TokenFile]:
-        """Return the token file of each split."""
-        return encode_running_text(corpora[0], tokenizer, config, say, verify)
 
     def rows(self, tokens: TokenFile, tokenizer: Tokenizer, config: Config, seed: int) -> Corrupted:
         """Return a row of each document."""
@@ -73,10 +64,6 @@ class HiddenSpans:
         """Return rows with hidden spans, and plain ones."""
         rows = self.rows(files["train"], tokenizer, config, seed)
         return checked(grouped(rows, config, seed), files, say)
-
-    def training_part(self, files: Files, config: Config) -> tuple[TokenFile, int | None] | None:
-        """Return the first tokens of the training text."""
-        return first_tokens_of_training(files, config)
 
     def evaluate(
         self, model: LanguageModel, tokens: TokenFile, tokenizer: Tokenizer, config: Config, window: Window

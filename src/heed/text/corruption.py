@@ -9,8 +9,7 @@ A stream keeps its place in two numbers, the epoch and the index of the next doc
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +60,15 @@ class Corruption:
             raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
         if self.context < SPANS_CONTEXT:
             raise ConfigError(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
-        self.way.check(self)
+        if not self.way.sentinels:
+            mask_of(self.tokenizer)
+            return
+        need, has = sentinels_needed(self.context, self.hidden_share, self.mean_length), self.tokenizer.sentinel_ids
+        if need > len(has):
+            raise DataError(
+                f"data.objective {self.objective} needs {need} sentinel tokens at this context, the tokenizer has "
+                f"{len(has)}: train one with them (tokenizer.kind bpe), or take single-span"
+            )
 
     @property
     def way(self) -> Way:
@@ -87,100 +94,50 @@ class Corruption:
 
         A row of `recall_span` is closed by a mask, and its text begins behind the one before.
         """
-        token = self.way.token(self)
+        token = self.tokenizer.sentinel_ids[0] if self.way.sentinels else mask_of(self.tokenizer)
         places = np.flatnonzero(row == token)
         return int(places[-2] if row[-1] == token else places[-1]) + 1
 
 
-class Way(ABC):
-    """How one of `SPANS` makes its rows: here behind mask tokens."""
+@dataclass(frozen=True)
+class Way:
+    """How one of `SPANS` makes its rows."""
 
-    share = SHARE
+    row: Callable[[Corruption, np.ndarray, np.random.Generator], np.ndarray]
+    """From a document that was cut to the context to its row."""
+    most: Callable[[Corruption], int]
+    """The most tokens of a document that ever come into a row."""
+    share: float = SHARE
     """Of a document, what is hidden where nothing else is asked for."""
-
-    def check(self, it: Corruption) -> None:
-        """Raise `DataError` where the tokenizer lacks what this way needs."""
-        mask_of(it.tokenizer)
-
-    def token(self, it: Corruption) -> int:
-        """Return the token behind which, at its last place, the hidden text begins."""
-        return mask_of(it.tokenizer)
-
-    def most(self, it: Corruption) -> int:
-        """Return the most tokens of a document that ever come into a row."""
-        return it.context - 1
-
-    @abstractmethod
-    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return the row of a document that was cut to the context."""
+    sentinels: bool = False
+    """Whether spans stand behind T5's sentinels, not behind masks."""
 
 
-class SingleSpan(Way):
-    """A random span of a document that is cut at random."""
-
-    def most(self, it: Corruption) -> int:
-        """Return what `single_span` cuts to at most."""
-        return it.context * 7 // 8
-
-    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return a row of `single_span`."""
-        return single_span(ids, mask_of(it.tokenizer), random, longest=it.context, share=it.hidden_share)
+def _single(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return single_span(ids, mask_of(it.tokenizer), random, longest=it.context, share=it.hidden_share)
 
 
-class SalientSpan(Way):
-    """A name, a place or a date of a whole document."""
-
-    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return a row of `salient_span`."""
-        pieces, mask_id = it.tokenizer.pieces, mask_of(it.tokenizer)
-        return salient_span(ids, pieces, mask_id, random, longest=it.context, share=it.hidden_share)
+def _salient(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    pieces, mask_id = it.tokenizer.pieces, mask_of(it.tokenizer)
+    return salient_span(ids, pieces, mask_id, random, longest=it.context, share=it.hidden_share)
 
 
-class RecallSpan(Way):
-    """The same, told by the name that begins the document and a few words alone."""
-
-    def most(self, it: Corruption) -> int:
-        """Return one less than of other spans: the row is closed by a mask."""
-        return it.context - 2
-
-    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return a row of `recall_span`."""
-        return recall_span(ids, it.tokenizer.pieces, mask_of(it.tokenizer), random, longest=it.context)
+def _recalled(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return recall_span(ids, it.tokenizer.pieces, mask_of(it.tokenizer), random, longest=it.context)
 
 
-class SeveralSpans(Way):
-    """Several spans behind T5's sentinels."""
-
-    share = RATE
-
-    def check(self, it: Corruption) -> None:
-        """Raise `DataError` where there are fewer sentinels than the longest row needs."""
-        need, has = sentinels_needed(it.context, it.hidden_share, it.mean_length), len(it.tokenizer.sentinel_ids)
-        if need > has:
-            raise DataError(
-                f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has {has}: "
-                "train one with them (tokenizer.kind bpe), or take single-span"
-            )
-
-    def token(self, it: Corruption) -> int:
-        """Return the first sentinel."""
-        return it.tokenizer.sentinel_ids[0]
-
-    def most(self, it: Corruption) -> int:
-        """Return the longest document whose row fits."""
-        return longest_document(it.context, it.hidden_share, it.mean_length)
-
-    def row(self, it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return a row of `t5_spans`."""
-        hidden = {"rate": it.hidden_share, "mean_length": it.mean_length}
-        return t5_spans(ids[: self.most(it)], it.tokenizer.sentinel_ids, random, **hidden)
+def _several(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    hidden = {"rate": it.hidden_share, "mean_length": it.mean_length}
+    return t5_spans(ids[: it.most], it.tokenizer.sentinel_ids, random, **hidden)
 
 
-WAYS: dict[str, Way] = {
-    "single-span": SingleSpan(),
-    "spans": SeveralSpans(),
-    "salient-span": SalientSpan(),
-    "recall-span": RecallSpan(),
+WAYS = {
+    "single-span": Way(_single, lambda it: it.context * 7 // 8),
+    "spans": Way(
+        _several, lambda it: longest_document(it.context, it.hidden_share, it.mean_length), share=RATE, sentinels=True
+    ),
+    "salient-span": Way(_salient, lambda it: it.context - 1),
+    "recall-span": Way(_recalled, lambda it: it.context - 2),  # its row is closed by a mask
 }
 """How the rows of each of `SPANS` are made."""
 

@@ -8,7 +8,7 @@ parameter belongs to a position (see `models/longer.py`). Mechanisms whose weigh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,13 @@ def begin_weights(model: LanguageModel, config: ModelConfig, say: Callable[[str]
     started = place_start(model, config)
     say(f"starting from {started['run']}, {started['checkpoint']}")
     return {"started_from": started}
+
+
+def facts_of(model: LanguageModel, classes: Sequence[str] | None) -> dict[str, Any]:
+    """Return what environment.json says of a new model: its size, and what the audit found."""
+    facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    found = {"audit": model.audited, "classes": None if classes is None else list(classes), "leaks": model.leaks}
+    return facts | {name: fact for name, fact in found.items() if fact is not None}
 
 
 def place_start(model: nn.Module, config: ModelConfig) -> dict[str, Any]:
