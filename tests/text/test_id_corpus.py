@@ -47,7 +47,7 @@ def test_a_run_from_ids_is_the_run_from_their_text(tokenizer, tmp_path):
             "run": {"folder": str(tmp_path / "runs"), "name": form, "device": "cpu"},
         })  # fmt: skip
         figures = train(config).figures["validation"]
-        losses[form], words[form] = figures.nats, figures.passport.words
+        losses[form], words[form] = figures["nats"], figures.passport.words
     assert losses["jsonl"] == losses["npz"]
     assert words == {"jsonl": sum(len(text.split()) for text in TEXTS[18:]), "npz": 0}
 

@@ -18,8 +18,8 @@ from torch import nn
 from heed.config import Config, ModelConfig, RunConfig, Section, aim_of, contradictions
 from heed.errors import CheckpointError, ConfigError
 from heed.models.base import LanguageModel
-from heed.models.draws import ByName
 from heed.models.embeddings import place_embeddings, read_embeddings
+from heed.models.first_weights import ByName
 from heed.models.longer import with_context
 from heed.text.tokenizer import load_tokenizer
 from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpoint
