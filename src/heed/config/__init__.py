@@ -8,7 +8,8 @@ One definition serves four purposes: the command-line flags (`--model.n-layers 6
 Unknown keys are refused, and every problem of a file is reported at once.
 """
 
-from heed.config.checks import RECURRENT, SPANS, SPANS_CONTEXT, UNREAD, contradictions
+from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values, unit_of_spans
+from heed.config.checks import RECURRENT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
     PRESETS,
@@ -30,6 +31,7 @@ __all__ = [
     "SPANS",
     "SPANS_CONTEXT",
     "UNREAD",
+    "Aim",
     "AttentionConfig",
     "Config",
     "DataConfig",
@@ -39,11 +41,14 @@ __all__ = [
     "Section",
     "TokenizerConfig",
     "TrainConfig",
+    "aim_of",
+    "aim_of_values",
     "contradictions",
     "inspect_config",
     "make_config",
     "overlay",
     "parse_yaml",
     "read_yaml",
+    "unit_of_spans",
     "write_yaml",
 ]

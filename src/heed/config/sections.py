@@ -309,6 +309,10 @@ class Config(Section):
     run: RunConfig = RunConfig()
     """Where the run is written."""
 
+    def changed(self, section: str, **values: Any) -> Self:
+        """Return the configuration with some values of one section changed; they are not checked again."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"n_layers": 4, "n_heads": 4, "d_model": 128, "context": 128},

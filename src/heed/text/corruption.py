@@ -9,7 +9,7 @@ A stream keeps its place in two numbers, the epoch and the index of the next doc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,50 +60,86 @@ class Corruption:
             raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
         if self.context < SPANS_CONTEXT:
             raise ConfigError(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
-        sentinels = self.tokenizer.sentinel_ids
-        if self.objective == "spans":
-            if (need := sentinels_needed(self.context, self._hidden_share, self.mean_length)) > len(sentinels):
-                raise DataError(
-                    f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has "
-                    f"{len(sentinels)}: train one with them (tokenizer.kind bpe), or take single-span"
-                )
-        else:
+        if not self.way.sentinels:
             mask_of(self.tokenizer)
+            return
+        need, has = sentinels_needed(self.context, self.hidden_share, self.mean_length), self.tokenizer.sentinel_ids
+        if need > len(has):
+            raise DataError(
+                f"data.objective {self.objective} needs {need} sentinel tokens at this context, the tokenizer has "
+                f"{len(has)}: train one with them (tokenizer.kind bpe), or take single-span"
+            )
 
     @property
-    def _hidden_share(self) -> float:
-        return self.share or (RATE if self.objective == "spans" else SHARE)
+    def way(self) -> Way:
+        """How the rows of this objective are made."""
+        return WAYS[self.objective]
+
+    @property
+    def hidden_share(self) -> float:
+        """The share of a document that is hidden, on average."""
+        return self.share or self.way.share
 
     @property
     def most(self) -> int:
         """The most tokens of a document that ever come into a row."""
-        if self.objective == "spans":
-            return longest_document(self.context, self._hidden_share, self.mean_length)
-        if self.objective == "single-span":
-            return self.context * 7 // 8
-        return self.context - (2 if self.objective == "recall-span" else 1)
+        return self.way.most(self)
 
     def __call__(self, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""
-        ids, share = ids[: self.context], self._hidden_share
-        if self.objective == "spans":
-            hidden = {"rate": share, "mean_length": self.mean_length}
-            return t5_spans(ids[: self.most], self.tokenizer.sentinel_ids, random, **hidden)
-        mask_id = mask_of(self.tokenizer)
-        if self.objective == "single-span":
-            return single_span(ids, mask_id, random, longest=self.context, share=share)
-        if self.objective == "recall-span":
-            return recall_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context)
-        return salient_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context, share=share)
+        return self.way.row(self, ids[: self.context], random)
 
     def begin(self, row: np.ndarray) -> int:
         """Return where in a row the hidden text begins: behind the last mask or the first sentinel's second place.
 
         A row of `recall_span` is closed by a mask, and its text begins behind the one before.
         """
-        token = self.tokenizer.sentinel_ids[0] if self.objective == "spans" else mask_of(self.tokenizer)
+        token = self.tokenizer.sentinel_ids[0] if self.way.sentinels else mask_of(self.tokenizer)
         places = np.flatnonzero(row == token)
         return int(places[-2] if row[-1] == token else places[-1]) + 1
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one of `SPANS` makes its rows."""
+
+    row: Callable[[Corruption, np.ndarray, np.random.Generator], np.ndarray]
+    """From a document that was cut to the context to its row."""
+    most: Callable[[Corruption], int]
+    """The most tokens of a document that ever come into a row."""
+    share: float = SHARE
+    """Of a document, what is hidden where nothing else is asked for."""
+    sentinels: bool = False
+    """Whether spans stand behind T5's sentinels, not behind masks."""
+
+
+def _single(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return single_span(ids, mask_of(it.tokenizer), random, longest=it.context, share=it.hidden_share)
+
+
+def _salient(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    pieces, mask_id = it.tokenizer.pieces, mask_of(it.tokenizer)
+    return salient_span(ids, pieces, mask_id, random, longest=it.context, share=it.hidden_share)
+
+
+def _recalled(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return recall_span(ids, it.tokenizer.pieces, mask_of(it.tokenizer), random, longest=it.context)
+
+
+def _several(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    hidden = {"rate": it.hidden_share, "mean_length": it.mean_length}
+    return t5_spans(ids[: it.most], it.tokenizer.sentinel_ids, random, **hidden)
+
+
+WAYS = {
+    "single-span": Way(_single, lambda it: it.context * 7 // 8),
+    "spans": Way(
+        _several, lambda it: longest_document(it.context, it.hidden_share, it.mean_length), share=RATE, sentinels=True
+    ),
+    "salient-span": Way(_salient, lambda it: it.context - 1),
+    "recall-span": Way(_recalled, lambda it: it.context - 2),  # its row is closed by a mask
+}
+"""How the rows of each of `SPANS` are made."""
 
 
 def mask_of(tokenizer: Tokenizer) -> int:
