@@ -11,6 +11,8 @@ Unknown keys are refused, and every problem of a file is reported at once.
 from heed.config.checks import RECURRENT, SPANS, SPANS_CONTEXT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
+    BY_CLASS,
+    BY_TEXT,
     PRESETS,
     AttentionConfig,
     Config,
@@ -21,10 +23,13 @@ from heed.config.sections import (
     Section,
     TokenizerConfig,
     TrainConfig,
+    held_out,
 )
 from heed.config.strict_yaml import parse_yaml
 
 __all__ = [
+    "BY_CLASS",
+    "BY_TEXT",
     "PRESETS",
     "RECURRENT",
     "SPANS",
@@ -40,6 +45,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainConfig",
     "contradictions",
+    "held_out",
     "inspect_config",
     "make_config",
     "overlay",

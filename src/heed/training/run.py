@@ -36,7 +36,7 @@ from typing_extensions import TypeVar
 
 import heed
 from heed import files, seals
-from heed.config import Config, RunConfig, Section, make_config, read_yaml, write_yaml
+from heed.config import BY_TEXT, Config, RunConfig, Section, held_out, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.report.record import flatten, hold
@@ -127,7 +127,7 @@ class Run(Generic[C]):
             )
         if isinstance(data := values.get("data"), dict):  # a run from before this setting read its text as it was
             data.setdefault("line_ends", "keep")
-        return Run(Path(folder), make_config(values))
+        return Run(Path(folder), make_config(_as_held_out(values)))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -197,7 +197,8 @@ class Run(Generic[C]):
         Where the run is written does not count.
         """
         kind: Any = type(self.config)
-        earlier = kind.model_validate(read_yaml(self.folder / CONFIG) if before is None else before)
+        values = read_yaml(self.folder / CONFIG) if before is None else before
+        earlier = kind.model_validate(_as_held_out(values) if kind is Config else values)
         there, here = dict(flatten(plain(earlier))), dict(flatten(plain(self.config)))
         both = {name: [there.get(name), here.get(name)] for name in {**there, **here}}
         return {
@@ -235,6 +236,13 @@ class Run(Generic[C]):
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the valid events in order; see `read_metrics`."""
         return read_metrics(self.folder / METRICS)
+
+
+def _as_held_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a run, where they say how texts with labels were held out: a run from before does not."""
+    data = values.get("data")
+    said = {"data": data | dict.fromkeys(held_out(data), BY_TEXT)} if isinstance(data, dict) else {}
+    return {**values, **said}
 
 
 def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
