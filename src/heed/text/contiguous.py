@@ -45,13 +45,13 @@ class Contiguous(Epochs):
         spare = len(self.ids) - 1 - self.streams * self.context
         self._offset = int(random.integers(min(self.context, spare + 1))) if self.offsets else 0
         self._length = (len(self.ids) - 1 - self._offset) // self.streams
+        self._starts = (self._offset + self._length * np.arange(self.streams))[:, None]
         return -(-self._length // self.context)
 
     def rows(self, numbers: np.ndarray) -> Batch:
         """Return one batch: source and target (B, T), the last of an epoch as long as the text is."""
-        (number,) = numbers.tolist()
+        number = int(numbers[0])
         begin = number * self.context
         size = min(self.context, self._length - begin)
-        starts = self._offset + self._length * np.arange(self.streams)
-        windows = self.ids[starts[:, None] + begin + np.arange(size + 1)].astype(np.int64)
+        windows = self.ids[self._starts + np.arange(begin, begin + size + 1)].astype(np.int64)
         return Batch(windows[:, :-1], windows[:, 1:], None, continues=number > 0)

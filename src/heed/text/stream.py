@@ -165,7 +165,8 @@ class Epochs(Stream):
             self._behind = min(self._first + BLOCK, self._count)
             order = np.arange(self._first, self._behind)
             self._order = permuted(order, self._count, self._keys) if self.shuffle else order
-        numbers = self._order[self._index - self._first :][:wanted]
+        place = self._index - self._first
+        numbers = self._order[place : place + wanted]
         self._index += len(numbers)
         return numbers
 

@@ -56,10 +56,11 @@ class Encoded:
 
     def batch(self, numbers: np.ndarray) -> Batch:
         """Return some texts as a batch: source (B, 2, T) int64, target (B,) int64."""
-        lengths = self.lengths[numbers]
+        starts = np.where(numbers > 0, self.ends[numbers - 1], 0)
+        lengths = self.ends[numbers] - starts
         T = int(lengths.max())
         inside = np.arange(T) < lengths[:, None]
-        at = np.where(inside, (self.ends[numbers] - lengths)[:, None] + np.arange(T), 0)
+        at = np.where(inside, starts[:, None] + np.arange(T), 0)
         source = np.stack([np.where(inside, self.ids[at], self.pad_id), np.where(inside, self.parts[at], 0)], axis=1)
         return Batch(source.astype(np.int64), self.labels[numbers], None)
 
