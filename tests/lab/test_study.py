@@ -21,7 +21,7 @@ from heed.lab import study as study_module
 from heed.lab.jobs import Done, Follower, Task, work
 from heed.lab.study import refuse_another, run_study
 from heed.lab.worker import out_of_memory, record, run_cell
-from heed.models.draws import ByName
+from heed.models.first_weights import ByName
 from heed.report.statistics import compare_pairs
 from heed.training.run import Run, load_run
 

@@ -171,13 +171,13 @@ def said_lengths(plan: Plan, found: Sequence[Estimate]) -> list[str]:
     return [said, *(f"{one.variant} ends before {plan.lengths[-1]:,}: {one.ends}" for one in found if one.ends)]
 
 
-class Lines:
+class StateLines:
     """A line for each change of a run's state: for log files and pipes."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> StateLines:
         return self
 
     def __exit__(self, *error: object) -> None: ...
@@ -190,7 +190,7 @@ class Lines:
                 self.known[row.name] = row.state
 
 
-class Live:
+class StateTable:
     """The runs as a table that stays in place on a terminal."""
 
     SHOWN = 30
@@ -203,7 +203,7 @@ class Live:
         self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
         self.next = 0.0
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> StateTable:
         self.screen.start()
         return self
 
@@ -244,4 +244,4 @@ def describe(row: Row) -> str:
 
 def board() -> Any:
     """Return a live table when standard error is a terminal, else lines."""
-    return Live() if sys.stderr.isatty() else Lines()
+    return StateTable() if sys.stderr.isatty() else StateLines()

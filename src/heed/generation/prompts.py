@@ -16,7 +16,7 @@ KEYS = ("prompt", "seed")
 
 
 @dataclass(frozen=True)
-class Line:
+class PromptLine:
     """One prompt of a file."""
 
     number: int
@@ -28,7 +28,7 @@ class Line:
     """What is wrong with it; then it has no prompt."""
 
 
-def read_prompts(name: str) -> list[Line]:
+def read_prompts(name: str) -> list[PromptLine]:
     """Return the prompts of a file, or of standard input for "-"; empty lines are none.
 
     They are JSON lines where the file is called so (.jsonl) or the first of them is an object.
@@ -49,31 +49,31 @@ def read_prompts(name: str) -> list[Line]:
     return list(_lines(filled, as_json=as_json))
 
 
-def _lines(filled: list[tuple[int, bytes]], *, as_json: bool) -> Iterator[Line]:
+def _lines(filled: list[tuple[int, bytes]], *, as_json: bool) -> Iterator[PromptLine]:
     """Read each line by itself."""
     for number, raw in filled:
         try:
             text = raw.rstrip(b"\r").decode("utf-8")
         except UnicodeDecodeError as error:
-            yield Line(number, error=f"is no UTF-8 (byte {error.start})")
+            yield PromptLine(number, error=f"is no UTF-8 (byte {error.start})")
             continue
-        yield _json_line(number, text) if as_json else Line(number, text)
+        yield _json_line(number, text) if as_json else PromptLine(number, text)
 
 
-def _json_line(number: int, text: str) -> Line:
+def _json_line(number: int, text: str) -> PromptLine:
     """Read one JSON line."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Line(number, error=f"is no JSON ({getattr(error, 'msg', 'nested too deeply')})")
+        return PromptLine(number, error=f"is no JSON ({getattr(error, 'msg', 'nested too deeply')})")
     if not isinstance(value, dict) or not isinstance(value.get("prompt"), str):
-        return Line(number, error='has no text "prompt"')
+        return PromptLine(number, error='has no text "prompt"')
     unknown = sorted(value.keys() - KEYS)
     if unknown:
-        return Line(number, error=f"has {unknown[0]!r}, which is not known: it may hold {' and '.join(KEYS)}")
+        return PromptLine(number, error=f"has {unknown[0]!r}, which is not known: it may hold {' and '.join(KEYS)}")
     seed = value.get("seed")
     if seed is not None and (type(seed) is not int or seed < 0):
-        return Line(number, error=f"has the seed {seed!r}: it is a whole number, 0 or more")
+        return PromptLine(number, error=f"has the seed {seed!r}: it is a whole number, 0 or more")
     if not value["prompt"].isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value["prompt"]):
-        return Line(number, error="holds half a character (a lone surrogate)")
-    return Line(number, value["prompt"], seed)
+        return PromptLine(number, error="holds half a character (a lone surrogate)")
+    return PromptLine(number, value["prompt"], seed)
