@@ -144,3 +144,53 @@ def test_what_is_learned_is_decided_in_one_place():
     odd = {name: switches for name, switches in found.items() if name not in NAMES_SWITCHES}
     assert not odd, "ask heed.config.aim_of or heed.objectives.objective_of, or give the reason above"
     assert found.keys() == NAMES_SWITCHES.keys(), "some of these name none any longer"
+
+
+CIRCLES = {
+    "lab/lengths.py lab/worker.py": "a worker measures lengths, which reads what a worker is told",
+    "lab/plan.py lab/plan_checks.py": "the checks read the plan that they are called by",
+    "lab/search.py lab/study.py": "a study searches, and a search reads the study's folder",
+    "tuning/encoders.py tuning/methods/adapted.py tuning/methods/virtual.py tuning/model.py tuning/own.py": (
+        "an encoder of one's own is read by what makes a model of it"
+    ),
+    "attention/mechanism.py attention/plugins.py attention/scores.py": "a mechanism finds scores by name",
+    "text/bpe.py text/bpe_trainer.py text/characters.py text/foreign.py text/patterns.py text/published.py "
+    "text/tokenizer.py text/words.py": "the base class of tokenizers finds its kinds",
+}
+"""Files of a room that import each other in a circle, at any depth, and why; to be removed."""
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circles(room: str) -> set[str]:
+    """Return each circle of files of a room, whatever the depth of the import: the names of its files, sorted."""
+    files = {module_of(file): file for file in FILES if room_of(file) == room and file.stem != "__init__"}
+    to = {
+        name: {found for one in imported(file) for found in (one, one.rpartition(".")[0]) if found in files} - {name}
+        for name, file in files.items()
+    }
+    while any(to.values()):  # take away what leads nowhere, and what nothing leads to, until circles are left
+        inner = set().union(*to.values())
+        left = {name: {one for one in its if to[one]} for name, its in to.items() if its and name in inner}
+        if left == to:
+            break
+        to = {name: its & left.keys() for name, its in left.items()}
+    reach = {name: set(its) for name, its in to.items()}
+    for middle in reach:
+        for its in reach.values():
+            if middle in its:
+                its |= reach[middle]
+    paths = {name: files[name].relative_to(SOURCE).as_posix() for name in reach}
+    return {
+        " ".join(sorted(paths[other] for other in its if name in reach[other]))
+        for name, its in reach.items()
+        if name in its
+    }
+
+
+def test_no_files_of_a_room_import_each_other_in_a_circle():
+    """A circle is two files that are one: a name of them belongs elsewhere."""
+    found = set().union(*(circles(room) for room in RANKS))
+    assert found == CIRCLES.keys(), "move the name that closes the circle, or take it out of the list above"

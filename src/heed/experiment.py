@@ -21,10 +21,11 @@ from heed.config import Config
 from heed.generation.samples import SAMPLE_TOKENS, samples
 from heed.models import LanguageModel
 from heed.models.causality.training import refuse_leaks
-from heed.objectives import Batches, Objective, classes_of, measure, objective_of
+from heed.objectives import Objective, classes_of, measure, objective_of
 from heed.report.measured import Figures
 from heed.report.numbers import human_count
 from heed.report.page import write_report
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.autobatch import settle_batch_size
@@ -63,7 +64,7 @@ class Ready:
     tokenizer: Tokenizer
     files: dict[str, TokenFile]
     model: LanguageModel
-    batches: Batches
+    batches: Stream
     streams: Streams
     device: torch.device
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from heed.cli.settings import SECTIONS, parse, split_settings
-from heed.config import Config, Section, aim_of, inspect_config, overlay, read_yaml
+from heed.config import BY_CLASS, BY_TEXT, Config, Section, aim_of, inspect_config, overlay, read_yaml
 from heed.errors import ConfigError, HeedError, one_line
 
 
@@ -91,7 +91,7 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     asks = aim_of(config).asks
     for name in ("source", "validation", "test", "questions"):
         source = getattr(config.data, name)
-        if source is not None and source not in NAMED and not source.startswith("hf:") and source != NO_TEST:
+        if source not in (None, NO_TEST, BY_CLASS, BY_TEXT, *NAMED) and not source.startswith("hf:"):
             with _noted(problems, f"data.{name}: "):
                 find_files(locate(source), NAMED)
                 if name in asks:

@@ -12,6 +12,8 @@ from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values, u
 from heed.config.checks import RECURRENT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
+    BY_CLASS,
+    BY_TEXT,
     PRESETS,
     AttentionConfig,
     Config,
@@ -22,10 +24,13 @@ from heed.config.sections import (
     Section,
     TokenizerConfig,
     TrainConfig,
+    held_out,
 )
 from heed.config.strict_yaml import parse_yaml
 
 __all__ = [
+    "BY_CLASS",
+    "BY_TEXT",
     "PRESETS",
     "RECURRENT",
     "SPANS",
@@ -44,6 +49,7 @@ __all__ = [
     "aim_of",
     "aim_of_values",
     "contradictions",
+    "held_out",
     "inspect_config",
     "make_config",
     "overlay",

@@ -21,7 +21,7 @@ from heed.objectives.classes import Classes, classes_of
 from heed.objectives.masked import HiddenTokens
 from heed.objectives.mixed import TextAndQuestions
 from heed.objectives.next_token import NextToken
-from heed.objectives.objective import Batches, Objective, Window
+from heed.objectives.objective import Objective, Window
 from heed.objectives.spans import HiddenSpans
 from heed.report.measured import Figures
 from heed.text.tokenfile import TokenFile
@@ -78,7 +78,6 @@ def measure(
 
 __all__ = [
     "OBJECTIVES",
-    "Batches",
     "Objective",
     "Window",
     "classes_of",

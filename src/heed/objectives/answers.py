@@ -23,7 +23,7 @@ from heed.errors import ConfigError
 from heed.generation.answers import greedy_answers
 from heed.models.base import LanguageModel
 from heed.objectives.losses import Total, passport_of_split, window_losses
-from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
+from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import first_tokens_of_training, grouped, splits
 from heed.objectives.spans import NO_STRIDE
 from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
@@ -33,6 +33,7 @@ from heed.text.corpus import Corpus
 from heed.text.named import locate
 from heed.text.qa import Questions, answer_ids, commonest_answer, normalise, question_windows
 from heed.text.question_corpus import QuestionCorpus, QuestionTokens, open_questions, question_tokens
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer
 
@@ -74,7 +75,7 @@ class Answers:
         assert isinstance(tokens, QuestionTokens)
         return Questions(tokens.questions, tokenizer, rows_in_a_batch(config), config.model.context, seed)
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return rows of questions; refuse one of any split that is longer than the context."""
         batches = grouped(self.rows(files["train"], tokenizer, config, seed), config, seed)
         for note in batches.notes:

@@ -24,7 +24,7 @@ from heed.models.base import LanguageModel
 from heed.objectives.honest import evaluating
 from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
-from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
+from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, splits, told
 from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
 from heed.report.measured import Figures
@@ -35,6 +35,7 @@ from heed.text.id_corpus import is_ids
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
 from heed.text.masking import special_ids
 from heed.text.named import locate
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -69,7 +70,7 @@ class Classes:
         }
         return told(corpus, files, say)
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return batches of texts with their classes, and say how many texts are cut."""
         context, tokens = config.model.context, _labelled(files["train"])
         for file in files.values():

@@ -13,7 +13,7 @@ from heed.config import Aim, Config
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.objectives.losses import Total, first_tokens, passport_of_split, window_losses
-from heed.objectives.objective import Batches, Files, Window, placed
+from heed.objectives.objective import Files, Window, placed
 from heed.objectives.running_text import (
     checked,
     encode_running_text,
@@ -26,6 +26,7 @@ from heed.report.figure_kinds import LOSS
 from heed.report.measured import Figures
 from heed.text.batches import Packed
 from heed.text.masking import Masked, masked_windows
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -44,7 +45,7 @@ class HiddenTokens:
     encode = staticmethod(encode_running_text)
     training_part = staticmethod(first_tokens_of_training)
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return windows of the text in which tokens are hidden."""
         rows = windows(files["train"], config, seed)
         assert isinstance(rows, Packed)  # no stream, which the aim refuses

@@ -15,7 +15,7 @@ from heed.config import Aim, Config
 from heed.models.base import LanguageModel
 from heed.objectives.answers import Answers, check_lengths, encode_questions, open_asked
 from heed.objectives.next_token import NextToken
-from heed.objectives.objective import Batches, Files, Window, rows_in_a_batch
+from heed.objectives.objective import Files, Window, rows_in_a_batch
 from heed.objectives.running_text import encode_documents, grouped, reading
 from heed.objectives.spans import HiddenSpans
 from heed.report.measured import Figures
@@ -25,6 +25,7 @@ from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.mixture import Mixture
 from heed.text.named import locate
 from heed.text.question_corpus import QuestionTokens
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer
 
@@ -68,7 +69,7 @@ class TextAndQuestions:
         say(f"text: {text.name}, tokens: {human_count(len(files['train'].ids))}; nothing is held out")
         return files
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return batches in which a share of the rows are questions."""
         text = self.text.rows(files["train"], tokenizer, config, seed)
         assert isinstance(text, Packed)  # of layout padded, which the aim asks for

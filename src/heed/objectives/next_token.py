@@ -29,7 +29,7 @@ from heed.models.base import LanguageModel
 from heed.models.loss import linear_cross_entropy
 from heed.objectives.honest import evaluating, honest_loss
 from heed.objectives.losses import Total, first_tokens, passport_of_split, perplexity, window_losses
-from heed.objectives.objective import Batches, Files, Window, placed
+from heed.objectives.objective import Files, Window, placed
 from heed.objectives.running_text import (
     checked,
     encode_running_text,
@@ -43,6 +43,7 @@ from heed.report.figure_kinds import BITS_PER_BYTE, LOSS, SEQUENCE_MEAN_LOSS, TO
 from heed.report.measured import Figures
 from heed.text.batches import Packed, evaluation_windows
 from heed.text.contiguous import Contiguous
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -64,7 +65,7 @@ class NextToken:
         """Return the rows of a text."""
         return windows(tokens, config, seed)
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return windows of the text."""
         rows = self.rows(files["train"], tokenizer, config, seed)
         return checked(grouped(rows, config, seed), files, say)

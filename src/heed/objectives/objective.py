@@ -8,7 +8,7 @@ torch read too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,8 +21,8 @@ from heed.models.base import LanguageModel
 from heed.models.longer import with_context
 from heed.report.figure_kinds import FigureKind
 from heed.report.measured import Figures
-from heed.text.batches import Batch
 from heed.text.corpus import Corpus
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -30,29 +30,6 @@ Files = Mapping[str, TokenFile]
 """Token files by split."""
 TOKENS_AT_ONCE = 4096
 """Tokens that are evaluated at a time: enough work, little memory."""
-
-
-class Batches(Protocol):
-    """An endless stream of training batches that knows its place, and has notes for people."""
-
-    notes: list[str]
-
-    @property
-    def epoch(self) -> float:
-        """How often the text has been through."""
-        ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def __next__(self) -> Batch: ...
-
-    def state(self) -> dict[str, Any]:
-        """Return the place."""
-        ...
-
-    def load_state(self, state: dict[str, Any], /) -> None:
-        """Go on after `state`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +75,7 @@ class Objective(Protocol):
         """
         ...
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return the training batches; refuse what could not be trained on or measured later."""
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 from heed.build import Say
 from heed.config import Config, DataConfig
 from heed.errors import ConfigError, DataError
-from heed.objectives.objective import Batches, Files, rows_in_a_batch
+from heed.objectives.objective import Files, rows_in_a_batch
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.contiguous import Contiguous
@@ -18,6 +18,7 @@ from heed.text.grouped import Grouped
 from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.mixture import Mixture
 from heed.text.named import locate
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile, token_files
 from heed.text.tokenizer import Tokenizer
 
@@ -103,7 +104,7 @@ def windows(tokens: TokenFile, config: Config, seed: int) -> Packed | Contiguous
     return Packed(tokens, size, context, seed, cross_documents=data.cross_documents)
 
 
-def grouped(stream: Packed | Contiguous | Mixture, config: Config, seed: int) -> Batches:
+def grouped(stream: Packed | Contiguous | Mixture, config: Config, seed: int) -> Stream:
     """Return a stream of rows, those of about the same length together where `data.group_batches` asks for it."""
     pool = config.data.group_batches
     if pool == 1:
@@ -112,7 +113,7 @@ def grouped(stream: Packed | Contiguous | Mixture, config: Config, seed: int) ->
     return Grouped(stream, rows_in_a_batch(config), pool, seed)
 
 
-def checked(batches: Batches, files: Files, say: Say) -> Batches:
+def checked(batches: Stream, files: Files, say: Say) -> Stream:
     """Return batches of which the notes were said, once it is sure that the validation split can be measured."""
     for note in batches.notes:
         say(f"note: {note}")

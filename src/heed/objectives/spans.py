@@ -17,7 +17,7 @@ from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.objectives.losses import Total, first_tokens, passport_of_split, window_losses
 from heed.objectives.next_token import NextToken
-from heed.objectives.objective import Batches, Files, Window, placed, rows_in_a_batch
+from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import (
     checked,
     encode_running_text,
@@ -28,6 +28,7 @@ from heed.objectives.running_text import (
 from heed.report.figure_kinds import LOSS, FigureKind
 from heed.report.measured import Figures
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, sentinels_needed
+from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer, sentinels
 
@@ -60,7 +61,7 @@ class HiddenSpans:
         whole, plain = self._way not in READ_IN_PART, config.data.plain_share
         return Corrupted(tokens, corruption, rows_in_a_batch(config), seed, plain_share=plain, whole_rows=whole)
 
-    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Batches:
+    def stream(self, files: Files, tokenizer: Tokenizer, config: Config, seed: int, say: Say) -> Stream:
         """Return rows with hidden spans, and plain ones."""
         rows = self.rows(files["train"], tokenizer, config, seed)
         return checked(grouped(rows, config, seed), files, say)

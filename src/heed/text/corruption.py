@@ -17,7 +17,7 @@ import numpy as np
 
 from heed.config import SPANS, SPANS_CONTEXT
 from heed.errors import ConfigError, DataError, did_you_mean
-from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.batches import Packed
 from heed.text.spans import (
     MEAN_LENGTH,
     RATE,
@@ -29,6 +29,7 @@ from heed.text.spans import (
     single_span,
     t5_spans,
 )
+from heed.text.stream import Batch, gather, trimmed
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -173,20 +174,18 @@ class Corrupted(Packed):
         whole_rows: bool = True,
         shuffle: bool = True,
     ) -> None:
-        self.corruption, self.plain_share, self.whole_rows = corruption, plain_share, whole_rows
-        self._documents = _Documents(tokens)
-        super().__init__(tokens, batch_size, corruption.context, seed, shuffle, cross_documents=False)
-        self._windows = self._documents
-        self._enter(0, 0)
-        self.notes = self._documents.notes(corruption)
+        self._table = _Spans(_Documents(tokens), corruption, plain_share, whole_rows)
+        super().__init__(tokens, batch_size, corruption.context, seed, shuffle, table=self._table)
+        self.notes = self._table.documents.notes(corruption)
+
+    def begin(self, random: np.random.Generator) -> int:
+        """Begin to draw anew."""
+        self._table.draws = _Draws(self.seed, self._epoch, TRAINING)
+        return super().begin(random)
 
     def take(self, rows: int) -> Batch:
         """Return the next `rows` rows, at least one."""
         return trimmed(super().take(rows))
-
-    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
-        draws = _Draws(self.seed, epoch, TRAINING)
-        return _corrupted(self._documents, numbers, draws, self.corruption, self.plain_share, self.whole_rows)
 
 
 def corrupted_windows(
@@ -197,12 +196,11 @@ def corrupted_windows(
     Only what is hidden counts, a span's tokens or, in T5's rows, spans and sentinels. The same for every batch size;
     the last batch may be smaller. Raises `DataError` when there is no document.
     """
-    documents = _Documents(tokens)
-    draws = _Draws(EVALUATION)
-    end = documents.count if count is None else min(count, documents.count)
+    table = _Spans(_Documents(tokens), corruption, plain_share=0.0, whole_rows=False)
+    table.draws = _Draws(EVALUATION)
+    end = table.count if count is None else min(count, table.count)
     for first in range(0, end, batch_size):
-        numbers = np.arange(first, min(first + batch_size, end))
-        yield trimmed(_corrupted(documents, numbers, draws, corruption, 0.0, False))
+        yield trimmed(table.batch(np.arange(first, min(first + batch_size, end))))
 
 
 class _Documents:
@@ -261,27 +259,30 @@ class _Draws:
         return self._generator
 
 
-def _corrupted(
-    documents: _Documents,
-    numbers: np.ndarray,
-    draws: _Draws,
-    corruption: Corruption,
-    plain_share: float,
-    whole_rows: bool,
-) -> Batch:
-    """Return the rows of some documents, padded to the context."""
-    rows: list[np.ndarray] = []
-    seen: list[int] = []
-    bounds = np.concatenate([documents.own[numbers], documents.plain[numbers]], axis=1)
-    for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
-        random = draws(number)
-        if random.random() < plain_share and last - first > 1:
-            row = documents.ids[first : min(last, first + corruption.context + 1)]
-            begin = 1
-        else:
-            row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
-            begin = 1 if whole_rows else corruption.begin(row)
-        rows.append(row)
-        seen.append(begin - 1)
-    lengths = np.array([len(row) for row in rows])
-    return gather(np.concatenate(rows), np.cumsum(lengths) - lengths, lengths - 1, np.array(seen), corruption.context)
+class _Spans:
+    """The rows of documents with hidden spans, a `plain_share` of them as they are; `draws` says which spans."""
+
+    draws: _Draws
+
+    def __init__(self, documents: _Documents, corruption: Corruption, plain_share: float, whole_rows: bool) -> None:
+        self.documents, self.count = documents, documents.count
+        self.corruption, self.plain_share, self.whole_rows = corruption, plain_share, whole_rows
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """Return the rows of some documents, padded to the context."""
+        documents, corruption = self.documents, self.corruption
+        rows: list[np.ndarray] = []
+        seen: list[int] = []
+        bounds = np.concatenate([documents.own[numbers], documents.plain[numbers]], axis=1)
+        for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
+            random = self.draws(number)
+            if random.random() < self.plain_share and last - first > 1:
+                row = documents.ids[first : min(last, first + corruption.context + 1)]
+                begin = 1
+            else:
+                row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
+                begin = 1 if self.whole_rows else corruption.begin(row)
+            rows.append(row)
+            seen.append(begin - 1)
+        ends = np.cumsum(lengths := np.array([len(row) for row in rows]))
+        return gather(np.concatenate(rows), ends - lengths, lengths - 1, np.array(seen), corruption.context)

@@ -36,7 +36,7 @@ from typing_extensions import TypeVar
 
 import heed
 from heed import files, seals
-from heed.config import Config, RunConfig, Section, aim_of, make_config, read_yaml, write_yaml
+from heed.config import BY_TEXT, Config, RunConfig, Section, aim_of, held_out, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.report.record import flatten, hold
@@ -137,7 +137,7 @@ class Run(Generic[C]):
             )
         if isinstance(data := values.get("data"), dict):  # a run from before this setting read its text as it was
             data.setdefault("line_ends", "keep")
-        return Run(Path(folder), make_config(values))
+        return Run(Path(folder), make_config(_as_held_out(values)))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -212,7 +212,8 @@ class Run(Generic[C]):
         Where the run is written does not count.
         """
         kind: Any = type(self.config)
-        earlier = kind.model_validate(read_yaml(self.folder / CONFIG) if before is None else before)
+        values = read_yaml(self.folder / CONFIG) if before is None else before
+        earlier = kind.model_validate(_as_held_out(values) if kind is Config else values)
         there, here = dict(flatten(plain(earlier))), dict(flatten(plain(self.config)))
         both = {name: [there.get(name), here.get(name)] for name in {**there, **here}}
         return {
@@ -269,6 +270,13 @@ class Run(Generic[C]):
         return read_metrics(self.folder / METRICS)
 
 
+def _as_held_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a run, where they say how texts with labels were held out: a run from before does not."""
+    data = values.get("data")
+    said = {"data": data | dict.fromkeys(held_out(data), BY_TEXT)} if isinstance(data, dict) else {}
+    return {**values, **said}
+
+
 def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
     """Return the configuration of a run folder of another kind. Raises `CheckpointError` when it is none of `verb`."""
     path = Path(folder)
@@ -313,7 +321,7 @@ def load_run(
     Raises `CheckpointError` when the run or the checkpoint is missing, altered, or does not fit its config.
     """
     from heed.build import build_model
-    from heed.text.batches import tokenizers_of
+    from heed.text.stream import tokenizers_of
     from heed.text.tokenizer import load_tokenizer
 
     run = Run.open(folder)
