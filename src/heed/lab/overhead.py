@@ -27,8 +27,8 @@ from heed.experiment import SAMPLE_TOKENS, SAMPLES, measure, samples
 from heed.files import write_text
 from heed.lab.jobs import Task, Worker
 from heed.lab.prepare import Text, text_settings
-from heed.text.batches import COLUMNS, Batch
 from heed.text.masking import special_ids
+from heed.text.stream import COLUMNS, Batch
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.devices import choose_device
