@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
 
 def conclude(folder: Path, as_json: bool) -> int:
     """Write the page, print what was found, and return 1 when a run failed, else 0."""
-    from heed.report.study_findings import sentences
+    from heed.report.study_findings import mixed_schedules, sentences
     from heed.report.study_lengths import length_rows, length_sentences
     from heed.report.study_page import write_study
     from heed.report.study_record import read_study
@@ -92,6 +92,8 @@ def conclude(folder: Path, as_json: bool) -> int:
 
     record = read_study(folder)
     page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
+    if old := mixed_schedules(record):
+        print(f"note: {old}", file=sys.stderr)
     if as_json:
         content = seals.read_json(folder / "study.json")
         content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
@@ -118,7 +120,7 @@ def dry_run(plan: Plan, flags: CompareFlags) -> int:
         print(json.dumps(content, indent=2))
         return 0
     said = said_cost(plan, flags.jobs, total, training, sum(not one.timed for one in found))
-    print("\n".join([*cost_table(found), "", *said, *said_lengths(plan, found)]))
+    print("\n".join([*cost_table(found), "", *said, *said_places(plan, found), *said_lengths(plan, found)]))
     return 0
 
 
@@ -160,6 +162,18 @@ def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0,
     if plan.search is not None:
         lines.append("before that the trials of the search, each as long as a run")
     return lines
+
+
+def said_places(plan: Plan, found: Sequence[Estimate]) -> list[str]:
+    """Say how many tokens of text a budget of tokens comes to, where rows are padded: it counts places."""
+    from heed.report.numbers import human_count
+
+    padded = [one for one in found if one.places and one.tokens is not None and one.tokens < 0.99 * one.places]
+    if plan.budget.kind != "tokens" or not padded:
+        return []
+    few, many = (human_count(pick(one.tokens or 0 for one in padded)) for pick in (min, max))
+    read = few if few == many else f"{few} to {many}"
+    return [f"the budget counts places, padding included: {read} of its {human_count(plan.budget.amount)} are text"]
 
 
 def said_lengths(plan: Plan, found: Sequence[Estimate]) -> list[str]:

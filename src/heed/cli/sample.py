@@ -109,6 +109,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("take --prompt or --prompts: one names a prompt, the other a file of them")
     if flags.strict and flags.prompts is None:
         raise ConfigError("--strict is about the lines of --prompts: add it, or take --strict away")
+    from heed.cli.train import tell
     from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> int:
         presence_penalty=flags.presence_penalty,
         logit_bias=flags.logit_bias,
     )
-    lines = None if flags.prompts is None else read_prompts(flags.prompts)  # before a model, which may take long
+    lines = None if flags.prompts is None else read_prompts(flags.prompts, tell)  # before a model, which may take long
     which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
     writer = Writer(flags, model, tokenizer, sampling)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from heed.errors import DataError
@@ -28,8 +28,8 @@ class PromptLine:
     """What is wrong with it; then it has no prompt."""
 
 
-def read_prompts(name: str) -> list[PromptLine]:
-    """Return the prompts of a file, or of standard input for "-"; empty lines are none.
+def read_prompts(name: str, say: Callable[[str], object]) -> list[PromptLine]:
+    """Return the prompts of a file, or of standard input for "-"; empty lines are none, and `say` hears how many.
 
     They are JSON lines where the file is called so (.jsonl) or the first of them is an object.
     Raises `DataError` when nothing can be read, or no line holds a prompt.
@@ -42,10 +42,17 @@ def read_prompts(name: str) -> list[PromptLine]:
                 content = file.read()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise DataError(f"{name[:200]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    filled = [(i, line) for i, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1) if line.strip()]
+    every = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    filled = [(i, line) for i, line in enumerate(every, 1) if line.strip()]
     if not filled:
         raise DataError(f'{name} holds no prompts: write one a line, or JSON lines with "prompt"')
     as_json = name.endswith(".jsonl") or filled[0][1].lstrip().startswith(b"{")
+    if empty := len(every) - len(filled):
+        one = empty == 1
+        say(
+            f"note: {empty:,} empty line{'' if one else 's'} of {name} {'is' if one else 'are'} skipped; among JSON "
+            'lines a prompt without text is {"prompt": ""}'
+        )
     return list(_lines(filled, as_json=as_json))
 
 

@@ -113,6 +113,8 @@ class Run:
     """Of those splits whose predictions could be read."""
     train: Scores | None = None
     """Of a fixed part of the training texts, by the weights that were kept."""
+    last_rate: float | None = None
+    """The learning rate of its last update; None where it is not known."""
 
     def scores(self, split: Split) -> Scores | None:
         """Return the figures of a split."""
@@ -145,6 +147,8 @@ class Arm:
     optimizer: str = ""
     """Empty where tune.json does not say it of each arm."""
     batch_size: int | None = None
+    epochs: float | None = None
+    """Passes over the training texts; None where they are not known."""
 
     @property
     def is_soup(self) -> bool:

@@ -9,6 +9,7 @@ nothing can be said without it; predictions that are missing or broken are named
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -212,6 +213,7 @@ def _arm(one: Values, reader: PredictionReader) -> Arm:
         steps=one.get("steps", int, None),
         optimizer=one.get("optimizer", str, ""),
         batch_size=one.get("batch_size", int, None),
+        epochs=number(one.content.get("epochs")),
     )
 
 
@@ -234,7 +236,18 @@ def _run(one: Values, reader: PredictionReader) -> Run:
         test=test,
         answers=answers,
         train=one.maybe("train", _scores),
+        last_rate=_last_rate(reader.root / folder / "metrics.jsonl"),
     )
+
+
+def _last_rate(path: Path) -> float | None:
+    """Return the learning rate of the last update that a run logged; None where it is not known."""
+    try:
+        lines = seals.read_bytes(path).splitlines()
+        trained = (event for line in reversed(lines) if (event := json.loads(line)).get("event") == "train")
+        return number(next(trained, {}).get("learning_rate"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _scores(one: Values) -> Scores:

@@ -10,6 +10,7 @@ computed, not stored: going on in the middle of ten billion tokens takes no time
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -92,6 +93,11 @@ class Stream:
         Raises `CheckpointError` when the state is of another text, or of batches that were made otherwise.
         """
         if self.text is not None and state.get("text") != self.text:
+            if tokenizers_of(state).isdisjoint(tokenizers_of({"text": self.text})):
+                raise CheckpointError(
+                    "tokenizer.json is not the tokenizer that the run began with: bring its own back, "
+                    "or begin a new run"
+                )
             raise CheckpointError(
                 "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
             )
@@ -169,6 +175,15 @@ class Epochs(Stream):
         numbers = self._order[place : place + wanted]
         self._index += len(numbers)
         return numbers
+
+
+def tokenizers_of(state: Mapping[str, Any]) -> set[str]:
+    """Return the hashes of the tokenizers of a stream's state, as far as they are known.
+
+    >>> tokenizers_of({"text": "02ac/1c81+77d0/1c81"}), tokenizers_of({"text": "02ac/"}), tokenizers_of({})
+    ({'1c81'}, set(), set())
+    """
+    return {text.rpartition("/")[2] for text in str(state.get("text", "")).split("+")} - {""}
 
 
 def permuted(index: np.ndarray, count: int, keys: np.ndarray) -> np.ndarray:
