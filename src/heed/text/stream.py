@@ -93,7 +93,8 @@ class Stream:
         Raises `CheckpointError` when the state is of another text, or of batches that were made otherwise.
         """
         if self.text is not None and state.get("text") != self.text:
-            if tokenizers_of(state).isdisjoint(tokenizers_of({"text": self.text})):
+            before, now = tokenizers_of(state), tokenizers_of({"text": self.text})
+            if before and now and before.isdisjoint(now):
                 raise CheckpointError(
                     "tokenizer.json is not the tokenizer that the run began with: bring its own back, "
                     "or begin a new run"
