@@ -29,8 +29,8 @@ from heed.lab.jobs import Task, Worker
 from heed.lab.prepare import Text, text_settings
 from heed.objectives import measure, objective_of
 from heed.objectives import open_text as open_files
-from heed.text.batches import COLUMNS, Batch
 from heed.text.masking import special_ids
+from heed.text.stream import COLUMNS, Batch
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.devices import choose_device

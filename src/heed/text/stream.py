@@ -93,10 +93,11 @@ class Stream:
         Raises `CheckpointError` when the state is of another text, or of batches that were made otherwise.
         """
         if self.text is not None and state.get("text") != self.text:
-            there, here = tokenizers_of(state), tokenizers_of({"text": self.text})
-            if there and here and there.isdisjoint(here):
+            before, now = tokenizers_of(state), tokenizers_of({"text": self.text})
+            if before and now and before.isdisjoint(now):
                 raise CheckpointError(
-                    "tokenizer.json is not the tokenizer that the run began with: bring its own, or begin a new run"
+                    "tokenizer.json is not the tokenizer that the run began with: bring its own back, "
+                    "or begin a new run"
                 )
             raise CheckpointError(
                 "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
