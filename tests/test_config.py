@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from heed.config import TrainConfig, inspect_config, make_config, overlay
+from heed.config import TrainConfig, aim_of, aim_of_values, inspect_config, make_config, overlay
 from heed.errors import ConfigError
 
 
@@ -99,3 +99,32 @@ def test_objectives_that_do():
         assert make_config({"data": {**TEXT, **data}}).data.layout == "padded"
     # the shape is that of the other run, so two heads may well divide its width
     assert make_config({"model": {"start_from": "runs/a", "n_heads": 3, "freeze_embeddings": True}})
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "unit"),
+    [
+        ({}, "next-token", "token"),
+        ({"data": {"objective": "spans", "layout": "padded"}}, "spans", "span token"),
+        ({"data": {"objective": "spans", "layout": "padded", "plain_share": 1}}, "spans", "token"),
+        ({"data": {"objective": "answers", "layout": "padded"}}, "answers", "answer"),
+        ({"data": {"questions": "q.tsv", "layout": "padded"}}, "mixed", "answer"),
+        ({"model": {"kind": "encoder"}}, "masked", "masked token"),
+        ({"model": {"kind": "encoder"}, "data": {"label": "y"}}, "classes", "example"),
+        ({"model": {"kind": "lstm"}, "data": {"layout": "stream"}}, "next-token", "token"),
+    ],
+)
+def test_what_is_learned_is_read_from_the_switches_alike_from_a_config_and_from_its_file(values, name, unit):
+    config = make_config(values)
+    aim = aim_of(config)
+    assert (aim.name, aim.unit) == (name, unit)
+    assert aim_of_values(config.model_dump()) == aim_of_values(values) == aim
+    assert aim.study_figure in aim.figures
+
+
+def test_switches_that_contradict_each_other_are_told_with_what_else_they_ask_for():
+    data = {"objective": "single-span", "label": "y", "layout": "stream"}
+    found = inspect_config({"model": {"kind": "encoder", "context": 4}, "data": data})[1]
+    assert [line.partition(":")[0] for line in found] == [
+        "model.kind", "data.label", "data.layout", "data.layout", "model.context",
+    ]  # fmt: skip

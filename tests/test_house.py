@@ -10,8 +10,8 @@ import heed
 SOURCE = Path(heed.__file__).parent
 RANKS = {
     "cli": 7, "serving": 6, "lab": 6, "experiment": 5, "tuning": 5, "prompting": 5, "recovery": 5, "explore": 5,
-    "generation": 4, "training": 4, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
-    "ground": 0,
+    "objectives": 4, "training": 4, "generation": 3, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1,
+    "report": 1, "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
@@ -98,3 +98,99 @@ def test_files_are_written_in_one_way():
     odd = {name: calls for name, calls in found.items() if name not in WRITES_ITSELF}
     assert not odd, "write these through heed.files, or give the reason above"
     assert found.keys() == WRITES_ITSELF.keys(), "some of these write no longer"
+
+
+SWITCHES = ("data.objective", "data.label", "data.questions", "model.kind")
+"""What is learned hangs on these four together: see heed.config.aims."""
+NAMES_SWITCHES = {
+    "build/model.py": "the family of models by its name",
+    "models/recurrent.py": "the cell by its name",
+    "models/hub.py": "says which family has no architecture in transformers",
+    "training/run.py": "the family is part of the name of a run",
+    "lab/devices.py": "measures the families that read from left to right, without any text",
+    "lab/estimate.py": "what a step takes depends on the family",
+    "lab/respondent.py": "names the files that earlier runs have read",
+    "cli/bench_training.py": "says the family for people",
+    "cli/tune.py": "the flag of TuneConfig's data.label",
+    "tuning/own.py": "says the family for people and in the files of transformers",
+    "tuning/predict.py": "TuneConfig's data.label",
+    "report/page.py": "says the family for people",
+    "report/study_page.py": "lists settings for people",
+    "report/study_tables.py": "lists settings for people",
+    "report/knowledge_figures.py": "tells the runs that learned text from those that learned answers after it",
+    "report/knowledge_page.py": "lists settings for people",
+    "report/knowledge_record.py": "says for people what a run has read",
+}
+"""Who names one of them all the same, and why."""
+
+
+def switches_of(file: Path) -> set[str]:
+    """Return the switches that a file reads, or names as a setting."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value).split(".")[-1]
+            owner = "model" if node.attr == "kind" and owner == "config" else owner
+            found |= {f"{owner}.{node.attr}"} & set(SWITCHES)
+        elif isinstance(node, ast.Constant) and node.value in SWITCHES:
+            found.add(node.value)
+    return found
+
+
+def test_what_is_learned_is_decided_in_one_place():
+    rooms = ("objectives", "config")
+    files = {f.relative_to(SOURCE).as_posix(): f for f in FILES if f.relative_to(SOURCE).parts[0] not in rooms}
+    found = {name: switches for name, file in files.items() if (switches := switches_of(file))}
+    odd = {name: switches for name, switches in found.items() if name not in NAMES_SWITCHES}
+    assert not odd, "ask heed.config.aim_of or heed.objectives.objective_of, or give the reason above"
+    assert found.keys() == NAMES_SWITCHES.keys(), "some of these name none any longer"
+
+
+CIRCLES = {
+    "lab/lengths.py lab/worker.py": "a worker measures lengths, which reads what a worker is told",
+    "lab/plan.py lab/plan_checks.py": "the checks read the plan that they are called by",
+    "lab/search.py lab/study.py": "a study searches, and a search reads the study's folder",
+    "tuning/encoders.py tuning/methods/adapted.py tuning/methods/virtual.py tuning/model.py tuning/own.py": (
+        "an encoder of one's own is read by what makes a model of it"
+    ),
+    "attention/mechanism.py attention/plugins.py attention/scores.py": "a mechanism finds scores by name",
+    "text/bpe.py text/bpe_trainer.py text/characters.py text/foreign.py text/patterns.py text/published.py "
+    "text/tokenizer.py text/words.py": "the base class of tokenizers finds its kinds",
+}
+"""Files of a room that import each other in a circle, at any depth, and why; to be removed."""
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circles(room: str) -> set[str]:
+    """Return each circle of files of a room, whatever the depth of the import: the names of its files, sorted."""
+    files = {module_of(file): file for file in FILES if room_of(file) == room and file.stem != "__init__"}
+    to = {
+        name: {found for one in imported(file) for found in (one, one.rpartition(".")[0]) if found in files} - {name}
+        for name, file in files.items()
+    }
+    while any(to.values()):  # take away what leads nowhere, and what nothing leads to, until circles are left
+        inner = set().union(*to.values())
+        left = {name: {one for one in its if to[one]} for name, its in to.items() if its and name in inner}
+        if left == to:
+            break
+        to = {name: its & left.keys() for name, its in left.items()}
+    reach = {name: set(its) for name, its in to.items()}
+    for middle in reach:
+        for its in reach.values():
+            if middle in its:
+                its |= reach[middle]
+    paths = {name: files[name].relative_to(SOURCE).as_posix() for name in reach}
+    return {
+        " ".join(sorted(paths[other] for other in its if name in reach[other]))
+        for name, its in reach.items()
+        if name in its
+    }
+
+
+def test_no_files_of_a_room_import_each_other_in_a_circle():
+    """A circle is two files that are one: a name of them belongs elsewhere."""
+    found = set().union(*(circles(room) for room in RANKS))
+    assert found == CIRCLES.keys(), "move the name that closes the circle, or take it out of the list above"

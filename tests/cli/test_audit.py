@@ -202,12 +202,11 @@ def test_a_leaking_run_that_is_resumed_still_leaks(heed, leaking):
 
 
 def test_the_audit_changes_no_bit_of_a_training(heed, tmp_path, text, monkeypatch):
-    from heed import experiment
-    from heed.models.causality import Verdict
+    from heed.models.causality import Verdict, training
 
     argv = ["train", text, *TINY, "--model.dropout", 0.2, "--tokenizer.kind", "char", "--run.folder", tmp_path]
     assert heed(*argv, "--run.name", "audited").code == 0
-    monkeypatch.setattr(experiment, "audit_model", lambda *args: Verdict(True))
+    monkeypatch.setattr(training, "audit_model", lambda *args: Verdict(True))
     assert heed(*argv, "--run.name", "bare").code == 0
     one, other = (
         load_file(tmp_path / name / "checkpoints" / "step-00000006" / "model.safetensors")

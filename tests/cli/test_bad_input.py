@@ -256,14 +256,15 @@ def test_allow_needs_something_to_compare(heed, trained):
 def test_a_loss_that_is_not_finite_is_an_error(heed, trained, monkeypatch):
     import dataclasses
 
-    from heed import experiment
+    from heed import objectives
 
-    real = experiment.measure
+    real = objectives.measure
 
     def broken(*args, **options):
-        return dataclasses.replace(real(*args, **options), loss=float("nan"))
+        found = real(*args, **options)
+        return dataclasses.replace(found, values={**found.values, "loss": float("nan")})
 
-    monkeypatch.setattr(experiment, "measure", broken)
+    monkeypatch.setattr(objectives, "measure", broken)
     for more in ([], ["--json"]):
         answer = heed("eval", trained, *more)
         assert "loss is not finite: nan" in complaint(answer)

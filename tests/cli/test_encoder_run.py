@@ -69,7 +69,7 @@ def test_a_classifier_learns_and_its_folder_is_enough(classified, reviews, heed,
 
 def test_training_accuracy_is_measured_at_each_evaluation_and_at_the_end(classified, reviews, heed, tmp_path):
     """On as many texts as validation has, in evaluation mode, always the same ones; recomputed from the weights."""
-    from heed import experiment
+    from heed import objectives
     from heed.training.run import load_run
 
     found = [event["train"] for event in events(classified, "evaluation")]
@@ -81,7 +81,7 @@ def test_training_accuracy_is_measured_at_each_evaluation_and_at_the_end(classif
     assert final["train"]["accuracy"] == best["train"]["accuracy"]
     assert final["train"]["loss"] == pytest.approx(best["train"]["loss"], rel=1e-6)
     model, tokenizer, config = load_run(classified)
-    tokens = experiment.open_text(config, tokenizer, classes=("bad", "good"))["train"]
+    tokens = objectives.open_text(config, tokenizer, classes=("bad", "good"))["train"]
     drawn = sorted(np.random.default_rng(0x70617274).permutation(len(tokens.ends))[:held_out])
     ends = [0, *map(int, tokens.ends)]
     right = 0

@@ -72,8 +72,8 @@ def test_rows_of_other_lengths_and_kinds(both, tmp_path):
         assert "none of the 2 rows is whole" in line
 
 
-def test_the_notes_of_both_stacks(heed, tmp_path):
-    """Labels in several spellings, and that other rows are held out than by the other verb."""
+def test_the_notes_of_both_verbs(heed, tmp_path):
+    """Labels in several spellings, and how many texts are held out."""
     rows = [(f"the film is {n}", ["Pos", "pos", "1", "1.0"][n % 4]) for n in range(80)]
     path, place = table(tmp_path / "a.csv", rows), save_tiny("bert-base-uncased", tmp_path)
     argv = ["--encoders", place, "--methods", "head", "--search", "none", "--seeds", 1, "--epochs", 1]
@@ -83,7 +83,7 @@ def test_the_notes_of_both_stacks(heed, tmp_path):
         said = answer.err + answer.out
         assert "the labels 'Pos', 'pos' are classes of their own: spell them alike if they are one" in said
         assert "the labels '1', '1.0' are classes of their own" in said
-        assert "heed tune holds out other rows of the same file than heed train" in said
+        assert "8 of 80 texts held out of training by a fixed hash, of each class its share" in said
 
 
 def test_several_values_of_an_option(heed, tmp_path):

@@ -132,7 +132,7 @@ def serve() -> None:
     from heed.lab import study
 
     # what takes long and writes nothing: the audit, long samples, and figures
-    heed.experiment._leaks = lambda *arguments: None
+    heed.experiment.refuse_leaks = lambda *arguments: None
     heed.experiment.SAMPLE_TOKENS = 8
     heed.experiment.samples.__kwdefaults__.update(count=1, max_tokens=4)
     for module in list(sys.modules.values()):
@@ -159,6 +159,7 @@ def serve() -> None:
                 if name not in sys.modules:
                     with suppress(Exception):
                         importlib.import_module(name)
+            found["number"] = asked["number"]
             found["said"] = Path(said.name).read_text(encoding="utf-8", errors="replace")
         print(json.dumps(found), flush=True)
 

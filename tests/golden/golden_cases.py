@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from heed.build import build_batches, build_corpus, build_tokenizer, build_tokens
+from heed.build import build_tokenizer
 from heed.cli import main
 from heed.config import Config, make_config
+from heed.objectives import objective_of
 from heed.training.streams import stream_seed
 
 HERE = Path(__file__).parent
@@ -161,13 +162,14 @@ def config_of(name: str) -> Config:
 def hash_of_batches(name: str) -> str:
     """Return the SHA-256 of the first batches of a case."""
     config, quiet = config_of(name), lambda line: None
-    corpus = build_corpus(config.data)
-    tokenizer = build_tokenizer(config, corpus, quiet)
-    files = build_tokens(config, corpus, tokenizer, quiet)
+    objective = objective_of(config)
+    corpora = objective.open(config)
+    tokenizer = build_tokenizer(config, corpora, objective.specials(config), quiet)
+    files = objective.encode(corpora, tokenizer, config, quiet)
     values = config.model_dump()
     values["tokenizer"] |= {"vocab_size": tokenizer.vocab_size}
     values["train"]["steps"] = config.train.steps
-    stream = build_batches(make_config(values), files, tokenizer, stream_seed(config.run.seed, "data"), quiet)
+    stream = objective.stream(files, tokenizer, make_config(values), stream_seed(config.run.seed, "data"), quiet)
     found = hashlib.sha256()
     for _ in range(BATCHES):
         batch = next(stream)

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from studies import plan_of, variant_of, write_study
 
-from heed import experiment
+from heed import objectives
 from heed.errors import ConfigError
 from heed.lab.estimate import estimate
 from heed.lab.lengths import measure_lengths, missing_lengths, reason_of, why_it_ends
@@ -65,8 +66,8 @@ def test_each_length_has_its_figure_and_passport_or_the_reason_why_there_is_none
 def test_the_figure_is_that_of_the_best_checkpoint_at_that_context(done):
     folder = done / "out" / "runs" / "rotary" / "seed-1"
     model, tokenizer, config = load_run(folder)
-    tokens = experiment.open_text(config, tokenizer)["validation"]
-    again = experiment.measure(model, tokenizer, tokens, config, context=40)
+    tokens = objectives.open_text(config, tokenizer)["validation"]
+    again = objectives.measure(model, tokenizer, tokens, config, context=40)
     assert again.loss == lengths_of(done, "rotary")["40"]["loss"]
     assert again.passport.context == 40
 
@@ -74,8 +75,8 @@ def test_the_figure_is_that_of_the_best_checkpoint_at_that_context(done):
 def test_lengths_may_be_added_and_only_they_are_measured(done, monkeypatch):
     kept = {name: (done / "out" / "runs" / name / "seed-1" / "evaluation.json").stat().st_mtime_ns for name in VARIANTS}
     measured = []
-    whole = experiment.measure
-    monkeypatch.setattr(experiment, "measure", lambda *a, **k: measured.append(k["context"]) or whole(*a, **k))
+    whole = objectives.measure
+    monkeypatch.setattr(objectives, "measure", lambda *a, **k: measured.append(k["context"]) or whole(*a, **k))
     assert run(done, [8, 24, 40]) == []  # nothing was trained
     assert measured == [24, 24]
     assert list(lengths_of(done, "rotary")) == ["8", "24", "40"]
@@ -100,7 +101,7 @@ def test_a_torn_file_and_a_failure_are_measured_again_and_a_reason_is_not(tmp_pa
 def test_what_goes_wrong_at_a_length_is_its_reason_and_the_next_is_tried(done, monkeypatch):
     folder = done / "out" / "runs" / "rotary" / "seed-1"
     before = (folder / "lengths.json").read_text()
-    whole = experiment.measure
+    whole = objectives.measure
 
     def measure(*args, context, **kwargs):
         if context == 11:
@@ -108,9 +109,9 @@ def test_what_goes_wrong_at_a_length_is_its_reason_and_the_next_is_tried(done, m
         if context == 12:
             raise ValueError("odd\nmore")
         found = whole(*args, context=context, **kwargs)
-        return type(found)(**{**vars(found), "loss": math.nan}) if context == 13 else found
+        return replace(found, values={**found.values, "loss": math.nan}) if context == 13 else found
 
-    monkeypatch.setattr(experiment, "measure", measure)
+    monkeypatch.setattr(objectives, "measure", measure)
     log = []
     measure_lengths(folder, [11, 12, 13, 14], log.append)
     found = lengths_of(done, "rotary")

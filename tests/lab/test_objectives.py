@@ -3,10 +3,9 @@
 import pytest
 import yaml
 
-from heed.config import make_config
+from heed.config import aim_of, make_config
 from heed.errors import ConfigError
 from heed.lab.plan import read_plan
-from heed.lab.plan_checks import unit_of
 
 
 def plan(tmp_path, objectives=("next-token", "single-span"), data=None, **more):
@@ -58,4 +57,4 @@ def test_the_questions_are_the_same_for_all(tmp_path):
     ],
 )
 def test_units(data, unit):
-    assert unit_of(make_config({"data": {"layout": "padded", **data}})) == unit
+    assert aim_of(make_config({"data": {"layout": "padded", **data}})).unit == unit

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.errors import ConfigError, DataError
-from heed.report.passport import FIGURES, Passport, check_comparable, differences, group_comparable
+from heed.report.figure_kinds import FIGURES
+from heed.report.passport import Passport, check_comparable, differences, group_comparable
 
 BASE = Passport.from_dict(PASSPORT)
 

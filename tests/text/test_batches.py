@@ -5,9 +5,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import heed.text.batches as batches
 from heed.errors import CheckpointError, DataError
-from heed.text.batches import ROUNDS, Packed, Padded, evaluation_windows, permuted
+from heed.text import stream as streams
+from heed.text.batches import Packed, Padded, evaluation_windows
+from heed.text.stream import ROUNDS, permuted
 from heed.text.tokenfile import TokenFile
 
 
@@ -229,7 +230,7 @@ STREAMS = {
 @pytest.mark.parametrize("done", [0, 1, 13, 29])
 @pytest.mark.parametrize("block", [4096, 10])
 def test_a_stream_goes_on_exactly(make, done, block, monkeypatch):
-    monkeypatch.setattr(batches, "BLOCK", block)
+    monkeypatch.setattr(streams, "BLOCK", block)
     whole = make(5)
     take(whole, done)
     state = whole.state()
@@ -244,7 +245,7 @@ def test_a_stream_goes_on_exactly(make, done, block, monkeypatch):
 @pytest.mark.parametrize("make", STREAMS.values(), ids=STREAMS)
 def test_blocks_do_not_change_the_order(make, monkeypatch):
     usual = take(make(5), 60)
-    monkeypatch.setattr(batches, "BLOCK", 3)
+    monkeypatch.setattr(streams, "BLOCK", 3)
     assert same(usual, take(make(5), 60))
 
 

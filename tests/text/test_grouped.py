@@ -63,7 +63,7 @@ def test_a_mixture_is_grouped_as_well():
 
 def test_pools_of_another_size_are_refused():
     state = stream().state()
-    with pytest.raises(CheckpointError, match="with pool 4, these with 2"):
+    with pytest.raises(CheckpointError, match="have pool 4, these have 2"):
         stream(pool=2).load_state(state)
-    with pytest.raises(CheckpointError, match="with batch_size 4, these with 8"):
+    with pytest.raises(CheckpointError, match="have batch_size 4, these have 8"):
         stream(batch=8).load_state(state)

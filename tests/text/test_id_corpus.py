@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from heed.build import build_corpus
 from heed.config import make_config
 from heed.errors import ConfigError, DataError
 from heed.experiment import train
+from heed.objectives import objective_of
 from heed.text.id_corpus import id_tokens, open_ids
 from heed.text.tokenizer import train_tokenizer
 
@@ -47,7 +47,7 @@ def test_a_run_from_ids_is_the_run_from_their_text(tokenizer, tmp_path):
             "run": {"folder": str(tmp_path / "runs"), "name": form, "device": "cpu"},
         })  # fmt: skip
         figures = train(config).figures["validation"]
-        losses[form], words[form] = figures.nats, figures.passport.words
+        losses[form], words[form] = figures["nats"], figures.passport.words
     assert losses["jsonl"] == losses["npz"]
     assert words == {"jsonl": sum(len(text.split()) for text in TEXTS[18:]), "npz": 0}
 
@@ -81,7 +81,7 @@ def test_what_does_not_go_together_is_told(tokenizer, tmp_path):
         {"data": {"source": str(path), "label": "x", "encoding": "latin-1"}, "model": {"kind": "encoder"}}
     )
     with pytest.raises(ConfigError) as refusal:
-        build_corpus(config.data)
+        objective_of(config).open(config)
     assert [problem.split(":")[0] for problem in refusal.value.problems] == ["data.label", "data.encoding"]
     with pytest.raises(ConfigError, match=r"tokenizer\.file: a is token ids"):
         train(make_config({"data": {"source": str(path)}, "run": {"folder": str(tmp_path / "runs")}}))

@@ -1,6 +1,7 @@
 """Labelled texts: every format, splits, classes in order, and what is wrong with a table said in one line."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from heed.errors import DataError
 from heed.text.examples import Examples, cut_texts, examples_in_order
 from heed.text.labelled import LabelledTokens, open_labelled
 from heed.text.named import open_named
+from heed.text.sources import digest
+from heed.text.splits import open_splits
 
 ROWS = [("a fine film", "good"), ("a dull film", "bad"), ("fine , fine", "good"), ("so dull", "bad")]
 
@@ -103,7 +106,7 @@ def test_the_fingerprint_knows_labels_and_columns(tmp_path):
         ([("a", "x"), ("b", "x")], {}, "all training texts have the label 'x'"),
         ([("a", "x"), (" ", "y")], {}, "line 3 has an empty text in 'text'"),
         ([("a", "x"), ("b", "")], {}, "line 3 has no label in 'label'"),
-        ([("same", "x"), ("same", "y")], {"validation_fraction": 0.5}, "a single text, too few to be split"),
+        ([("same", "x"), ("same", "y")], {"validation_fraction": 0.5}, "1 different texts, too few for 2 splits"),
         ([(f"text {i}", f"text {i}") for i in range(30)], {}, "holds 30 labels in 30 texts: is it another column"),
         (ROWS, {"encoding": "utf-9"}, "unknown encoding"),
     ],
@@ -131,9 +134,9 @@ def test_values_that_are_no_labels_and_texts_that_are_none(tmp_path):
 
 def test_a_label_that_training_never_had(tmp_path):
     strange = write(tmp_path / "v.tsv", [("new", "godo")])
-    corpus = open_labelled(write(tmp_path / "a.tsv"), label="label", validation=strange)
-    with pytest.raises(DataError, match=r"the validation split has the label 'godo', .* did you mean 'good'"):
-        corpus.labels("validation")
+    message = r"v.tsv, line 2 \(validation\) has the label 'godo', no class of the training texts: did you mean 'good'"
+    with pytest.raises(DataError, match=message):
+        open_labelled(write(tmp_path / "a.tsv"), label="label", validation=strange)
 
 
 def test_a_model_keeps_the_classes_that_it_learned(tmp_path):
@@ -148,8 +151,58 @@ def test_what_has_no_labels_says_so(tmp_path):
         whole(tmp_path / "a.txt")
     with pytest.raises(DataError, match=r"shakespeare has no labels .* take sst2"):
         whole("shakespeare")
-    with pytest.raises(DataError, match="labels are read from files"):
-        whole("hf:some/where")
+
+
+def repeated(path, rows=400):
+    """Rows of which every third text comes twice; a class is rare."""
+    draw = random.Random(0)
+    texts = [f"text {draw.randrange(rows * 3 // 4)}" for _ in range(rows)]
+    return write(path, [(text, "rare" if hash_of(text) % 10 == 0 else "common") for text in texts])
+
+
+def hash_of(text):
+    return sum(map(ord, text)) * 7919 % 1009
+
+
+def test_train_and_tune_hold_out_the_same_rows(tmp_path):
+    path = repeated(tmp_path / "a.tsv")
+    corpus = open_labelled(path, label="label", test_fraction=0.2)
+    splits = open_splits(path, test_fraction=0.2)
+    assert {split: list(corpus.documents(split)) for split in corpus.splits} == {
+        split: rows.texts for split, rows in splits.rows.items()
+    }
+    held_out = [set(corpus.documents(split)) for split in corpus.splits]
+    assert not held_out[0] & held_out[1] | held_out[0] & held_out[2] | held_out[1] & held_out[2]
+    assert len(set().union(*held_out)) < 400
+
+
+def test_a_run_from_before_keeps_its_split(tmp_path):
+    """The sizes and hashes are those of the heed that held out by the draw of a text alone."""
+    path = repeated(tmp_path / "a.tsv")
+    old = open_labelled(path, label="label", validation="by-text", test="by-text", test_fraction=0.2)
+    assert old.split_rule == "by document, by a fixed hash: 20 % for test and 10 % for validation"
+    assert {split: len(list(old.documents(split))) for split in old.splits} == {
+        "train": 290,
+        "validation": 37,
+        "test": 73,
+    }
+    assert (digest(*old.documents("validation"))[:16], old.fingerprint[:16]) == ("5624eaf7c891e231", "5a750221acac73bd")
+    new = open_labelled(path, label="label", validation="by-class", test="by-class", test_fraction=0.2)
+    assert new.fingerprint != old.fingerprint
+    assert set(new.documents("validation")) != set(old.documents("validation"))
+    given = write(tmp_path / "v.tsv", [("new", "rare"), ("newer", "common")])
+    prints = {
+        open_labelled(path, label="label", validation=given, test=test, test_fraction=0.0).fingerprint
+        for test in (None, "by-class", "by-text")
+    }
+    assert len(prints) == 1  # nothing is held out, so the rule is no part of it
+
+
+def test_one_text_of_a_pair_is_read_where_it_is_named(shared_data, monkeypatch):
+    monkeypatch.setenv("HEED_DATA", str(shared_data))
+    with pytest.raises(DataError, match="boolq: these are pairs of texts, and one text is read"):
+        open_labelled("boolq", label="answer")
+    assert "no passage in two splits" in " ".join(open_labelled("boolq", label="answer", column="question").notes)
 
 
 def test_sst2_by_name(shared_data, monkeypatch):

@@ -89,6 +89,10 @@ class Windows:
 class Figure:
     loss: float
 
+    @property
+    def criterion(self) -> float:
+        return self.loss
+
     def as_dict(self) -> dict[str, Any]:
         return {"loss": self.loss}
 

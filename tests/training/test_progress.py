@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from heed.training.progress import Figures, Lines, Live, Silent, describe, make_progress
+from heed.training.progress import Lines, Live, Pace, Silent, describe, make_progress
 
-FIGURES = Figures(loss=1.90421, tokens_per_second=23_400, memory_bytes=365 * 2**20, seconds_left=118)
+FIGURES = Pace(loss=1.90421, tokens_per_second=23_400, memory_bytes=365 * 2**20, seconds_left=118)
 
 
 def test_figures_as_text():

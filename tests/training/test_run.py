@@ -213,3 +213,18 @@ def test_a_run_from_before_line_ends_were_changed_reads_its_text_as_it_was(tmp_p
     path.write_text(text.replace("  line_ends: unix\n", ""), encoding="utf-8")
     (run.folder / "hashes.json").unlink()
     assert Run.open(run.folder).config.data.line_ends == "keep"
+
+
+def test_a_run_from_before_splits_went_by_class_keeps_its_own(tmp_path):
+    run = Run.create(tmp_path / "run", make_config({"data": {"label": "verdict"}, "model": {"kind": "encoder"}}))
+    path = run.folder / "config.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(": by-class\n") == 2
+    data = Run.open(run.folder).config.data
+    assert (data.validation, data.test) == ("by-class", "by-class")
+    path.write_text(text.replace(": by-class\n", ": null\n"), encoding="utf-8")
+    (run.folder / "hashes.json").unlink()
+    old = Run.open(run.folder)
+    assert (old.config.data.validation, old.config.data.test) == ("by-text", "by-text")
+    assert old.changed_since(None) == {}
+    assert make_config({}).data.validation is None

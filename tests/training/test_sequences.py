@@ -12,9 +12,9 @@ from heed.build import build_model
 from heed.config import ModelConfig, RecurrentConfig, TrainConfig, make_config
 from heed.errors import ConfigError
 from heed.experiment import resume, train
+from heed.objectives.next_token import evaluate
 from heed.report.passport import Passport, check_comparable
 from heed.text.tokenfile import TokenFile
-from heed.training.evaluate import evaluate
 from heed.training.step import TensorBatch, Updater, default_loss, sequence_loss, to_device
 from heed.training.streams import Streams
 
@@ -75,7 +75,7 @@ def test_the_evaluation_gives_both_losses():
     common = {"tokenizer_name": "t", "context": 3, "cross_documents": False}
     measured = evaluate(Fixed(), tokens, sequences=True, **common)
     assert measured.loss == pytest.approx(7 / 4)
-    assert measured.sequence_mean_loss == pytest.approx(5 / 2)
+    assert measured["sequence_mean_loss"] == pytest.approx(5 / 2)
     assert ("sequence mean loss", "2.5000 nats a token") in measured.lines()
     assert measured.as_dict()["sequence_mean_loss"] == pytest.approx(5 / 2)
     assert "sequence_mean_loss" not in evaluate(Fixed(), tokens, **common).as_dict()

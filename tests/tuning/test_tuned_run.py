@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(tmp_path, table, tiny, mat
     assert not equal(weights(tmp_path / "one"), weights(tmp_path / "other"))
     files = [tmp_path / name / "predictions-validation.jsonl" for name in ("one", "same")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert done["one"].measures["validation"].figures == done["same"].measures["validation"].figures
+    assert done["one"].measures["validation"].as_dict() == done["same"].measures["validation"].as_dict()
 
 
 def at_step(monkeypatch, step, number):
@@ -94,7 +94,7 @@ def test_stopped_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny, mater
     resumed = train_run(config, material, tmp_path / "broken", measured=("validation", "test"), resume=True)
     assert equal(weights(tmp_path / "whole", "last"), weights(tmp_path / "broken", "last"))
     for split in ("validation", "test"):
-        assert resumed.measures[split].figures == whole.measures[split].figures
+        assert resumed.measures[split].as_dict() == whole.measures[split].as_dict()
 
 
 def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny, material, monkeypatch):
@@ -111,7 +111,7 @@ def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny
     steps = [event["step"] for event in resumed.run.read_metrics() if event["event"] == "evaluation"]
     assert steps == [4, 8, 12]
     assert equal(weights(tmp_path / "whole", "last"), weights(tmp_path / "broken", "last"))
-    assert resumed.measures["validation"].figures == whole.measures["validation"].figures
+    assert resumed.measures["validation"].as_dict() == whole.measures["validation"].as_dict()
     assert (resumed.fit.best_step, resumed.fit.best_loss) == (whole.fit.best_step, whole.fit.best_loss)
 
 
@@ -157,8 +157,8 @@ def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, 
 
     def pretended(*arguments, **options):
         found = measure(*arguments, **options)
-        accuracy, loss = next(said, (found.figures["accuracy"], found.criterion))
-        return replace(found, figures=found.figures | {"accuracy": accuracy, "refined_loss": loss})
+        accuracy, loss = next(said, (found["accuracy"], found.criterion))
+        return replace(found, values={**found.values, "accuracy": accuracy, "refined_loss": loss})
 
     with monkeypatch.context() as patch:
         patch.setattr("heed.tuning.run.measure", pretended)
@@ -178,7 +178,7 @@ def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, tab
     events = [event for event in done.run.read_metrics() if event["event"] == "evaluation"]
     losses = [event["refined_loss"] for event in events]
     assert done.fit.best_step == events[losses.index(min(losses))]["step"]
-    assert done.measures["validation"].figures["refined_loss"] == min(losses)
+    assert done.measures["validation"].as_dict()["refined_loss"] == min(losses)
     for split in ("validation", "test"):
         rows = material.splits.rows[split]
         text = (tmp_path / "run" / f"predictions-{split}.jsonl").read_text(encoding="utf-8")
@@ -188,7 +188,7 @@ def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, tab
         labels = np.array([("neg", "pos").index(line["label"]) for line in lines])
         assert labels.tolist() == rows.labels.tolist()
         chances = np.array([line["probabilities"] for line in lines])
-        again, found = figures(labels, chances), done.measures[split].figures
+        again, found = figures(labels, chances), done.measures[split].as_dict()
         assert again["confusion"] == found["confusion"]
         assert again["accuracy"] == found["accuracy"]
         assert again["loss"] == pytest.approx(found["loss"], abs=1e-5)  # six decimals are written

@@ -1,16 +1,6 @@
-"""Names in a configuration become objects, here and nowhere else."""
+"""Names in a configuration become objects: the model and the tokenizer. Texts and batches are the objective's."""
 
-from heed.build.batches import build_batches
 from heed.build.model import build_model, check_attention
-from heed.build.text import QUESTIONS, Say, build_corpus, build_tokenizer, build_tokens
+from heed.build.tokenizer import Say, build_tokenizer
 
-__all__ = [
-    "QUESTIONS",
-    "Say",
-    "build_batches",
-    "build_corpus",
-    "build_model",
-    "build_tokenizer",
-    "build_tokens",
-    "check_attention",
-]
+__all__ = ["Say", "build_model", "build_tokenizer", "check_attention"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from heed.cli.settings import SECTIONS, parse, split_settings
-from heed.config import Config, Section, inspect_config, overlay, read_yaml
+from heed.config import BY_CLASS, BY_TEXT, Config, Section, aim_of, inspect_config, overlay, read_yaml
 from heed.errors import ConfigError, HeedError, one_line
 
 
@@ -88,13 +88,13 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     problems += found
     with _noted(problems):
         config = settle(config)
-    asks = ("source", "validation", "test") if config.data.objective == "answers" else ("questions",)
+    asks = aim_of(config).asks
     for name in ("source", "validation", "test", "questions"):
         source = getattr(config.data, name)
-        if source is not None and source not in NAMED and not source.startswith("hf:") and source != NO_TEST:
+        if source not in (None, NO_TEST, BY_CLASS, BY_TEXT, *NAMED) and not source.startswith("hf:"):
             with _noted(problems, f"data.{name}: "):
                 find_files(locate(source), NAMED)
-                if name in asks or (config.data.questions is not None and name != "source"):
+                if name in asks:
                     read_questions(locate(source), encoding=config.data.encoding)
     with _noted(problems), torch.device("meta"):  # shapes without memory
         if not any(line.startswith("model.n_") for line in found):  # heads that do not divide are told already
@@ -119,10 +119,12 @@ def cost(config: Config, vocabulary: int) -> dict[str, Any]:
     """
     import torch
 
-    from heed.build import build_corpus, build_model
+    from heed.build import build_model
+    from heed.objectives import objective_of
     from heed.text.labelled import LabelledCorpus
 
-    corpus = build_corpus(config.data) if config.data.label is not None else None  # only the text knows its classes
+    # only the text knows its classes
+    corpus = objective_of(config).open(config)[0] if aim_of(config).labelled else None
     classes = len(corpus.classes) if isinstance(corpus, LabelledCorpus) else None
     with torch.device("meta"):  # shapes without memory
         model = build_model(config.model, vocabulary, classes=classes)

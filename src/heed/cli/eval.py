@@ -95,7 +95,8 @@ def main(argv: list[str]) -> int:
         given = data_settings(settings, flags.corpus, "eval")
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli.train import tell
-    from heed.experiment import measure, open_text
+    from heed.objectives import measure, open_text
+    from heed.report.figure_kinds import FIGURES
     from heed.report.passport import check_comparable
     from heed.training.devices import choose_device
     from heed.training.run import Run, load_run
@@ -121,10 +122,10 @@ def main(argv: list[str]) -> int:
                 f"{folder}: the model's loss is not finite: {result.loss}; choose an earlier --checkpoint"
             )
         measured.append(result)
-    figure = flags.figure or _figure_of(measured[0].passport.unit)
+    figure = flags.figure or measured[0].headline
     for folder, result in zip(flags.runs, measured, strict=True):
         check_comparable(measured[0].passport, result.passport, figure, allow=flags.allow)
-        if len(measured) > 1 and getattr(result, figure, None) is None:
+        if len(measured) > 1 and result.get(figure) is None:
             raise ConfigError(f"{folder} has no {figure} on this text: choose another --figure")
     if flags.json_:
         results: list[dict[str, Any]] = [
@@ -140,8 +141,8 @@ def main(argv: list[str]) -> int:
             print(f"  {name:<{width}}{value}")
         print(f"  {result.passport.sentence()}")
     if len(measured) > 1:
-        most = figure == "accuracy"
-        best = (max if most else min)(range(len(measured)), key=lambda i: getattr(measured[i], figure))
+        most = FIGURES[figure].better == "higher"
+        best = (max if most else min)(range(len(measured)), key=lambda i: measured[i][figure])
         leaks = " (it LEAKS)" if measured[best].passport.leaks else ""
         print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}{leaks}")
     return 0
@@ -154,10 +155,3 @@ def _is_another_text(checkpoints: Path, files: Mapping[str, TokenFile]) -> bool:
 
     before = next(saved_states(checkpoints), {}).get("batches", {}).get("text", "+")
     return "+" not in before and "train" in files and before != source_of(files["train"])
-
-
-def _figure_of(unit: str) -> str:
-    """Return the figure to compare runs by: the one that depends least on how the text was cut."""
-    if unit in ("example", "answer"):
-        return "accuracy"
-    return "loss" if unit == "masked token" or "span" in unit else "bits_per_byte"

@@ -80,12 +80,12 @@ def _report(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
     flags = parse(TokenizerReportFlags, rest, "tokenizer report", ["data"])
     config = make_config({"data": data_settings(settings, flags.corpus, "tokenizer report")})
-    from heed.build import build_corpus
+    from heed.objectives import objective_of
     from heed.text.tokenizer import load_tokenizer
     from heed.text.tokenizer_report import report_tokenizer
 
     tokenizer = load_tokenizer(flags.tokenizer)
-    documents = itertools.islice(build_corpus(config.data).documents(flags.split), flags.documents)
+    documents = itertools.islice(objective_of(config).open(config)[0].documents(flags.split), flags.documents)
     report = report_tokenizer(tokenizer, documents)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if flags.json_ else report.as_text())
     return 0
@@ -102,11 +102,13 @@ def _train(argv: list[str]) -> int:
     )
     if flags.out.exists() and not flags.overwrite:
         raise ConfigError(f"{flags.out} exists: give another --out, or --overwrite")
-    from heed.build import build_corpus, build_tokenizer
+    from heed.build import build_tokenizer
     from heed.cli.train import tell
+    from heed.objectives import objective_of
 
-    corpus = build_corpus(config.data)
-    tokenizer = build_tokenizer(config, corpus, tell)
+    objective = objective_of(config)
+    corpora = objective.open(config)
+    corpus, tokenizer = corpora[0], build_tokenizer(config, corpora, objective.specials(config), tell)
     tokenizer.save(flags.out)
     for note in corpus.notes:
         tell(f"note: {note}")

@@ -8,9 +8,12 @@ One definition serves four purposes: the command-line flags (`--model.n-layers 6
 Unknown keys are refused, and every problem of a file is reported at once.
 """
 
-from heed.config.checks import RECURRENT, SPANS, SPANS_CONTEXT, UNREAD, contradictions
+from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values, unit_of_spans
+from heed.config.checks import RECURRENT, UNREAD, contradictions
 from heed.config.reading import inspect_config, make_config, overlay, read_yaml, write_yaml
 from heed.config.sections import (
+    BY_CLASS,
+    BY_TEXT,
     PRESETS,
     AttentionConfig,
     Config,
@@ -21,15 +24,19 @@ from heed.config.sections import (
     Section,
     TokenizerConfig,
     TrainConfig,
+    held_out,
 )
 from heed.config.strict_yaml import parse_yaml
 
 __all__ = [
+    "BY_CLASS",
+    "BY_TEXT",
     "PRESETS",
     "RECURRENT",
     "SPANS",
     "SPANS_CONTEXT",
     "UNREAD",
+    "Aim",
     "AttentionConfig",
     "Config",
     "DataConfig",
@@ -39,11 +46,15 @@ __all__ = [
     "Section",
     "TokenizerConfig",
     "TrainConfig",
+    "aim_of",
+    "aim_of_values",
     "contradictions",
+    "held_out",
     "inspect_config",
     "make_config",
     "overlay",
     "parse_yaml",
     "read_yaml",
+    "unit_of_spans",
     "write_yaml",
 ]

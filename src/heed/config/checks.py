@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from heed.config.sections import PRESETS, Config, DataConfig, ModelConfig, Section, TrainConfig
+from heed.config.aims import aim_of
+from heed.config.sections import PRESETS, Config, ModelConfig, Section, TrainConfig
 from heed.errors import did_you_mean
 
 RECURRENT = ("lstm", "gru", "rnn", "linear-rnn")
@@ -20,10 +21,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(RECURRENT, (*_TRANSFORMER, "window")),
 }
 """The settings of `ModelConfig` that each kind takes no notice of."""
-SPANS = ("single-span", "spans", "salient-span", "recall-span")
-"""The objectives that ask for a part of a document at its end."""
-SPANS_CONTEXT = 8
-"""Tokens of context that such an objective needs at least: twice those of the shortest document (`text.spans`)."""
 
 
 def _stays_below(name: str) -> bool:
@@ -39,7 +36,25 @@ def _stays_below(name: str) -> bool:
 
 def contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are each valid alone, one line a problem."""
-    data, tokenizer, model, train = config.data, config.tokenizer, config.model, config.train
+    model, name = config.model, config.run.name
+    problems = _about_data(config) + _about_training(config.train)
+    problems += _about_sequences(config) + _about_dropout(model) + _about_embeddings(model)
+    problems += aim_of(config).problems(config)
+    if name is not None and not _stays_below(name):
+        problems.append(
+            f"run.name: {name!r} is no plain name below run.folder: give one that begins with no dot, and "
+            "the place as run.folder"
+        )
+    if model.preset is not None and model.preset not in PRESETS:
+        return [*problems, f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}"]
+    if model.start_from is not None:
+        return problems  # the shape is that of another run
+    return problems + _unread(model) + _about_shape(model)
+
+
+def _about_data(config: Config) -> list[str]:
+    """Return what is wrong between the splits, the layout and the tokenizer."""
+    data, tokenizer = config.data, config.tokenizer
     problems: list[str] = []
     if data.validation_fraction + data.test_fraction >= 1:
         problems.append("data.validation_fraction: with data.test_fraction it leaves nothing to train on")
@@ -49,15 +64,14 @@ def contradictions(config: Config) -> list[str]:
         problems.append(
             "tokenizer.vocab_size: tokenizer.kind bpe needs at least 257 (256 bytes and the end-of-text token)"
         )
-    if model.kind != "encoder" and data.label is not None:
-        problems.append(
-            f"data.label: a {model.kind} learns tokens, not labels: add model.kind encoder, or leave it out"
-        )
-    hides = model.kind == "encoder" and data.label is None
-    if train.mask_fraction != TrainConfig().mask_fraction and not hides:
-        problems.append("train.mask_fraction: is for model.kind encoder without data.label: leave it out")
-    if data.label is not None and data.separator is not None:
-        problems.append("data.separator: cuts text files, and texts with labels are rows: leave out one of the two")
+    if data.group_batches > 1 and data.layout != "padded":
+        problems.append("data.group_batches: rows of other layouts are all as long: set data.layout padded")
+    return problems
+
+
+def _about_training(train: TrainConfig) -> list[str]:
+    """Return what is wrong between the length of a training, its batches and its schedule."""
+    problems: list[str] = []
     if train.seconds is not None and train.average_fraction is not None:
         problems.append("train.average_fraction: is a share of the steps, and train.seconds leaves their number open")
     if train.least_gain and train.patience is None:
@@ -68,21 +82,14 @@ def contradictions(config: Config) -> list[str]:
         problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
     if train.batch_size != "auto" and train.batch_size < 1:
         problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
-    if model.preset is not None and model.preset not in PRESETS:
-        problems.append(f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}")
-        return problems  # the shape is not known
-    if config.run.name is not None and not _stays_below(config.run.name):
-        problems.append(
-            f"run.name: {config.run.name!r} is no plain name below run.folder: give one that begins with no dot, and "
-            "the place as run.folder"
-        )
-    problems += _about_sequences(config)
-    problems += _about_objectives(config)
-    if model.start_from is not None:
-        return problems  # the shape is that of another run
-    problems += _unread(model)
+    return problems
+
+
+def _about_shape(model: ModelConfig) -> list[str]:
+    """Return what is wrong between the dimensions of a model."""
     if model.kind not in ("gpt", "encoder"):
-        return problems
+        return []
+    problems: list[str] = []
     if model.d_model % model.n_heads:
         problems.append(f"model.n_heads: {model.n_heads} heads do not divide model.d_model {model.d_model}")
     if model.n_kv_heads is not None and model.n_heads % model.n_kv_heads:
@@ -113,67 +120,42 @@ def _unread(model: ModelConfig) -> list[str]:
 
 
 def _about_sequences(config: Config) -> list[str]:
-    """Return what is wrong between the layout of the data, the loss, the state and the embeddings of a model."""
-    data, model, train, ours = config.data, config.model, config.train, config.model.recurrent
+    """Return what is wrong between the layout of the data, the loss, and the state that a model carries."""
+    data, carry = config.data, config.model.recurrent.carry
     problems: list[str] = []
-    if ours.carry and data.layout != "stream":
+    if carry and data.layout != "stream":
         problems.append("model.recurrent.carry: needs rows that go on from batch to batch: set data.layout stream")
-    if data.layout == "stream" and model.kind == "encoder":
-        problems.append("data.layout: stream is for models that predict the next token: leave it out for an encoder")
     if data.layout == "stream" and not data.cross_documents:
         problems.append("data.cross_documents: a stream runs over the ends of documents: leave it true")
-    if train.loss == "sequence" and (data.layout != "padded" or model.kind == "encoder"):
+    if config.train.loss == "sequence" and data.layout != "padded":
         problems.append("train.loss: sequence is for data.layout padded and models that predict the next token")
+    return problems
+
+
+def _about_dropout(model: ModelConfig) -> list[str]:
+    """Return what is wrong between the ways of dropping out."""
+    ours = model.recurrent
+    problems: list[str] = []
     if model.dropout and (ours.input_dropout or ours.hidden_dropout or ours.output_dropout):
         problems.append(
             "model.dropout: input_dropout, hidden_dropout and output_dropout stand in its place: leave it out"
         )
     if ours.hidden_dropout and model.n_layers == 1:
         problems.append("model.recurrent.hidden_dropout: is between layers, and there is one: leave it out")
-    if model.freeze_embeddings and model.embeddings is None and model.start_from is None:
-        problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
-    given = model.embeddings is not None or model.start_from is not None
-    if model.freeze_positions and (model.kind != "gpt" or model.positions != "learned" or not given):
-        problems.append("model.freeze_positions: is for learned positions of a gpt that were given: leave it out")
-    if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
-        problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
     return problems
 
 
-def _about_objectives(config: Config) -> list[str]:
-    """Return what is wrong between what is learned, how the text is laid out, and the model that begins with it."""
-    data, model, tokenizer = config.data, config.model, config.tokenizer
+def _about_embeddings(model: ModelConfig) -> list[str]:
+    """Return what is wrong with the weights that a model begins with, and with a head that is tied to them."""
+    given = model.embeddings is not None or model.start_from is not None
     problems: list[str] = []
-    plain = data.objective == "next-token" and data.questions is None
-    asks = f"data.objective {data.objective}" if data.objective != "next-token" else "data.questions"
-    if not plain and data.layout != "padded":
-        problems.append(f"data.layout: {asks} needs a row for each document: set data.layout padded")
-    if not plain and model.kind == "encoder":
-        problems.append(f"model.kind: {asks} is for models that predict the next token, not for an encoder")
-    if not plain and data.label is not None:
-        problems.append(f"data.label: texts with labels are not learned by {asks}: leave out one of the two")
-    if data.group_batches > 1 and data.layout != "padded":
-        problems.append("data.group_batches: rows of other layouts are all as long: set data.layout padded")
-    if data.group_batches > 1 and model.kind == "encoder":
-        problems.append("data.group_batches: is for models that predict the next token: leave it out for an encoder")
-    if data.plain_share and data.objective not in SPANS:
-        problems.append(f"data.plain_share: is for a span objective ({', '.join(SPANS)}): leave it out")
-    if data.objective in SPANS and model.context < SPANS_CONTEXT:
-        problems.append(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
-    if data.objective == "spans" and tokenizer.kind != "bpe" and tokenizer.file is None and model.start_from is None:
-        problems.append("data.objective: spans needs T5's sentinel tokens, which tokenizer.kind bpe has")
-    if data.questions is None and data.questions_share != DataConfig().questions_share:
-        problems.append("data.questions_share: there are none to mix in: give data.questions")
-    if data.objective == "answers":
-        if data.questions is not None:
-            problems.append("data.questions: data.objective answers learns those of data.source: leave it out")
-        unread = [name for name in ("separator", "column") if getattr(data, name) != getattr(DataConfig(), name)]
-        problems += [f"data.{name}: questions with answers have none: leave it out" for name in unread]
-    if model.start_from is None:
-        return problems
+    if model.freeze_embeddings and not given:
+        problems.append("model.freeze_embeddings: there are none to keep: give model.embeddings")
+    if model.freeze_positions and (model.kind != "gpt" or model.positions != "learned" or not given):
+        problems.append("model.freeze_positions: is for learned positions of a gpt that were given: leave it out")
     for name in ("preset", "embeddings"):
-        if getattr(model, name) is not None:
+        if model.start_from is not None and getattr(model, name) is not None:
             problems.append(f"model.{name}: model.start_from has its own: leave out one of the two")
-    if model.kind == "encoder":
-        problems.append("model.start_from: is for models that predict the next token, not for an encoder")
+    if model.kind == "window" and model.tied and model.d_hidden not in (None, model.d_model):
+        problems.append("model.d_hidden: a window's tied head needs it to be model.d_model: set model.tied false")
     return problems

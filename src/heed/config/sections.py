@@ -23,6 +23,10 @@ class Section(BaseModel):
         return value
 
 
+BY_CLASS, BY_TEXT = "by-class", "by-text"
+"""How texts with labels are held out, in the place of a source of validation."""
+
+
 class DataConfig(Section):
     """Where the text comes from and how it is cut into training examples."""
 
@@ -30,7 +34,9 @@ class DataConfig(Section):
     """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`); or token ids, an npz of
     `tokens` and `sizes`, with the tokenizer that made them as tokenizer.file."""
     validation: str | None = None
-    """A separate source for validation; when absent, a part of the documents is held out."""
+    """A separate source for validation; when absent, a part of the documents is held out. Of texts with labels that is
+    by-class (of each class its share, as in heed tune) or by-text (a hash of each text alone decides, as in runs from
+    before)."""
     test: str | None = None
     """A separate source for the test split; when absent, `test_fraction` decides. none: leave the test split alone, for
     runs whose figures still decide something."""
@@ -74,6 +80,17 @@ class DataConfig(Section):
     """Folder for token files; default: .tokens/ beside the runs."""
     workers: int = Field(default=0, ge=0)
     """Processes that tokenise; 0 takes as many as OMP_NUM_THREADS asks for, or else one for each core."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _held_out(cls, values: Any) -> Any:
+        """Write out how texts with labels are held out: a run that does not say so is from before."""
+        return values if not isinstance(values, dict) else values | dict.fromkeys(held_out(values), BY_CLASS)
+
+
+def held_out(data: dict[str, Any]) -> list[str]:
+    """Return the splits that no source is given for, where the section `data` is of texts with labels."""
+    return [split for split in ("validation", "test") if data.get("label") is not None and data.get(split) is None]
 
 
 class TokenizerConfig(Section):
@@ -308,6 +325,10 @@ class Config(Section):
     """How it is trained."""
     run: RunConfig = RunConfig()
     """Where the run is written."""
+
+    def changed(self, section: str, **values: Any) -> Self:
+        """Return the configuration with some values of one section changed; they are not checked again."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from heed.build import Say, build_model
-from heed.config import Config
+from heed.config import Config, aim_of
 from heed.errors import HeedError
 from heed.lab.lengths import why_it_ends
 from heed.lab.overhead import contents, evaluation_seconds, open_text, start_seconds
@@ -177,7 +177,7 @@ def _random_batch(config: Config, text: Text, rows: int, width: int | None = Non
     source = draw.integers(0, text.vocabulary, shape)
     if text.classes is not None:
         return Batch(source, draw.integers(0, text.classes, shape[0]), None)
-    hidden = draw.random(shape) < config.train.mask_fraction if config.model.kind == "encoder" else None
+    hidden = draw.random(shape) < config.train.mask_fraction if aim_of(config).both_sides else None
     if hidden is not None:
         hidden[0, 0] = True  # a short row must hide something
     return Batch(source, draw.integers(0, text.vocabulary, shape), hidden)

@@ -44,7 +44,7 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     left = missing_lengths(folder, lengths)
     if not left:
         return
-    from heed import experiment
+    from heed import objectives
     from heed.training.devices import choose_device, take_threads
     from heed.training.run import Run, load_run
 
@@ -52,14 +52,14 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     take_threads(run.config.run.threads)
     device = choose_device(run.config.run.device)
     model, tokenizer, config = load_run(folder, "best", device)
-    tokens = experiment.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
+    tokens = objectives.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
     for length in left:
         say(f"measuring the whole validation split at a context of {length}")
         found: Record
         try:
             if tokens is None:
                 raise ConfigError("there is no validation split")
-            figures = experiment.measure(model, tokenizer, tokens, config, context=length, device=device)
+            figures = objectives.measure(model, tokenizer, tokens, config, context=length, device=device)
             found = figures.as_dict() if math.isfinite(figures.loss) else {"reason": "the loss is not finite"}
         except Exception as error:  # a length that cannot be read is a result, as a run that fails is
             say(traceback.format_exc())

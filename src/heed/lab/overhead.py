@@ -20,15 +20,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from heed.build import build_batches, build_corpus, build_model, build_tokens
-from heed.config import Config
+from heed.build import build_model
+from heed.config import Config, aim_of
 from heed.errors import HeedError
-from heed.experiment import SAMPLE_TOKENS, SAMPLES, measure, samples
 from heed.files import write_text
+from heed.generation.samples import SAMPLE_TOKENS, SAMPLES, samples
 from heed.lab.jobs import Task, Worker
 from heed.lab.prepare import Text, text_settings
-from heed.text.batches import COLUMNS, Batch
+from heed.objectives import measure, objective_of
+from heed.objectives import open_text as open_files
 from heed.text.masking import special_ids
+from heed.text.stream import COLUMNS, Batch
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer, load_tokenizer
 from heed.training.devices import choose_device
@@ -68,13 +70,14 @@ def open_text(config: Config, text: Text, folder: Path) -> Opened:
     data = config.data.model_copy(update={"cache": text_settings(config, text, folder)["data"]["cache"]})
     own = config.tokenizer.model_copy(update={"vocab_size": text.vocabulary})
     config = config.model_copy(update={"data": data, "tokenizer": own})
-    return Opened(config, tokenizer, build_tokens(config, build_corpus(data), tokenizer, _quiet))
+    return Opened(config, tokenizer, open_files(config, tokenizer))
 
 
 def contents(opened: Opened) -> Contents:
     """Return the tokens, places and columns of a batch, as means over the first ones."""
     config, context = opened.config, opened.config.model.context
-    stream = build_batches(config, opened.files, opened.tokenizer, stream_seed(config.run.seed, "data"), _quiet)
+    seed = stream_seed(config.run.seed, "data")
+    stream = objective_of(config).stream(opened.files, opened.tokenizer, config, seed, _quiet)
     drawn = list(islice(stream, DRAWN))
     columns = fmean(batch.source.shape[1] for batch in drawn)
     return Contents(
@@ -88,7 +91,7 @@ def tokens_of(batch: Batch, config: Config) -> int:
     """Return how many places of a batch hold text; those behind the last target of a row are padding."""
     if batch.target.ndim == 1:  # a class for each text
         return int((batch.source != special_ids(config.tokenizer.vocab_size)[1]).sum())
-    if batch.mask is None or config.model.kind == "encoder":  # whose mask says what is hidden, in full windows
+    if batch.mask is None or aim_of(config).both_sides:  # whose mask says what is hidden, in full windows
         return batch.source.size
     last = batch.mask.shape[1] - np.argmax(batch.mask[:, ::-1], axis=1)
     return int(np.where(batch.mask.any(axis=1), last, 0).sum())
@@ -111,7 +114,7 @@ def evaluation_seconds(text: Text, opened: Opened, steps: int) -> float:
         writing = 0.0
         if model.causal:
             begin = time.perf_counter()
-            samples(model, opened.tokenizer, config.run.seed, count=1, max_tokens=WRITTEN)
+            samples(model, opened.tokenizer, stream_seed(config.run.seed, "sampling"), count=1, max_tokens=WRITTEN)
             writing = (time.perf_counter() - begin) / WRITTEN
     except (HeedError, RuntimeError, MemoryError):
         return 0.0

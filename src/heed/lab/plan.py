@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed.config import Config, inspect_config, make_config, overlay, read_yaml
+from heed.config import Config, aim_of, inspect_config, make_config, overlay, read_yaml
 from heed.errors import ConfigError, did_you_mean
-from heed.lab.plan_checks import FIGURE_OF, NO_END, OWN, find_problems, incomparable, unit_of
+from heed.lab.plan_checks import NO_END, OWN, find_problems, incomparable
 from heed.lab.plan_file import Budget, PlanFile, SearchPlan, parse_file
-from heed.report.passport import FIGURES
+from heed.report.figure_kinds import FIGURES
 from heed.report.record import flatten
 from heed.training.start import settle
 
@@ -100,16 +100,17 @@ def read_plan(path: str | Path) -> Plan:
         base_text=base_text,
     )
     problems = list(find_problems(plan))
-    kinds = {config.model.kind == "encoder" for config in (inspect_config(plan.values(name))[0] for name in variants)}
+    aims = [aim_of(inspect_config(plan.values(name))[0]) for name in variants]
+    kinds = {aim.both_sides for aim in aims}
     if len(kinds) > 1:
         problems.append("variants: encoders and models that predict the next token have no figure in common")
-    units = list(dict.fromkeys(unit_of(inspect_config(plan.values(name))[0]) for name in variants))
+    units = list(dict.fromkeys(aim.unit for aim in aims))
     if len(kinds) == 1 and len(units) > 1:
         problems.append(
             f"variants: one is measured by the {units[0]}, another by the {units[1]}: give data.questions in the base, "
             "and all are measured by their answers"
         )
-    figure = file.figure or FIGURE_OF.get(units[0], "loss")
+    figure = file.figure or aims[0].study_figure
     if figure not in FIGURES:
         problems.append(f"figure: unknown value {figure!r}, {did_you_mean(figure, FIGURES)}")
     elif not problems:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from heed.config import SPANS, Config, inspect_config, overlay
+from heed.config import Config, aim_of, inspect_config, overlay
 from heed.errors import did_you_mean
 from heed.lab.plan_file import Range, SearchPlan
-from heed.report.passport import FIGURES
+from heed.report.figure_kinds import FIGURES
 from heed.report.record import flatten
 
 if TYPE_CHECKING:
@@ -24,18 +24,6 @@ EQUAL = {
     **OWN,
 }  # fmt: skip
 """Settings that no variant may change: the text, the budget and the seeds are the same for all."""
-FIGURE_OF = {"token": "bits_per_byte", "answer": "accuracy"}
-"""The figure that variants are compared by when none is named, by the unit that they are measured in; else the loss."""
-
-
-def unit_of(config: Config) -> str:
-    """Return what a run of this configuration is measured by: the unit of its passport."""
-    data = config.data
-    if config.model.kind == "encoder":
-        return "masked token" if data.label is None else "example"
-    if data.objective == "answers" or data.questions is not None:
-        return "answer"
-    return f"{data.objective.removesuffix('s')} token" if data.objective in SPANS and data.plain_share < 1 else "token"
 
 
 def find_problems(plan: Plan) -> Iterator[str]:
@@ -104,15 +92,10 @@ def _search_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
 def not_measured(plan: Plan, figure: str) -> Iterator[str]:
     """Yield why there will be no such figure of one of the variants; nothing where all have it."""
     for name in plan.variants:
-        config = inspect_config(plan.values(name))[0]
-        unit = unit_of(config)
-        if unit not in ("token", "masked token"):
-            known: tuple[str, ...] = ("accuracy", "loss") if unit in ("answer", "example") else ("loss",)
-        else:
-            padded = unit == "token" and config.data.layout == "padded"
-            known = tuple(f for f in FIGURES if f != "accuracy" and (padded or f != "sequence_mean_loss"))
-        if figure not in known:
-            yield f"figure: {name} is measured by the {unit}, which has no {figure}: take {' or '.join(known)}"
+        aim = aim_of(inspect_config(plan.values(name))[0])
+        if figure not in aim.figures:
+            known = " or ".join(aim.figures)
+            yield f"figure: {name} is measured by the {aim.unit}, which has no {figure}: take {known}"
             return
 
 
@@ -143,7 +126,7 @@ def incomparable(plan: Plan, figure: str) -> Iterator[str]:
     if problems:
         yield from problems
         return
-    if "tokenizer" not in FIGURES[figure]:
+    if "tokenizer" not in FIGURES[figure].moved_by:
         return
     tokenizers = {plan.config(name).tokenizer.model_dump_json() for name in plan.variants}
     if len(tokenizers) > 1:

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from heed.build import Say, build_corpus, build_model, build_tokenizer, build_tokens
-from heed.config import Config, overlay
+from heed.build import Say, build_model, build_tokenizer
+from heed.config import Config, aim_of, overlay
 from heed.errors import ConfigError, HeedError
 from heed.lab.plan import Plan
 from heed.lab.plan_checks import NO_END
+from heed.objectives import objective_of
 from heed.text.labelled import LabelledCorpus
 from heed.text.sources import digest
 from heed.text.tokenizer import load_tokenizer
@@ -53,7 +54,7 @@ def check_models(plan: Plan) -> None:
     problems: list[str] = []
     for name in plan.variants:
         config = plan.config(name)
-        classes = NOMINAL_CLASSES if config.data.label is not None else None
+        classes = NOMINAL_CLASSES if aim_of(config).labelled else None
         try:
             measure_model(config, config.tokenizer.vocab_size, classes)
         except ConfigError as error:
@@ -73,7 +74,7 @@ def prepare_texts(plan: Plan, folder: Path | None, say: Say) -> dict[str, Text]:
     texts: dict[str, Text] = {}
     for name in plan.variants:
         config = plan.config(name)
-        sentinels = config.model.context if config.data.objective == "spans" else None  # longer rows need more of them
+        sentinels = config.model.context if aim_of(config).sentinels else None  # longer rows need more of them
         key = digest(config.data.model_dump_json(), config.tokenizer.model_dump_json(), sentinels)[:16]
         if key not in ready:
             ready[key] = _prepare(config, key, folder, say)
@@ -139,18 +140,20 @@ def measure_model(config: Config, vocabulary: int, classes: int | None) -> tuple
 
 def _prepare(config: Config, key: str, folder: Path | None, say: Say) -> Text:
     """Open a corpus, train or load its tokenizer, and encode it."""
-    corpus = build_corpus(config.data)
+    objective = objective_of(config)
+    corpora = objective.open(config)
+    corpus = corpora[0]
     classes = len(corpus.classes) if isinstance(corpus, LabelledCorpus) else None
     kept = None if folder is None else folder / "text" / f"tokenizer-{digest(key, corpus.fingerprint)[:16]}.json"
     if kept is not None and kept.exists():
         tokenizer = load_tokenizer(kept)
     else:
-        tokenizer = build_tokenizer(config, corpus, say)
+        tokenizer = build_tokenizer(config, corpora, objective.specials(config), say)
         if kept is not None:
             tokenizer.save(kept)
     if folder is not None and kept is not None:
         text = Text(tokenizer.vocab_size, classes, str(kept))
-        build_tokens(_with_cache(config, text, folder), corpus, tokenizer, say)
+        objective.encode(corpora, tokenizer, _with_cache(config, text, folder), say)
         return text
     return Text(tokenizer.vocab_size, classes, None)
 

@@ -160,7 +160,7 @@ def _meter(device_name: str) -> Any:
     import torch
 
     from heed.training.devices import choose_device, peak_memory
-    from heed.training.progress import Figures, Silent
+    from heed.training.progress import Pace, Silent
 
     device = choose_device(device_name)
 
@@ -171,7 +171,7 @@ def _meter(device_name: str) -> Any:
             self.seen: list[int] = []
             self.peak = 0
 
-        def update(self, step: int, figures: Figures) -> None:
+        def update(self, step: int, pace: Pace) -> None:
             gpu = device.type == "cuda"
             self.seen.append(torch.cuda.memory_allocated(device) if gpu else psutil.Process().memory_info().rss)
             self.peak = peak_memory(device)

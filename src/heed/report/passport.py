@@ -3,14 +3,7 @@
 The same model scores 29 or 37 on WikiText-2 by the choice of denominator and context. So a loss, a perplexity or
 a number of bits per byte never travels alone: its `Passport` says what was predicted, from how much context, over
 which text, and what was counted. `check_comparable` refuses to put two figures side by side whose passports differ
-in a field that moves the figure:
-
-    figure            the same text         the same unit               the same view
-    loss              corpus, split         unit, tokenizer, tokens     context, stride, documents, partial, leaks
-    token_perplexity  corpus, split         unit, tokenizer, tokens     context, stride, documents, partial, leaks
-    word_perplexity   corpus, split         words, word_rule            context, stride, documents, partial, leaks
-    bits_per_byte     corpus, split         bytes                       context, stride, documents, partial, leaks
-    accuracy          corpus, split         unit, tokens                context, stride, documents, partial, leaks
+in a field that moves the figure (see `heed.report.figure_kinds`).
 """
 
 from __future__ import annotations
@@ -20,19 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from heed.errors import ConfigError, DataError, did_you_mean
-
-_TEXT = ("corpus", "split")
-_VIEW = ("context", "stride", "documents", "partial", "leaks")
-
-FIGURES: dict[str, tuple[str, ...]] = {
-    "loss": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
-    "token_perplexity": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
-    "word_perplexity": (*_TEXT, "words", "word_rule", *_VIEW),
-    "bits_per_byte": (*_TEXT, "bytes", *_VIEW),
-    "sequence_mean_loss": (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW),
-    "accuracy": (*_TEXT, "unit", "tokens", *_VIEW),
-}
-"""For each figure, the fields of the passport that move it."""
+from heed.report.figure_kinds import FIGURES
 
 
 @dataclass(frozen=True)
@@ -128,13 +109,13 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
 
 
 def differences(a: Passport, b: Passport, figure: str) -> list[str]:
-    """Return the fields that differ between two passports and move `figure`, in the order of `FIGURES`.
+    """Return the fields that differ between two passports and move `figure`, in the order of its kind.
 
     Raises `ConfigError` when there is no such figure.
     """
     if figure not in FIGURES:
         raise ConfigError(f"no figure is called {figure!r}, {did_you_mean(figure, FIGURES)}")
-    return [name for name in FIGURES[figure] if getattr(a, name) != getattr(b, name)]
+    return [name for name in FIGURES[figure].moved_by if getattr(a, name) != getattr(b, name)]
 
 
 def check_comparable(a: Passport, b: Passport, figure: str, *, allow: Collection[str] = ()) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heed import seals
-from heed.config import read_yaml
+from heed.config import aim_of_values, read_yaml
 from heed.errors import CheckpointError, HeedError
 from heed.report.passport import Passport
 
@@ -73,9 +73,7 @@ class RunRecord:
     @property
     def unit(self) -> str:
         """What training counts: token, masked token or example."""
-        if self.setting("model.kind") != "encoder":
-            return "token"
-        return "masked token" if self.setting("data.label") is None else "example"
+        return aim_of_values(self.config).trained
 
     @property
     def measured(self) -> str:

@@ -21,7 +21,8 @@ from typing import Any
 from heed import seals
 from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
-from heed.report.passport import FIGURES, Passport, differences
+from heed.report.figure_kinds import FIGURES
+from heed.report.passport import Passport, differences
 from heed.report.record import RunRecord, gather, number, passport_of
 
 STUDY, LENGTHS = "study.json", "lengths.json"
@@ -105,7 +106,7 @@ class StudyRecord:
     folder: Path
     title: str
     figure: str
-    """The figure that the variants are compared by: a key of `heed.report.passport.FIGURES`."""
+    """The figure that the variants are compared by: a key of `heed.report.figure_kinds.FIGURES`."""
     baseline: str
     budget: dict[str, Any]
     """kind (tokens, steps, flops or seconds) and amount."""

@@ -9,7 +9,7 @@ A stream keeps its place in two numbers, the epoch and the index of the next doc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from heed.config import SPANS, SPANS_CONTEXT
 from heed.errors import ConfigError, DataError, did_you_mean
-from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.batches import Packed
 from heed.text.spans import (
     MEAN_LENGTH,
     RATE,
@@ -29,6 +29,7 @@ from heed.text.spans import (
     single_span,
     t5_spans,
 )
+from heed.text.stream import Batch, gather, trimmed
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import Tokenizer
 
@@ -60,50 +61,86 @@ class Corruption:
             raise ConfigError(f"hidden spans have a mean length of at least 1 token, not {self.mean_length}")
         if self.context < SPANS_CONTEXT:
             raise ConfigError(f"model.context: documents with hidden spans need at least {SPANS_CONTEXT}")
-        sentinels = self.tokenizer.sentinel_ids
-        if self.objective == "spans":
-            if (need := sentinels_needed(self.context, self._hidden_share, self.mean_length)) > len(sentinels):
-                raise DataError(
-                    f"data.objective spans needs {need} sentinel tokens at this context, the tokenizer has "
-                    f"{len(sentinels)}: train one with them (tokenizer.kind bpe), or take single-span"
-                )
-        else:
+        if not self.way.sentinels:
             mask_of(self.tokenizer)
+            return
+        need, has = sentinels_needed(self.context, self.hidden_share, self.mean_length), self.tokenizer.sentinel_ids
+        if need > len(has):
+            raise DataError(
+                f"data.objective {self.objective} needs {need} sentinel tokens at this context, the tokenizer has "
+                f"{len(has)}: train one with them (tokenizer.kind bpe), or take single-span"
+            )
 
     @property
-    def _hidden_share(self) -> float:
-        return self.share or (RATE if self.objective == "spans" else SHARE)
+    def way(self) -> Way:
+        """How the rows of this objective are made."""
+        return WAYS[self.objective]
+
+    @property
+    def hidden_share(self) -> float:
+        """The share of a document that is hidden, on average."""
+        return self.share or self.way.share
 
     @property
     def most(self) -> int:
         """The most tokens of a document that ever come into a row."""
-        if self.objective == "spans":
-            return longest_document(self.context, self._hidden_share, self.mean_length)
-        if self.objective == "single-span":
-            return self.context * 7 // 8
-        return self.context - (2 if self.objective == "recall-span" else 1)
+        return self.way.most(self)
 
     def __call__(self, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""
-        ids, share = ids[: self.context], self._hidden_share
-        if self.objective == "spans":
-            hidden = {"rate": share, "mean_length": self.mean_length}
-            return t5_spans(ids[: self.most], self.tokenizer.sentinel_ids, random, **hidden)
-        mask_id = mask_of(self.tokenizer)
-        if self.objective == "single-span":
-            return single_span(ids, mask_id, random, longest=self.context, share=share)
-        if self.objective == "recall-span":
-            return recall_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context)
-        return salient_span(ids, self.tokenizer.pieces, mask_id, random, longest=self.context, share=share)
+        return self.way.row(self, ids[: self.context], random)
 
     def begin(self, row: np.ndarray) -> int:
         """Return where in a row the hidden text begins: behind the last mask or the first sentinel's second place.
 
         A row of `recall_span` is closed by a mask, and its text begins behind the one before.
         """
-        token = self.tokenizer.sentinel_ids[0] if self.objective == "spans" else mask_of(self.tokenizer)
+        token = self.tokenizer.sentinel_ids[0] if self.way.sentinels else mask_of(self.tokenizer)
         places = np.flatnonzero(row == token)
         return int(places[-2] if row[-1] == token else places[-1]) + 1
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one of `SPANS` makes its rows."""
+
+    row: Callable[[Corruption, np.ndarray, np.random.Generator], np.ndarray]
+    """From a document that was cut to the context to its row."""
+    most: Callable[[Corruption], int]
+    """The most tokens of a document that ever come into a row."""
+    share: float = SHARE
+    """Of a document, what is hidden where nothing else is asked for."""
+    sentinels: bool = False
+    """Whether spans stand behind T5's sentinels, not behind masks."""
+
+
+def _single(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return single_span(ids, mask_of(it.tokenizer), random, longest=it.context, share=it.hidden_share)
+
+
+def _salient(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    pieces, mask_id = it.tokenizer.pieces, mask_of(it.tokenizer)
+    return salient_span(ids, pieces, mask_id, random, longest=it.context, share=it.hidden_share)
+
+
+def _recalled(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return recall_span(ids, it.tokenizer.pieces, mask_of(it.tokenizer), random, longest=it.context)
+
+
+def _several(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    hidden = {"rate": it.hidden_share, "mean_length": it.mean_length}
+    return t5_spans(ids[: it.most], it.tokenizer.sentinel_ids, random, **hidden)
+
+
+WAYS = {
+    "single-span": Way(_single, lambda it: it.context * 7 // 8),
+    "spans": Way(
+        _several, lambda it: longest_document(it.context, it.hidden_share, it.mean_length), share=RATE, sentinels=True
+    ),
+    "salient-span": Way(_salient, lambda it: it.context - 1),
+    "recall-span": Way(_recalled, lambda it: it.context - 2),  # its row is closed by a mask
+}
+"""How the rows of each of `SPANS` are made."""
 
 
 def mask_of(tokenizer: Tokenizer) -> int:
@@ -137,20 +174,18 @@ class Corrupted(Packed):
         whole_rows: bool = True,
         shuffle: bool = True,
     ) -> None:
-        self.corruption, self.plain_share, self.whole_rows = corruption, plain_share, whole_rows
-        self._documents = _Documents(tokens)
-        super().__init__(tokens, batch_size, corruption.context, seed, shuffle, cross_documents=False)
-        self._windows = self._documents
-        self._enter(0, 0)
-        self.notes = self._documents.notes(corruption)
+        self._table = _Spans(_Documents(tokens), corruption, plain_share, whole_rows)
+        super().__init__(tokens, batch_size, corruption.context, seed, shuffle, table=self._table)
+        self.notes = self._table.documents.notes(corruption)
+
+    def begin(self, random: np.random.Generator) -> int:
+        """Begin to draw anew."""
+        self._table.draws = _Draws(self.seed, self._epoch, TRAINING)
+        return super().begin(random)
 
     def take(self, rows: int) -> Batch:
         """Return the next `rows` rows, at least one."""
         return trimmed(super().take(rows))
-
-    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
-        draws = _Draws(self.seed, epoch, TRAINING)
-        return _corrupted(self._documents, numbers, draws, self.corruption, self.plain_share, self.whole_rows)
 
 
 def corrupted_windows(
@@ -161,12 +196,11 @@ def corrupted_windows(
     Only what is hidden counts, a span's tokens or, in T5's rows, spans and sentinels. The same for every batch size;
     the last batch may be smaller. Raises `DataError` when there is no document.
     """
-    documents = _Documents(tokens)
-    draws = _Draws(EVALUATION)
-    end = documents.count if count is None else min(count, documents.count)
+    table = _Spans(_Documents(tokens), corruption, plain_share=0.0, whole_rows=False)
+    table.draws = _Draws(EVALUATION)
+    end = table.count if count is None else min(count, table.count)
     for first in range(0, end, batch_size):
-        numbers = np.arange(first, min(first + batch_size, end))
-        yield trimmed(_corrupted(documents, numbers, draws, corruption, 0.0, False))
+        yield trimmed(table.batch(np.arange(first, min(first + batch_size, end))))
 
 
 class _Documents:
@@ -225,27 +259,30 @@ class _Draws:
         return self._generator
 
 
-def _corrupted(
-    documents: _Documents,
-    numbers: np.ndarray,
-    draws: _Draws,
-    corruption: Corruption,
-    plain_share: float,
-    whole_rows: bool,
-) -> Batch:
-    """Return the rows of some documents, padded to the context."""
-    rows: list[np.ndarray] = []
-    seen: list[int] = []
-    bounds = np.concatenate([documents.own[numbers], documents.plain[numbers]], axis=1)
-    for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
-        random = draws(number)
-        if random.random() < plain_share and last - first > 1:
-            row = documents.ids[first : min(last, first + corruption.context + 1)]
-            begin = 1
-        else:
-            row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
-            begin = 1 if whole_rows else corruption.begin(row)
-        rows.append(row)
-        seen.append(begin - 1)
-    lengths = np.array([len(row) for row in rows])
-    return gather(np.concatenate(rows), np.cumsum(lengths) - lengths, lengths - 1, np.array(seen), corruption.context)
+class _Spans:
+    """The rows of documents with hidden spans, a `plain_share` of them as they are; `draws` says which spans."""
+
+    draws: _Draws
+
+    def __init__(self, documents: _Documents, corruption: Corruption, plain_share: float, whole_rows: bool) -> None:
+        self.documents, self.count = documents, documents.count
+        self.corruption, self.plain_share, self.whole_rows = corruption, plain_share, whole_rows
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """Return the rows of some documents, padded to the context."""
+        documents, corruption = self.documents, self.corruption
+        rows: list[np.ndarray] = []
+        seen: list[int] = []
+        bounds = np.concatenate([documents.own[numbers], documents.plain[numbers]], axis=1)
+        for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
+            random = self.draws(number)
+            if random.random() < self.plain_share and last - first > 1:
+                row = documents.ids[first : min(last, first + corruption.context + 1)]
+                begin = 1
+            else:
+                row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
+                begin = 1 if self.whole_rows else corruption.begin(row)
+            rows.append(row)
+            seen.append(begin - 1)
+        ends = np.cumsum(lengths := np.array([len(row) for row in rows]))
+        return gather(np.concatenate(rows), ends - lengths, lengths - 1, np.array(seen), corruption.context)

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from heed.errors import DataError
-from heed.text.batches import Batch, Packed
+from heed.text.batches import Packed
 from heed.text.labelled import LabelledTokens
+from heed.text.stream import Batch
 
 PART = 0x70617274
 """Keeps the draw of the texts that are measured apart from other draws."""
@@ -30,53 +31,47 @@ class Examples(Packed):
     """
 
     unit = "example"
-    """What counts in a batch."""
 
     def __init__(
         self, tokens: LabelledTokens, batch_size: int, context: int, pad_id: int, seed: int, shuffle: bool = True
     ) -> None:
-        self._texts = _Texts(tokens, context)
-        self._labels, self.pad_id = tokens.labels, pad_id
-        super().__init__(tokens, batch_size, context, seed, shuffle, cross_documents=False)
-        self._windows = self._texts
-        self._enter(0, 0)
+        super().__init__(tokens, batch_size, context, seed, shuffle, table=_Texts(tokens, context, pad_id))
+        self.pad_id = pad_id
 
-    def __next__(self) -> Batch:
-        """Return the next batch, always full."""
-        return _trimmed(super().__next__(), self.pad_id)
-
-    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
-        source = self._texts.rows(numbers, self.pad_id)
-        return Batch(source, self._labels[numbers], None)
+    def take(self, rows: int) -> Batch:
+        """Return the next `rows` rows, at least one."""
+        return _trimmed(super().take(rows), self.pad_id)
 
 
 class _Texts:
     """The texts of a split, by number."""
 
-    def __init__(self, tokens: LabelledTokens, context: int) -> None:
+    def __init__(self, tokens: LabelledTokens, context: int, pad_id: int) -> None:
         ends = tokens.ends.astype(np.int64)
         self.ids, self.context, self.count = tokens.ids, context, len(ends)
+        self.labels, self.pad_id = tokens.labels, pad_id
         self.starts = np.concatenate([[0], ends[:-1]])
         self.lengths = np.minimum(ends - self.starts, context)
 
-    def rows(self, numbers: np.ndarray, pad_id: int) -> np.ndarray:
-        """Return the tokens of some texts (texts, context) int64, filled up on the right."""
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """Return some texts, filled up on the right to the context, and their classes."""
         inside = np.arange(self.context) < self.lengths[numbers, None]
         at = self.starts[numbers, None] + np.arange(self.context)
-        return np.where(inside, self.ids[np.where(inside, at, 0)], pad_id).astype(np.int64)
+        source = np.where(inside, self.ids[np.where(inside, at, 0)], self.pad_id).astype(np.int64)
+        return Batch(source, self.labels[numbers], None)
 
 
 def examples_in_order(
     tokens: LabelledTokens, context: int, batch_size: int, pad_id: int, count: int | None = None
 ) -> Iterator[Batch]:
     """Yield the first `count` texts of a split (None: all), each once and in order; the last batch may be smaller."""
-    texts = _Texts(tokens, context)
+    texts = _Texts(tokens, context, pad_id)
     count = texts.count if count is None else min(count, texts.count)
     if count == 0:
         raise DataError(f"the {tokens.header.get('split', 'given')} split has no text: give more")
     for first in range(0, count, batch_size):
         numbers = np.arange(first, min(first + batch_size, count))
-        yield _trimmed(Batch(texts.rows(numbers, pad_id), tokens.labels[numbers], None), pad_id)
+        yield _trimmed(texts.batch(numbers), pad_id)
 
 
 def part_of(tokens: LabelledTokens, count: int) -> LabelledTokens:

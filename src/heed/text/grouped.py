@@ -11,49 +11,28 @@ why the groups of a pool are shuffled.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from heed.errors import CheckpointError
-from heed.text.batches import Batch, trimmed
+from heed.text.stream import Batch, Stream, trimmed
 
 ORDER = 0x67726F75
 """Kept apart from the draws that order the stream."""
 
 
-class Rows(Protocol):
-    """A stream that can be asked for any number of rows: `Packed` and what is made of it, `Mixture`."""
-
-    notes: list[str]
-
-    @property
-    def epoch(self) -> float:
-        """How often the text has been through."""
-        ...
-
-    def take(self, rows: int) -> Batch:
-        """Return the next `rows` rows."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return the place."""
-        ...
-
-    def load_state(self, state: dict[str, Any], /) -> None:
-        """Go on after `state`."""
-        ...
-
-
-class Grouped:
+class Grouped(Stream):
     """Endless batches of `stream`, whose rows are sorted by length within pools of `pool` batches.
 
     Every row of the stream comes once. The stream is ahead of what was trained by less than a pool; a place is kept as
     the place of the stream before the pool and the number of batches since.
     """
 
-    def __init__(self, stream: Rows, batch_size: int, pool: int, seed: int) -> None:
-        self.stream, self.batch_size, self.pool, self.seed = stream, batch_size, pool, seed
+    changed = ", data.group_batches, train.batch_size"
+
+    def __init__(self, stream: Stream, batch_size: int, pool: int, seed: int) -> None:
+        super().__init__({"pool": pool, "batch_size": batch_size}, batch_size, seed, None)
+        self.stream, self.pool = stream, pool
         self.notes = stream.notes
         self._pools, self._done = 0, pool
         self._before = stream.state()
@@ -63,9 +42,6 @@ class Grouped:
     def epoch(self) -> float:
         """Epochs of the stream behind us, up to the end of the present pool."""
         return self.stream.epoch
-
-    def __iter__(self) -> Grouped:
-        return self
 
     def __next__(self) -> Batch:
         """Return the next batch, always full."""
@@ -86,31 +62,16 @@ class Grouped:
         self._batches = [trimmed(Batch(rows.source[part], rows.target[part], mask[part])) for part in parts]
         self._pools, self._done = self._pools + 1, 0
 
-    def state(self) -> dict[str, Any]:
+    def place(self) -> dict[str, Any]:
         """Return the place of the stream before the present pool, and the batches since."""
-        return {
-            "before": self._before,
-            "pools": self._pools,
-            "done": self._done,
-            "pool": self.pool,
-            "batch_size": self.batch_size,
-        }
+        return {"before": self._before, "pools": self._pools, "done": self._done}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on at the batch after the one that was last returned before `state()`.
-
-        Raises `CheckpointError` when the pools are of another size, and what the stream raises.
-        """
-        for key in ("pool", "batch_size"):
-            if state.get(key) != getattr(self, key):
-                raise CheckpointError(
-                    f"the checkpoint's batches were grouped by length with {key} {state.get(key)}, these with "
-                    f"{getattr(self, key)}: resume with data.group_batches and train.batch_size of its config.yaml"
-                )
-        self.stream.load_state(state["before"])
-        self._before = state["before"]
-        self._pools, self._done = state["pools"], self.pool
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Draw the same pool again. Raises what the stream raises."""
+        self.stream.load_state(place["before"])
+        self._before = place["before"]
+        self._pools, self._done = place["pools"], self.pool
         if self._pools:
             self._pools -= 1
             self._draw()
-        self._done = state["done"]
+        self._done = place["done"]

@@ -13,17 +13,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from heed.errors import DataError
 from heed.files import expanded, what_is
+from heed.text.classes import label_name
 from heed.text.corpus import name_of
 from heed.text.formats import kind_of, read_rows, whole_characters
-from heed.text.labelled import BadRows, filled_text, label_name, labelled_files, without_held_out
-from heed.text.named import NAMED, files_or_hub
+from heed.text.named import NAMED, files_or_hub, named_files
 from heed.text.sources import Found, find_files, find_tables
 
 NONE = "none"
@@ -42,9 +43,15 @@ class Wanted:
     label: str = "label"
     group: str | None = None
     encoding: str = "utf-8"
+    section: str = ""
+    """Where the settings stand: "data." for those of `heed train`."""
+
+    def flag(self, role: str) -> str:
+        """Return the setting that names the column of a role, for messages."""
+        return f"--{self.section}{'column' if self.section and role == 'text' else role}"
 
     def of(self, source: str, group: bool) -> dict[str, str]:
-        """Return the columns by setting; those of a named corpus are its own where nothing else is asked for.
+        """Return the columns by role; those of a named corpus are its own where nothing else is asked for.
 
         Raises `DataError` when text, pair and label are not three columns.
         """
@@ -55,12 +62,13 @@ class Wanted:
             if column == getattr(usual, role) and source in NAMED:
                 column = NAMED[source].roles.get(role)
             if column is not None and column != NONE:
-                columns[f"--{role}"] = column
-        roles = [setting for setting in columns if setting != "--group"]
-        for place, setting in enumerate(roles):
+                columns[role] = column
+        roles = [role for role in columns if role != "group"]
+        for place, role in enumerate(roles):
             for other in roles[:place]:
-                if columns[setting] == columns[other]:
-                    raise DataError(f"{other} and {setting} are both {columns[setting]!r}: give two columns")
+                if columns[role] == columns[other]:
+                    both = f"{self.flag(other)} and {self.flag(role)}"
+                    raise DataError(f"{both} are both {columns[role]!r}: give two columns")
         return columns
 
 
@@ -90,6 +98,14 @@ class Table:
             return self.texts
         return [f"{text}\x1f{pair}" for text, pair in zip(self.texts, self.pairs, strict=True)]
 
+    def take(self, rows: Sequence[int]) -> Table:
+        """Return some of the rows, in this order."""
+        texts, pairs, labels, groups, places = (
+            None if column is None else [column[row] for row in rows]
+            for column in (self.texts, self.pairs, self.labels, self.groups, self.places)
+        )
+        return Table(texts or [], pairs, labels or [], groups, places or [])
+
 
 def find_parts(source: str) -> dict[str, Part]:
     """Return the splits behind a name, an address or a path; "train" is always there. Raises `DataError`."""
@@ -102,6 +118,29 @@ def find_parts(source: str) -> dict[str, Part]:
     if what_is(expanded(source)) == "folder":
         return _folder(source)
     return {split: Part(source, found) for split, found in labelled_files(source).items()}
+
+
+def labelled_files(source: str) -> dict[str, Found]:
+    """Return the files of each split behind a name or path. Raises `DataError` where they hold no labels."""
+    if source in NAMED:
+        if not NAMED[source].columns:
+            known = ", ".join(name for name in NAMED if NAMED[name].columns)
+            raise DataError(f"{source} has no labels (data.label): leave it out, or take {known}")
+        return {split: Found(path.parent, [path]) for split, path in named_files(source).items()}
+    found = find_files(source, NAMED)
+    for path in found.files:
+        if kind_of(path) in (".txt", ".md"):
+            raise DataError(f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl or .parquet")
+    return {"train": found}
+
+
+def without_held_out(found: Mapping[str, Found], name: str) -> Found:
+    """Return the files of the training split that are not also held out."""
+    held_out = {path.resolve() for split, some in found.items() if split != "train" for path in some.files}
+    kept = [path for path in found["train"].files if path.resolve() not in held_out]
+    if not kept:
+        raise DataError(f"every file of {name} is also held out for validation or test: nothing is left to train on")
+    return Found(found["train"].root, kept, found["train"].notes)
 
 
 def without_shared(parts: Mapping[str, Part]) -> Part:
@@ -125,12 +164,12 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     Raises `DataError`: a missing column (with those there are), no text, pair, label or group, no row at all.
     """
     columns = wanted.of(part.source, group=split == "train" or _has_groups(part, wanted))
-    table = Table(pairs=[] if "--pair" in columns else None, groups=[] if "--group" in columns else None)
-    rows = _file_rows(part, columns, wanted.encoding) if part.found else _hub_rows(part, split, columns)
+    table = Table(pairs=[] if "pair" in columns else None, groups=[] if "group" in columns else None)
+    rows = _file_rows(part, columns, wanted) if part.found else _hub_rows(part, split, columns, wanted)
     bad = BadRows()
     for place, short, values in rows:
         with bad.kept():
-            _add(table, columns, dict(zip(columns, values, strict=True)), place, mended)
+            _add(table, columns, dict(zip(columns, values, strict=True)), place, wanted, mended)
             table.places.append(short)
     bad.refuse()
     if not table.texts:
@@ -138,18 +177,58 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     return table
 
 
-def _add(table: Table, columns: dict[str, str], value: dict[str, Any], place: str, mended: Counter[str]) -> None:
+def _add(
+    table: Table, columns: dict[str, str], value: dict[str, Any], place: str, wanted: Wanted, mended: Counter[str]
+) -> None:
     """Add a row to a table; `value` is what stands in its columns. Raises `DataError` where a part is missing."""
-    text = filled_text(value["--text"], columns["--text"], place, mended)
-    pair = None if table.pairs is None else filled_text(value["--pair"], columns["--pair"], place, mended)
-    label = label_name(value["--label"], columns["--label"], place, "--label")
-    group = None if table.groups is None else _group(value["--group"], columns["--group"], place)
+    text = filled_text(value["text"], columns["text"], place, mended)
+    pair = None if table.pairs is None else filled_text(value["pair"], columns["pair"], place, mended)
+    label = label_name(value["label"], columns["label"], place, wanted.flag("label"))
+    group = None if table.groups is None else _group(value["group"], columns["group"], place)
     table.texts.append(text)
     table.labels.append(label)
     if table.pairs is not None and pair is not None:
         table.pairs.append(pair)
     if table.groups is not None and group is not None:
         table.groups.append(group)
+
+
+class BadRows:
+    """Rows without a text or label: the first one and how many there are, to be told together."""
+
+    def __init__(self) -> None:
+        self._first: DataError | None = None
+        self._bad = self._rows = 0
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Read a row in this block; what is wrong with it is kept."""
+        self._rows += 1
+        try:
+            yield
+        except DataError as error:
+            self._bad += 1
+            self._first = self._first or error
+
+    def refuse(self) -> None:
+        """Raise `DataError` where a row was bad."""
+        if self._first is None:
+            return
+        more = ""
+        if self._bad == self._rows > 1:
+            more = f"; none of the {self._rows:,} rows is whole: is it another column?"
+        elif self._bad > 1:
+            more = f"; {self._bad:,} of {self._rows:,} rows are not whole"
+        raise DataError(f"{self._first}{more}")
+
+
+def filled_text(value: object, column: str, place: str, mended: Counter[str]) -> str:
+    """Return a text; raise `DataError` where there is none. What is mended in it is counted in `mended`."""
+    text = whole_characters(value, mended) if isinstance(value, str) else None
+    if text is None or not text.strip():
+        what = "an empty text" if value is None or isinstance(value, str) else "no text but a value"
+        raise DataError(f"{place} has {what} in {column!r}: fill it in or leave the row out")
+    return text
 
 
 def _named(name: str) -> dict[str, Part]:
@@ -196,47 +275,48 @@ def _tables(source: str, address: str) -> dict[str, Part]:
 
 def unlabelled(part: Part, wanted: Wanted) -> bool:
     """Return whether a split of the hub comes without labels, as the tests of GLUE do: all of them are -1 or null."""
-    column = wanted.of(part.source, group=False)["--label"]
+    column = wanted.of(part.source, group=False)["label"]
     if part.table is None or column not in part.table.column_names:
         return False
     return set(part.table.unique(column)) <= {-1, None}
 
 
-def _file_rows(part: Part, columns: dict[str, str], encoding: str) -> Iterator[tuple[str, str, list[Any]]]:
+def _file_rows(part: Part, columns: dict[str, str], wanted: Wanted) -> Iterator[tuple[str, str, list[Any]]]:
     """Yield each row of some files: where it stands, the same in short, and the values."""
     assert part.found is not None
     header = NAMED[part.source].columns if part.source in NAMED else None
+    flags = {wanted.flag(role): column for role, column in columns.items()}
     for path in part.found.files:
         short = os.path.relpath(path, part.found.root)
-        for place, values in read_rows(path, columns, encoding, header):
+        for place, values in read_rows(path, flags, wanted.encoding, header):
             yield place, short + place.removeprefix(str(path)), values
 
 
-def _hub_rows(part: Part, split: str, columns: dict[str, str]) -> Iterator[tuple[str, str, list[Any]]]:
+def _hub_rows(part: Part, split: str, columns: dict[str, str], wanted: Wanted) -> Iterator[tuple[str, str, list[Any]]]:
     """Yield each row of a table of the hub; labels that have names there are given by name."""
     table, where = part.table, f"{part.source} ({split})"
-    for setting, column in columns.items():
+    for role, column in columns.items():
         if column not in table.column_names:
             names = ", ".join(map(repr, table.column_names))
-            raise DataError(f"{where} has no column {column!r}: choose one of {names} with {setting}")
-    names = getattr(table.features[columns["--label"]], "names", None)
+            raise DataError(f"{where} has no column {column!r}: choose one of {names} with {wanted.flag(role)}")
+    names = getattr(table.features[columns["label"]], "names", None)
     for number, row in enumerate(table.select_columns(sorted(set(columns.values()))), 1):
-        values = {setting: row[column] for setting, column in columns.items()}
-        label = values["--label"]
+        values = {role: row[column] for role, column in columns.items()}
+        label = values["label"]
         if names and isinstance(label, int) and 0 <= label < len(names):
-            values["--label"] = names[label]
+            values["label"] = names[label]
         yield f"{where}, row {number}", f"{where}, row {number}", list(values.values())
 
 
 def _has_groups(part: Part, wanted: Wanted) -> bool:
     """Return whether a split has the column of groups that is asked for, and a group in each row."""
-    column = wanted.of(part.source, group=True).get("--group")
+    column = wanted.of(part.source, group=True).get("group")
     if column is None:
         return False
     if part.found is None:
         return column in part.table.column_names and all(map(_is_group, part.table.unique(column)))
     try:
-        return all(_is_group(values[0]) for _, _, values in _file_rows(part, {"--group": column}, wanted.encoding))
+        return all(_is_group(values[0]) for _, _, values in _file_rows(part, {"group": column}, wanted))
     except DataError:  # what else is wrong is said where the rows are read
         return False
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from heed.text.batches import Batch, Packed, evaluation_windows
+from heed.text.batches import Packed, evaluation_windows
+from heed.text.stream import Batch, Stream
 from heed.text.tokenfile import TokenFile
 
 MASKED, RANDOM = 0.8, 0.1
@@ -52,41 +53,39 @@ def hide(ids: np.ndarray, real: np.ndarray, fraction: float, vocab_size: int, ra
     return Batch(source, np.where(chosen, ids, 0), chosen)
 
 
-class Masked:
+class Masked(Stream):
     """Endless batches with hidden tokens, out of windows of a text.
 
     Each epoch hides others. The last token of a window of `Packed`, which nothing would follow, is left for the next.
+    A place is that of the windows; what is hidden follows from it.
     """
 
     unit = "masked token"
-    """What counts in a batch."""
 
     def __init__(self, windows: Packed, fraction: float, vocab_size: int) -> None:
+        super().__init__(windows.facts, windows.batch_size, windows.seed, windows.text)
         self.windows, self.fraction, self.vocab_size = windows, fraction, vocab_size
         self.notes = windows.notes
 
     @property
     def epoch(self) -> float:
-        """Epochs behind us, with the fraction of the present one."""
+        """Epochs of the windows."""
         return self.windows.epoch
 
-    def __iter__(self) -> Masked:
-        return self
-
-    def __next__(self) -> Batch:
-        """Return the next batch, always full."""
-        place = self.windows.state()
-        random = np.random.default_rng([place["seed"], place["epoch"], place["index"], TRAINING])
-        batch = next(self.windows)
+    def take(self, rows: int) -> Batch:
+        """Return the next `rows` rows, at least one."""
+        place = self.place()
+        random = np.random.default_rng([self.seed, place["epoch"], place["index"], TRAINING])
+        batch = self.windows.take(rows)
         return hide(batch.source, _real(batch), self.fraction, self.vocab_size, random)
 
-    def state(self) -> dict[str, Any]:
-        """Return where the stream of windows stands; what is hidden follows from it."""
-        return self.windows.state()
+    def place(self) -> dict[str, Any]:
+        """Return where the windows stand."""
+        return self.windows.place()
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on at the batch after the one that was last returned before `state()`; see `Packed.load_state`."""
-        self.windows.load_state(state)
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Let the windows stand there."""
+        self.windows.go_to(place)
 
 
 def masked_windows(

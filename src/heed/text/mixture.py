@@ -15,25 +15,30 @@ from typing import Any
 import numpy as np
 
 from heed.errors import CheckpointError, ConfigError
-from heed.text.batches import Batch, Packed, refuse_other
+from heed.text.batches import Packed
+from heed.text.stream import Batch, Stream
 
 SOURCES = 0x6D697874
 """Kept apart from the draws that order the streams."""
 
 
-class Mixture:
+class Mixture(Stream):
     """Endless batches of rows from several streams, such as `Corrupted`, `Padded` and `Questions`.
 
     `parts` are the streams and the share of the rows of each; the shares add up to 1. `epoch` is that of the first.
-    A batch is as wide as its widest part. Raises `ConfigError` for shares that do not add up or are not above 0.
+    A batch has a mask, and is as wide as its widest part. Raises `ConfigError` for shares that do not add up or are
+    not above 0.
     """
+
+    changed = ", data.questions, data.questions_share"
 
     def __init__(self, parts: Sequence[tuple[Packed, float]], batch_size: int, seed: int) -> None:
         self.streams = [stream for stream, _ in parts]
         self.shares = [share for _, share in parts]
         if not parts or min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-9:
             raise ConfigError(f"shares of rows must be above 0 and add up to 1, not {self.shares}")
-        self.batch_size, self.seed = batch_size, seed
+        text = "+".join(stream.text or "" for stream in self.streams)
+        super().__init__({"seed": seed, "shares": self.shares}, batch_size, seed, text)
         self.notes = [note for stream in self.streams for note in stream.notes]
         self._key = np.random.SeedSequence([seed, SOURCES]).generate_state(2, np.uint64)
         self._bounds = np.cumsum(self.shares)[:-1]
@@ -43,13 +48,6 @@ class Mixture:
     def epoch(self) -> float:
         """Epochs of the first stream behind us, with the fraction of the present one."""
         return self.streams[0].epoch
-
-    def __iter__(self) -> Mixture:
-        return self
-
-    def __next__(self) -> Batch:
-        """Return the next batch, always full, with a mask."""
-        return self.take(self.batch_size)
 
     def take(self, rows: int) -> Batch:
         """Return the next `rows` rows, at least one."""
@@ -62,23 +60,13 @@ class Mixture:
         taken = [(at, stream.take(len(at))) for at, stream in zip(places, self.streams, strict=True) if len(at)]
         return _joined(taken, rows)
 
-    def state(self) -> dict[str, Any]:
-        """Return where the mixture and each of its streams stand, and what they are streams of."""
-        return {
-            "text": "+".join(stream.text for stream in self.streams),
-            "row": self._row,
-            "seed": self.seed,
-            "shares": self.shares,
-            "parts": [stream.state() for stream in self.streams],
-        }
+    def place(self) -> dict[str, Any]:
+        """Return where the mixture stands, and each of its streams."""
+        return {"row": self._row, "parts": [stream.state() for stream in self.streams]}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on at the row after the one that was last returned before `state()`.
-
-        Raises `CheckpointError` when the state is of other texts, shares or cuts.
-        """
-        refuse_other(state, self.state(), ("seed", "shares"), ", data.questions, data.questions_share")
-        parts = state.get("parts", [])
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Stand there, with every stream. Raises `CheckpointError` when those are others."""
+        parts = place.get("parts", [])
         if len(parts) != len(self.streams):
             raise CheckpointError(
                 f"the checkpoint's batches mix {len(parts)} streams, these {len(self.streams)}: "
@@ -86,7 +74,7 @@ class Mixture:
             )
         for stream, part in zip(self.streams, parts, strict=True):
             stream.load_state(part)
-        self._row = state["row"]
+        self._row = place["row"]
 
 
 def _joined(taken: list[tuple[np.ndarray, Batch]], rows: int) -> Batch:

@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from heed.errors import DataError
-from heed.text.batches import Batch, Packed, gather, trimmed
+from heed.text.batches import Packed
 from heed.text.charsets import check_encoding, codec_for
 from heed.text.corruption import mask_of
 from heed.text.formats import keys_once, kind_of, whole_characters
 from heed.text.packing import open_bytes
 from heed.text.sources import digest
+from heed.text.stream import Batch, gather, trimmed
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizer import MASK, Tokenizer
 
@@ -220,18 +221,13 @@ class Questions(Packed):
         seed: int,
         shuffle: bool = True,
     ) -> None:
-        self._rows = _Rows(questions, tokenizer, context)
-        super().__init__(self._rows.tokens, batch_size, context, seed, shuffle, cross_documents=False)
-        self._windows = self._rows
-        self._enter(0, 0)
-        self.notes = self._rows.notes
+        table = _Rows(questions, tokenizer, context)
+        super().__init__(table.tokens, batch_size, context, seed, shuffle, table=table)
+        self.notes = table.notes
 
     def take(self, rows: int) -> Batch:
         """Return the next `rows` rows, at least one."""
         return trimmed(super().take(rows))
-
-    def _cut(self, numbers: np.ndarray, epoch: int, offset: int) -> Batch:
-        return self._rows.batch(numbers)
 
 
 def question_windows(

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from heed.errors import DataError, did_you_mean
+from heed.text.classes import class_names
 from heed.text.corpus import NO_TEST, SPLITS, held_out_shares
 from heed.text.formats import Reading
-from heed.text.labelled import about, class_names
 from heed.text.labelled_rows import Part, Table, Wanted, find_parts, read_part, short_name, unlabelled, without_shared
 from heed.text.named import locate
 from heed.text.stratified import Unit, beginning, stratified
@@ -100,23 +101,38 @@ def open_splits(
     wanted = Wanted(text, pair, label, group, encoding)
     shares = (validation_fraction, test_fraction)
     with about(source):
-        return _open(str(source), wanted, validation, test, shares, train_examples, classes)
+        Reading(text, encoding)  # refuses an encoding that is none
+        parts, notes = find_parts_of(str(source), validation, test, wanted)
+        return split_parts(str(source), parts, notes, wanted, shares, test, train_examples, classes)
 
 
-def _open(
+@contextmanager
+def about(source: str | Path) -> Iterator[None]:
+    """Let an error in this block name the source that it is about."""
+    try:
+        yield
+    except DataError as error:
+        if Path(source).name in str(error):
+            raise
+        raise DataError(f"{source}: {error}") from None
+
+
+def split_parts(
     source: str,
+    parts: dict[str, Part],
+    notes: list[str],
     wanted: Wanted,
-    validation: str | Path | None,
-    test: str | Path | None,
     fractions: tuple[float, float],
+    test: str | Path | None,
     train_examples: int | None,
     classes: Sequence[str] | None,
 ) -> Splits:
-    """Open labelled texts; `fractions` are those of validation and test."""
-    Reading(wanted.text, wanted.encoding)  # refuses an encoding that is none
+    """Read the splits that are given (see `find_parts_of`), and hold the others out of the training texts.
+
+    `fractions` are those of validation and test; see `open_splits`.
+    """
     if train_examples is not None and train_examples < 1:
         raise DataError(f"data.train_examples must be at least 1, not {train_examples}")
-    parts, notes = _find(source, validation, test, wanted)
     shares = held_out_shares(*fractions, parts)
     rest = None if "test" in parts else "test"
     if test == NO_TEST and parts.pop("test", None):
@@ -127,11 +143,11 @@ def _open(
     notes += [note for part in parts.values() for note in part.notes] + [f"{what}: {n:,}" for what, n in mended.items()]
     train = tables["train"]
     columns = wanted.of(parts["train"].source, group=True)
-    names = class_names(Counter(train.labels), columns["--label"]) if classes is None else tuple(classes)
-    chosen = _divide(train, shares, train_examples, rest, columns.get("--group"), notes)
+    names = class_names(Counter(train.labels), columns["label"]) if classes is None else tuple(classes)
+    chosen = _divide(train, shares, train_examples, rest, columns.get("group"), notes)
     if test == NO_TEST and (left := chosen.pop("test", None)):
         notes.append(f"test: {len(left):,} texts are held out and left alone (data.test none)")
-    rows = {split: _rows(table, names, split) for split, table in tables.items()}
+    rows = {split: numbered(table, names, split) for split, table in tables.items()}
     rows |= {split: rows["train"].take(sorted(places)) for split, places in chosen.items()}
     if classes is None:
         _check_classes(rows["train"], names, Counter(train.labels))
@@ -156,7 +172,7 @@ def beginning_rows(rows: Rows, examples: int) -> list[int]:
     return sorted([row for unit in units for row in unit.rows][:examples])
 
 
-def _find(
+def find_parts_of(
     source: str, validation: str | Path | None, test: str | Path | None, wanted: Wanted
 ) -> tuple[dict[str, Part], list[str]]:
     """Return where each split is read, and notes on what is passed over."""
@@ -234,7 +250,7 @@ def _flat(units: Iterable[Unit]) -> list[int]:
     return [row for unit in units for row in unit.rows]
 
 
-def _rows(table: Table, classes: tuple[str, ...], split: str) -> Rows:
+def numbered(table: Table, classes: tuple[str, ...], split: str) -> Rows:
     """Return a table with labels by number. Raises `DataError` at a label that is no class."""
     numbers = {name: number for number, name in enumerate(classes)}
     for name, place in zip(table.labels, table.places, strict=True):

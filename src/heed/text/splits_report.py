@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from heed.text.labelled import OTHER_ROWS, spellings
-from heed.text.splits import HELD_OUT, Rows, Splits
+from heed.text.classes import spellings
+from heed.text.splits import Rows, Splits
 
 PLACES = 5
 """Examples that are named of each kind of leakage."""
@@ -67,8 +67,7 @@ def describe_lines(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"{leak['examples']:,} {leak['of']} {verb} in {leak['in']}: {_list(leak)}")
     if not data["leakage"] and len(data["splits"]) > 1:
         lines.append("no text stands in two splits")
-    other = [OTHER_ROWS] if any(HELD_OUT in note for note in data["notes"]) else []
-    return lines + list(data["notes"]) + other
+    return lines + list(data["notes"])
 
 
 def _list(leak: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from heed.config import Config
 from heed.errors import ConfigError
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory, choose_precision
@@ -122,6 +123,30 @@ def training_step(
 def optimizer_bytes(model: nn.Module) -> int:
     """Return the bytes that an optimizer will hold at most: two tensors for each parameter, as Adam does."""
     return sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
+def settle_batch_size(
+    config: Config,
+    model: nn.Module,
+    batches_of: Callable[[Config], Iterator[Any]],
+    streams: Streams,
+    device: torch.device,
+    say: Callable[[str], object],
+) -> Config:
+    """Return a configuration whose batch size is a number: where auto was asked for, the largest that fits.
+
+    `batches_of` gives the batches of a configuration. Says why there is no larger one.
+    """
+    if config.train.batch_size != "auto":
+        return config
+
+    def batch(size: int) -> Any:
+        return next(batches_of(config.changed("train", batch_size=size)))
+
+    step = training_step(model.to(device), batch, streams, device, config.train.precision)
+    found = largest_batch(step, device=device, reserve=optimizer_bytes(model))
+    say(found.reason)
+    return config.changed("train", batch_size=found.size)
 
 
 class _OnGPU:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 import torch
 
+from heed.config import RunConfig
 from heed.errors import ConfigError
 from heed.text.encoding import asked_threads, cores
 
@@ -48,6 +50,14 @@ def take_threads(asked: int | None) -> None:
     """Take `run.threads` threads of the CPU; None leaves OMP_NUM_THREADS or, where it is not set, torch's choice."""
     if asked is not None:
         torch.set_num_threads(asked)
+
+
+def take_device(run: RunConfig, say: Callable[[str], object]) -> torch.device:
+    """Take the threads that a run asks for, choose its device and say it."""
+    take_threads(run.threads)
+    device = choose_device(run.device)
+    say(f"device: {describe_device(device)}")
+    return device
 
 
 def threads_each(jobs: int) -> int:

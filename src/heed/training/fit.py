@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NoReturn, Protocol
@@ -28,7 +28,7 @@ from heed.training import checkpoint as files
 from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
-from heed.training.progress import Figures, Progress, Silent
+from heed.training.progress import Pace, Progress, Silent
 from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
@@ -59,11 +59,16 @@ class Batches(Protocol):
 
 
 class Measured(Protocol):
-    """What a validation returns: `heed.training.evaluate.Evaluation`, or your own."""
+    """What a validation returns: `heed.report.measured.Figures`, or your own."""
 
     @property
     def loss(self) -> float:
-        """Nats; the figure that chooses the best checkpoint, unless there is a `criterion` beside it."""
+        """Nats."""
+        ...
+
+    @property
+    def criterion(self) -> float:
+        """The figure that chooses the best checkpoint, lower is better: the loss, or what stands for it."""
         ...
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,7 +83,7 @@ class FitResult:
     step: int
     reason: Reason
     best_loss: float | None
-    """Lowest validation loss, or `criterion` of what the validation returns; None without a validation."""
+    """Lowest `criterion` of what the validation returned, mostly its loss; None without a validation."""
     best_step: int | None
     tokens: int
     """Training targets seen."""
@@ -133,8 +138,8 @@ def fit(
     checkpoint cannot be read or written, `DataError` when a whole step has no target that counts, `ConfigError` for
     `train.average_patience` without a validation.
     """
-    if plan.average_patience is not None and validation is None:
-        raise ConfigError("train.average_patience: goes by the validation loss, and nothing is held out: leave it out")
+    if validation is None:  # patience may have run out before, and is then only found again
+        refuse_without_validation(plan, (), ("average_patience",))
     model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
@@ -146,6 +151,15 @@ def fit(
     with run.locked(), progress:
         loop.begin(resume)
         return loop.go()
+
+
+def refuse_without_validation(
+    plan: TrainConfig, splits: Collection[str], settings: Sequence[str] = ("patience", "average_patience")
+) -> None:
+    """Raise `ConfigError` for one of the settings that go by the validation loss where there is no such split."""
+    for name in settings:
+        if getattr(plan, name) is not None and "validation" not in splits:
+            raise ConfigError(f"train.{name}: goes by the validation loss, and nothing is held out: leave it out")
 
 
 @dataclass
@@ -270,7 +284,7 @@ class _Loop:
         left, unit = (plan.steps - now.step) * seconds / now.step, getattr(self.batches, "unit", "token")
         if plan.seconds is not None:
             left = min(left, max(0.0, plan.seconds - seconds))
-        self.progress.update(now.step, Figures(loss, speed, memory, left, unit, self.leaks))
+        self.progress.update(now.step, Pace(loss, speed, memory, left, unit, self.leaks))
 
     @property
     def leaks(self) -> bool:
@@ -302,7 +316,7 @@ class _Loop:
                 self.run.log({"event": "sample", "step": now.step, "texts": texts})
         if self.average.watch(measured.loss):
             self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
-        figure = getattr(measured, "criterion", measured.loss)
+        figure = measured.criterion
         improved = now.best_loss is None or figure < now.best_loss
         last = now.best_loss if now.gained is None else now.gained
         gains = last is None or figure < last - self.plan.least_gain

@@ -22,7 +22,7 @@ from heed.report.numbers import human_bytes, human_count, human_seconds
 
 
 @dataclass(frozen=True)
-class Figures:
+class Pace:
     """What is shown of a step: loss in nats, training tokens a second, peak bytes, estimated seconds left."""
 
     loss: float
@@ -35,23 +35,23 @@ class Figures:
     """Whether the model sees the tokens that it predicts, so that the loss is none."""
 
 
-def describe(figures: Figures) -> str:
+def describe(pace: Pace) -> str:
     """Return the figures as one short text.
 
-    >>> describe(Figures(1.90421, 23_400, 365 * 2**20, 118))
+    >>> describe(Pace(1.90421, 23_400, 365 * 2**20, 118))
     'loss 1.9042  23.4 k tokens/s  365 MiB  1 min 58 s left'
     """
-    leaking = "LEAKING " if figures.leaks else ""
+    leaking = "LEAKING " if pace.leaks else ""
     return (
-        f"{leaking}loss {figures.loss:.4f}  {human_count(figures.tokens_per_second)} {figures.unit}s/s  "
-        f"{human_bytes(figures.memory_bytes)}  {human_seconds(figures.seconds_left)} left"
+        f"{leaking}loss {pace.loss:.4f}  {human_count(pace.tokens_per_second)} {pace.unit}s/s  "
+        f"{human_bytes(pace.memory_bytes)}  {human_seconds(pace.seconds_left)} left"
     )
 
 
 class Progress(AbstractContextManager["Progress"], Protocol):
     """Where a training says how it is going."""
 
-    def update(self, step: int, figures: Figures) -> None:
+    def update(self, step: int, pace: Pace) -> None:
         """Show that `step` is done."""
         ...
 
@@ -71,7 +71,7 @@ class Silent(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def update(self, step: int, figures: Figures) -> None:
+    def update(self, step: int, pace: Pace) -> None:
         """Show nothing."""
 
     def phase(self, name: str) -> None:
@@ -92,12 +92,12 @@ class Lines(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def update(self, step: int, figures: Figures) -> None:
+    def update(self, step: int, pace: Pace) -> None:
         """Write a line when it is time for one; the last step always has one."""
         now = time.monotonic()
         if now >= self._next or step >= self.total:
             self._next = now + self.every
-            self.say(f"step {step:,}/{self.total:,}  {describe(figures)}")
+            self.say(f"step {step:,}/{self.total:,}  {describe(pace)}")
 
     def phase(self, name: str) -> None:
         """Show nothing: a log needs no moments."""
@@ -131,9 +131,9 @@ class Live(Progress):
     ) -> None:
         self._bar.stop()
 
-    def update(self, step: int, figures: Figures) -> None:
-        """Move the bar and renew the figures."""
-        self._bar.update(self._task, completed=step, figures=describe(figures))
+    def update(self, step: int, pace: Pace) -> None:
+        """Move the bar and renew the pace."""
+        self._bar.update(self._task, completed=step, figures=describe(pace))
 
     def phase(self, name: str) -> None:
         """Change the word before the bar."""

@@ -23,7 +23,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from typing_extensions import TypeVar
 
 import heed
 from heed import files, seals
-from heed.config import Config, RunConfig, Section, make_config, read_yaml, write_yaml
+from heed.config import BY_TEXT, Config, RunConfig, Section, aim_of, held_out, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.report.record import flatten, hold
@@ -63,6 +63,16 @@ FINAL = (
     "evaluation.json", "lengths.json", "samples.jsonl", "answers.jsonl", "evaluation-qa.json", TRUST,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
+LONGEST_STEM = 100
+"""Bytes of the name of a text that the name of its run begins with."""
+
+
+class Measured(Protocol):
+    """What an evaluation came to."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything that a file shall hold of it."""
+        ...
 
 
 class Settings(Protocol):
@@ -127,7 +137,7 @@ class Run(Generic[C]):
             )
         if isinstance(data := values.get("data"), dict):  # a run from before this setting read its text as it was
             data.setdefault("line_ends", "keep")
-        return Run(Path(folder), make_config(values))
+        return Run(Path(folder), make_config(_as_held_out(values)))
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -144,6 +154,11 @@ class Run(Generic[C]):
         """What the audit found before the training, where it found a leak that was allowed."""
         found = self.fact("leaks")
         return None if found is None else str(found)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a threshold was chosen for the answers of the best weights."""
+        return (self.folder / TRUST).exists()
 
     def fact(self, name: str) -> Any:
         """Return what environment.json says of `name`, None where it says nothing."""
@@ -197,7 +212,8 @@ class Run(Generic[C]):
         Where the run is written does not count.
         """
         kind: Any = type(self.config)
-        earlier = kind.model_validate(read_yaml(self.folder / CONFIG) if before is None else before)
+        values = read_yaml(self.folder / CONFIG) if before is None else before
+        earlier = kind.model_validate(_as_held_out(values) if kind is Config else values)
         there, here = dict(flatten(plain(earlier))), dict(flatten(plain(self.config)))
         both = {name: [there.get(name), here.get(name)] for name in {**there, **here}}
         return {
@@ -232,9 +248,33 @@ class Run(Generic[C]):
                 f"{error.filename or self.folder} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
+    def write_final(self, figures: Mapping[str, Measured], texts: Sequence[Mapping[str, Any]]) -> None:
+        """Write evaluation.json, the final figures by split, and samples.jsonl.
+
+        Raises `CheckpointError` when the disk is full.
+        """
+        try:
+            seals.write_json(
+                self.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()}
+            )
+            lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
+            seals.write_text(self.folder / "samples.jsonl", "".join(lines))
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder} cannot hold the final figures: {why(error)}; the training is kept: make room and go on "
+                f"with heed train --resume {self.folder}"
+            ) from error
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the valid events in order; see `read_metrics`."""
         return read_metrics(self.folder / METRICS)
+
+
+def _as_held_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a run, where they say how texts with labels were held out: a run from before does not."""
+    data = values.get("data")
+    said = {"data": data | dict.fromkeys(held_out(data), BY_TEXT)} if isinstance(data, dict) else {}
+    return {**values, **said}
 
 
 def open_as(folder: str | Path, kind: type[S], verb: str) -> S:
@@ -281,7 +321,7 @@ def load_run(
     Raises `CheckpointError` when the run or the checkpoint is missing, altered, or does not fit its config.
     """
     from heed.build import build_model
-    from heed.text.batches import tokenizers_of
+    from heed.text.stream import tokenizers_of
     from heed.text.tokenizer import load_tokenizer
 
     run = Run.open(folder)
@@ -292,7 +332,7 @@ def load_run(
         raise CheckpointError(
             f"{run.folder / TOKENIZER} is not the tokenizer that {saved.path.name} was trained with: bring its own back"
         )
-    classes = None if run.config.data.label is None else len(run.classes or ())
+    classes = len(run.classes or ()) if aim_of(run.config).labelled else None
     vocabulary = run.config.tokenizer.vocab_size  # may exceed the tokenizer's (padding)
     if tokenizer.vocab_size > vocabulary:
         sizes = f"{tokenizer.vocab_size:,} tokens and the run {vocabulary:,}"
@@ -341,6 +381,16 @@ def new_folder(folder: str | Path, stem: str) -> Iterator[Path]:
                 raise
             yield path
             return
+
+
+def stem_of(config: Config) -> str:
+    """Return a name for a run: the corpus and the model, as in `wikitext-2-gpt`."""
+    source = config.data.source.removeprefix("hf:")
+    path = files.expanded(source)
+    stem = path.resolve().stem if os.path.exists(path) else path.stem
+    corpus = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-")
+    corpus = corpus.encode()[:LONGEST_STEM].decode(errors="ignore")
+    return f"{corpus or 'text'}-{config.model.preset or config.model.kind}"
 
 
 def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:

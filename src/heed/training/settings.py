@@ -9,13 +9,13 @@ how many threads it takes change no figure. Values count, comments and order do 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from heed import seals
-from heed.config import read_yaml
-from heed.errors import CheckpointError, why
+from heed.config import Config, make_config, overlay, read_yaml
+from heed.errors import CheckpointError, ConfigError, why
 from heed.report.record import flatten
 from heed.training.checkpoint import saved_states
 
@@ -46,6 +46,23 @@ def read_settings(path: Path, verb: str) -> dict[str, Any]:
         raise CheckpointError(f"{path / CONFIG} is empty or cut off: bring it back, it is part of the run")
     _refuse_edited(path, values, altered)
     return values
+
+
+def settings_to_go_on(config: Config, settings: Mapping[str, Any], say: Callable[[str], object]) -> Config:
+    """Return the configuration of a run that goes on with new settings. Raises `ConfigError` for one that may not."""
+    after = make_config(overlay(config.model_dump(), settings))
+    for section in ("data", "tokenizer", "model"):
+        if getattr(config, section) != getattr(after, section):
+            raise ConfigError(f"{section}: a run that goes on keeps its {section}; begin another with --run.name")
+    if after.train.batch_size == "auto":
+        raise ConfigError("train.batch_size: auto is for a new run; give a number to go on with")
+    if after.train.optimizer != config.train.optimizer:
+        raise ConfigError(f"train.optimizer: a run that goes on keeps its {config.train.optimizer}")
+    if config.run.model_copy(update={"device": after.run.device, "threads": after.run.threads}) != after.run:
+        raise ConfigError("run: a run that goes on keeps its name, folder and seed; only device and threads may change")
+    if config != after:
+        say("note: settings were changed, so this is no longer the run that was begun")
+    return after
 
 
 def _refuse_edited(path: Path, values: Mapping[str, Any], altered: CheckpointError | None) -> None:

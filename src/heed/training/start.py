@@ -8,18 +8,23 @@ parameter belongs to a position (see `models/longer.py`). Mechanisms whose weigh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from heed.config import Config, ModelConfig, Section, contradictions
+from heed.config import Config, ModelConfig, RunConfig, Section, aim_of, contradictions
 from heed.errors import CheckpointError, ConfigError
+from heed.models.base import LanguageModel
+from heed.models.embeddings import place_embeddings, read_embeddings
+from heed.models.first_weights import ByName
 from heed.models.longer import with_context
 from heed.text.tokenizer import load_tokenizer
 from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpoint
 from heed.training.run import Run, load_run
+from heed.training.streams import Streams, stream_seed
 
 FREE = (
     "context", "dropout", "freeze_embeddings", "freeze_positions", "allow_leak", "attention.path",
@@ -39,7 +44,7 @@ def settle(config: Config) -> Config:
     if asked.start_from is None:
         return config
     source, name = Run.open(asked.start_from).config, asked.start_from
-    if source.model.kind == "encoder":
+    if aim_of(source).both_sides:
         raise ConfigError(f"model.start_from: {name} is an encoder: give a run that predicts the next token")
     if config.run.name and (Path(config.run.folder) / config.run.name).resolve() == Path(name).resolve():
         raise ConfigError(f"run.name: {config.run.name} is the run that this one starts from: choose another name")
@@ -70,6 +75,33 @@ def settle(config: Config) -> Config:
 def start_vocabulary(model: ModelConfig) -> int | None:
     """Return the vocabulary of the model that this one starts from, which may exceed its tokenizer's; None: no run."""
     return None if model.start_from is None else Run.open(model.start_from).config.tokenizer.vocab_size
+
+
+def first_weights(run: RunConfig, streams: Streams) -> torch.Generator:
+    """Return the generator that a model's first weights are drawn from, as `run.initialisation` says."""
+    if run.initialisation == "by-name":
+        return ByName(stream_seed(run.seed, "initialisation"))
+    return streams["initialisation"]
+
+
+def begin_weights(model: LanguageModel, config: ModelConfig, say: Callable[[str], object]) -> dict[str, Any]:
+    """Put the weights that a new model begins with in the place of those that were drawn; return where from."""
+    if config.embeddings is not None:
+        note = place_embeddings(model, read_embeddings(config.embeddings), config.freeze_positions)
+        if note is not None:
+            say(f"note: {note}")
+    if config.start_from is None:
+        return {}
+    started = place_start(model, config)
+    say(f"starting from {started['run']}, {started['checkpoint']}")
+    return {"started_from": started}
+
+
+def facts_of(model: LanguageModel, classes: Sequence[str] | None) -> dict[str, Any]:
+    """Return what environment.json says of a new model: its size, and what the audit found."""
+    facts = {"parameters": model.parameter_count(), "flops_per_token": model.flops_per_token()}
+    found = {"audit": model.audited, "classes": None if classes is None else list(classes), "leaks": model.leaks}
+    return facts | {name: fact for name, fact in found.items() if fact is not None}
 
 
 def place_start(model: nn.Module, config: ModelConfig) -> dict[str, Any]:

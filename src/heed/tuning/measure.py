@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,18 @@ import torch
 
 from heed import seals
 from heed.errors import CheckpointError, why
+from heed.objectives.classes import KINDS
+from heed.objectives.honest import evaluating
 from heed.report.classification import figures
+from heed.report.measured import Figures
 from heed.text.splits import Rows
-from heed.training.evaluate import evaluating
 from heed.tuning.model import Tuned
 from heed.tuning.texts import Encoded, in_order
 
 
-@dataclass(frozen=True)
-class Measure:
-    """The figures of a split and the probabilities that they are made of."""
-
-    probabilities: np.ndarray
-    """(n, C) float64, in the split's order."""
-    figures: dict[str, Any]
-
-    @property
-    def loss(self) -> float:
-        """Nats per text."""
-        return self.figures["loss"]
-
-    @property
-    def criterion(self) -> float:
-        """What chooses the best checkpoint, lower is better: the refined loss (see `heed.report.classification`)."""
-        return self.figures["refined_loss"]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for metrics.jsonl."""
-        return self.figures
-
-
 def measure(
     tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
-) -> Measure:
+) -> Figures:
     """Classify a split; `features` (n, D) stand in the place of its texts where they were computed before."""
     logits = np.empty((len(texts), tuned.classes), dtype=np.float64)
     with evaluating(tuned):
@@ -55,7 +33,17 @@ def measure(
             logits[numbers] = tuned(torch.from_numpy(source).to(device)).double().cpu().numpy()
     shifted = logits - logits.max(axis=1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-    return Measure(probabilities, figures(texts.labels, probabilities))
+    return figures_of(texts.labels, probabilities)
+
+
+def figures_of(labels: np.ndarray, probabilities: np.ndarray) -> Figures:
+    """Return the figures of labels (n,) and probabilities (n, C); the refined loss chooses the best checkpoint.
+
+    (See `heed.report.classification`.)
+    """
+    values = figures(labels, probabilities)
+    interval = {"accuracy": tuple(values.pop("accuracy_interval"))}
+    return Figures(values, KINDS, interval, headline="accuracy", chosen_by="refined_loss", probabilities=probabilities)
 
 
 def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device) -> np.ndarray:

@@ -53,7 +53,7 @@ def run_once(
     now.stopped = done.fit.reason == "interrupted"
     result: dict[str, Any] = {"folder": f"runs/{name}", "best_epoch": None, "test": None}
     result |= _timing(folder, done.fit)
-    result |= {split: found.figures for split, found in done.measures.items()}
+    result |= {split: found.as_dict() for split, found in done.measures.items()}
     if not now.stopped:
         write_whole(kept, {"key": key, "result": result})
         if last:

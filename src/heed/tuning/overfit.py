@@ -16,6 +16,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
+from heed.report.measured import Figures
 from heed.report.overfit_page import FILE, PAGE, write_overfit
 from heed.text.batches import Batch
 from heed.text.splits import Splits
@@ -23,7 +24,7 @@ from heed.training.devices import choose_device, machine_facts, take_threads
 from heed.training.step import Updater
 from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
-from heed.tuning.measure import Measure, measure
+from heed.tuning.measure import measure
 from heed.tuning.methods import frozen_features, parts
 from heed.tuning.model import Tuned
 from heed.tuning.plan import Plan, Say, arm_config, check_methods, open_labelled_splits
@@ -83,12 +84,12 @@ def _learn(plan: Plan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say
         if step % EVERY == 0:
             found = _look(tuned, texts, device)
             curve.append(_point(step, found))
-            if found.figures["accuracy"] == 1:
+            if found["accuracy"] == 1:
                 break
     predicted = [classes[int(row.argmax())] for row in found.probabilities]
     rate = config.train.learning_rate
     return {
-        "learning_rate": rate, "accuracy": found.figures["accuracy"], "curve": curve, "predicted": predicted
+        "learning_rate": rate, "accuracy": found["accuracy"], "curve": curve, "predicted": predicted
     }  # fmt: skip
 
 
@@ -160,12 +161,12 @@ def _whole(tuned: Tuned, texts: Encoded, device: torch.device, frozen: bool) -> 
     return Batch(vectors, batch.target, None)
 
 
-def _look(tuned: Tuned, texts: Encoded, device: torch.device) -> Measure:
+def _look(tuned: Tuned, texts: Encoded, device: torch.device) -> Figures:
     return measure(tuned, texts, batch_size=len(texts), device=device)
 
 
-def _point(step: int, found: Measure) -> dict[str, float]:
-    return {"step": step, "accuracy": found.figures["accuracy"], "loss": found.figures["loss"]}
+def _point(step: int, found: Figures) -> dict[str, float]:
+    return {"step": step, "accuracy": found["accuracy"], "loss": found["loss"]}
 
 
 def _mixed(labels: np.ndarray, size: int) -> np.ndarray:

@@ -144,7 +144,7 @@ def columns_of(data: Any) -> tuple[str, str | None]:
     `data` is the section of its configuration; a named corpus has columns of its own.
     """
     columns = Wanted(data.text, data.pair, data.label).of(data.source, group=False)
-    return columns["--text"], columns.get("--pair")
+    return columns["text"], columns.get("pair")
 
 
 def choose_run(folder: Path) -> Path:

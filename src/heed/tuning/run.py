@@ -19,6 +19,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
+from heed.report.measured import Figures
 from heed.text.examples import fixed_part, texts_measured
 from heed.text.splits import Splits, beginning_rows
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
@@ -28,7 +29,7 @@ from heed.training.progress import Progress
 from heed.training.run import Run, load_weights, open_as
 from heed.training.streams import Streams, stream_seed
 from heed.tuning.encoders import Encoder, load_encoder
-from heed.tuning.measure import Measure, compute_features, measure, write_predictions
+from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.methods import apply, frozen_features, is_native
 from heed.tuning.model import Tuned
 from heed.tuning.texts import Encoded, FeatureBatches, TextBatches, encode
@@ -85,7 +86,7 @@ class TunedRun:
     run: Run[TuneConfig]
     fit: FitResult
     trained_parameters: int
-    measures: dict[str, Measure]
+    measures: dict[str, Figures]
     """The figures of the best weights on each split that was asked for; none where it was interrupted."""
 
 
@@ -183,7 +184,7 @@ def known_part(config: TuneConfig, material: Material) -> np.ndarray | None:
 
 def classify(
     tuned: Tuned, config: TuneConfig, material: Material, split: str, numbers: np.ndarray | None = None
-) -> Measure:
+) -> Figures:
     """Classify a split, or those of its texts that have some `numbers`, by vectors where these were computed once."""
     features = material.features[split] if frozen_features(config.method.name) else None
     texts, device = material.encoded[split], next(tuned.parameters()).device
@@ -194,7 +195,7 @@ def classify(
 
 def predict_splits(
     tuned: Tuned, config: TuneConfig, material: Material, folder: Path, splits: Sequence[str]
-) -> dict[str, Measure]:
+) -> dict[str, Figures]:
     """Classify some splits and write each prediction into `folder`. Raises `CheckpointError` when the disk is full."""
     found = {}
     for split in splits:

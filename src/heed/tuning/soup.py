@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from heed.config.tuning import TuneConfig
+from heed.report.measured import Figures
 from heed.training.checkpoint import find_checkpoint, load_checkpoint, mark_best, save_checkpoint
 from heed.training.devices import choose_device
 from heed.training.run import Run, load_weights
-from heed.tuning.measure import Measure
 from heed.tuning.methods import parts
 from heed.tuning.once import kept_result
 from heed.tuning.plan import Plan, Tuning, arm_config
@@ -75,7 +75,7 @@ def add_soup(now: Tuning, pair: Pair) -> None:
     key = hashlib.sha256(b"".join((path / "state.json").read_bytes() for path in best)).hexdigest()
     result = kept_result(folder / RESULT, key)
     if result is None:
-        result = {split: found.figures for split, found in _mix(now, pair, folder, best).items()}
+        result = {split: found.as_dict() for split, found in _mix(now, pair, folder, best).items()}
         write_whole(folder / RESULT, {"key": key, "result": result})
     timing = {"seconds": sum(run["seconds"] for run in runs), "examples_per_second": None, "best_epoch": None}
     arm["runs"] = [{"seed": runs[0]["seed"], "folder": f"runs/{arm['stem']}", "curve": [], **timing, **result}]
@@ -83,7 +83,7 @@ def add_soup(now: Tuning, pair: Pair) -> None:
     now.write()
 
 
-def _mix(now: Tuning, pair: Pair, folder: Path, best: Sequence[Path]) -> dict[str, Measure]:
+def _mix(now: Tuning, pair: Pair, folder: Path, best: Sequence[Path]) -> dict[str, Figures]:
     """Write the mean of some checkpoints as a run in `folder`, and classify the splits with it."""
     config = changed(arm_config(now.plan, pair), run={"name": folder.name, "folder": str(folder.parent)})
     material = now.materials[pair.encoder]

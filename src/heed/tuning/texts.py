@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from heed.errors import CheckpointError, ConfigError, DataError
-from heed.text.batches import Batch
+from heed.errors import ConfigError, DataError
 from heed.text.splits import Rows
+from heed.text.stream import Batch, Epochs
 
 POOL = 50
 """Batches that are drawn together and sorted by length."""
@@ -56,10 +56,11 @@ class Encoded:
 
     def batch(self, numbers: np.ndarray) -> Batch:
         """Return some texts as a batch: source (B, 2, T) int64, target (B,) int64."""
-        lengths = self.lengths[numbers]
+        starts = np.where(numbers > 0, self.ends[numbers - 1], 0)
+        lengths = self.ends[numbers] - starts
         T = int(lengths.max())
         inside = np.arange(T) < lengths[:, None]
-        at = np.where(inside, (self.ends[numbers] - lengths)[:, None] + np.arange(T), 0)
+        at = np.where(inside, starts[:, None] + np.arange(T), 0)
         source = np.stack([np.where(inside, self.ids[at], self.pad_id), np.where(inside, self.parts[at], 0)], axis=1)
         return Batch(source.astype(np.int64), self.labels[numbers], None)
 
@@ -153,70 +154,49 @@ def _encode(backend: Any, texts: list[str], places: list[str]) -> list[Any]:
         raise
 
 
-class TextBatches:
+class TextBatches(Epochs):
     """Endless batches of a split: each text once an epoch, in an order that a seed decides; resumable.
 
     Within pools of `POOL` batches the texts are sorted by length, so that little of a batch is padding; the batches
-    come in random order. The last one of an epoch may be smaller.
+    come in random order. The last one of an epoch may be smaller. What is counted as a row is a whole batch.
     """
 
     unit = "example"
 
     def __init__(self, texts: Encoded, batch_size: int, seed: int) -> None:
-        self.texts, self.batch_size, self.seed = texts, batch_size, seed
-        self._epoch, self._index = 0, 0
-        self._order = self._draw(0)
+        self.texts, self.size = texts, batch_size
+        super().__init__({"batch_size": batch_size, "texts": len(texts)}, 1, seed, None, shuffle=False)
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches hold every text once."""
-        return -(-len(self.texts) // self.batch_size)
+        return -(-len(self.texts) // self.size)
 
-    @property
-    def epoch(self) -> float:
-        """How often all texts have been through."""
-        return self._epoch + self._index / self.steps_per_epoch
+    def begin(self, random: np.random.Generator) -> int:
+        """Draw the texts of each batch of an epoch."""
+        random = np.random.default_rng([self.seed, ORDER, self._epoch])
+        order = random.permutation(len(self.texts))
+        lengths = self.texts.lengths
+        pool_size, batches = POOL * self.size, []
+        for first in range(0, len(order), pool_size):
+            pool = order[first : first + pool_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.size] for i in range(0, len(pool), self.size)]
+        last = [] if len(batches[-1]) == self.size or len(batches) == 1 else [batches.pop()]
+        self._drawn = [batches[i] for i in random.permutation(len(batches))] + last
+        return len(self._drawn)
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self
+    def rows(self, numbers: np.ndarray) -> Batch:
+        """Return one batch."""
+        return self.make(self._drawn[int(numbers[0])])
 
-    def __next__(self) -> Batch:
-        """Return the next batch."""
-        if self._index == self.steps_per_epoch:
-            self._epoch, self._index = self._epoch + 1, 0
-            self._order = self._draw(self._epoch)
-        self._index += 1
-        return self.make(self._order[self._index - 1])
+    def place(self) -> dict[str, Any]:
+        """Return the epoch and the batches of it that have been: all of them, where the next one has not begun."""
+        return {"epoch": self._epoch, "index": self._index}
 
     def make(self, numbers: np.ndarray) -> Batch:
         """Return some texts as a batch."""
         return self.texts.batch(numbers)
-
-    def state(self) -> dict[str, Any]:
-        """Return the place."""
-        return {"epoch": self._epoch, "index": self._index, "batch_size": self.batch_size, "texts": len(self.texts)}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on after `state`. Raises `CheckpointError` when it is of other texts or batches."""
-        for key, own in (("batch_size", self.batch_size), ("texts", len(self.texts))):
-            if state.get(key) != own:
-                raise CheckpointError(f"the checkpoint was trained with {key} {state.get(key)}, not {own}: start anew")
-        self._epoch, self._index = state["epoch"], state["index"]
-        self._order = self._draw(self._epoch)
-
-    def _draw(self, epoch: int) -> list[np.ndarray]:
-        """Return the numbers of the texts of each batch of an epoch."""
-        random = np.random.default_rng([self.seed, ORDER, epoch])
-        order = random.permutation(len(self.texts))
-        lengths = self.texts.lengths
-        size, batches = POOL * self.batch_size, []
-        for first in range(0, len(order), size):
-            pool = order[first : first + size]
-            pool = pool[np.argsort(lengths[pool], kind="stable")]
-            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
-        if len(batches[-1]) == self.batch_size or len(batches) == 1:
-            return [batches[i] for i in random.permutation(len(batches))]
-        return [batches[i] for i in random.permutation(len(batches) - 1)] + [batches[-1]]
 
 
 class FeatureBatches(TextBatches):

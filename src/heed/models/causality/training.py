@@ -6,12 +6,14 @@ Nothing is drawn from the run's random streams, and the model stands afterwards 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from heed.config import ModelConfig
+from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.models.causality import Coverage, Verdict, judge_search
 from heed.models.causality.checks import check_huge
@@ -68,6 +70,35 @@ def audit_model(model: LanguageModel, config: ModelConfig, seed: int = 0) -> Ver
     if block.causal is None:
         return verdict
     return replace(block, coverage=_together(verdict.coverage, block.coverage))
+
+
+def refuse_leaks(model: LanguageModel, config: ModelConfig, seed: int, say: Callable[[str], object]) -> str | None:
+    """Audit a causal model before it is trained: return what leaks, None when nothing does.
+
+    Raises `ConfigError` for a leak that is not allowed, and where it cannot be told.
+    """
+    if not model.causal or model.context == 1:  # one token has no future
+        return None
+    verdict = audit_model(model, config, seed)
+    model.audited = verdict.sentence()
+    if verdict.causal is None:
+        if not config.allow_leak:
+            raise ConfigError(
+                f"model: the audit for leaks {verdict.sentence()}; mend the model, "
+                "or train it all the same with model.allow_leak: true"
+            )
+        say(f"note: the audit for leaks {verdict.sentence()}")
+    if verdict.causal and any(check.ok is False for check in verdict.checks):
+        say(f"note: the audit for leaks {verdict.sentence()}")
+    if verdict.causal is not False:
+        return None
+    if not config.allow_leak:
+        raise ConfigError(
+            f"model: {verdict.sentence()}; choose another model.attention.mechanism, "
+            "or train it all the same with model.allow_leak: true"
+        )
+    say(f"LEAKS: {verdict.finding()}; losses are false, the honest one is on prefixes alone")
+    return verdict.finding()
 
 
 def _together(whole: Coverage | None, block: Coverage | None) -> Coverage | None:

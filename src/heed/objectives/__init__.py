@@ -1,0 +1,87 @@
+"""The objectives room: what is being learned, a file each.
+
+    next_token    each token from those before             masked    hidden tokens from both sides
+    spans         a hidden part of a document at its end   answers   questions with answers
+    mixed         text, with questions in between          classes   the label of a text
+
+`objective_of` is the way in. What a room without torch needs to know of an objective is its `heed.config.Aim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from heed.build import Say
+from heed.config import Aim, Config, aim_of
+from heed.models.base import LanguageModel
+from heed.objectives.answers import Answers
+from heed.objectives.classes import Classes, classes_of
+from heed.objectives.masked import HiddenTokens
+from heed.objectives.mixed import TextAndQuestions
+from heed.objectives.next_token import NextToken
+from heed.objectives.objective import Objective, Window
+from heed.objectives.spans import HiddenSpans
+from heed.report.measured import Figures
+from heed.text.tokenfile import TokenFile
+from heed.text.tokenizer import Tokenizer
+
+OBJECTIVES: dict[str, Callable[[Aim], Objective]] = {
+    "next-token": NextToken,
+    "masked": HiddenTokens,
+    "spans": HiddenSpans,
+    "answers": Answers,
+    "mixed": TextAndQuestions,
+    "classes": Classes,
+}
+"""By the name of the aim."""
+
+
+def objective_of(config: Config) -> Objective:
+    """Return what a run of this configuration learns."""
+    aim = aim_of(config)
+    return OBJECTIVES[aim.name](aim)
+
+
+def open_text(
+    config: Config,
+    tokenizer: Tokenizer,
+    *,
+    classes: Sequence[str] | None = None,
+    say: Say = lambda line: None,
+    verify: bool = False,
+) -> dict[str, TokenFile]:
+    """Return the token files of a configuration's text under a tokenizer, by split.
+
+    `classes` are those of the run, where its texts have labels; `verify` checks the whole of large files.
+    """
+    objective = objective_of(config)
+    return objective.encode(objective.open(config, classes), tokenizer, config, say, verify)
+
+
+def measure(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    tokens: TokenFile,
+    config: Config,
+    *,
+    context: int | None = None,
+    stride: int | None = None,
+    device: torch.device | str | None = None,
+    max_tokens: int | None = None,
+) -> Figures:
+    """Measure a model on a split, by what its configuration says it learned; raise what that raises."""
+    window = Window(context, stride, device, max_tokens)
+    return objective_of(config).evaluate(model, tokens, tokenizer, config, window)
+
+
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "Window",
+    "classes_of",
+    "measure",
+    "objective_of",
+    "open_text",
+]
