@@ -9,9 +9,9 @@ import heed
 
 SOURCE = Path(heed.__file__).parent
 RANKS = {
-    "cli": 7, "serving": 6, "lab": 6, "experiment": 5, "tuning": 5, "prompting": 5, "recovery": 5, "explore": 5,
-    "generation": 4, "training": 4, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1,
-    "ground": 0,
+    "cli": 7, "serving": 6, "studies": 6, "experiment": 5, "tuning": 5, "asking": 5, "benches": 5, "prompting": 5,
+    "recovery": 5, "explore": 5, "generation": 4, "training": 4, "build": 3, "testing": 3, "models": 2, "attention": 1,
+    "text": 1, "report": 1, "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
@@ -65,8 +65,8 @@ WRITES_ITSELF = {
     "seals.py": "fills what files.aside gives it, which it reads again while others wait",
     "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
     "models/hub.py": "fills what files.together gives it",
-    "lab/jobs.py": "the log of a run, which the run itself writes to",
-    "lab/worker.py": "/proc holds no files",
+    "studies/jobs.py": "the log of a run, which the run itself writes to",
+    "studies/worker.py": "/proc holds no files",
     "cli/__init__.py": "opens /dev/null in the place of a closed stream",
     "tuning/record.py": "renames the record of a tune that is to be cleared",
 }

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from heed.cli.compare import Lines, describe
-from heed.lab import study
-from heed.lab.jobs import Done, Progress
-from heed.lab.lengths import measure_lengths
-from heed.lab.study import Row
-from heed.lab.worker import record, run_cell, write_record
+from heed.studies import study
+from heed.studies.jobs import Done, Progress
+from heed.studies.lengths import measure_lengths
+from heed.studies.study import Row
+from heed.studies.worker import record, run_cell, write_record
 
 BASE = {
     "tokenizer": {"kind": "char"},

@@ -19,9 +19,9 @@ from heed.config import Section
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.lab.estimate import Estimate
-    from heed.lab.plan import Plan
-    from heed.lab.study import Row
+    from heed.studies.estimate import Estimate
+    from heed.studies.plan import Plan
+    from heed.studies.study import Row
 
 
 class CompareFlags(Section):
@@ -65,13 +65,13 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"{folder} holds no study (no experiment.yaml): give the YAML file of one")
 
     from heed.cli.train import tell
-    from heed.lab.plan import read_plan
+    from heed.studies.plan import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
     if flags.dry_run:
         return dry_run(plan, flags)
 
-    from heed.lab.study import run_study
+    from heed.studies.study import run_study
 
     with board() as show:
         command = shlex.join(["heed", "compare", *argv])
@@ -104,8 +104,8 @@ def conclude(folder: Path, as_json: bool) -> int:
 def dry_run(plan: Plan, flags: CompareFlags) -> int:
     """Print what would run."""
     from heed.cli.train import tell
-    from heed.lab.estimate import estimate
-    from heed.lab.overhead import wall_seconds
+    from heed.studies.estimate import estimate
+    from heed.studies.overhead import wall_seconds
 
     found = estimate(plan, tell, flags.jobs)
     runs = [one.seconds + one.besides for one in found if one.seconds is not None]
@@ -228,7 +228,7 @@ class Live:
 def describe(row: Row) -> str:
     """Return a line for people about a run.
 
-    >>> from heed.lab.study import Row
+    >>> from heed.studies.study import Row
     >>> describe(Row("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
     'post-norm, seed 2: broke down: loss is NaN at step 7'
     """
