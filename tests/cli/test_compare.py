@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from heed.cli.compare import Lines, describe
+from heed.records import Outcome, write
 from heed.studies import study
 from heed.studies.jobs import Done, Progress
 from heed.studies.lengths import measure_lengths
 from heed.studies.study import Row
-from heed.studies.worker import record, run_cell, write_record
+from heed.studies.worker import run_cell
 
 BASE = {
     "tokenizer": {"kind": "char"},
@@ -43,7 +44,7 @@ def here(monkeypatch):
     def worker(task, threads):
         made.append(task.name)
         found = run_cell(task.values)
-        write_record(task.record, found)
+        write(task.record, found)
         return Done(found)
 
     monkeypatch.setattr(study, "Worker", worker)
@@ -70,7 +71,7 @@ def test_a_study_from_the_command_line(heed, file, here, tmp_path):
 
 def test_a_run_that_fails_leaves_the_others_alone_and_the_exit_code_says_it(heed, file, monkeypatch, tmp_path):
     def worker(task, threads):
-        return Done(record("failed", "no room") if "post" in task.name else run_cell(task.values))
+        return Done(Outcome.of("failed", "no room") if "post" in task.name else run_cell(task.values))
 
     monkeypatch.setattr(study, "Worker", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
@@ -101,7 +102,7 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
 
     def worker(task, threads):
         found = run_cell(task.values)
-        write_record(task.record, found)
+        write(task.record, found)
         measure_lengths(task.folder, task.lengths)
         return Done(found)
 

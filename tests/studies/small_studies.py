@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from heed.records import Outcome
 from heed.studies.jobs import Task
 from heed.studies.plan import Plan, read_plan
-from heed.studies.worker import Record, record
 
 TINY = {
     "tokenizer": {"kind": "char"},
@@ -48,11 +48,11 @@ def plan_of(folder: Path, **keys: Any) -> Plan:
     return read_plan(write_study(folder, **keys))
 
 
-def made_up(task: Task, value: float, figure: str = "bits_per_byte") -> Record:
+def made_up(task: Task, value: float, figure: str = "bits_per_byte") -> Outcome:
     """Return the record of a run that came to `value`, and leave a folder where it would have been."""
     task.folder.mkdir(parents=True, exist_ok=True)
     figures = {"validation": {figure: value, "loss": value}}
-    return record("finished", figures=figures, seconds=1.0, tokens=384, tokens_per_second=384.0)
+    return Outcome.of("finished", figures=figures, seconds=1.0, tokens=384, tokens_per_second=384.0)
 
 
 def variant_of(task: Task) -> str:

@@ -4,11 +4,11 @@ import pytest
 from small_studies import plan_of, write_study
 
 from heed.errors import ConfigError
+from heed.records import Outcome
 from heed.studies.plan import read_plan
 from heed.studies.plan_checks import NO_END
 from heed.studies.prepare import all_facts, check_models, facts_of, prepare_texts
 from heed.studies.study import run_study
-from heed.studies.worker import record
 
 
 def problems_of(folder, **keys):
@@ -49,7 +49,7 @@ def test_a_study_that_was_begun_has_its_base_with_it(tmp_path, monkeypatch):
     (tmp_path / "base.yaml").write_text(f"{{data: {{source: {tmp_path / 'animals.txt'}}}, tokenizer: {{kind: char}}}}")
     monkeypatch.chdir(elsewhere)
     plan = read_plan(tmp_path / "study.yaml")
-    assert run_study(plan, elsewhere / "out", run_cell=lambda task: record("failed"))
+    assert run_study(plan, elsewhere / "out", run_cell=lambda task: Outcome.of("failed"))
     (tmp_path / "base.yaml").unlink()
     assert read_plan(elsewhere / "out" / "experiment.yaml").base == plan.base
 

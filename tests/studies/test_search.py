@@ -8,8 +8,8 @@ import pytest
 from small_studies import made_up, plan_of
 
 from heed.errors import CheckpointError, ConfigError, MissingPackageError
+from heed.records import Outcome
 from heed.studies.study import run_study
-from heed.studies.worker import record
 
 SPACE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "train.weight_decay": [0.0, 0.1]}
 
@@ -124,7 +124,7 @@ def test_the_baseline_alone_may_be_searched_and_the_mean_over_seeds_counts(tmp_p
 def test_a_trial_that_breaks_down_counts_and_without_any_figure_the_cells_fail(tmp_path):
     search = {"parameters": {"train.clip": [1.0, 2.0]}, "method": "grid"}
     plan = plan_of(tmp_path, search=search, variants={"pre": {}}, seeds=[1])
-    assert run_study(plan, tmp_path / "out", run_cell=lambda task: record("broke down", "NaN"))
+    assert run_study(plan, tmp_path / "out", run_cell=lambda task: Outcome.of("broke down", "NaN"))
     assert [trial["state"] for trial in search_of(tmp_path / "out")["trials"]] == ["fail", "fail"]
     cell = json.loads((tmp_path / "out" / "study.json").read_text())["cells"][0]
     assert (cell["state"], cell["message"]) == ("failed", "no trial of the search came to a figure")

@@ -18,11 +18,12 @@ from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.draws import ByName
+from heed.records import Outcome
 from heed.report.statistics import compare_pairs
 from heed.studies import study as study_module
 from heed.studies.jobs import Done, Follower, Task, work
 from heed.studies.study import refuse_another, run_study
-from heed.studies.worker import out_of_memory, record, run_cell
+from heed.studies.worker import out_of_memory, run_cell
 from heed.training.run import Run, load_run
 
 
@@ -145,8 +146,8 @@ def test_what_is_settled_is_skipped_and_what_failed_is_tried_again(tmp_path):
         made.append(task.name)
         first = len(made) <= 4
         if task.name == "pre, seed 2" and first:
-            return record("failed", "no room")
-        return record("broke down", "NaN") if task.name == "post, seed 2" else made_up(task, 2.0)
+            return Outcome.of("failed", "no room")
+        return Outcome.of("broke down", "NaN") if task.name == "post, seed 2" else made_up(task, 2.0)
 
     assert run_study(plan_of(tmp_path), tmp_path / "out", run_cell=toy)
     assert made == ["pre, seed 1", "post, seed 1", "pre, seed 2", "post, seed 2"]
@@ -194,7 +195,7 @@ def test_a_study_json_that_holds_no_study_is_refused(tmp_path):
 
 
 def test_a_run_that_somebody_else_ended_is_not_done(tmp_path):
-    assert not run_study(plan_of(tmp_path), tmp_path / "out", run_cell=lambda task: record("interrupted"))
+    assert not run_study(plan_of(tmp_path), tmp_path / "out", run_cell=lambda task: Outcome.of("interrupted"))
 
 
 def test_a_study_of_an_earlier_heed_goes_on(tmp_path):
@@ -225,7 +226,7 @@ def test_two_processes_are_not_at_one_study(tmp_path):
 def test_an_interruption_starts_nothing_new(tmp_path):
     def toy(task):
         os.kill(os.getpid(), signal.SIGINT)
-        return record("interrupted", "stopped after step 3")
+        return Outcome.of("interrupted", "stopped after step 3")
 
     assert not run_study(plan_of(tmp_path), tmp_path / "out", run_cell=toy)
     cells = content_of(tmp_path / "out")["cells"]
@@ -292,8 +293,8 @@ def values_of(tmp_path, **train):
 def test_a_loss_that_is_not_finite_is_a_run_that_broke_down(tmp_path):
     values = values_of(tmp_path, optimizer="sgd", learning_rate=1e30, clip=None, warmup_steps=0)
     found = run_cell(values)
-    assert found["state"] == "broke down"
-    assert "NaN" in found["message"]
+    assert found.state == "broke down"
+    assert "NaN" in found.message
 
 
 def test_running_out_of_memory_is_a_result(tmp_path, monkeypatch):
@@ -305,7 +306,7 @@ def test_running_out_of_memory_is_a_result(tmp_path, monkeypatch):
 
     monkeypatch.setattr("heed.experiment.train", train)
     found = run_cell(values_of(tmp_path))
-    assert (found["state"], found["message"]) == ("does not fit", "out of memory at step 1")
+    assert (found.state, found.message) == ("does not fit", "out of memory at step 1")
     assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
     assert not out_of_memory(ValueError("another"))
 
@@ -314,7 +315,7 @@ def test_any_other_error_is_told_in_a_line_and_kept_whole_in_the_log(tmp_path, m
     monkeypatch.setattr("heed.experiment.train", lambda *args, **kwargs: 1 / 0)
     log = []
     found = run_cell(values_of(tmp_path), log.append)
-    assert (found["state"], found["message"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert (found.state, found.message) == ("failed", "ZeroDivisionError: division by zero")
     assert "Traceback" in log[0]
 
 
@@ -327,14 +328,14 @@ def test_a_process_that_died_is_told(tmp_path, monkeypatch):
         start = lambda argv, code=code, **kwargs: popen([sys.executable, "-c", code], **kwargs)
         monkeypatch.setattr("heed.studies.jobs.subprocess.Popen", start)
         work(iter([task]), 1, lambda task: study_module.Worker(task, 1), done=lambda task, record: found.append(record))
-    assert [one["state"] for one in found] == ["does not fit", "failed"]
-    assert "ended with code 3" in found[1]["message"]
+    assert [one.state for one in found] == ["does not fit", "failed"]
+    assert "ended with code 3" in found[1].message
 
 
 def test_n_runs_at_a_time_and_none_stays_behind(tmp_path):
     class Slow(Done):
         def __init__(self):
-            super().__init__(record("finished"))
+            super().__init__(Outcome.of("finished"))
             self.looks, self.killed = 0, False
 
         def poll(self):

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from heed import seals
-from heed.studies.worker import Record, record
+from heed import records
+from heed.records import Outcome
 
 POLL = 0.2
 """Seconds between two looks at the jobs."""
@@ -103,7 +103,7 @@ class Follower:
 class Job(Protocol):
     """A run that has been started."""
 
-    def poll(self) -> Record | None:
+    def poll(self) -> Outcome | None:
         """Return its record when it has ended, else None."""
         ...
 
@@ -143,7 +143,7 @@ class Worker:
             self.process.stdin.write((json.dumps({"values": task.values, **asked}) + "\n").encode())
             self.process.stdin.flush()  # and left open: the process ends when it closes
 
-    def poll(self) -> Record | None:
+    def poll(self) -> Outcome | None:
         """Return the record when the process has ended, else None."""
         code = self.process.poll()
         if code is None:
@@ -152,12 +152,12 @@ class Worker:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
         if self.task.record.exists():
-            return seals.read_json(self.task.record)
+            return records.read(Outcome, self.task.record)
         if self.asked or code == 0:
-            return record("interrupted")
+            return Outcome.of("interrupted")
         if code == -signal.SIGKILL:
-            return record("does not fit", "the system ended the process, as Linux does when memory runs out")
-        return record("failed", f"the process ended with code {code}: see {self.task.record.with_suffix('.log')}")
+            return Outcome.of("does not fit", "the system ended the process, as Linux does when memory runs out")
+        return Outcome.of("failed", f"the process ended with code {code}: see {self.task.record.with_suffix('.log')}")
 
     def interrupt(self) -> None:
         """Send it what Ctrl-C sends."""
@@ -173,10 +173,10 @@ class Worker:
 class Done:
     """A run that was made at once, in this process."""
 
-    def __init__(self, found: Record) -> None:
+    def __init__(self, found: Outcome) -> None:
         self.found = found
 
-    def poll(self) -> Record:
+    def poll(self) -> Outcome:
         """Return its record."""
         return self.found
 
@@ -192,7 +192,7 @@ def work(
     jobs: int,
     launch: Launch,
     *,
-    done: Callable[[Task, Record], None],
+    done: Callable[[Task, Outcome], None],
     watch: Callable[[dict[str, tuple[Task, Progress]]], None] = lambda running: None,
     poor: Callable[[Task, Progress], bool] = lambda task, progress: False,
     asked: Callable[[], bool] = lambda: False,
@@ -221,7 +221,7 @@ def work(
                 found = job.poll()
                 if poor(task, follower.look()):
                     job.kill()
-                    found = record("pruned")
+                    found = Outcome.of("pruned")
                 if found is not None:
                     del running[name]
                     done(task, found)

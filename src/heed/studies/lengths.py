@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from heed import seals
+from heed import records, seals
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models import with_context
 from heed.report.study_record import LENGTHS
-from heed.studies.worker import Record, out_of_memory, write_record
+from heed.studies.worker import out_of_memory
 
 AGAIN = "failed: "
 """How a reason begins that another try may change."""
@@ -55,7 +55,7 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     tokens = experiment.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
     for length in left:
         say(f"measuring the whole validation split at a context of {length}")
-        found: Record
+        found: dict[str, Any]
         try:
             if tokens is None:
                 raise ConfigError("there is no validation split")
@@ -64,7 +64,7 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
         except Exception as error:  # a length that cannot be read is a result, as a run that fails is
             say(traceback.format_exc())
             found = {"reason": reason_of(error)}
-        write_record(folder / LENGTHS, dict(sorted({**_read(folder), str(length): found}.items(), key=_by_length)))
+        records.write(folder / LENGTHS, dict(sorted({**_read(folder), str(length): found}.items(), key=_by_length)))
 
 
 def reason_of(error: Exception) -> str:

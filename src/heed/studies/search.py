@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
+from heed.records import Outcome
 from heed.studies.jobs import Launch, Progress, Task, work
 from heed.studies.plan import Plan
 from heed.studies.plan_file import Range, SearchPlan
-from heed.studies.worker import Record
 from heed.training.streams import stream_seed
 
 if TYPE_CHECKING:
@@ -135,16 +135,16 @@ class Searcher:
                     self._sample_as(own, len(begun))
                     yield from self._begin(variant, own.ask())
 
-    def done(self, task: Task, found: Record) -> None:
+    def done(self, task: Task, found: Outcome) -> None:
         """Take the record of a run, and tell Optuna when all seeds of its trial have theirs."""
         trial, seed = self.under_way[task.name], task.values["run"]["seed"]
-        if found["state"] == "interrupted":
+        if found.state == "interrupted":
             return  # it goes on the next time
-        trial.pruned |= found["state"] == "pruned" or self._prunes(trial, task)
-        self.ended[task.name] = ("pruned" if trial.pruned else found["state"], found["message"])
-        value = found["figures"].get("validation", {}).get(self.search.figure)
-        trial.values[seed] = value if found["state"] == "finished" else None
-        trial.seconds += found["seconds"] or 0.0
+        trial.pruned |= found.state == "pruned" or self._prunes(trial, task)
+        self.ended[task.name] = ("pruned" if trial.pruned else found.state, found.message)
+        value = found.figures.get("validation", {}).get(self.search.figure)
+        trial.values[seed] = value if found.state == "finished" else None
+        trial.seconds += found.seconds or 0.0
         remove(task.folder / "checkpoints")  # the curves stay, the weights need not
         if len(trial.values) == len(self.search.seeds):
             self._tell(trial)

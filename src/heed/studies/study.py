@@ -20,23 +20,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heed import files, seals
+from heed import files, records
 from heed.build import Say
 from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
+from heed.records import STUDY, DamagedError, Outcome, StudyCell, StudyFile, VariantFacts
 from heed.report.record import flatten
 from heed.studies.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.studies.lengths import measure_lengths, missing_lengths
 from heed.studies.plan import BASE, EXPERIMENT, Plan
 from heed.studies.plan_checks import NO_END
 from heed.studies.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
-from heed.studies.worker import TRAINED, Record, record, write_record
+from heed.studies.worker import TRAINED
 from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
-STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Study:
     threads: int | None
     """Threads of each run that does not say it itself."""
     command: str
-    records: dict[tuple[str, int], Record]
+    records: dict[tuple[str, int], Outcome]
     """By variant and seed."""
     search: dict[str, Any] | None = None
     """What the search has come to, as study.json holds it."""
@@ -78,6 +78,11 @@ class Study:
     def cells(self) -> list[tuple[str, int]]:
         """Variant and seed of every cell, in the order in which they run."""
         return [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
+
+    def state(self, variant: str, seed: int) -> str:
+        """Return what a cell has come to; empty where that is not known."""
+        found = self.records.get((variant, seed))
+        return "" if found is None else found.state
 
     def best(self, variant: str) -> dict[str, Any]:
         """Return the settings that the search has found for a variant."""
@@ -107,12 +112,12 @@ class Study:
         """Write study.json anew."""
         plan, baseline = self.plan, self.facts[self.plan.baseline]
         variants = {
-            name: {
-                "changes": dict(flatten(plan.variants[name])),
-                "parameters": facts.parameters,
-                "flops_per_token": facts.flops_per_token,
-                "steps": facts.steps,
-            }
+            name: VariantFacts(
+                changes=dict(flatten(plan.variants[name])),
+                parameters=facts.parameters,
+                flops_per_token=facts.flops_per_token,
+                steps=facts.steps,
+            )
             for name, facts in self.facts.items()
         }
         cells = []
@@ -120,22 +125,23 @@ class Study:
             if (variant, seed) in self.records:
                 place = Path("runs") / variant / f"seed-{seed}"
                 folder = place.as_posix() if (self.folder / place).is_dir() else ""
-                cells.append({"variant": variant, "seed": seed, **self.records[variant, seed], "folder": folder})
-        content = {
-            "title": plan.title,
-            "figure": plan.figure,
-            "baseline": plan.baseline,
-            "budget": {"kind": plan.budget.kind, "amount": plan.budget.amount},
-            "seeds": list(plan.seeds),
-            "lengths": list(plan.lengths),
-            "base": resolved_base(plan, baseline.steps),
-            "variants": variants,
-            "cells": cells,
-            "machine": machine_facts() | {"threads": self.threads_of_runs},
-            "command": self.command,
-            "search": self.search,
-        }
-        write_record(self.folder / STUDY, content)
+                found = self.records[variant, seed].plain()
+                cells.append(StudyCell(variant=variant, seed=seed, **found, folder=folder))
+        content = StudyFile(
+            title=plan.title,
+            figure=plan.figure,
+            baseline=plan.baseline,
+            budget={"kind": plan.budget.kind, "amount": plan.budget.amount},
+            seeds=list(plan.seeds),
+            lengths=list(plan.lengths),
+            base=resolved_base(plan, baseline.steps),
+            variants=variants,
+            cells=cells,
+            machine=machine_facts() | {"threads": self.threads_of_runs},
+            command=self.command,
+            search=self.search,
+        )
+        records.write(self.folder / STUDY, content)
 
 
 def run_study(
@@ -146,7 +152,7 @@ def run_study(
     command: str = "",
     say: Say = lambda line: None,
     watch: Callable[[list[Row]], None] = lambda rows: None,
-    run_cell: Callable[[Task], Record] | None = None,
+    run_cell: Callable[[Task], Outcome] | None = None,
 ) -> bool:
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
 
@@ -179,7 +185,7 @@ def run_study(
             _run_cells(study, jobs, launch, lambda: interrupts.asked, watch)
         study.write()
         # a run may have been ended by someone else, and is no more done than one that the study ended
-        return not interrupts.asked and all(found["state"] != "interrupted" for found in study.records.values())
+        return not interrupts.asked and all(found.state != "interrupted" for found in study.records.values())
 
 
 def _run_cells(
@@ -192,16 +198,16 @@ def _run_cells(
         if (found := settled(task)) is not None:
             study.records[cell] = found
         elif study.search is not None and not study.best(cell[0]):
-            study.records[cell] = record("failed", "no trial of the search came to a figure")
+            study.records[cell] = Outcome.of("failed", "no trial of the search came to a figure")
     study.write()
     left = [task for cell, task in tasks.items() if cell not in study.records]
     left += [
         replace(task, trained=True)
         for cell, task in tasks.items()
-        if study.records.get(cell, {}).get("state") in TRAINED and missing_lengths(task.folder, task.lengths)
+        if study.state(*cell) in TRAINED and missing_lengths(task.folder, task.lengths)
     ]
 
-    def done(task: Task, found: Record) -> None:
+    def done(task: Task, found: Outcome) -> None:
         study.records[named[task.name]] = found
         study.write()
 
@@ -212,14 +218,14 @@ def _run_cells(
     show({})
 
 
-def settled(task: Task) -> Record | None:
+def settled(task: Task) -> Outcome | None:
     """Return the record of a run that need not be made again, None where it must."""
     try:
-        found = seals.read_json(task.record)
-    except (OSError, ValueError):
+        found = records.read(Outcome, task.record)
+    except (OSError, ValueError, DamagedError):
         return None
-    there = found["state"] not in TRAINED or task.folder.is_dir()
-    return found if found["state"] in SETTLED and there else None
+    there = found.state not in TRAINED or task.folder.is_dir()
+    return found if found.state in SETTLED and there else None
 
 
 def resolved_base(plan: Plan, steps: int | None) -> dict[str, Any]:
@@ -236,9 +242,11 @@ def refuse_another(plan: Plan, folder: Path) -> None:
     Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
     """
     try:
-        kept = seals.read_json(folder / STUDY)
+        kept = records.read(StudyFile, folder / STUDY)
     except FileNotFoundError:
         return
+    except DamagedError as error:
+        raise CheckpointError(f"{folder / STUDY} is no study of this version of heed: choose another --out") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / STUDY} cannot be read: {error}; choose another --out") from error
     try:
@@ -253,24 +261,24 @@ def refuse_another(plan: Plan, folder: Path) -> None:
         )
 
 
-def _other_settings(plan: Plan, kept: Any) -> list[str]:
+def _other_settings(plan: Plan, kept: StudyFile) -> list[str]:
     """Say what is different in a study.json."""
-    steps = kept["base"]["train"]["steps"]
+    steps = kept.base["train"]["steps"]
     usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
-    base, mine = (usual | dict(flatten(values)) for values in (kept["base"], resolved_base(plan, steps)))
+    base, mine = (usual | dict(flatten(values)) for values in (kept.base, resolved_base(plan, steps)))
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
     budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
-    if kept["budget"] != budget:
-        there, here = (f"{b['amount']:,} {b['kind']}" for b in (kept["budget"], budget))
+    if kept.budget != budget:
+        there, here = (f"{b['amount']:,} {b['kind']}" for b in (kept.budget, budget))
         found.append(f"the budget is {there} there and {here} here")
-    for name, facts in kept["variants"].items():
+    for name, facts in kept.variants.items():
         if name not in plan.variants:
             found.append(f"variant {name} is missing here")
-        elif keys := _unequal(facts["changes"], dict(flatten(plan.variants[name]))):
+        elif keys := _unequal(facts.changes, dict(flatten(plan.variants[name]))):
             found.append(f"variant {name} differs in {keys[0]}")
-    if gone := [seed for seed in kept["seeds"] if seed not in plan.seeds]:
+    if gone := [seed for seed in kept.seeds if seed not in plan.seeds]:
         found.append(f"seed {gone[0]} is missing here")
-    asked = None if kept["search"] is None else kept["search"]["asked"]
+    asked = None if kept.search is None else kept.search["asked"]
     if asked != (None if plan.search is None else plan.search.model_dump(mode="json")):
         found.append("the search differs")
     return found
@@ -280,25 +288,25 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return [key for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
-def _row(task: Task, found: Record | None, running: tuple[Task, Progress] | None) -> Row:
+def _row(task: Task, found: Outcome | None, running: tuple[Task, Progress] | None) -> Row:
     if running is not None:
         progress = running[1]
         return Row(task.name, "running", "", progress, task.steps, progress.left(task))
     if found is not None:
-        return Row(task.name, found["state"], found["message"], steps=task.steps)
+        return Row(task.name, found.state, found.message, steps=task.steps)
     return Row(task.name, "waiting", steps=task.steps)
 
 
-def _at_once(run_cell: Callable[[Task], Record]) -> Launch:
+def _at_once(run_cell: Callable[[Task], Outcome]) -> Launch:
     """Return a launch that makes the run in this process."""
 
     def launch(task: Task) -> Done:
         found = settled(task) if task.trained else None
         if found is None:
             found = run_cell(task)
-            if found["state"] != "interrupted":
-                write_record(task.record, found)
-        if found["state"] in TRAINED and task.lengths:
+            if found.state != "interrupted":
+                records.write(task.record, found)
+        if found.state in TRAINED and task.lengths:
             measure_lengths(task.folder, task.lengths)
         return Done(found)
 

@@ -20,23 +20,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed import seals
-from heed.errors import CheckpointError, HeedError, why
+from heed import records
+from heed.errors import HeedError
+from heed.records import Outcome
 
-Record = dict[str, Any]
-"""What a cell of study.json holds beside variant, seed and folder."""
 TRAINED = ("finished", "leaks")
 """States of a run that has its figures."""
 
 
-def record(state: str, message: str = "", **values: Any) -> Record:
-    """Return a record with everything that is not given left empty."""
-    empty = {"figures": {}, "seconds": None, "tokens": None, "tokens_per_second": None, "memory": None, "leaks": None}
-    return {"state": state, "message": message, **empty, **values}
-
-
-def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda line: None) -> Record:
-    """Train the run that `values` describe, or go on with it, and return its record; no error leaves this function.
+def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda line: None) -> Outcome:
+    """Train the run that `values` describe, or go on with it, and return what it came to; no error leaves it.
 
     States: finished; leaks (finished, with a leak that was allowed); does not fit; broke down (NaN); interrupted;
     failed.
@@ -58,19 +51,19 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         else:
             outcome = experiment.train(config, say=say, progress=make)
     except KeyboardInterrupt:
-        return record("interrupted")
+        return Outcome.of("interrupted")
     except Exception as error:  # a failing run is a result of the study, whatever it is
         say(traceback.format_exc())
         if out_of_memory(error):
-            return record("does not fit", str(error).partition("\n")[0])
+            return Outcome.of("does not fit", str(error).partition("\n")[0])
         if is_run(folder) and isinstance(error, HeedError) and gather(folder).state == "nan":
-            return record("broke down", str(error))
+            return Outcome.of("broke down", str(error))
         name = "" if isinstance(error, HeedError) else f"{type(error).__name__}: "
-        return record("failed", name + str(error).partition("\n")[0])
+        return Outcome.of("failed", name + str(error).partition("\n")[0])
     if outcome.fit.reason == "interrupted":
-        return record("interrupted", f"stopped after step {outcome.fit.step:,}")
+        return Outcome.of("interrupted", f"stopped after step {outcome.fit.step:,}")
     fit, leaks = outcome.fit, outcome.model.leaks
-    return record(
+    return Outcome.of(
         "finished" if leaks is None else "leaks",
         figures={split: _finite(found.as_dict()) for split, found in outcome.figures.items()},
         seconds=round(fit.seconds, 4),
@@ -94,17 +87,6 @@ def out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file of a study, whole or not at all. Raises `CheckpointError` when the disk or folder refuses."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seals.write_json(path, content)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written: {why(error)}; make room and give the same command again"
-        ) from error
-
-
 def main() -> int:
     """Read {"values", "record", "lengths", "trained"} from standard input, run, and write the record.
 
@@ -119,9 +101,9 @@ def main() -> int:
     say = lambda line: print(line, flush=True)  # standard output is the cell's log
     if not task["trained"]:
         found = run_cell(task["values"], say)
-        if found["state"] != "interrupted":
-            write_record(Path(task["record"]), found)
-        if found["state"] not in TRAINED:
+        if found.state != "interrupted":
+            records.write(Path(task["record"]), found)
+        if found.state not in TRAINED:
             return 0
     if task["lengths"]:
         from heed.studies.lengths import measure_lengths
