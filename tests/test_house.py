@@ -65,10 +65,10 @@ WRITES_ITSELF = {
     "seals.py": "fills what files.aside gives it, which it reads again while others wait",
     "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
     "models/hub.py": "fills what files.together gives it",
-    "studies/jobs.py": "the log of a run, which the run itself writes to",
+    "studies/runner.py": "the log of a run, which the run itself writes to",
     "studies/worker.py": "/proc holds no files",
     "cli/__init__.py": "opens /dev/null in the place of a closed stream",
-    "tuning/record.py": "renames the record of a tune that is to be cleared",
+    "studies/tune_record.py": "renames the record of a tune that is to be cleared",
 }
 """Who writes to the disk by other means than heed.files, and why."""
 

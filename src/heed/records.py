@@ -66,7 +66,7 @@ class Kept(BaseModel):
         if not isinstance(values, dict):
             return values
         usual = {field.alias or name: field.get_default(call_default_factory=True) for name, field in _optional(cls)}
-        return {key: value for key, value in values.items() if value is not None or usual.get(key) is None}
+        return {key: value for key, value in values.items() if value is not None or usual.get(key) in (None, math.nan)}
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same object; contents are compared by `plain`."""

@@ -8,8 +8,8 @@ import yaml
 from heed.cli.compare import Lines, describe
 from heed.records import Outcome, write
 from heed.studies import study
-from heed.studies.jobs import Done, Progress
 from heed.studies.lengths import measure_lengths
+from heed.studies.runner import Done, Standing
 from heed.studies.study import Row
 from heed.studies.worker import run_cell
 
@@ -47,7 +47,7 @@ def here(monkeypatch):
         write(task.record, found)
         return Done(found)
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     return made
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_fails_leaves_the_others_alone_and_the_exit_code_says_it(heed
     def worker(task, threads):
         return Done(Outcome.of("failed", "no room") if "post" in task.name else run_cell(task.values))
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 1
     assert "post, seed 1: failed: no room" in found.err
@@ -106,7 +106,7 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
         measure_lengths(task.folder, task.lengths)
         return Done(found)
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 0, found.err
     assert "pre at 48: model.positions learned ends" in found.out
@@ -129,7 +129,7 @@ def test_mistakes_are_one_line(heed, file, tmp_path):
 
 
 def test_a_line_a_run(capsys):
-    progress = Progress(40, 2.5, 8.0)
+    progress = Standing(40, 2.5, 8.0)
     row = Row("pre, seed 1", "running", "", progress, 120, 16.0)
     assert describe(row) == "pre, seed 1: running  step 40/120  loss 2.5000  16 s left"
     show = Lines()

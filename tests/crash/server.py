@@ -139,7 +139,7 @@ def serve() -> None:
         if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
             module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
     # the cells of a study in this process, so that their file events are met as well
-    study.Worker = lambda task, threads: study._at_once(lambda task: heed.studies.worker.run_cell(task.values))(task)
+    study.Process = lambda task, threads: study._at_once(lambda task: heed.studies.worker.run_cell(task.values))(task)
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from heed.records import Outcome
-from heed.studies.jobs import Task
 from heed.studies.plan import Plan, read_plan
+from heed.studies.runner import Task
 
 TINY = {
     "tokenizer": {"kind": "char"},

@@ -21,7 +21,7 @@ from heed.models.draws import ByName
 from heed.records import Outcome
 from heed.report.statistics import compare_pairs
 from heed.studies import study as study_module
-from heed.studies.jobs import Done, Follower, Task, work
+from heed.studies.runner import Done, Follower, Task, work
 from heed.studies.study import refuse_another, run_study
 from heed.studies.worker import out_of_memory, run_cell
 from heed.training.run import Run, load_run
@@ -326,8 +326,10 @@ def test_a_process_that_died_is_told(tmp_path, monkeypatch):
     popen = subprocess.Popen
     for code in ("import os; os.kill(os.getpid(), 9)", "import sys; sys.exit(3)"):
         start = lambda argv, code=code, **kwargs: popen([sys.executable, "-c", code], **kwargs)
-        monkeypatch.setattr("heed.studies.jobs.subprocess.Popen", start)
-        work(iter([task]), 1, lambda task: study_module.Worker(task, 1), done=lambda task, record: found.append(record))
+        monkeypatch.setattr("heed.studies.runner.subprocess.Popen", start)
+        work(
+            iter([task]), 1, lambda task: study_module.Process(task, 1), done=lambda task, record: found.append(record)
+        )
     assert [one.state for one in found] == ["does not fit", "failed"]
     assert "ended with code 3" in found[1].message
 

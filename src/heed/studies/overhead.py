@@ -25,8 +25,8 @@ from heed.config import Config
 from heed.errors import HeedError
 from heed.experiment import SAMPLE_TOKENS, SAMPLES, measure, samples
 from heed.files import write_text
-from heed.studies.jobs import Task, Worker
 from heed.studies.prepare import Text, text_settings
+from heed.studies.runner import Process, Task
 from heed.text.batches import COLUMNS, Batch
 from heed.text.masking import special_ids
 from heed.text.tokenfile import TokenFile
@@ -135,7 +135,7 @@ def start_seconds(threads: int | None) -> float:
             "run": {"folder": place, "name": "start", "device": "cpu", "threads": threads or 1},
         }
         begin = time.perf_counter()
-        worker = Worker(Task("start", values, Path(place) / "record.json", 2), threads)
+        worker = Process(Task("start", values, Path(place) / "record.json", 2), threads)
         try:
             while worker.poll() is None:
                 time.sleep(0.05)

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
 from heed.records import Outcome
-from heed.studies.jobs import Launch, Progress, Task, work
 from heed.studies.plan import Plan
 from heed.studies.plan_file import Range, SearchPlan
+from heed.studies.runner import Launch, Standing, Task, work
 from heed.training.streams import stream_seed
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _run(
     """Run the trials that are left, and let go of the file."""
     from heed.studies.study import Row
 
-    def show(running: Mapping[str, tuple[Task, Progress]]) -> None:
+    def show(running: Mapping[str, tuple[Task, Standing]]) -> None:
         rows = [Row(name, state, message) for name, (state, message) in searcher.ended.items()]
         watch([*rows, *(Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
 
@@ -149,7 +149,7 @@ class Searcher:
         if len(trial.values) == len(self.search.seeds):
             self._tell(trial)
 
-    def poor(self, task: Task, progress: Progress) -> bool:
+    def poor(self, task: Task, progress: Standing) -> bool:
         """Whether a run is to be ended, by what it has come to so far."""
         return self._report(self.under_way[task.name], progress)
 
@@ -228,7 +228,7 @@ class Searcher:
             else:
                 yield task
 
-    def _report(self, trial: Trial, progress: Progress) -> bool:
+    def _report(self, trial: Trial, progress: Standing) -> bool:
         """Tell Optuna of evaluations that are new, in order; True where the trial is poor after one of them."""
         if self.search.pruner == "none":
             return False
@@ -244,7 +244,7 @@ class Searcher:
 
     def _prunes(self, trial: Trial, task: Task) -> bool:
         """Look at the evaluations of a run that ended between two looks."""
-        from heed.studies.jobs import Follower
+        from heed.studies.runner import Follower
 
         return self._report(trial, Follower(task.folder).look())
 

@@ -26,11 +26,11 @@ from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.records import STUDY, DamagedError, Outcome, StudyCell, StudyFile, VariantFacts
 from heed.report.record import flatten
-from heed.studies.jobs import Done, Launch, Progress, Task, Worker, work
 from heed.studies.lengths import measure_lengths, missing_lengths
 from heed.studies.plan import BASE, EXPERIMENT, Plan
 from heed.studies.plan_checks import NO_END
 from heed.studies.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
+from heed.studies.runner import Done, Launch, Process, Standing, Task, work
 from heed.studies.worker import TRAINED
 from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
@@ -47,7 +47,7 @@ class Row:
     state: str
     """waiting, running, or what it came to."""
     message: str = ""
-    progress: Progress | None = None
+    progress: Standing | None = None
     steps: int | None = None
     left: float | None = None
     """Seconds of training."""
@@ -163,7 +163,7 @@ def run_study(
     when another process is at it, and what reading the text raises.
     """
     threads = threads_each(jobs)
-    launch: Launch = (lambda task: Worker(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
+    launch: Launch = (lambda task: Process(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
     check_models(plan)
@@ -211,7 +211,7 @@ def _run_cells(
         study.records[named[task.name]] = found
         study.write()
 
-    def show(running: Mapping[str, tuple[Task, Progress]]) -> None:
+    def show(running: Mapping[str, tuple[Task, Standing]]) -> None:
         watch([_row(task, study.records.get(cell), running.get(task.name)) for cell, task in tasks.items()])
 
     work(iter(left), jobs, launch, done=done, watch=show, asked=asked)
@@ -288,7 +288,7 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return [key for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
-def _row(task: Task, found: Outcome | None, running: tuple[Task, Progress] | None) -> Row:
+def _row(task: Task, found: Outcome | None, running: tuple[Task, Standing] | None) -> Row:
     if running is not None:
         progress = running[1]
         return Row(task.name, "running", "", progress, task.steps, progress.left(task))

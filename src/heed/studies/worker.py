@@ -1,4 +1,4 @@
-"""One run of a study, in a process of its own: `python -m heed.studies.worker` with its settings on standard input.
+"""One run of a study or a tune, in a process of its own: `python -m heed.studies.worker`, told what on standard input.
 
 A process for each run keeps their memory apart: its peak is the run's own, and running out of it ends nothing else.
 The process ends with its study: when standard input closes, at whatever moment, the run stops at once, and what it has
@@ -54,12 +54,8 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         return Outcome.of("interrupted")
     except Exception as error:  # a failing run is a result of the study, whatever it is
         say(traceback.format_exc())
-        if out_of_memory(error):
-            return Outcome.of("does not fit", str(error).partition("\n")[0])
-        if is_run(folder) and isinstance(error, HeedError) and gather(folder).state == "nan":
-            return Outcome.of("broke down", str(error))
-        name = "" if isinstance(error, HeedError) else f"{type(error).__name__}: "
-        return Outcome.of("failed", name + str(error).partition("\n")[0])
+        nan = is_run(folder) and isinstance(error, HeedError) and gather(folder).state == "nan"
+        return Outcome.of("broke down", str(error)) if nan and not out_of_memory(error) else outcome_of(error)
     if outcome.fit.reason == "interrupted":
         return Outcome.of("interrupted", f"stopped after step {outcome.fit.step:,}")
     fit, leaks = outcome.fit, outcome.model.leaks
@@ -74,21 +70,30 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     )
 
 
+def outcome_of(error: Exception) -> Outcome:
+    """Return what a run has come to that an error ended."""
+    line = str(error).partition("\n")[0]
+    if out_of_memory(error):
+        return Outcome.of("does not fit", line)
+    return Outcome.of("failed", line if isinstance(error, HeedError) else f"{type(error).__name__}: {line}")
+
+
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that memory ran out."""
+    """Whether an error, or one that it came from, says that memory ran out: in the words of heed or of torch."""
     import torch
 
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
-        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's allocator on a CPU
+        words = ("can't allocate memory", "out of memory")  # torch's allocator on a CPU; heed, and CUDA's libraries
+        if isinstance(error, RuntimeError | HeedError) and any(some in str(error) for some in words):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def main() -> int:
-    """Read {"values", "record", "lengths", "trained"} from standard input, run, and write the record.
+    """Read what `Task.order` says from standard input, make the run, and write what it came to.
 
     The record comes before the lengths, so that a process that ends while it measures them has trained for good.
     """
@@ -99,6 +104,8 @@ def main() -> int:
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     say = lambda line: print(line, flush=True)  # standard output is the cell's log
+    if task.get("kind", "train") != "train":
+        return _make_tuned(task, say)
     if not task["trained"]:
         found = run_cell(task["values"], say)
         if found.state != "interrupted":
@@ -110,6 +117,22 @@ def main() -> int:
 
         with suppress(KeyboardInterrupt):  # what is missing is measured the next time
             measure_lengths(Path(task["values"]["run"]["folder"]) / task["values"]["run"]["name"], task["lengths"], say)
+    return 0
+
+
+def _make_tuned(order: Mapping[str, Any], say: Callable[[str], object]) -> int:
+    from heed.studies.tuned_cells import make_alone, task_of
+
+    task = task_of(order)
+    try:
+        found = make_alone(task)
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        say(traceback.format_exc())
+        found = outcome_of(error)
+    if found.state != "interrupted":
+        records.write(task.record, found)
     return 0
 
 

@@ -13,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed import files, seals
+from heed import files, records
 from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, why
+from heed.records import TUNE, DamagedError, SeedRun, SizePoint, TunedArm, TuneFile
 from heed.training.run import ENVIRONMENT, OWN
 
-TUNE, RESULT, CLEARING = "tune.json", "result.json", ".tune.json.clearing"
-Record = dict[str, Any]
+CLEARING = ".tune.json.clearing"
+LOGS = "records"
+"""Folder of what runs in processes of their own say."""
 
 
 class Pair(NamedTuple):
@@ -49,36 +51,25 @@ FIRST = frozenset(
 default, so that what an earlier heed has trained still stands."""
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> TuneFile | None:
     """Return what an earlier tune has found, None where there was none. Raises `CheckpointError` when it is damaged."""
     try:
-        found = seals.read_json(folder / TUNE)
+        return records.read(TuneFile, folder / TUNE)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise CheckpointError(
             f"{folder / TUNE} cannot be read: {why(error)}; ask its owner, or choose another --out"
         ) from error
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not {"data", "arms", "seeds", "sizes", "encoders"} <= found.keys():
-        raise CheckpointError(f"{folder / TUNE} is damaged: choose another --out, or --overwrite what is there")
-    return found
-
-
-def write_whole(path: Path, content: Record) -> None:
-    """Write a JSON file whole or not at all. Raises `CheckpointError` when the folder or the disk refuses."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seals.write_json(path, content)
-    except OSError as error:
+    except DamagedError as error:
+        raise CheckpointError(f"{error}: choose another --out, or --overwrite what is there") from error
+    except ValueError as error:
         raise CheckpointError(
-            f"{path} cannot be written: {why(error)}; make room and give the same command again, or choose another "
-            "--out"
+            f"{folder / TUNE} is damaged: choose another --out, or --overwrite what is there"
         ) from error
 
 
-def settings_of(config: TuneConfig, epochs: Sequence[int], device: str) -> Record:
+def settings_of(config: TuneConfig, epochs: Sequence[int], device: str) -> dict[str, Any]:
     """Return the settings that all arms share, as plain values."""
     values = json.loads(config.model_dump_json(exclude={"data", "run"}))
     del values["encoder"]["name"], values["method"]["name"]
@@ -109,7 +100,7 @@ def name_arms(pairs: Iterable[Pair]) -> dict[Pair, str]:
     return found
 
 
-def join(earlier: Record | None, new: Record, folder: Path) -> Record:
+def join(earlier: TuneFile | None, new: TuneFile, folder: Path) -> TuneFile:
     """Return a new record, of which nothing is done, with all that an earlier one knows.
 
     Raises `CheckpointError` when the texts or the settings are not those of before.
@@ -117,61 +108,57 @@ def join(earlier: Record | None, new: Record, folder: Path) -> Record:
     if earlier is None:
         return new
     _refuse_others(earlier, new, folder)
-    shared = earlier.get("settings", new["settings"])["train"]
-    usual = {"optimizer": shared["optimizer"], "batch_size": shared["batch_size"]}  # of arms that do not say it
-    arms = [usual | arm for arm in earlier["arms"]]
-    known = [pair_of(arm) for arm in arms]
-    names = name_arms([*known, *map(pair_of, new["arms"])])
+    shared = (earlier.settings or new.settings)["train"]
+    for arm in earlier.arms:  # of an early heed, which did not say it
+        arm.optimizer = arm.optimizer or shared["optimizer"]
+        arm.batch_size = arm.batch_size if arm.batch_size is not None else shared["batch_size"]
+    known = [pair_of(arm) for arm in earlier.arms]
+    names = name_arms([*known, *map(pair_of, new.arms)])
     added = [new_arm(pair, name) for pair, name in names.items() if pair not in known]
-    renamed = {arm["name"]: names[pair_of(arm)] for arm in arms}
-    kept = {key: earlier[key] for key in ("largest_batches",) if key in earlier}
-    return (
-        new
-        | kept
-        | {
-            "seeds": sorted({*earlier["seeds"], *new["seeds"]}),
-            "encoders": earlier["encoders"],
-            "steps": earlier["steps"],
-            "arms": [*(arm | {"name": names[pair_of(arm)]} for arm in arms), *added],
-            "sizes": [size | {"arm": renamed[size["arm"]]} for size in earlier["sizes"]],
-        }
+    renamed = {arm.name: names[pair_of(arm)] for arm in earlier.arms}
+    more = {name: earlier.largest_batches for name in ("largest_batches",) if earlier.largest_batches}
+    return new.but(
+        **(earlier.model_extra or {}),
+        **more,
+        seeds=sorted({*earlier.seeds, *new.seeds}),
+        encoders=earlier.encoders,
+        steps=earlier.steps,
+        arms=[*(arm.but(name=renamed[arm.name]) for arm in earlier.arms), *added],
+        sizes=[size.but(arm=renamed[size.arm]) for size in earlier.sizes],
     )
 
 
-def new_arm(pair: Pair, name: str) -> Record:
+def new_arm(pair: Pair, name: str) -> TunedArm:
     """Return an arm of which nothing is known; `stem` begins the names of its runs' folders."""
     stem = "-".join(name.replace("/", " ").replace("+", " and ").split())
-    return {
-        "name": name, **pair._asdict(), "stem": stem,
-        "status": "running", "reason": None, "search": [], "runs": [],
-    }  # fmt: skip
+    return TunedArm(name=name, **pair._asdict(), stem=stem, status="running", reason=None, search=[], runs=[])
 
 
-def begin_arm(record: Record, pair: Pair) -> tuple[Record, Record]:
+def begin_arm(record: TuneFile, pair: Pair) -> tuple[TunedArm, TunedArm]:
     """Put a new arm in the place of what was known of it before; return both."""
-    place, earlier = next((place, arm) for place, arm in enumerate(record["arms"]) if pair_of(arm) == pair)
-    arm = new_arm(pair, earlier["name"])
-    arm["stem"] = earlier.get("stem", arm["stem"])  # its runs are where they were, whatever its name is by now
-    record["arms"][place] = arm
+    place, earlier = next((place, arm) for place, arm in enumerate(record.arms) if pair_of(arm) == pair)
+    arm = new_arm(pair, earlier.name)
+    arm.stem = earlier.stem or arm.stem  # its runs are where they were, whatever its name is by now
+    record.arms[place] = arm
     return arm, earlier
 
 
-def keep_runs(record: Record, arm: Record, earlier: Record, seeds: Sequence[int]) -> None:
+def keep_runs(record: TuneFile, arm: TunedArm, earlier: TunedArm, seeds: Sequence[int]) -> None:
     """Keep an arm's earlier runs beside `seeds`, and its learning curve, where it learns as before; else drop them."""
-    as_before = all(arm[key] == earlier.get(key) for key in ("learning_rate", "epochs"))
-    arm["runs"] = [run for run in earlier["runs"] if as_before and run["seed"] not in seeds]
-    record["sizes"] = [size for size in record["sizes"] if as_before or size["arm"] != arm["name"]]
+    as_before = (arm.learning_rate, arm.epochs) == (earlier.learning_rate, earlier.epochs)
+    arm.runs = [run for run in earlier.runs if as_before and run.seed not in seeds]
+    record.sizes = [size for size in record.sizes if as_before or size.arm != arm.name]
 
 
-def put_run(arm: Record, run: Record) -> None:
+def put_run(arm: TunedArm, run: SeedRun) -> None:
     """Put a run in its place by seed."""
-    arm["runs"] = sorted([*arm["runs"], run], key=lambda one: one["seed"])
+    arm.runs = sorted([*arm.runs, run], key=lambda one: one.seed)
 
 
-def put_size(record: Record, size: Record) -> None:
+def put_size(record: TuneFile, size: SizePoint) -> None:
     """Put a point of a learning curve in the place of the same one of before."""
-    same = lambda other: all(other[key] == size[key] for key in ("arm", "examples", "seed"))
-    record["sizes"] = [other for other in record["sizes"] if not same(other)] + [size]
+    what = lambda one: (one.arm, one.examples, one.seed)
+    record.sizes = [*(other for other in record.sizes if what(other) != what(size)), size]
 
 
 def clear(folder: Path) -> None:
@@ -192,6 +179,10 @@ def clear(folder: Path) -> None:
         (folder / "runs").rmdir()
     for name in ("report.html", "table.md", "table.tex"):
         files.remove(folder / name)
+    for path in [*(folder / LOGS).glob("*.json"), *(folder / LOGS).glob("*.log")]:
+        files.remove(path)
+    with suppress(OSError):  # as above
+        (folder / LOGS).rmdir()
     mark.unlink()
 
 
@@ -220,15 +211,15 @@ def soup_of(pair: Pair) -> Pair:
     return pair._replace(method=f"{pair.method} soup")
 
 
-def pair_of(arm: Mapping[str, Any]) -> Pair:
+def pair_of(arm: TunedArm) -> Pair:
     """Return what an arm of a record is."""
-    return Pair(arm["encoder"], arm["method"], arm["optimizer"], arm["batch_size"])
+    return Pair(arm.encoder, arm.method, arm.optimizer, arm.batch_size or 0)
 
 
-def counted(config: TuneConfig) -> Record:
+def counted(config: TuneConfig) -> dict[str, Any]:
     """Return the settings of a run that tell it apart from others, nested, without `run`."""
     default = dict(_flat(TuneConfig(data=TuneData(source="")).model_dump()))
-    found: Record = {}
+    found: dict[str, Any] = {}
     for name, value in _flat(config.model_dump()):
         if not name.startswith("run.") and (name in FIRST or value != default.get(name)):
             *sections, last = name.split(".")
@@ -239,13 +230,12 @@ def counted(config: TuneConfig) -> Record:
     return found
 
 
-def _refuse_others(earlier: Record, new: Record, folder: Path) -> None:
+def _refuse_others(earlier: TuneFile, new: TuneFile, folder: Path) -> None:
     """Raise `CheckpointError` that names what is not as before."""
     instead = "choose another --out, or --overwrite what is there"
-    name = earlier["data"].get("name")
-    if earlier["data"].get("fingerprint") != new["data"]["fingerprint"]:
-        raise CheckpointError(f"{folder} holds a tune of other texts or splits ({name}): {instead}")
-    before, now = (dict(_flat(record.get("settings", new["settings"]))) for record in (earlier, new))
+    if earlier.data.fingerprint != new.data.fingerprint:
+        raise CheckpointError(f"{folder} holds a tune of other texts or splits ({earlier.data.name}): {instead}")
+    before, now = (dict(_flat(record.settings or new.settings)) for record in (earlier, new))
     later = json.loads(TuneConfig(data=TuneData(source="")).model_dump_json(exclude={"data", "run"}))
     usual = dict(_flat(later))  # a setting that an earlier heed did not know was as it is by default
     for name in sorted(before.keys() | now.keys()):

@@ -1,4 +1,4 @@
-"""Runs side by side, each in a process of its own: start, look after, end.
+"""What makes the runs of a study: so many at a time, in processes of their own or in this one; start, look after, end.
 
 tasks ──> up to N jobs at a time ──> done(task, record)
                └─ every POLL seconds: watch(what their metrics.jsonl say)
@@ -32,7 +32,7 @@ class Task:
     name: str
     """What people call it, such as `post-norm, seed 2`."""
     values: dict[str, Any]
-    """The nested values of its configuration."""
+    """The nested values of its configuration, of a `Config` or a `TuneConfig`."""
     record: Path
     """Where its record is kept; the log lies beside it."""
     steps: int | None
@@ -42,14 +42,26 @@ class Task:
     trained: bool = False
     """Whether it has its record already, and only lengths are left."""
 
+    kind: str = "train"
+    """Who makes it: see `heed.studies.worker`."""
+
     @property
     def folder(self) -> Path:
         """Its run folder."""
         return Path(self.values["run"]["folder"]) / self.values["run"]["name"]
 
+    @property
+    def outcome(self) -> type[Outcome]:
+        """Return the class of what it comes to."""
+        return Outcome
+
+    def order(self) -> dict[str, Any]:
+        """Return what a process is told that makes it, as JSON has it."""
+        return {**vars(self), "record": str(self.record)}
+
 
 @dataclass
-class Progress:
+class Standing:
     """How far a run is, by what it has written."""
 
     step: int = 0
@@ -73,9 +85,9 @@ class Follower:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "metrics.jsonl"
         self.place = 0
-        self.now = Progress()
+        self.now = Standing()
 
-    def look(self) -> Progress:
+    def look(self) -> Standing:
         """Read the lines that are new and whole, and return how far the run is."""
         with suppress(FileNotFoundError), self.path.open("rb") as file:
             if self.path.stat().st_size < self.place:  # a torn last line was cut off
@@ -119,7 +131,7 @@ class Job(Protocol):
 Launch = Callable[[Task], Job]
 
 
-class Worker:
+class Process:
     """A process that makes one run."""
 
     def __init__(self, task: Task, threads: int | None) -> None:
@@ -139,8 +151,7 @@ class Worker:
             )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
-            asked = {"record": str(task.record), "lengths": task.lengths, "trained": task.trained}
-            self.process.stdin.write((json.dumps({"values": task.values, **asked}) + "\n").encode())
+            self.process.stdin.write((json.dumps(task.order()) + "\n").encode())
             self.process.stdin.flush()  # and left open: the process ends when it closes
 
     def poll(self) -> Outcome | None:
@@ -152,7 +163,7 @@ class Worker:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
         if self.task.record.exists():
-            return records.read(Outcome, self.task.record)
+            return records.read(self.task.outcome, self.task.record)
         if self.asked or code == 0:
             return Outcome.of("interrupted")
         if code == -signal.SIGKILL:
@@ -188,16 +199,16 @@ class Done:
 
 
 def work(
-    tasks: Iterator[Task],
+    tasks: Iterator[Task | None],
     jobs: int,
     launch: Launch,
     *,
     done: Callable[[Task, Outcome], None],
-    watch: Callable[[dict[str, tuple[Task, Progress]]], None] = lambda running: None,
-    poor: Callable[[Task, Progress], bool] = lambda task, progress: False,
+    watch: Callable[[dict[str, tuple[Task, Standing]]], None] = lambda running: None,
+    poor: Callable[[Task, Standing], bool] = lambda task, progress: False,
     asked: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Make the runs of `tasks`, `jobs` at a time; `done` gets each record.
+    """Make the runs of `tasks`, `jobs` at a time; `done` gets what each has come to. None waits for one that runs.
 
     `watch` sees the runs that are under way every `POLL` seconds. A run that is `poor` is ended, its record says
     "pruned". When `asked` says so nothing new is begun, and what runs is asked to end. Whatever leaves this function,

@@ -17,16 +17,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from heed import records
 from heed.config.tuning import TuneConfig
+from heed.records import RESULT, KeptResult, RunResult, SeedRun
+from heed.studies.tune_plan import TunePlan, arm_config
+from heed.studies.tune_record import Pair, begin_arm, pair_of, soup_of
+from heed.studies.tune_state import Tuning
+from heed.studies.tuned_cells import kept_result
 from heed.training.checkpoint import find_checkpoint, load_checkpoint, mark_best, save_checkpoint
 from heed.training.devices import choose_device
 from heed.training.run import Run, load_weights
 from heed.tuning.measure import Measure
 from heed.tuning.methods import parts
-from heed.tuning.once import kept_result
-from heed.tuning.plan import Plan, Tuning, arm_config
-from heed.tuning.record import RESULT, Pair, begin_arm, pair_of, soup_of, write_whole
-from heed.tuning.run import build, changed, environment_of, predict_splits
+from heed.tuning.tuned_run import build, changed, environment_of, predict_splits
 
 COPIED = ("trained_parameters", "pooling", "formula", "options", "memory", "learning_rate", "epochs", "steps")
 """What a soup has of the arm that it is made of."""
@@ -37,7 +40,7 @@ def has_soup(method: str) -> bool:
     return all(part.averages for part in parts(method))
 
 
-def soups(plan: Plan) -> list[Pair]:
+def soups(plan: TunePlan) -> list[Pair]:
     """Return the soups that a plan asks for."""
     return [soup_of(pair) for pair in plan.pairs if plan.soup and has_soup(pair.method)]
 
@@ -61,25 +64,31 @@ def add_soup(now: Tuning, pair: Pair) -> None:
     """
     if soup_of(pair) not in soups(now.plan):
         return
-    source = next(arm for arm in now.record["arms"] if pair_of(arm) == pair)
-    runs = source["runs"]
+    source = next(arm for arm in now.record.arms if pair_of(arm) == pair)
+    runs = source.runs
     arm, _ = begin_arm(now.record, soup_of(pair))
-    if source["status"] != "done" or len(runs) < 2:
-        arm |= {"status": "failed", "reason": f"{source['name']} has no two finished seeds"}
+    if source.status != "done" or len(runs) < 2:
+        arm.status, arm.reason = "failed", f"{source.name} has no two finished seeds"
         now.write()
         return
-    arm |= {key: source[key] for key in COPIED if key in source} | {"soup": [run["seed"] for run in runs]}
-    now.say(f"{arm['name']}: the mean of the weights of {len(runs)} seeds")
-    folder = now.folder / "runs" / arm["stem"]
-    best = [find_checkpoint(now.folder / run["folder"] / "checkpoints", "best") for run in runs]
+    for key in COPIED:
+        if key in source.model_fields_set:
+            setattr(arm, key, getattr(source, key))
+    arm.soup = [run.seed for run in runs]
+    now.say(f"{arm.name}: the mean of the weights of {len(runs)} seeds")
+    folder = now.folder / "runs" / arm.stem
+    best = [find_checkpoint(now.folder / run.folder / "checkpoints", "best") for run in runs]
     key = hashlib.sha256(b"".join((path / "state.json").read_bytes() for path in best)).hexdigest()
     result = kept_result(folder / RESULT, key)
     if result is None:
-        result = {split: found.figures for split, found in _mix(now, pair, folder, best).items()}
-        write_whole(folder / RESULT, {"key": key, "result": result})
-    timing = {"seconds": sum(run["seconds"] for run in runs), "examples_per_second": None, "best_epoch": None}
-    arm["runs"] = [{"seed": runs[0]["seed"], "folder": f"runs/{arm['stem']}", "curve": [], **timing, **result}]
-    arm["status"] = "done"
+        result = RunResult.model_validate(
+            {split: found.figures for split, found in _mix(now, pair, folder, best).items()}
+        )
+        records.write(folder / RESULT, KeptResult(key=key, result=result))
+    timing = {"seconds": sum(run.seconds for run in runs), "examples_per_second": None, "best_epoch": None}
+    where = {"seed": runs[0].seed, "folder": f"runs/{arm.stem}", "curve": []}
+    arm.runs = [SeedRun.model_validate({**where, **timing, **result.plain()})]
+    arm.status = "done"
     now.write()
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
-from typing import Any
 
 from heed.config.tuning import TuneConfig
 from heed.errors import ConfigError, HeedError
+from heed.records import TuneFile
+from heed.studies.tune_plan import Say, TunePlan, arm_config
+from heed.studies.tune_record import name_arms
 from heed.text.splits import Splits
 from heed.training.autobatch import BatchSearch, largest_batch, optimizer_bytes, training_step
 from heed.training.devices import choose_device
 from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
 from heed.tuning.methods import frozen_features
-from heed.tuning.plan import Plan, Say, arm_config
-from heed.tuning.record import name_arms
-from heed.tuning.run import Material, build, changed
 from heed.tuning.texts import longest_batch
+from heed.tuning.tuned_run import Material, build, changed
 
 LEAST_STEPS = 16
 """Steps that an epoch keeps: a batch takes at most this part of the texts, however much memory there is."""
@@ -30,7 +30,7 @@ MOST_TEXTS = 1024
 """The largest batch that is tried."""
 
 
-def settle_batch(plan: Plan, splits: Splits, earlier: dict[str, Any] | None, say: Say) -> tuple[Plan, dict[str, int]]:
+def settle_batch(plan: TunePlan, splits: Splits, earlier: TuneFile | None, say: Say) -> tuple[TunePlan, dict[str, int]]:
     """Return the plan with a number in the place of `train.batch_size` auto, and the largest batch of each arm.
 
     A tune that goes on keeps the number that it began with. An arm that cannot be tuned at all has no say; that it
@@ -38,8 +38,8 @@ def settle_batch(plan: Plan, splits: Splits, earlier: dict[str, Any] | None, say
     """
     if plan.config.train.batch_size != "auto":
         return plan, {}
-    found: dict[str, int] = dict((earlier or {}).get("largest_batches", {}))
-    size = earlier["batch_size"] if found and earlier else 0
+    found: dict[str, int] = dict(earlier.largest_batches) if earlier else {}
+    size = earlier.batch_size if found and earlier else 0
     reason = ""
     for pair, arm in name_arms(plan.pairs).items() if not size else ():
         config = arm_config(plan, pair)

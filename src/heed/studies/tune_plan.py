@@ -1,27 +1,25 @@
-"""What is to be tuned and compared, and a tune that is under way."""
+"""What is to be tuned and compared: what the flags of `heed tune` come to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from heed.config.tuning import TuneConfig
 from heed.errors import ConfigError, DataError
+from heed.studies.tune_record import Pair
 from heed.text.splits import Splits, open_splits
 from heed.training.devices import choose_device, has_amx
-from heed.training.progress import Progress
 from heed.tuning.methods import parts
-from heed.tuning.record import TUNE, Pair, write_whole
-from heed.tuning.run import Material, changed
+from heed.tuning.tuned_run import changed
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TunePlan:
     """What is tuned and compared."""
 
     config: TuneConfig
@@ -56,25 +54,7 @@ class Plan:
         return [Pair(*parts) for parts in product(self.encoders, self.methods, optimizers, sizes)]
 
 
-@dataclass
-class Tuning:
-    """A tune that is under way: its plan, its folder, and what is known so far."""
-
-    plan: Plan
-    folder: Path
-    say: Say
-    progress: Callable[[int], Progress] | None
-    record: dict[str, Any] = field(default_factory=dict)
-    materials: dict[str, Material] = field(default_factory=dict)
-    stopped: bool = False
-    """Whether Ctrl-C has ended a run."""
-
-    def write(self) -> None:
-        """Write what is known, whole or not at all."""
-        write_whole(self.folder / TUNE, self.record)
-
-
-def check_methods(plan: Plan) -> None:
+def check_methods(plan: TunePlan) -> None:
     """Raise `ConfigError` for an unknown method, and for a setting of methods that none of those named reads."""
     read = {setting for name in plan.methods for part in parts(name) for setting in part.reads}
     unread = sorted(plan.config.method.model_fields_set - read - {"name"})
@@ -91,7 +71,7 @@ def open_labelled_splits(config: TuneConfig) -> Splits:
     return splits
 
 
-def arm_config(plan: Plan, pair: Pair) -> TuneConfig:
+def arm_config(plan: TunePlan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm, with the first seed and in the precision that it is trained in."""
     train: dict[str, Any] = {"optimizer": pair.optimizer or plan.config.train.optimizer}
     train["batch_size"] = pair.batch_size or plan.config.train.batch_size

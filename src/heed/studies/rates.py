@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from heed.errors import ConfigError, require
 from heed.tuning.methods import parts
@@ -24,9 +23,6 @@ TIMES = {"adagrad": 10.0}
 
 WIDE = (*MIDDLE, *TIMES)
 """Optimizers whose rates are such a grid."""
-
-Attempt = Callable[["Candidate", int], dict[str, Any]]
-"""(candidate, its number) -> its figures on validation: accuracy and refined loss, None where it broke down."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,13 @@ def own_rates(method: str, optimizer: str) -> tuple[float, ...]:
     return tuple(float(f"{middle * step:.2g}") for step in STEPS) if middle else rates
 
 
-def search_rates(
-    kind: str, grid: Sequence[Candidate], trials: int, attempt: Attempt, stop: Callable[[], bool]
-) -> Candidate:
-    """Return the candidate with the lowest refined loss (see `heed.report.classification`), the first of equal ones.
+Search = Generator[Sequence[Candidate], Sequence[float | None], Candidate]
+"""Yields candidates that may be tried side by side, is sent their refined losses on validation (None: it broke down),
+and returns the one that was chosen."""
+
+
+def search_rates(kind: str, grid: Sequence[Candidate], trials: int) -> Search:
+    """Search for the candidate with the lowest refined loss (see `heed.report.classification`), the first of equals.
 
     One candidate alone is not tried. Raises `ConfigError` for an unknown kind and when every candidate broke down,
     `MissingPackageError` without optuna.
@@ -70,23 +69,12 @@ def search_rates(
         raise ConfigError(f"--search: {kind!r} is none of {', '.join(SEARCHES)}")
     if kind == "none" or (kind == "grid" and len(grid) == 1):
         return grid[(len(grid) - 1) // 2]
-    found: list[tuple[float, Candidate]] = []
-
-    def judge(candidate: Candidate) -> float:
-        figures = attempt(candidate, len(found) + 1)
-        loss = figures["refined_loss"]
-        found.append((math.inf if loss is None else loss, candidate))
-        return found[-1][0]
-
     if kind == "grid":
-        for candidate in grid:
-            judge(candidate)
-            if stop():
-                break
+        found = list(zip(grid, map(_finite, (yield grid)), strict=True))
     else:
-        _by_optuna(grid, trials, judge, stop)
-    loss, best = min(found, key=lambda one: one[0])
-    if loss == math.inf and not stop():
+        found = yield from _by_optuna(grid, trials)
+    best, loss = min(found, key=lambda one: one[1])
+    if loss == math.inf:
         raise ConfigError("--rates: the loss became NaN or infinite at every learning rate: give lower ones")
     return best
 
@@ -105,21 +93,25 @@ def at_an_end(chosen: Candidate, grid: Sequence[Candidate]) -> str | None:
 
 
 def _by_optuna(
-    grid: Sequence[Candidate], trials: int, judge: Callable[[Candidate], float], stop: Callable[[], bool]
-) -> None:
-    """Try `trials` rates by TPE, the middle of the grid first."""
+    grid: Sequence[Candidate], trials: int
+) -> Generator[Sequence[Candidate], Sequence[float | None], list[tuple[Candidate, float]]]:
+    """Try `trials` rates by TPE, one after another, the middle of the grid first."""
     optuna = require("optuna", "lab")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rates, epochs = [one.rate for one in grid], sorted({one.epochs for one in grid})
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=1))
     middle = grid[len(grid) // 2]
     study.enqueue_trial({"rate": middle.rate, "epochs": middle.epochs})
-
-    def objective(trial: Any) -> float:
+    found = []
+    for _ in range(trials):
+        trial = study.ask()
         rate = trial.suggest_float("rate", min(rates) / SPREAD, max(rates) * SPREAD, log=True)
-        loss = judge(Candidate(rate, trial.suggest_categorical("epochs", epochs)))
-        if stop():
-            study.stop()
-        return loss
+        candidate = Candidate(rate, trial.suggest_categorical("epochs", epochs))
+        (loss,) = map(_finite, (yield [candidate]))
+        study.tell(trial, loss)
+        found.append((candidate, loss))
+    return found
 
-    study.optimize(objective, n_trials=trials)
+
+def _finite(loss: float | None) -> float:
+    return math.inf if loss is None else loss

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed import records
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
 from heed.report.overfit_page import FILE, PAGE, write_overfit
+from heed.studies.rates import WIDE, own_rates
+from heed.studies.tune_plan import Say, TunePlan, arm_config, check_methods, open_labelled_splits
+from heed.studies.tune_record import Pair, name_arms
 from heed.text.batches import Batch
 from heed.text.splits import Splits
 from heed.training.devices import choose_device, machine_facts, take_threads
@@ -26,11 +30,8 @@ from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import Measure, measure
 from heed.tuning.methods import frozen_features, parts
 from heed.tuning.model import Tuned
-from heed.tuning.plan import Plan, Say, arm_config, check_methods, open_labelled_splits
-from heed.tuning.record import Pair, name_arms, write_whole
-from heed.tuning.run import Material, build, changed
-from heed.tuning.search import WIDE, own_rates
 from heed.tuning.texts import Encoded
+from heed.tuning.tuned_run import Material, build, changed
 
 MOST_STEPS = 300
 """Steps after which a method that has not learned the texts is taken to be unable."""
@@ -38,7 +39,7 @@ EVERY = 10
 """Steps between two looks."""
 
 
-def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
+def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
     """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 
     Dropout and weight decay are off, every step sees all of them, and the highest of the arm's rates is taken, the
@@ -61,14 +62,14 @@ def overfit(plan: Plan, size: int, say: Say, folder: Path | None = None) -> dict
             if arm["accuracy"] == 1:
                 say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
             if folder is not None:
-                write_whole(folder / FILE, record)
+                records.write(folder / FILE, record)
                 write_overfit(folder)
     if folder is not None:
         say(f"report: {folder / PAGE}")
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
 
-def _learn(plan: Plan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
+def _learn(plan: TunePlan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
     """Train one arm on all texts at once until it knows them, and return how it went."""
     device = choose_device(plan.config.run.device)
     config = _config(plan, pair)
@@ -92,7 +93,7 @@ def _learn(plan: Plan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say
     }  # fmt: skip
 
 
-def _config(plan: Plan, pair: Pair) -> TuneConfig:
+def _config(plan: TunePlan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm that is to learn by heart."""
     settings = {"weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant", "steps": MOST_STEPS}
     config = arm_config(plan, pair)
@@ -105,7 +106,7 @@ def _config(plan: Plan, pair: Pair) -> TuneConfig:
     return changed(config, train=settings)
 
 
-def _some(plan: Plan, name: str, splits: Splits, size: int) -> tuple[Encoded, np.ndarray]:
+def _some(plan: TunePlan, name: str, splits: Splits, size: int) -> tuple[Encoded, np.ndarray]:
     """Return the texts as an encoder reads them, and their numbers in the training split."""
     config = arm_config(plan, Pair(name, plan.methods[0]))
     encoder = load_encoder(config.encoder, splits.classes, native=False)
@@ -116,7 +117,7 @@ def _some(plan: Plan, name: str, splits: Splits, size: int) -> tuple[Encoded, np
     return texts.take(numbers), numbers
 
 
-def _begin(plan: Plan, splits: Splits, numbers: np.ndarray) -> dict[str, Any]:
+def _begin(plan: TunePlan, splits: Splits, numbers: np.ndarray) -> dict[str, Any]:
     """Return the record before any arm has learned."""
     rows = splits.rows["train"]
     chosen = [
