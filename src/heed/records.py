@@ -93,6 +93,9 @@ Record = TypeVar("Record", bound=Kept)
 
 # ---------------------------------------------------------------------- a study
 
+TRAINED = ("finished", "leaks")
+"""States of a run that has its figures."""
+
 
 class Outcome(Kept):
     """What a run of a study has come to."""

@@ -9,8 +9,7 @@ from heed.cli.compare import Lines, describe
 from heed.records import Outcome, write
 from heed.studies import study
 from heed.studies.lengths import measure_lengths
-from heed.studies.runner import Done, Standing
-from heed.studies.study import Row
+from heed.studies.runner import Done, RunRow, Standing
 from heed.studies.worker import run_cell
 
 BASE = {
@@ -130,9 +129,9 @@ def test_mistakes_are_one_line(heed, file, tmp_path):
 
 def test_a_line_a_run(capsys):
     progress = Standing(40, 2.5, 8.0)
-    row = Row("pre, seed 1", "running", "", progress, 120, 16.0)
+    row = RunRow("pre, seed 1", "running", "", progress, 120, 16.0)
     assert describe(row) == "pre, seed 1: running  step 40/120  loss 2.5000  16 s left"
     show = Lines()
-    show([Row("a", "waiting"), Row("b", "running")])
-    show([Row("a", "waiting"), Row("b", "finished")])
+    show([RunRow("a", "waiting"), RunRow("b", "running")])
+    show([RunRow("a", "waiting"), RunRow("b", "finished")])
     assert capsys.readouterr().err == "b: running\nb: finished\n"

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from heed.records import Outcome
-from heed.studies.plan import Plan, read_plan
+from heed.studies.plan import StudyPlan, read_plan
 from heed.studies.runner import Task
 
 TINY = {
@@ -44,7 +44,7 @@ def write_study(folder: Path, **keys: Any) -> Path:
     return file
 
 
-def plan_of(folder: Path, **keys: Any) -> Plan:
+def plan_of(folder: Path, **keys: Any) -> StudyPlan:
     return read_plan(write_study(folder, **keys))
 
 

@@ -20,8 +20,8 @@ from heed.errors import ConfigError
 
 if TYPE_CHECKING:
     from heed.studies.estimate import Estimate
-    from heed.studies.plan import Plan
-    from heed.studies.study import Row
+    from heed.studies.plan import StudyPlan
+    from heed.studies.runner import RunRow
 
 
 class CompareFlags(Section):
@@ -101,7 +101,7 @@ def conclude(folder: Path, as_json: bool) -> int:
     return 1 if any(cell.state == "failed" for cell in record.cells) else 0
 
 
-def dry_run(plan: Plan, flags: CompareFlags) -> int:
+def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
     """Print what would run."""
     from heed.cli.train import tell
     from heed.studies.estimate import estimate
@@ -142,7 +142,7 @@ def cost_table(found: Sequence[Estimate]) -> list[str]:
     return columns(rows, shrink=(0,))
 
 
-def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0, untimed: int = 0) -> list[str]:
+def said_cost(plan: StudyPlan, jobs: int, total: float | None, training: float = 0.0, untimed: int = 0) -> list[str]:
     """Say how much there is to run."""
     from heed.report.numbers import human_seconds
 
@@ -162,7 +162,7 @@ def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0,
     return lines
 
 
-def said_lengths(plan: Plan, found: Sequence[Estimate]) -> list[str]:
+def said_lengths(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
     """Say at which contexts each run is measured besides, and which variants end before."""
     if not plan.lengths:
         return []
@@ -182,7 +182,7 @@ class Lines:
 
     def __exit__(self, *error: object) -> None: ...
 
-    def __call__(self, rows: list[Row]) -> None:
+    def __call__(self, rows: list[RunRow]) -> None:
         """Write what has changed."""
         for row in rows:
             if row.state not in ("waiting", self.known.get(row.name)):
@@ -210,7 +210,7 @@ class Live:
     def __exit__(self, *error: object) -> None:
         self.screen.stop()
 
-    def __call__(self, rows: list[Row]) -> None:
+    def __call__(self, rows: list[RunRow]) -> None:
         """Draw at most twice a second, and at the end."""
         from rich.text import Text
 
@@ -225,11 +225,11 @@ class Live:
         self.screen.update(Text("\n".join([*lines, *([f"and {hidden} more"] if hidden else [])])), refresh=True)
 
 
-def describe(row: Row) -> str:
+def describe(row: RunRow) -> str:
     """Return a line for people about a run.
 
-    >>> from heed.studies.study import Row
-    >>> describe(Row("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
+    >>> from heed.studies.runner import RunRow
+    >>> describe(RunRow("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
     'post-norm, seed 2: broke down: loss is NaN at step 7'
     """
     from heed.report.numbers import format_loss, human_seconds

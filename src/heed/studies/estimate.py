@@ -28,8 +28,8 @@ from heed.config import Config
 from heed.errors import HeedError
 from heed.studies.lengths import why_it_ends
 from heed.studies.overhead import contents, evaluation_seconds, open_text, start_seconds
-from heed.studies.plan import Plan
-from heed.studies.prepare import Facts, Text, all_facts, check_models, prepare_texts
+from heed.studies.plan import StudyPlan
+from heed.studies.prepare import Text, VariantNumbers, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
 from heed.training.devices import choose_device, take_threads, threads_each
 from heed.training.step import Updater
@@ -49,7 +49,7 @@ class Estimate:
     """What one run of a variant would take."""
 
     variant: str
-    facts: Facts
+    facts: VariantNumbers
     tokens: int | None
     """Tokens of the text in training, padding not counted; None: as many as the time allows."""
     places: int | None
@@ -72,7 +72,7 @@ class Estimate:
         return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends, "timed": self.timed}
 
 
-def estimate(plan: Plan, say: Say, jobs: int = 1) -> list[Estimate]:
+def estimate(plan: StudyPlan, say: Say, jobs: int = 1) -> list[Estimate]:
     """Return what a run of each variant would take on the threads that it has among `jobs`.
 
     What is written meanwhile is gone afterwards.
@@ -97,8 +97,8 @@ def estimate(plan: Plan, say: Say, jobs: int = 1) -> list[Estimate]:
 
 
 def _estimate(
-    plan: Plan, name: str, own: Facts, text: Text, folder: Path, rates: dict[tuple[str, str], float], start: float,
-    patient: bool,
+    plan: StudyPlan, name: str, own: VariantNumbers, text: Text, folder: Path, rates: dict[tuple[str, str], float],
+    start: float, patient: bool,
 ) -> Estimate:  # fmt: skip
     """Return what a run of one variant would take; `rates` are the seconds an operation of kinds that were timed."""
     ends = why_it_ends(plan.config(name), text.vocabulary, text.classes, plan.lengths[-1]) if plan.lengths else ""

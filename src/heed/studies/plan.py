@@ -41,7 +41,7 @@ LONGEST = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A study whose settings have been found to be valid."""
 
     title: str
@@ -77,7 +77,7 @@ class Plan:
         return settle(make_config(self.values(variant, steps, extra)))
 
 
-def read_plan(path: str | Path) -> Plan:
+def read_plan(path: str | Path) -> StudyPlan:
     """Read the file of a study. Raises `ConfigError` that holds every problem of every variant at once."""
     content = read_yaml(path)
     file = parse_file(content)
@@ -86,7 +86,7 @@ def read_plan(path: str | Path) -> Plan:
     if (file.seeds if isinstance(file.seeds, int) else len(file.seeds)) > MOST:
         raise ConfigError(f"seeds: a study has at most {MOST:,}: give fewer")
     seeds = tuple(range(1, file.seeds + 1)) if isinstance(file.seeds, int) else tuple(file.seeds)
-    plan = Plan(
+    plan = StudyPlan(
         title=file.title or Path(path).stem,
         base=base,
         variants=variants,
@@ -116,7 +116,7 @@ def read_plan(path: str | Path) -> Plan:
         problems += incomparable(plan, figure)
     if problems:
         raise ConfigError(*problems)
-    return Plan(**{**vars(plan), "figure": figure})
+    return StudyPlan(**{**vars(plan), "figure": figure})
 
 
 def nest(settings: Mapping[str, Any]) -> dict[str, Any]:

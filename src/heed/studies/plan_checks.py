@@ -12,7 +12,7 @@ from heed.report.record import flatten
 from heed.studies.plan_file import Range, SearchPlan
 
 if TYPE_CHECKING:
-    from heed.studies.plan import Plan
+    from heed.studies.plan import StudyPlan
 
 NO_END = 1_000_000_000
 """`train.steps` of a run that ends by the clock."""
@@ -38,7 +38,7 @@ def unit_of(config: Config) -> str:
     return f"{data.objective.removesuffix('s')} token" if data.objective in SPANS and data.plain_share < 1 else "token"
 
 
-def find_problems(plan: Plan) -> Iterator[str]:
+def find_problems(plan: StudyPlan) -> Iterator[str]:
     """Yield what is wrong with the settings of the base, of each variant, and of the study itself."""
     of_base = inspect_config(overlay(plan.base, {"train": {"steps": plan.budget.steps or NO_END}}))[1]
     yield from (f"base: {line}" for line in of_base)
@@ -68,7 +68,7 @@ def find_problems(plan: Plan) -> Iterator[str]:
         yield from _search_problems(plan, plan.search)
 
 
-def _search_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
+def _search_problems(plan: StudyPlan, search: SearchPlan) -> Iterator[str]:
     """Yield what is wrong with the search."""
     for key, values in search.parameters.items():
         section, _, name = key.partition(".")
@@ -101,7 +101,7 @@ def _search_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
         yield from (f"search.{line}" for line in not_measured(plan, search.figure))
 
 
-def not_measured(plan: Plan, figure: str) -> Iterator[str]:
+def not_measured(plan: StudyPlan, figure: str) -> Iterator[str]:
     """Yield why there will be no such figure of one of the variants; nothing where all have it."""
     for name in plan.variants:
         config = inspect_config(plan.values(name))[0]
@@ -122,7 +122,7 @@ def _no_settings(where: str, given: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where}: train: must hold settings by name, as {{name: value}}, not {given['train']!r}"
 
 
-def _pruning_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
+def _pruning_problems(plan: StudyPlan, search: SearchPlan) -> Iterator[str]:
     """Yield why trials could not be told from one another while they run."""
     if len(search.seeds) > 1:
         yield "search.pruner: hyperband looks at the evaluations of one run: give one of search.seeds"
@@ -134,7 +134,7 @@ def _pruning_problems(plan: Plan, search: SearchPlan) -> Iterator[str]:
             yield f"{name}: train.eval_every: must be below the budget of steps, or there is nothing to prune by"
 
 
-def incomparable(plan: Plan, figure: str) -> Iterator[str]:
+def incomparable(plan: StudyPlan, figure: str) -> Iterator[str]:
     """Yield why a figure would not mean the same for all variants, as far as the settings tell."""
     for name in plan.variants:
         if figure in ("bits_per_byte", "word_perplexity") and plan.config(name).train.final_tokens is not None:

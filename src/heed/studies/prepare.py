@@ -16,7 +16,7 @@ import torch
 from heed.build import Say, build_corpus, build_model, build_tokenizer, build_tokens
 from heed.config import Config, overlay
 from heed.errors import ConfigError, HeedError
-from heed.studies.plan import Plan
+from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
 from heed.text.labelled import LabelledCorpus
 from heed.text.sources import digest
@@ -37,7 +37,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Facts:
+class VariantNumbers:
     """What a variant is, in numbers."""
 
     parameters: int
@@ -48,7 +48,7 @@ class Facts:
     """What the budget comes to; None: it is time."""
 
 
-def check_models(plan: Plan) -> None:
+def check_models(plan: StudyPlan) -> None:
     """Build every variant without memory, and raise `ConfigError` with all that does not go together."""
     problems: list[str] = []
     for name in plan.variants:
@@ -64,7 +64,7 @@ def check_models(plan: Plan) -> None:
         raise ConfigError(*problems)
 
 
-def prepare_texts(plan: Plan, folder: Path | None, say: Say) -> dict[str, Text]:
+def prepare_texts(plan: StudyPlan, folder: Path | None, say: Say) -> dict[str, Text]:
     """Return the text of each variant: tokenizers and token files are kept in `folder`, with None nowhere.
 
     Raises what opening a corpus and training a tokenizer raise.
@@ -96,7 +96,7 @@ def with_text(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[st
     return overlay(values, settings)
 
 
-def facts_of(plan: Plan, variant: str, text: Text, extra: Mapping[str, Any] | None = None) -> Facts:
+def facts_of(plan: StudyPlan, variant: str, text: Text, extra: Mapping[str, Any] | None = None) -> VariantNumbers:
     """Return a variant's numbers under the plan's budget; `extra` are dotted settings on top.
 
     Raises `ConfigError` when the budget is less than one step, or the settings do not go with the steps.
@@ -107,18 +107,18 @@ def facts_of(plan: Plan, variant: str, text: Text, extra: Mapping[str, Any] | No
     tokens = config.train.batch_size * config.train.accumulation * config.model.context
     budget, amount = plan.budget.kind, plan.budget.amount
     if budget == "seconds":
-        return Facts(parameters, flops, tokens, None)
+        return VariantNumbers(parameters, flops, tokens, None)
     price = {"steps": 1, "tokens": tokens, "flops": tokens * flops}[budget]
     steps = int(amount // price)  # rounded down: nobody gets more than the others
     if steps < 1:
         raise ConfigError(f"budget: {variant}: {amount:,.0f} {budget} are less than one step, which takes {price:,}")
     plan.config(variant, steps, extra)  # a warm-up may be longer than that
-    return Facts(parameters, flops, tokens, steps)
+    return VariantNumbers(parameters, flops, tokens, steps)
 
 
-def all_facts(plan: Plan, texts: Mapping[str, Text]) -> dict[str, Facts]:
+def all_facts(plan: StudyPlan, texts: Mapping[str, Text]) -> dict[str, VariantNumbers]:
     """Return the numbers of every variant. Raises `ConfigError` with the problems of all of them."""
-    facts: dict[str, Facts] = {}
+    facts: dict[str, VariantNumbers] = {}
     problems: list[str] = []
     for name in plan.variants:
         try:

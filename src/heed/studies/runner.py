@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from heed import records
-from heed.records import Outcome
+from heed.records import TRAINED, DamagedError, Outcome
 
 POLL = 0.2
 """Seconds between two looks at the jobs."""
+
+
+SETTLED = (*TRAINED, "does not fit", "broke down")
+"""States that another try would not change; a failed cell is tried again."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,6 @@ class Task:
     """Contexts at which it is measured when it has been trained."""
     trained: bool = False
     """Whether it has its record already, and only lengths are left."""
-
     kind: str = "train"
     """Who makes it: see `heed.studies.worker`."""
 
@@ -79,6 +82,20 @@ class Standing:
         return (task.steps - self.step) * self.seconds / self.step if task.steps and self.step else None
 
 
+@dataclass(frozen=True)
+class RunRow:
+    """What is shown of a run."""
+
+    name: str
+    state: str
+    """waiting, running, or what it came to."""
+    message: str = ""
+    progress: Standing | None = None
+    steps: int | None = None
+    left: float | None = None
+    """Seconds of training."""
+
+
 class Follower:
     """Reads what a run appends to its metrics.jsonl; a resumption takes back what lies beyond its step."""
 
@@ -110,6 +127,16 @@ class Follower:
         elif event.get("event") == "resume":
             now.step = event["step"]
             now.evaluations = [earlier for earlier in now.evaluations if earlier["step"] <= event["step"]]
+
+
+def settled(task: Task) -> Outcome | None:
+    """Return the record of a run that need not be made again, None where it must."""
+    try:
+        found = records.read(Outcome, task.record)
+    except (OSError, ValueError, DamagedError):
+        return None
+    there = found.state not in TRAINED or task.folder.is_dir()
+    return found if found.state in SETTLED and there else None
 
 
 class Job(Protocol):

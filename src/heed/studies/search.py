@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
 from heed.records import Outcome
-from heed.studies.plan import Plan
+from heed.studies.plan import StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
-from heed.studies.runner import Launch, Standing, Task, work
+from heed.studies.runner import Follower, Launch, RunRow, Standing, Task, settled, work
 from heed.training.streams import stream_seed
 
 if TYPE_CHECKING:
     import optuna
 
-    from heed.studies.study import Row, Study
+    from heed.studies.study import Study
 
 STORE = "study.sqlite"
 TRIALS = 20
@@ -38,7 +38,7 @@ TRIALS = 20
 
 
 @dataclass
-class Trial:
+class SearchTrial:
     """A trial that is under way."""
 
     variant: str
@@ -55,7 +55,7 @@ def run_search(
     jobs: int,
     launch: Launch,
     asked: Callable[[], bool],
-    watch: Callable[[list[Row]], None],
+    watch: Callable[[list[RunRow]], None],
 ) -> dict[str, Any]:
     """Run the trials that are left, and return what study.json holds of the search.
 
@@ -70,14 +70,13 @@ def _run(
     jobs: int,
     launch: Launch,
     asked: Callable[[], bool],
-    watch: Callable[[list[Row]], None],
+    watch: Callable[[list[RunRow]], None],
 ) -> dict[str, Any]:
     """Run the trials that are left, and let go of the file."""
-    from heed.studies.study import Row
 
     def show(running: Mapping[str, tuple[Task, Standing]]) -> None:
-        rows = [Row(name, state, message) for name, (state, message) in searcher.ended.items()]
-        watch([*rows, *(Row(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
+        rows = [RunRow(name, state, message) for name, (state, message) in searcher.ended.items()]
+        watch([*rows, *(RunRow(t.name, "running", "", p, t.steps, p.left(t)) for t, p in running.values())])
 
     try:
         searcher.study.search = searcher.summary()
@@ -117,7 +116,7 @@ class Searcher:
         self.trials = len(self.combinations) or search.trials or TRIALS
         names = list(study.plan.variants) if search.per_variant else [study.plan.baseline]
         self.studies = {name: self._open(name) for name in names}
-        self.under_way: dict[str, Trial] = {}
+        self.under_way: dict[str, SearchTrial] = {}
         self.ended: dict[str, tuple[str, str]] = {}
         """State and message of the runs that have ended, by name."""
 
@@ -209,9 +208,7 @@ class Searcher:
     def _begin(self, variant: str, asked: optuna.Trial) -> Iterator[Task]:
         """Yield the runs of a trial, one for each seed."""
         extra = {key: _suggest(asked, key, values) for key, values in self.search.parameters.items()}
-        from heed.studies.study import settled
-
-        trial, place = Trial(variant, asked), f"search/{variant}/trial-{asked.number}"
+        trial, place = SearchTrial(variant, asked), f"search/{variant}/trial-{asked.number}"
         for seed in self.search.seeds:
             name = f"{variant}, trial {asked.number}" + (f", seed {seed}" if len(self.search.seeds) > 1 else "")
             root = self.study.folder
@@ -228,7 +225,7 @@ class Searcher:
             else:
                 yield task
 
-    def _report(self, trial: Trial, progress: Standing) -> bool:
+    def _report(self, trial: SearchTrial, progress: Standing) -> bool:
         """Tell Optuna of evaluations that are new, in order; True where the trial is poor after one of them."""
         if self.search.pruner == "none":
             return False
@@ -242,13 +239,11 @@ class Searcher:
                 return True
         return False
 
-    def _prunes(self, trial: Trial, task: Task) -> bool:
+    def _prunes(self, trial: SearchTrial, task: Task) -> bool:
         """Look at the evaluations of a run that ended between two looks."""
-        from heed.studies.runner import Follower
-
         return self._report(trial, Follower(task.folder).look())
 
-    def _tell(self, trial: Trial) -> None:
+    def _tell(self, trial: SearchTrial) -> None:
         """Tell Optuna what a trial came to: the mean over its seeds."""
         own, states = self.studies[trial.variant], self.optuna.trial.TrialState
         values = [value for value in trial.values.values() if value is not None and math.isfinite(value)]
@@ -261,7 +256,7 @@ class Searcher:
             own.tell(trial.optuna.number, math.fsum(values) / len(values))
 
 
-def evaluations(plan: Plan, variant: str, steps: int | None) -> int | None:
+def evaluations(plan: StudyPlan, variant: str, steps: int | None) -> int | None:
     """Return how often a run of a variant is evaluated; None where the clock decides."""
     return None if steps is None else math.ceil(steps / plan.config(variant, steps).train.eval_every)
 

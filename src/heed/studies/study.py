@@ -24,43 +24,34 @@ from heed import files, records
 from heed.build import Say
 from heed.config import Config, inspect_config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError, require, why
-from heed.records import STUDY, DamagedError, Outcome, StudyCell, StudyFile, VariantFacts
+from heed.records import STUDY, TRAINED, DamagedError, Outcome, StudyCell, StudyFile, VariantFacts
 from heed.report.record import flatten
 from heed.studies.lengths import measure_lengths, missing_lengths
-from heed.studies.plan import BASE, EXPERIMENT, Plan
+from heed.studies.plan import BASE, EXPERIMENT, StudyPlan
 from heed.studies.plan_checks import NO_END
-from heed.studies.prepare import Facts, Text, all_facts, check_models, facts_of, prepare_texts, text_settings, with_text
-from heed.studies.runner import Done, Launch, Process, Standing, Task, work
-from heed.studies.worker import TRAINED
+from heed.studies.prepare import (
+    Text,
+    VariantNumbers,
+    all_facts,
+    check_models,
+    facts_of,
+    prepare_texts,
+    text_settings,
+    with_text,
+)
+from heed.studies.runner import Done, Launch, Process, RunRow, Standing, Task, settled, work
 from heed.training.devices import cores, machine_facts, threads_each
 from heed.training.interrupts import Interrupts
-
-SETTLED = (*TRAINED, "does not fit", "broke down")
-"""States that another try would not change; a failed cell is tried again."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is shown of a run."""
-
-    name: str
-    state: str
-    """waiting, running, or what it came to."""
-    message: str = ""
-    progress: Standing | None = None
-    steps: int | None = None
-    left: float | None = None
-    """Seconds of training."""
 
 
 @dataclass
 class Study:
     """A study that is under way."""
 
-    plan: Plan
+    plan: StudyPlan
     folder: Path
     texts: Mapping[str, Text]
-    facts: dict[str, Facts]
+    facts: dict[str, VariantNumbers]
     threads: int | None
     """Threads of each run that does not say it itself."""
     command: str
@@ -145,13 +136,13 @@ class Study:
 
 
 def run_study(
-    plan: Plan,
+    plan: StudyPlan,
     folder: Path,
     *,
     jobs: int = 1,
     command: str = "",
     say: Say = lambda line: None,
-    watch: Callable[[list[Row]], None] = lambda rows: None,
+    watch: Callable[[list[RunRow]], None] = lambda rows: None,
     run_cell: Callable[[Task], Outcome] | None = None,
 ) -> bool:
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
@@ -189,7 +180,7 @@ def run_study(
 
 
 def _run_cells(
-    study: Study, jobs: int, launch: Launch, asked: Callable[[], bool], watch: Callable[[list[Row]], None]
+    study: Study, jobs: int, launch: Launch, asked: Callable[[], bool], watch: Callable[[list[RunRow]], None]
 ) -> None:
     """Run the cells that are not settled."""
     tasks = {cell: study.task(*cell) for cell in study.cells}
@@ -218,17 +209,7 @@ def _run_cells(
     show({})
 
 
-def settled(task: Task) -> Outcome | None:
-    """Return the record of a run that need not be made again, None where it must."""
-    try:
-        found = records.read(Outcome, task.record)
-    except (OSError, ValueError, DamagedError):
-        return None
-    there = found.state not in TRAINED or task.folder.is_dir()
-    return found if found.state in SETTLED and there else None
-
-
-def resolved_base(plan: Plan, steps: int | None) -> dict[str, Any]:
+def resolved_base(plan: StudyPlan, steps: int | None) -> dict[str, Any]:
     """Return the base with every default written out."""
     train: dict[str, Any] = {"steps": steps or NO_END}
     if plan.budget.seconds is not None:
@@ -236,7 +217,7 @@ def resolved_base(plan: Plan, steps: int | None) -> dict[str, Any]:
     return inspect_config(overlay(plan.base, {"train": train}))[0].model_dump(mode="json")
 
 
-def refuse_another(plan: Plan, folder: Path) -> None:
+def refuse_another(plan: StudyPlan, folder: Path) -> None:
     """Raise `ConfigError` that says what differs when the folder holds a study with other settings.
 
     Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
@@ -261,7 +242,7 @@ def refuse_another(plan: Plan, folder: Path) -> None:
         )
 
 
-def _other_settings(plan: Plan, kept: StudyFile) -> list[str]:
+def _other_settings(plan: StudyPlan, kept: StudyFile) -> list[str]:
     """Say what is different in a study.json."""
     steps = kept.base["train"]["steps"]
     usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
@@ -288,13 +269,13 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return [key for key in {**a, **b} if a.get(key) != b.get(key)]
 
 
-def _row(task: Task, found: Outcome | None, running: tuple[Task, Standing] | None) -> Row:
+def _row(task: Task, found: Outcome | None, running: tuple[Task, Standing] | None) -> RunRow:
     if running is not None:
         progress = running[1]
-        return Row(task.name, "running", "", progress, task.steps, progress.left(task))
+        return RunRow(task.name, "running", "", progress, task.steps, progress.left(task))
     if found is not None:
-        return Row(task.name, found.state, found.message, steps=task.steps)
-    return Row(task.name, "waiting", steps=task.steps)
+        return RunRow(task.name, found.state, found.message, steps=task.steps)
+    return RunRow(task.name, "waiting", steps=task.steps)
 
 
 def _at_once(run_cell: Callable[[Task], Outcome]) -> Launch:
@@ -317,7 +298,7 @@ def _threads_of(task: Task) -> int | None:
     return task.values["run"].get("threads")
 
 
-def _keep(plan: Plan, folder: Path) -> None:
+def _keep(plan: StudyPlan, folder: Path) -> None:
     """Keep the plan as it was given."""
     try:
         if plan.base_text is not None:

@@ -22,10 +22,7 @@ from typing import Any
 
 from heed import records
 from heed.errors import HeedError
-from heed.records import Outcome
-
-TRAINED = ("finished", "leaks")
-"""States of a run that has its figures."""
+from heed.records import TRAINED, Outcome
 
 
 def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda line: None) -> Outcome:

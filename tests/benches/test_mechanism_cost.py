@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from heed.attention import MECHANISMS, Shape, Softmax
-from heed.benches import cost
-from heed.benches.cost import Setup, measure, measure_curve
+from heed.benches import mechanism_cost as cost
+from heed.benches.mechanism_cost import Setup, measure, measure_curve
 from heed.errors import ConfigError
 from heed.report.cost import fit_exponent
 from heed.training.peak import peak_bytes

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from heed.benches import devices as devices
-from heed.benches.devices import measure_devices, prepare, time_steps, tokens_of_step
+from heed.benches import device_speed as devices
+from heed.benches.device_speed import measure_devices, prepare, time_steps, tokens_of_step
 from heed.cli.bench_training import said_ratios
 from heed.config import make_config
 from heed.errors import ConfigError

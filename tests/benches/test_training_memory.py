@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from heed.benches import memory
-from heed.benches.memory import Memory, measure_all, measure_memory
+from heed.benches import training_memory as memory
+from heed.benches.training_memory import Memory, measure_all, measure_memory
 from heed.config import make_config
 from heed.report import memory_figure
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from heed.benches.devices import prepare
+from heed.benches.device_speed import prepare
 from heed.config import Config
 from heed.errors import HeedError
 from heed.report.numbers import human_bytes
