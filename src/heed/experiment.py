@@ -39,8 +39,8 @@ from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
 from heed.models import LanguageModel
 from heed.models.causality.training import audit_model
-from heed.models.draws import ByName
 from heed.models.embeddings import place_embeddings, read_embeddings
+from heed.models.first_weights import ByName
 from heed.models.longer import with_context
 from heed.report.numbers import human_count
 from heed.report.page import write_report

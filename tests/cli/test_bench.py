@@ -7,6 +7,7 @@ import pytest
 from heed.attention import MECHANISMS, PROJECTIONS
 from heed.cli.list import columns
 
+NARROW = ["--model.n-layers", 1, "--model.d-model", 16, "--model.n-heads", 2, "--tokenizer.vocab-size", 300]
 SMALL = ["--lengths", 16, 24, 32, "--widths", 16, "--threads", 1]
 
 
@@ -63,6 +64,9 @@ def test_bench_of_everything_leaves_out_what_does_not_fit(heed):
         (["softmax", "--widths", 16, 30], "width 30 does not divide into 4 heads"),
         (["softmax", "--lengths", 0], "numbers of at least 1"),
         (["softmax", "--lengths", 16, 16], "--lengths names a number twice"),
+        (["softmax", "--lengths", 16, 99999999999999999999], "--lengths: Value error, must be below 2^63"),
+        (["softmax", "--lengths", 99999999999999999, "--widths", 16], "no length could be measured"),
+        (["softmax", "--batch", 10**16, "--lengths", 16, "--widths", 16], "no length could be measured"),
         (["softmax", "--device", "cuda"], "torch finds no cuda"),
     ],
 )  # fmt: skip
@@ -75,6 +79,26 @@ def test_bench_refuses_in_a_line(heed, argv, says):
     assert answer.code == 2
     assert says in answer.err
     assert answer.err.count("heed: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["devices", "--steps", 2, "--train.batch-size", 10**14, *NARROW], "out of memory: a batch of"),
+        (["memory", "--batch-sizes", 10**20, *NARROW], "--batch-sizes: Value error, must be below 2^63"),
+        (["memory", "--contexts", 10**13, *NARROW], "more parameters than there is memory for"),
+    ],
+)
+def test_benches_of_steps_refuse_what_no_memory_holds(heed, argv, says):
+    answer = heed("bench", *argv)
+    assert (answer.code, answer.err.count("heed: ")) == (2, 1)
+    assert says in answer.err
+
+
+def test_a_step_that_no_memory_holds_is_an_answer(heed):
+    answer = heed("bench", "memory", "--batch-sizes", 2, 10**14, "--contexts", 8, "--json", *NARROW)
+    assert answer.code == 0, answer.err
+    assert [bool(step["problem"]) for step in json.loads(answer.out)["steps"]] == [False, True]
 
 
 def test_list_attention_is_a_table_that_fits(heed):

@@ -90,6 +90,21 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(heed, file, tmp_path):
     assert not out.exists()
 
 
+def test_a_dry_run_says_how_much_of_a_budget_of_tokens_is_padding(heed, file, tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("the cat\n" * 300)
+    text = file.read_text()
+    content = yaml.safe_load(text)
+    content["base"]["data"] |= {"source": str(lines), "layout": "padded", "separator": "\n"}
+    content["budget"] = {"tokens": 6400}
+    file.write_text(yaml.safe_dump(content))
+    found = heed("compare", file, "--dry-run")
+    assert found.code == 0, found.err
+    assert "the budget counts places, padding included: " in found.out
+    file.write_text(text)
+    assert "the budget counts places" not in heed("compare", file, "--dry-run").out
+
+
 def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_path, monkeypatch):
     file.write_text(file.read_text().replace("model.norm_order: post", "model.positions: alibi") + "lengths: [8, 48]\n")
     dry = heed("compare", file, "--dry-run").out

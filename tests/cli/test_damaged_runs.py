@@ -63,6 +63,8 @@ def test_what_is_edited_is_told_with_what_it_was(heed, run):
         assert "config.yaml: model.norm_epsilon is 0.001, and the run was trained with 1e-05" in found.err
     (run / "hashes.json").unlink()  # the checkpoint knows it without
     assert "model.norm_epsilon is 0.001" in heed("eval", run).err
+    found = heed("report", run)
+    assert (found.code, "config.yaml: model.norm_epsilon is 0.001, and" in found.err) == (2, True)
 
 
 def test_settings_of_training_are_changed_by_flags(heed, run):
@@ -116,6 +118,17 @@ def test_swapped_ids_of_a_tokenizer_are_refused(heed, run):
     for verb in (("eval", run), ("sample", run), ("train", "--resume", run, "--train.steps", 8)):
         found = heed(*verb)
         assert (found.code, "tokenizer.json is not as heed wrote it" in found.err) == (2, True)
+
+
+def test_a_checkpoint_knows_its_tokenizer_without_hashes(heed, run):
+    data = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))
+    data["model"]["vocab"].update(a=data["model"]["vocab"]["e"], e=data["model"]["vocab"]["a"])
+    (run / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    (run / "hashes.json").unlink()
+    for verb in (("eval", run), ("sample", run), ("export", run), ("train", "--resume", run, "--train.steps", 8)):
+        found = heed(*verb)
+        assert (found.code, "tokenizer.json is not the tokenizer that" in found.err) == (2, True), found.err
+        assert "has changed" not in found.err
 
 
 def test_another_best_checkpoint_is_refused_and_mended_by_going_on(heed, run):

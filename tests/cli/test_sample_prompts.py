@@ -30,6 +30,19 @@ def test_each_line_gives_the_text_that_it_gives_alone(heed, trained, tmp_path):
     assert text.out == "".join(f"{one['prompt']}{one['text']}\n{'-' * 40}\n" for one in content)
 
 
+def test_empty_lines_are_counted(heed, trained, tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("the cat \n\n  \na dog\n")
+    found = heed("sample", trained, "--prompts", path, *ASK)
+    assert f"note: 2 empty lines of {path} are skipped; among JSON lines a prompt without text is" in found.err
+    path.write_text('{"prompt": ""}\n\n')
+    found = heed("sample", trained, "--prompts", path, *ASK, "--json")
+    assert "note: 1 empty line" in found.err
+    assert [one["prompt"] for one in answers(found.out)] == [""]
+    path.write_text("the cat \na dog\n")
+    assert "empty" not in heed("sample", trained, "--prompts", path, *ASK).err
+
+
 def test_json_lines_may_have_seeds_of_their_own_and_n_texts(heed, trained, tmp_path):
     values = [{"prompt": "the cat "}, {"prompt": "the cat ", "seed": 9}, {"prompt": ""}]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(value) + "\r\n" for value in values))

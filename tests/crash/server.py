@@ -159,6 +159,7 @@ def serve() -> None:
                 if name not in sys.modules:
                     with suppress(Exception):
                         importlib.import_module(name)
+            found["number"] = asked["number"]
             found["said"] = Path(said.name).read_text(encoding="utf-8", errors="replace")
         print(json.dumps(found), flush=True)
 

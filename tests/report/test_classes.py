@@ -49,7 +49,9 @@ def test_the_page_counts_examples_and_shows_no_perplexity(record):
     assert lead(record).startswith("An encoder of 842 k parameters, trained on sst2 for 1,000 steps of 32 examples in")
     assert ("Training examples", "32,000") in speed_facts(record)
     assert [name for name, _ in passport_table(record)["figures"]] == ["accuracy", "majority class", "examples", "loss"]
-    assert dict(passport_table(record)["rows"])["examples"] == ["200", "200"]
+    rows = dict(passport_table(record)["rows"])
+    assert rows["examples"] == ["200", "200"]
+    assert rows["words"] == rows["bytes"] == ["–", "–"]  # they were not counted
     for words in ("Class by class", "examples a second", "loss (nats per example)", "validation accuracy (%)"):
         assert words in page, words
     assert not re.search(r"erplexity|nats per token|What it writes", page)

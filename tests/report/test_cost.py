@@ -1,5 +1,6 @@
 """Exponents, verdicts and crossings on figures that a reader can check, and the figure itself."""
 
+import dataclasses
 import math
 import re
 import xml.etree.ElementTree
@@ -26,10 +27,12 @@ from heed.report.cost_figure import NAMES, _ticks, draw_costs
 LENGTHS = (256, 512, 1024, 2048)
 
 
-def curve(name, time_power, seconds, memory_power=1, lengths=LENGTHS, declared=None, **more):
+def curve(name, time_power, seconds, memory_power=1, lengths=LENGTHS, declared=None, spread=0.0, **more):
     """Times `seconds` at T = 1,024, growing as a power of T."""
+    times = {T: seconds * (T / 1024) ** time_power for T in lengths}
     cells = tuple(
-        Cell(T, seconds * (T / 1024) ** time_power, int(2**20 * (T / 1024) ** memory_power), 5) for T in lengths
+        Cell(T, y, int(2**20 * (T / 1024) ** memory_power), 9, (y * (1 - spread), y * (1 + spread)))
+        for T, y in times.items()
     )
     return Curve(name, 64, declared or (time_power, memory_power), cells, **more)
 
@@ -96,11 +99,28 @@ def test_rows_say_what_grows_faster_than_declared_and_who_is_faster():
 def test_the_title_is_computed_from_the_figures():
     softmax, linear, slow = curve("softmax", 2, 2e-3), curve("linear", 1, 2e-3), curve("slow", 2, 1.0)
     assert cost_sentence([softmax, linear]) == (
-        "At T = 2,048 linear takes 0.5 of the time of softmax; it is faster from T = 1,000"
+        "At T = 2,048 linear takes 0.5000 (0.5000 to 0.5000) of the time of softmax; it is faster from T = 1,000"
     )
-    assert "1 of 2 are faster, linear first, from T = 1,000" in cost_sentence([softmax, linear, slow])
-    assert cost_sentence([softmax, slow]) == "Nothing measured here is faster than softmax up to T = 2,048"
+    assert "1 of 2 are faster, linear from T = 1,000" in cost_sentence([softmax, linear, slow])
+    assert cost_sentence([softmax, slow]) == "Nothing measured here was shown to be faster than softmax up to T = 2,048"
     assert cost_sentence([softmax]) == "Time grows as T^2.0 in softmax"
+
+
+def test_faster_is_said_where_an_interval_leaves_out_1():
+    # at T = 2,048 softmax takes 8 ms and linear 4 ms, each +-20 %: 3.2 / 9.6 to 4.8 / 6.4, below 1
+    softmax, linear = curve("softmax", 2, 2e-3, spread=0.2), curve("linear", 1, 2e-3, spread=0.2)
+    assert cost_sentence([softmax, linear]).startswith("At T = 2,048 linear takes 0.50 (0.33 to 0.75) of the time")
+    # shown from where 1.2 T = 0.8 T^2 / 1,024, later than the medians cross
+    assert cost_rows([softmax, linear])[1]["time"]["below_softmax_from"] == pytest.approx(1536)
+    # 4 ms +-40 % against 8 ms +-40 %: 5.6 against 4.8, not shown
+    softmax, linear = curve("softmax", 2, 2e-3, spread=0.4), curve("linear", 1, 2e-3, spread=0.4)
+    rows = cost_rows([softmax, linear])
+    assert said_crossing(rows[1], "time") == "not up to T = 2,048"
+    assert cost_sentence([softmax, linear]).startswith("Nothing measured here was shown to be faster than softmax")
+    # and so it is of passes that were too few for an interval
+    alone = [dataclasses.replace(cell, interval=None) for cell in curve("linear", 1, 1e-4).cells]
+    few = Curve("few", 64, (1, 1), tuple(alone))
+    assert cost_rows([curve("softmax", 2, 2e-3), few])[1]["time"]["below_softmax_from"] is None
 
 
 def test_ticks_are_round_and_enough():

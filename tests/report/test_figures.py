@@ -66,6 +66,19 @@ def test_the_titles_of_a_leaking_run_make_no_claim(tmp_path):
     assert perplexity_sentence(record) == "LEAKING: it says nothing of how unsure the model is"
 
 
+@pytest.mark.parametrize(
+    ("rates", "title"),
+    [
+        ([1e-4, 4e-4], "The learning rate is 0.0001 at step 1 and 0.0004 at 2"),  # 0.001 is not among them
+        ([1e-4, 1e-3, 5e-4], "The learning rate rises to 0.001 by step 2, then falls to 0.0005"),
+    ],
+)
+def test_a_peak_that_was_not_logged_is_not_claimed(tmp_path, rates, title):
+    events = [{"event": "train", "step": n, "loss": 2.0, "learning_rate": rate} for n, rate in enumerate(rates, 1)]
+    record = gather(write_run(tmp_path / "run", events=events, config={"train": {"learning_rate": 1e-3}}))
+    assert run_figures(record)["learning-rate"].title == title
+
+
 def test_perplexity_is_said_in_tokens(tmp_path):
     # exp(ln 16) = 16, shown with four digits
     assert (

@@ -20,6 +20,14 @@ def test_a_passport_survives_a_file():
     assert list(BASE.as_dict()) == [field.name for field in dataclasses.fields(Passport)]
 
 
+def test_what_was_not_counted_is_not_said():
+    whole = other(words=11_000, bytes=70_000).sentence()
+    assert "11,000 words and 70,000 bytes" in whole
+    assert "words" not in other(words=0, bytes=70_000).sentence()
+    assert ", 70,000 bytes, with up to" in other(words=0, bytes=70_000).sentence()
+    assert "bytes" not in other(words=0, bytes=0).sentence()
+
+
 def test_a_damaged_passport_names_every_field():
     values = {**PASSPORT, "context": "128", "partial": 0, "tokens": True, "strides": 3}
     del values["stride"]

@@ -1,16 +1,19 @@
 """The page of a study: whole, safe, the same twice; and in a real browser."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 
 import pytest
+import yaml
 from fake_studies import cell, lengths_study, study, write_lengths, write_study_folder
 from test_page_browser import browser, check_page  # noqa: F401 - a fixture
 
 from heed.config import make_config
 from heed.errors import CheckpointError
-from heed.report.study_figures import colours, study_figures
-from heed.report.study_page import read_study, render, setup, write_study
+from heed.report.study_figures import colours, curve_sentence, study_figures
+from heed.report.study_findings import Curve, mixed_schedules
+from heed.report.study_page import banners, read_study, render, setup, write_study
 from heed.report.svg_labels import text_width
 from heed.report.svg_sheet import COLOURS
 
@@ -173,3 +176,63 @@ def test_a_long_word_does_not_widen_the_page(browser, tmp_path):  # noqa: F811
     page.goto(write_study(write_study_folder(tmp_path, content)).as_uri())
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 380
     page.close()
+
+
+def test_titles_of_curves_rank_no_ends_of_a_clock_and_name_ties():
+    def ends(**known):
+        return {name: Curve([1.0], [end], [end], [end], 2) for name, end in known.items()}
+
+    two = ends(pre=1.52, post=1.61)
+    assert curve_sentence(two, "evaluation") == "Validation loss ends lowest for pre (1.520), highest for post (1.610)"
+    assert curve_sentence(two, "evaluation", "time") == (
+        "Validation loss over the wall clock, as far as the fastest seed of each"
+    )
+    assert curve_sentence(ends(pre=1.52), "train", "time") == "Training loss of pre ends at 1.520"
+    assert curve_sentence(ends(pre=1.52001, post=1.52002), "train") == "Training loss ends at 1.520 for all"
+
+
+def audited(folder, sentences):
+    """A study whose runs hold what the audit said, by variant."""
+    write_study_folder(folder)
+    for name, said in sentences.items():
+        for path in folder.glob(f"runs/{name}/*/environment.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"audit": said}))
+    return read_study(folder)
+
+
+def test_what_the_audit_found_is_in_the_setup(tmp_path):
+    tried = "in up to 64 tokens: 90 changes of 9 sequences of 3 lengths; 40 of 90 pairs of neighbours"
+    causal = f"causal: the past does not depend on the future ({tried}); but something"
+    record = audited(tmp_path, {"pre-norm": causal, "rotary": causal, "no-bias": "could not tell: it draws at random"})
+    assert dict(setup(record))["audit for leaks"] == (
+        f"causal: pre-norm, rotary; could not tell: no-bias; not audited: post-norm. Tried of pre-norm: {tried}."
+    )
+    assert "audit for leaks" not in dict(setup(read_study(write_study_folder(tmp_path / "plain"))))
+
+
+def test_a_budget_of_tokens_says_that_it_counts_places(tmp_path):
+    content = study(budget={"kind": "tokens", "amount": 2_000_000})
+    rows = dict(setup(read_study(write_study_folder(tmp_path / "tokens", content, runs=False))))
+    assert rows["budget"].endswith("for each run, counted in places: rows × context, padding included")
+    content = study(budget={"kind": "steps", "amount": 20})
+    rows = dict(setup(read_study(write_study_folder(tmp_path / "steps", content, runs=False))))
+    assert "places" not in rows["budget"]
+
+
+def test_runs_of_an_older_schedule_among_others_are_told(tmp_path):
+    write_study_folder(tmp_path)
+    for path in tmp_path.glob("runs/*/*/config.yaml"):
+        settings = yaml.safe_load(path.read_text())
+        settings["train"] |= {"final_fraction": 0.0, "steps": 3, "schedule": "cosine"}
+        path.write_text(yaml.safe_dump(settings))
+        (path.parent / "hashes.json").unlink()
+        last = 0.0 if path.parent.name == "seed-1" and path.parent.parent.name == "rotary" else 1e-6
+        rates = {1: 1e-3, 3: last}
+        lines = [{"event": "train", "step": n, "loss": 2.0, "learning_rate": rate} for n, rate in rates.items()]
+        (path.parent / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = read_study(tmp_path)
+    assert mixed_schedules(record).startswith("An older heed trained rotary with seed 1: the last update there had")
+    assert [banner.title for banner in banners(record)].count("Two schedules") == 1
+    for path in tmp_path.glob("runs/rotary/seed-1/metrics.jsonl"):
+        path.write_text(path.read_text().replace("0.0}", "1e-06}"))
+    assert mixed_schedules(read_study(tmp_path)) == ""

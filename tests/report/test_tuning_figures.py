@@ -56,7 +56,7 @@ def test_everything_is_drawn(plain):
 def test_titles_say_what_is_seen(plain):
     record, figures = plain
     best = max(record.ran, key=lambda arm: arm.mean("accuracy", "test"))
-    assert figures["accuracy"].title.startswith(f"{best.name} is most often right, ")
+    assert figures["accuracy"].title.startswith(f"{best.name} has the highest accuracy as a point estimate, ")
     assert "always the commonest class" in figures["accuracy"].title
     assert figures["memory"].title == "head needs 95.3 MiB, full 547 MiB"
     assert figures["rates"].title == "The chosen rates go from 0.0001 (full) to 0.01 (head)"

@@ -9,22 +9,31 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_advice, tuning_errors, tuning_findings
+from heed.report.numbers import format_accuracy
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import wilson
 from heed.report.tuning_advice import Gap, accuracy_interval, advised, gaps_of, pairs_of, right_of
 from heed.report.tuning_errors import cut, exchanges, shared_errors, sure_errors
 from heed.report.tuning_findings import (
     blind_sentence,
+    cost_sentences,
     findings,
+    front_caption,
     gap_sentence,
     leak_sentences,
+    mixed_schedules,
+    most_right,
+    one_class_sentences,
     pair_sentences,
+    passes_sentence,
     power_sentence,
     undertrained_sentence,
     unknown_sentences,
     verdict,
 )
+from heed.report.tuning_page import render
 from heed.report.tuning_record import read_tuning
+from heed.report.tuning_tables import results_table, tuning_lines
 
 
 @pytest.fixture(scope="module")
@@ -315,3 +324,93 @@ def test_texts_that_an_encoder_cannot_read_come_first(tmp_path):
     assert said[0] == sentence
     assert "more texts, epochs" not in " ".join(said)  # it would not help
     assert "another encoder may help" in " ".join(said)
+
+
+def test_the_highest_accuracy_is_a_point_estimate_and_ties_are_said(tmp_path):
+    def mean(name, *shares):
+        return SimpleNamespace(name=name, mean=lambda *_: sum(shares) / len(shares))
+
+    def said(*arms):
+        return most_right(SimpleNamespace(ran=arms, split="test", majority=lambda split: 0.5))
+
+    assert said(mean("full", 0.75, 0.85), mean("lora", 0.7)) == (
+        "full has the highest accuracy as a point estimate, 80.0 %; always the commonest class: 50.0 %"
+    )
+    assert said(mean("full", 0.75), mean("lora", 0.75), mean("head", 0.5)) == (
+        "full and lora are equally often right, and none more often, 75.0 %; always the commonest class: 50.0 %"
+    )
+    assert said(mean("full", 0.75)).startswith("full is right, 75.0 %")
+    assert said() == "No arm has run to its end"
+    assert front_caption(["head"], ["full"]) == (
+        "Stroke: the arms that no other beats at both (the Pareto front). Beaten: full. By point estimates: where "
+        "intervals overlap, the order may be chance."
+    )
+
+
+def test_a_split_of_one_class_is_said(tmp_path):
+    def one(content):
+        content["data"]["splits"]["test"]["classes"] = [0, 60]
+
+    record = rewritten(write_tune(tmp_path, methods=("full", "head"), seeds=(1,), n=60), one)
+    told = "The test split holds one class alone, 1: figures of it say nothing of telling classes apart."
+    assert findings(record, gaps_of(record), pairs_of(record))[0] == told
+    assert told in tuning_lines(tmp_path)
+    assert one_class_sentences(read_tuning(write_tune(tmp_path / "both", methods=("head",), n=60))) == []
+
+
+def test_more_passes_than_asked_for_are_explained(tmp_path):
+    def ten(content):
+        content["arms"][1]["epochs"] = 30
+
+    record = rewritten(write_tune(tmp_path, methods=("full", "head"), seeds=(1,), n=60), ten)
+    told = "head makes 30 passes over the texts and not 3: the encoder does not learn there, so its features are"
+    assert passes_sentence(record)[0].startswith(told)
+    assert any(line.startswith(told) for line in results_table(record, gaps_of(record)).notes)
+
+
+def test_runs_of_an_older_schedule_among_others_are_told(tmp_path):
+    record = read_tuning(write_tune(tmp_path, methods=("full", "head"), seeds=(1, 2), n=60))
+    assert mixed_schedules(record) == []  # nothing is logged
+    for arm in record.arms:
+        for run in arm.runs:
+            rates = [1e-3, 5e-4, 0.0 if (arm.name, run.seed) == ("full", 1) else 1e-5]
+            lines = [{"event": "train", "step": n, "learning_rate": rate} for n, rate in enumerate(rates, 1)]
+            lines += [{"event": "end", "reason": "finished"}]
+            (tmp_path / run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = mixed_schedules(read_tuning(tmp_path))
+    assert told[0].startswith("An older heed trained full with seed 1: the last update there had the rate 0")
+    assert told[0] in tuning_lines(tmp_path)
+    assert told[0] in render(read_tuning(tmp_path))
+    for run in read_tuning(tmp_path).arms[0].runs + read_tuning(tmp_path).arms[1].runs:
+        path = tmp_path / run.folder / "metrics.jsonl"
+        path.write_text(path.read_text().replace("1e-05", "0.0"))
+    assert mixed_schedules(read_tuning(tmp_path)) == []  # all are alike
+
+
+def test_the_least_time_is_named_where_every_pair_of_seeds_shows_it(tmp_path):
+    # full takes 2.00, 2.05 and 2.02 times as long as the head: the interval of the ratio is far above 1
+    def seconds(content):
+        for arm, taken in zip(content["arms"], ((20.0, 22.55, 24.24), (10.0, 11.0, 12.0)), strict=True):
+            for run, own in zip(arm["runs"], taken, strict=True):
+                run["seconds"] = own
+            for key in ("weights", "gradients", "optimizer", "activations", "forward_peak", "backward_peak"):
+                arm["memory"][key] = 2**20
+
+    def other(content):
+        seconds(content)
+        content["arms"][1]["memory"]["weights"] = 2**21
+
+    folder = write_tune(tmp_path, methods=("full", "head"), seeds=(1, 2, 3), n=60)
+    head = read_tuning(folder).arms[1]
+    right = format_accuracy(head.mean("accuracy", "test"))
+    full = format_accuracy(read_tuning(folder).arms[0].mean("accuracy", "test"))
+    assert cost_sentences(rewritten(folder, other)) == [
+        f"Least memory: full with 4.00 MiB, at {full}. Least time: head with 11 s, at {right}."
+    ]
+
+    def both(content):
+        content["arms"][1]["memory"]["weights"] = 2**19
+
+    assert cost_sentences(rewritten(folder, both)) == [
+        f"Least memory and least time: head with 3.50 MiB and 11 s, at {right}."
+    ]

@@ -17,7 +17,7 @@ from small_studies import TINY, made_up, plan_of, variant_of, write_study
 from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
-from heed.models.draws import ByName
+from heed.models.first_weights import ByName
 from heed.records import Outcome
 from heed.report.statistics import compare_pairs
 from heed.studies import study as study_module

@@ -1,11 +1,13 @@
 """Invented people: the truth file tells what the text says, and the dials do what they say."""
 
+import errno
 import json
 from dataclasses import replace
 
 import pytest
 
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, HeedError
+from heed.text import biographies
 from heed.text.biographies import (
     ATTRIBUTES,
     COUNTRIES,
@@ -228,5 +230,20 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     write_biographies(tmp_path, SMALL, overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert (tmp_path / "wiki.txt").exists()
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(HeedError, match="cannot be written"):
         write_biographies(tmp_path / "thesis.txt", SMALL)
+
+
+def test_a_full_disk_leaves_no_empty_folder(tmp_path, monkeypatch):
+    def full(path, lines):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(biographies, "_write", full)
+    with pytest.raises(HeedError, match="cannot be written: No space left on device; make room"):
+        write_biographies(tmp_path / "people", SMALL)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(HeedError):
+        write_biographies(tmp_path / "mine", SMALL, overwrite=True)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

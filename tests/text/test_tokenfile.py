@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -85,6 +87,24 @@ def test_a_document_that_ends_in_the_end_token_gets_no_second_one(tmp_path):
     assert file.ends.tolist() == [4, 8]
 
 
+class Counting:
+    """Works in this process, and notes how many were asked for."""
+
+    workers: ClassVar[list[int]] = []
+
+    def __init__(self, workers, context, initializer, arguments):
+        self.workers.append(workers)
+        initializer(*arguments)
+
+    def submit(self, function, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+    def shutdown(self, **_):
+        pass
+
+
 def test_several_processes_give_the_same_file(tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "CHUNK", 1000)
     monkeypatch.setattr(encoding, "WORTHWHILE", 2000)
@@ -143,6 +163,17 @@ def test_small_input_starts_no_processes(tmp_path, monkeypatch):
     tokenizer = ByteTokenizer()
     write_token_file(tmp_path / "a", ["x" * 100_000] * 20, tokenizer, header={}, workers=4)
     assert len(tokenizer.calls) == 20
+
+
+def test_as_many_processes_as_threads_are_asked_for(tmp_path, monkeypatch):
+    texts = ["x" * encoding.WORTHWHILE] * 3
+    monkeypatch.setattr(encoding, "cores", lambda: 8)
+    monkeypatch.setattr(encoding, "ProcessPoolExecutor", Counting)
+    for asked, expected in (("1", []), ("2,1", [2]), ("", [8]), ("many", [8])):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        Counting.workers.clear()
+        write_token_file(tmp_path / f"{asked}x", texts, ByteTokenizer(), header={})
+        assert Counting.workers == expected
 
 
 def test_ids_beyond_the_vocabulary_are_refused(tmp_path):

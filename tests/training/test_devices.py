@@ -1,6 +1,9 @@
 """Devices: chosen, refused, described; precision; memory."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,6 +90,18 @@ def test_runs_side_by_side_take_the_threads_that_were_asked_for_or_share_the_cor
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     monkeypatch.setattr(devices, "cores", lambda: cores)
     assert threads_each(jobs) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "expected"), [("3", None, "3"), ("2,1", None, "2"), ("3", "5", "5"), (None, None, None)]
+)
+def test_threads_of_tokenizers_follow_those_of_torch(asked, own, expected):
+    given = {"OMP_NUM_THREADS": asked, "RAYON_NUM_THREADS": own}
+    rest = {name: value for name, value in os.environ.items() if name not in given}
+    code = "import heed, os; print(os.environ.get('RAYON_NUM_THREADS'))"
+    environment = rest | {name: value for name, value in given.items() if value is not None}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == str(expected)
 
 
 def test_threads_are_taken_and_recorded(monkeypatch):

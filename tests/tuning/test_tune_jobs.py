@@ -44,6 +44,15 @@ def bytes_of(folder):
     }
 
 
+def same(folder, other):
+    found, wanted = timeless(read_tune(folder)), timeless(read_tune(other))
+    for arm, as_wanted in zip(found.pop("arms"), wanted.pop("arms"), strict=True):
+        for key in as_wanted.keys() - {"memory"}:  # it is measured, and differs by a few hundred bytes
+            assert arm[key] == as_wanted[key], (arm["name"], key)
+    assert found == wanted
+    assert bytes_of(folder) == bytes_of(other)
+
+
 @pytest.fixture(scope="module")
 def one_by_one(table, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one-by-one")
@@ -80,16 +89,14 @@ def at_once(task, threads):
 def test_runs_that_end_in_another_order_are_put_down_in_the_same(tmp_path, table, tiny, one_by_one, monkeypatch):
     monkeypatch.setattr(module, "Process", at_once)
     assert tune(whole_plan(table, tiny), tmp_path, quiet, jobs=3)
-    assert timeless(read_tune(tmp_path)) == timeless(read_tune(one_by_one))
-    assert bytes_of(tmp_path) == bytes_of(one_by_one)
+    same(tmp_path, one_by_one)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # sixteen processes that import torch
 def test_processes_give_the_same_to_the_bit(tmp_path, table, tiny, one_by_one):
     assert tune(whole_plan(table, tiny), tmp_path, quiet, jobs=2)
-    assert timeless(read_tune(tmp_path)) == timeless(read_tune(one_by_one))
-    assert bytes_of(tmp_path) == bytes_of(one_by_one)
+    same(tmp_path, one_by_one)
 
 
 @pytest.mark.slow
@@ -110,8 +117,7 @@ def test_ctrl_c_ends_the_runs_with_a_checkpoint(tmp_path, table, tiny):
     thread.join()
     assert read_tune(tmp_path / "b")["arms"][0]["status"] == "running"
     assert tune(plan(), tmp_path / "b", quiet, jobs=2)
-    assert timeless(read_tune(tmp_path / "b")) == timeless(read_tune(undisturbed))
-    assert bytes_of(tmp_path / "b") == bytes_of(undisturbed)
+    same(tmp_path / "b", undisturbed)
 
 
 def test_a_process_that_the_system_ends_is_an_arm_that_does_not_fit(tmp_path, table, tiny, monkeypatch):

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from heed.build import build_model
+from heed.build.model import is_too_large
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models import LanguageModel
-from heed.report.statistics import median_interval
+from heed.report.statistics import RATIO, median_interval
 from heed.text.batches import Batch
 from heed.training.devices import choose_precision, describe_device
 from heed.training.step import Updater
@@ -29,8 +30,6 @@ from heed.training.streams import Streams
 
 WARM_UP = 3
 """Steps that do not count."""
-EACH = 0.975
-"""The level of the interval of each median, so that the ratio of two has 95 % (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object
         name = f"cpu, {threads} thread{'s' if threads != 1 else ''}" if threads else describe_device(device)
         precision, _ = choose_precision(config.train.precision, device)
         speed = tokens_of_step(config) / median
-        sure.append(median_interval(times, EACH))
+        sure.append(median_interval(times, RATIO))
         ratio = None
         if len(sure) > 1 and sure[0] is not None and sure[-1] is not None:
             ratio = sure[0][0] / sure[-1][1], sure[0][1] / sure[-1][0]
@@ -127,7 +126,14 @@ def prepare(config: Config, device: torch.device) -> tuple[LanguageModel, Update
     size = (config.train.batch_size, config.model.context + 1)
     batches = []
     for _ in range(config.train.accumulation):
-        ids = torch.randint(config.tokenizer.vocab_size, size, generator=generator).numpy()
+        try:
+            ids = torch.randint(config.tokenizer.vocab_size, size, generator=generator).numpy()
+        except RuntimeError as error:
+            if not is_too_large(error):
+                raise
+            raise HeedError(
+                f"out of memory: a batch of {size[0]:,} x {size[1] - 1:,} tokens; make it smaller"
+            ) from None
         batches.append(Batch(ids[:, :-1].copy(), ids[:, 1:].copy(), None))
     return model, updater, batches
 

@@ -1,10 +1,10 @@
 """What a mechanism costs: time and peak memory of one pass over q, k and v, at one length after another.
 
-Time is the median of passes after a warm-up: on one CPU thread in CPU seconds of the process, so that other work on
-the machine does not count; else on the wall, the device being synchronised before and after. Memory is what the
-allocator held at most beyond the inputs and parameters: on a CPU from torch's profiler, which notes every allocation,
-on CUDA from its own statistics. A length that would take longer than the budget, or more than half of the memory that
-is free, is not tried, and the curve says so.
+Time is the median of passes, with an interval from their order, after a warm-up: on one CPU thread in CPU seconds of
+the process, so that other work on the machine does not count; else on the wall, the device being synchronised before
+and after. Memory is what the allocator held at most beyond the inputs and parameters: on a CPU from torch's profiler,
+which notes every allocation, on CUDA from its own statistics. A length that would take longer than the budget, or more
+than half of the memory that is free, is not tried, and the curve says so.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import torch
 from torch import Tensor
 
 from heed.attention import Mechanism, Shape, make_mask
+from heed.build.model import is_too_large
 from heed.errors import ConfigError
 from heed.models.block import mechanism_options
 from heed.report.cost import Cell, Curve
 from heed.report.numbers import human_bytes, human_seconds
+from heed.report.statistics import RATIO, median_interval
 from heed.training.devices import available_memory
 from heed.training.peak import peak_bytes
 
-LEAST, MOST, ENOUGH = 3, 30, 0.3
-"""Passes to time at least and at most, and the seconds after which there are enough."""
+LEAST, MOST, ENOUGH = 7, 30, 0.3
+"""Passes to time at least and at most, and the seconds after which there are enough; fewer than 7 give no interval."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ def measure_curve(
         reason = _too_much(curve, T, setup)
         if reason:
             return replace(curve, stopped=reason)
-        curve = replace(curve, cells=(*curve.cells, measure(kind, setup, T, width, options)))
+        try:
+            curve = replace(curve, cells=(*curve.cells, measure(kind, setup, T, width, options)))
+        except (RuntimeError, MemoryError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not is_too_large(error):
+                raise
+            return replace(curve, stopped=f"T = {T:,} needs more memory than there is")
     return curve
 
 
@@ -93,7 +100,8 @@ def measure(kind: type[Mechanism], setup: Setup, T: int, width: int, options: di
         times.append(_timed(one_pass, clock, wait))
         if first > setup.budget:
             break
-    return Cell(T, statistics.median(times), peak_bytes(one_pass, setup.device), len(times))
+    peak = peak_bytes(one_pass, setup.device)
+    return Cell(T, statistics.median(times), peak, len(times), median_interval(times, RATIO))
 
 
 def _pass_of(
@@ -135,6 +143,9 @@ def _synchroniser(device: torch.device) -> Callable[[], None]:
 
 def _too_much(curve: Curve, T: int, setup: Setup) -> str:
     """Say why T tokens are not tried, going by the last length and the declared growth; empty when they are."""
+    inputs = 4 * setup.batch * T * curve.width * 4  # q, k, v and a gradient, float32
+    if inputs > available_memory(setup.device) / 2:
+        return f"T = {T:,} needs {human_bytes(inputs)} of inputs, more than half of the memory that is free"
     if not curve.cells:
         return ""
     last = curve.cells[-1]

@@ -23,7 +23,7 @@ def build_model(
             return Encoder(config, vocab_size, generator, classes)
         model = MODELS[config.kind](config, vocab_size, generator)
     except RuntimeError as error:
-        if not _too_large(error):
+        if not is_too_large(error):
             raise
         raise ConfigError("the model has more parameters than there is memory for: make it smaller") from error
     if config.freeze_embeddings:
@@ -33,7 +33,8 @@ def build_model(
     return model
 
 
-def _too_large(error: RuntimeError) -> bool:
+def is_too_large(error: Exception) -> bool:
+    """Whether torch found more asked for than there is memory for."""
     return any(words in str(error) for words in ("allocate memory", "Storage size calculation overflowed"))
 
 
@@ -44,7 +45,7 @@ def check_attention(config: ModelConfig) -> None:
     try:
         make_attention(config, causal=config.kind == "gpt")
     except RuntimeError as error:
-        if not _too_large(error):
+        if not is_too_large(error):
             raise
         raise ConfigError(
             f"attention {config.attention.mechanism!r} at model.context {config.context} has more parameters than there"

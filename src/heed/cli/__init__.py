@@ -102,7 +102,7 @@ def said_of(error: OSError) -> str:
     return ": ".join([*names, advice(error)])
 
 
-class Named:
+class NamedStream:
     """Standard output, whose errors name it as those of a file do."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -164,4 +164,4 @@ def open_streams() -> None:
         raise ConfigError("standard output is closed: send it to a file, or to /dev/null")
     if type(sys.stdout) is io.TextIOWrapper:  # not that of a test
         sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout = cast(TextIO, Named(sys.stdout))
+        sys.stdout = cast(TextIO, NamedStream(sys.stdout))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -210,4 +211,6 @@ def _write(folder: Path, rows: list[dict[str, Any]], caption: str) -> None:
         for form in ("svg", "png"):
             write_bytes(folder / f"memory.{form}", draw_memory(rows, caption, form))
     except OSError as error:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
         raise DataError(f"cannot write to {folder}: {why(error)}") from error

@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
 
 def conclude(folder: Path, as_json: bool) -> int:
     """Write the page, print what was found, and return 1 when a run failed, else 0."""
-    from heed.report.study_findings import sentences
+    from heed.report.study_findings import mixed_schedules, sentences
     from heed.report.study_lengths import length_rows, length_sentences
     from heed.report.study_page import write_study
     from heed.report.study_record import read_study
@@ -92,6 +92,8 @@ def conclude(folder: Path, as_json: bool) -> int:
 
     record = read_study(folder)
     page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
+    if old := mixed_schedules(record):
+        print(f"note: {old}", file=sys.stderr)
     if as_json:
         content = seals.read_json(folder / "study.json")
         content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
@@ -118,7 +120,7 @@ def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
         print(json.dumps(content, indent=2))
         return 0
     said = said_cost(plan, flags.jobs, total, training, sum(not one.timed for one in found))
-    print("\n".join([*cost_table(found), "", *said, *said_lengths(plan, found)]))
+    print("\n".join([*cost_table(found), "", *said, *said_places(plan, found), *said_lengths(plan, found)]))
     return 0
 
 
@@ -162,6 +164,18 @@ def said_cost(plan: StudyPlan, jobs: int, total: float | None, training: float =
     return lines
 
 
+def said_places(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
+    """Say how many tokens of text a budget of tokens comes to, where rows are padded: it counts places."""
+    from heed.report.numbers import human_count
+
+    padded = [one for one in found if one.places and one.tokens is not None and one.tokens < 0.99 * one.places]
+    if plan.budget.kind != "tokens" or not padded:
+        return []
+    few, many = (human_count(pick(one.tokens or 0 for one in padded)) for pick in (min, max))
+    read = few if few == many else f"{few} to {many}"
+    return [f"the budget counts places, padding included: {read} of its {human_count(plan.budget.amount)} are text"]
+
+
 def said_lengths(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
     """Say at which contexts each run is measured besides, and which variants end before."""
     if not plan.lengths:
@@ -171,13 +185,13 @@ def said_lengths(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
     return [said, *(f"{one.variant} ends before {plan.lengths[-1]:,}: {one.ends}" for one in found if one.ends)]
 
 
-class Lines:
+class StateLines:
     """A line for each change of a run's state: for log files and pipes."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> StateLines:
         return self
 
     def __exit__(self, *error: object) -> None: ...
@@ -190,7 +204,7 @@ class Lines:
                 self.known[row.name] = row.state
 
 
-class Live:
+class StateTable:
     """The runs as a table that stays in place on a terminal."""
 
     SHOWN = 30
@@ -203,7 +217,7 @@ class Live:
         self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
         self.next = 0.0
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> StateTable:
         self.screen.start()
         return self
 
@@ -244,4 +258,4 @@ def describe(row: RunRow) -> str:
 
 def board() -> Any:
     """Return a live table when standard error is a terminal, else lines."""
-    return Live() if sys.stderr.isatty() else Lines()
+    return StateTable() if sys.stderr.isatty() else StateLines()

@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs
     from heed.report.page import write_report
+    from heed.training.settings import is_run, read_settings
 
     if (flags.run / "study.json").is_file():
         raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
@@ -42,5 +43,10 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             f"{flags.run} is of heed tune, whose page is of all runs: heed tune {quote(str(tune))} --report"
         )
-    print((write_knowledge if holds_runs(flags.run) else write_report)(flags.run))
+    if holds_runs(flags.run):
+        print(write_knowledge(flags.run))
+        return 0
+    if is_run(flags.run):  # what is there of others is shown, with what is missing
+        read_settings(flags.run, "heed train")
+    print(write_report(flags.run))
     return 0

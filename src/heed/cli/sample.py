@@ -18,7 +18,7 @@ from heed.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from heed.generation.generate import Completion
-    from heed.generation.prompts import Line
+    from heed.generation.prompts import PromptLine
     from heed.generation.sampling import Sampling
     from heed.models.base import LanguageModel
     from heed.text.tokenizer import Tokenizer
@@ -109,6 +109,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("take --prompt or --prompts: one names a prompt, the other a file of them")
     if flags.strict and flags.prompts is None:
         raise ConfigError("--strict is about the lines of --prompts: add it, or take --strict away")
+    from heed.cli.train import tell
     from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> int:
         presence_penalty=flags.presence_penalty,
         logit_bias=flags.logit_bias,
     )
-    lines = None if flags.prompts is None else read_prompts(flags.prompts)  # before a model, which may take long
+    lines = None if flags.prompts is None else read_prompts(flags.prompts, tell)  # before a model, which may take long
     which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
     writer = Writer(flags, model, tokenizer, sampling)
@@ -176,7 +177,7 @@ class Writer:
             print(piece, end="", flush=True)
         print()
 
-    def answer_file(self, lines: Sequence[Line]) -> int:
+    def answer_file(self, lines: Sequence[PromptLine]) -> int:
         """Answer the lines of a file in their order, some at a time; what cannot be answered is marked."""
         lines = [self.tried(line) for line in lines]
         bad = [line for line in lines if line.error is not None]
@@ -200,7 +201,7 @@ class Writer:
             )
         return 1 if bad else 0
 
-    def tried(self, line: Line) -> Line:
+    def tried(self, line: PromptLine) -> PromptLine:
         """Return a line with what keeps it from being answered, if anything does."""
         if line.error is not None:
             return line
@@ -210,7 +211,7 @@ class Writer:
         start = self.start(line.prompt)
         return replace(line, error=refusal(self.model, self.tokenizer, start, max_tokens=tokens, on_overflow=overflow))
 
-    def show(self, line: Line, completions: Sequence[Completion]) -> None:
+    def show(self, line: PromptLine, completions: Sequence[Completion]) -> None:
         """Print the answers to a line, or what is wrong with it."""
         if self.flags.json_:
             values = shown_as_json(line.prompt, completions) if line.error is None else [{"error": line.error}]

@@ -15,7 +15,7 @@ from heed.config import Section, make_config
 from heed.errors import ConfigError, did_you_mean
 
 
-class ReportFlags(Section):
+class TokenizerReportFlags(Section):
     """Report how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip.
 
     How the text is read can be set as in `heed train`: --data.encoding, --data.column, --data.separator ...
@@ -38,7 +38,7 @@ class ReportFlags(Section):
     """Print one JSON object on standard output."""
 
 
-class TrainFlags(Section):
+class TokenizerTrainFlags(Section):
     """Train a tokenizer on a text and write tokenizer.json, which the `tokenizers` library reads too.
 
     How the text is read and split can be set as in `heed train`: --data.encoding, --data.validation-fraction ...
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 def _report(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
-    flags = parse(ReportFlags, rest, "tokenizer report", ["data"])
+    flags = parse(TokenizerReportFlags, rest, "tokenizer report", ["data"])
     config = make_config({"data": data_settings(settings, flags.corpus, "tokenizer report")})
     from heed.build import build_corpus
     from heed.text.tokenizer import load_tokenizer
@@ -93,7 +93,7 @@ def _report(argv: list[str]) -> int:
 
 def _train(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
-    flags = parse(TrainFlags, rest, "tokenizer train", ["data"])
+    flags = parse(TokenizerTrainFlags, rest, "tokenizer train", ["data"])
     config = make_config(
         {
             "data": data_settings(settings, flags.corpus, "tokenizer train"),

@@ -17,7 +17,8 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _in_64_bits(cls, value: Any) -> Any:
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        several = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(one, int) and not -(2**63) <= one < 2**63 for one in several):
             raise ValueError("must be below 2^63")
         return value
 
@@ -72,7 +73,7 @@ class DataConfig(Section):
     cache: str | None = None
     """Folder for token files; default: .tokens/ beside the runs."""
     workers: int = Field(default=0, ge=0)
-    """Processes that tokenise; 0 takes one for each core."""
+    """Processes that tokenise; 0 takes as many as OMP_NUM_THREADS asks for, or else one for each core."""
 
 
 class TokenizerConfig(Section):

@@ -20,7 +20,7 @@ from torch import Tensor
 from heed.attention import Cache
 from heed.errors import ConfigError
 from heed.generation.beam import Beam, beam_search
-from heed.generation.decoding import Plan, Row, decode
+from heed.generation.decoding import DecodingPlan, Draft, decode
 from heed.generation.logprobs import reading_only
 from heed.generation.reading import device_of
 from heed.generation.sampling import Sampling
@@ -62,9 +62,9 @@ def greedy_answers(
     question as long as the context, and what `question_ids` raises: a character that the vocabulary lacks, no mask.
     """
     _at_least_one(max_tokens=max_tokens, batch_size=batch_size)
-    plan = Plan(max_tokens, end_id=tokenizer.mask_id, logprobs=0, on_overflow="stop")
+    plan = DecodingPlan(max_tokens, end_id=tokenizer.mask_id, logprobs=0, on_overflow="stop")
     sampling = Sampling(temperature=0, banned=_beyond(model, tokenizer))
-    rows = [Row(i, 0, ids, TextFeed()) for i, ids in enumerate(_questions(model, tokenizer, prompts))]
+    rows = [Draft(i, 0, ids, TextFeed()) for i, ids in enumerate(_questions(model, tokenizer, prompts))]
     with reading_only(model):
         for batch in _batches(rows, batch_size):
             for _ in decode(model, tokenizer, batch, sampling, plan):

@@ -43,7 +43,7 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class DecodingPlan:
     """When to end, and what to note down on the way; `generate` explains each."""
 
     max_tokens: int
@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass
-class Row:
+class Draft:
     """One answer in the making."""
 
     prompt: int
@@ -84,7 +84,7 @@ class Row:
         """Mean log-probability of the tokens drawn, the end-of-text token included; what best-of goes by."""
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else 0.0
 
-    def take(self, token: int, plan: Plan, tokenizer: Tokens, context: int) -> None:
+    def take(self, token: int, plan: DecodingPlan, tokenizer: Tokens, context: int) -> None:
         """Add a token, and end the row where the plan says so."""
         if token == plan.end_id:
             self.end("end")
@@ -102,7 +102,9 @@ class Row:
         self.finish_reason = "stop" if self.feed.stopped else reason
 
 
-def decode(model: LanguageModel, tokenizer: Tokens, rows: list[Row], sampling: Sampling, plan: Plan) -> Iterator[None]:
+def decode(
+    model: LanguageModel, tokenizer: Tokens, rows: list[Draft], sampling: Sampling, plan: DecodingPlan
+) -> Iterator[None]:
     """Extend every row until it has ended; yields after each token, so that a stream can show it.
 
     Rows that have ended are left out as soon as they are a quarter of the batch; until then they idle.
@@ -135,7 +137,7 @@ def decode(model: LanguageModel, tokenizer: Tokens, rows: list[Row], sampling: S
                 row.slides = slides if row.finish_reason is None else row.slides
 
 
-def _read(model: LanguageModel, rows: list[Row], plan: Plan, device: torch.device) -> tuple[Reader, Tensor]:
+def _read(model: LanguageModel, rows: list[Draft], plan: DecodingPlan, device: torch.device) -> tuple[Reader, Tensor]:
     """Read each prompt once, and hand it to all the rows that answer it."""
     prompts = {row.prompt: row.prompt_ids[-model.context :] for row in rows}
     longest = max(len(ids) for ids in prompts.values())
@@ -152,7 +154,9 @@ def _read(model: LanguageModel, rows: list[Row], plan: Plan, device: torch.devic
 class _Chooser:
     """Chooses each row's next token, and keeps what the penalties count. What is not asked for is not computed."""
 
-    def __init__(self, rows: list[Row], sampling: Sampling, plan: Plan, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, rows: list[Draft], sampling: Sampling, plan: DecodingPlan, vocab_size: int, device: torch.device
+    ) -> None:
         self.rows, self.sampling, self.logprobs, self.step = rows, sampling, plan.logprobs, 0
         offset = offsets(sampling, vocab_size)
         self.offset = None if offset is None else offset.to(device)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from heed.errors import ConfigError, DataError
-from heed.generation.decoding import Alternatives, FinishReason, Plan, Row, Tokens, decode, prompt_ids
+from heed.generation.decoding import Alternatives, DecodingPlan, Draft, FinishReason, Tokens, decode, prompt_ids
 from heed.generation.logprobs import TokenScore, reading_only, score
 from heed.generation.sampling import Sampling
 from heed.generation.stopping import TextFeed, token_texts
@@ -119,7 +119,13 @@ def refusal(
 ) -> str | None:
     """Return why `generate` would refuse a prompt, None where it would not: characters or tokens, or its length."""
     try:
-        _row(model, prompt_ids(tokenizer, prompt, model.vocab_size), Plan(max_tokens, on_overflow=on_overflow), 0, 0)
+        _row(
+            model,
+            prompt_ids(tokenizer, prompt, model.vocab_size),
+            DecodingPlan(max_tokens, on_overflow=on_overflow),
+            0,
+            0,
+        )
     except (ConfigError, DataError) as error:
         return str(error)
     return None
@@ -151,7 +157,7 @@ def stream(
 
 
 def _pieces(
-    model: LanguageModel, tokenizer: Tokens, row: Row, sampling: Sampling, plan: Plan
+    model: LanguageModel, tokenizer: Tokens, row: Draft, sampling: Sampling, plan: DecodingPlan
 ) -> Generator[str, None, Completion]:
     """Decode one row and yield its text as it becomes certain."""
     shown = 0
@@ -172,7 +178,7 @@ def _plan(
     on_overflow: Literal["slide", "stop", "error"],
     cache: bool,
     logprobs: int | None,
-) -> Plan:
+) -> DecodingPlan:
     """Check what `generate` and `stream` share."""
     problems = []
     if max_tokens < 0:
@@ -188,7 +194,7 @@ def _plan(
     if problems:
         raise ConfigError(*problems)
     end_id = None if ignore_end else tokenizer.end_id
-    return Plan(max_tokens, tuple(stop), end_id, logprobs, seed, on_overflow, cache)
+    return DecodingPlan(max_tokens, tuple(stop), end_id, logprobs, seed, on_overflow, cache)
 
 
 def _within(sampling: Sampling | None, model: LanguageModel, tokenizer: Tokens) -> Sampling:
@@ -216,8 +222,8 @@ def _check(prompts: Sequence[Prompt], n: int, best_of: int, batch_size: int) -> 
 
 
 def _row(
-    model: LanguageModel, ids: list[int], plan: Plan, prompt: int, completion: int, seed: int | None = None
-) -> Row:
+    model: LanguageModel, ids: list[int], plan: DecodingPlan, prompt: int, completion: int, seed: int | None = None
+) -> Draft:
     """Return a row that has not begun, or raise `ConfigError` where the context is too short for it."""
     context = model.context
     if plan.on_overflow != "slide" and len(ids) > context:
@@ -230,11 +236,11 @@ def _row(
             f"{context}: ask for at most {context - len(ids) + 1}, or let the window slide"
         )
     stream = (plan.seed, prompt, completion) if seed is None else (seed, 0, completion)
-    return Row(prompt, completion, ids, TextFeed(plan.stop), stream=stream)
+    return Draft(prompt, completion, ids, TextFeed(plan.stop), stream=stream)
 
 
 def _completion(
-    model: LanguageModel, tokenizer: Tokens, row: Row, logprobs: bool, prompt: list[TokenScore] | None
+    model: LanguageModel, tokenizer: Tokens, row: Draft, logprobs: bool, prompt: list[TokenScore] | None
 ) -> Completion:
     """Return what is shown of a finished row: after a stop string, tokens that begin behind the text are left out."""
     assert row.finish_reason is not None

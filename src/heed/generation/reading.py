@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heed.attention import Cache
-from heed.generation.stepping import lean_step
+from heed.generation.token_step import lean_step
 from heed.models.base import LanguageModel
 
 

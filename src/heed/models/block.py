@@ -36,8 +36,8 @@ from heed.attention import (
 from heed.attention.positions import Place
 from heed.config import ModelConfig
 from heed.errors import ConfigError, HeedError, did_you_mean
-from heed.models.draws import begin
 from heed.models.feedforward import FeedForward, default_width
+from heed.models.first_weights import begin
 from heed.models.norms import NORMS
 
 

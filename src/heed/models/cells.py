@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from heed.models.draws import begin
+from heed.models.first_weights import begin
 
 
 class Cell(nn.Module, ABC):

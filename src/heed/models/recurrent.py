@@ -30,7 +30,7 @@ from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
 from heed.models.cells import CELLS, Cell
-from heed.models.draws import begin
+from heed.models.first_weights import begin
 from heed.models.loss import linear_cross_entropy
 
 States = list[list[Tensor]]

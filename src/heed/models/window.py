@@ -16,7 +16,7 @@ from heed.attention import Cache, StateCache
 from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
-from heed.models.draws import begin
+from heed.models.first_weights import begin
 
 
 class Window(LanguageModel):

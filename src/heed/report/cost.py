@@ -4,6 +4,7 @@
     p +- t(n-2, 0.975) s / sqrt(sum (log T - mean)^2)
 
 The upper half, because at short lengths fixed costs (starting kernels, allocating) hide how a mechanism grows.
+Who is faster is said only where the interval of the ratio of two medians leaves out 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from heed.report.numbers import said_ratio
 
 SLACK = 0.25
 """How far above its declared power a measured one may lie before it is called faster growth: caches and blocks that
@@ -32,6 +35,8 @@ class Cell:
     """The most memory that was held at once, beside the inputs and parameters."""
     repeats: int
     """How many passes were timed."""
+    interval: tuple[float, float] | None = None
+    """Of the median time, at a level at which the ratio of two medians has 95 %; None after too few passes."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ def cost_rows(curves: Sequence[Curve], baseline: str = "softmax") -> list[dict[s
             "mechanism": curve.mechanism, "width": curve.width, "options": curve.options, "stopped": curve.stopped,
             "lengths": curve.lengths, "seconds": curve.values("seconds"), "memory_bytes": curve.values("memory_bytes"),
             "repeats": [cell.repeats for cell in curve.cells],
+            "seconds_interval": [cell.interval for cell in curve.cells],
         }  # fmt: skip
         for what, name, declared in (("seconds", "time", curve.growth[0]), ("memory_bytes", "memory", curve.growth[1])):
             fit = fit_exponent(curve.lengths, curve.values(what)) if curve.cells else None
@@ -144,17 +150,27 @@ def cost_rows(curves: Sequence[Curve], baseline: str = "softmax") -> list[dict[s
                 "declared": declared,
                 "verdict": judge(fit, declared),
             }
-            row[name]["below_softmax_from"] = (
-                crossover(curve.lengths, curve.values(what), against.lengths, against.values(what))
-                if against is not None and against is not curve
-                else None
-            )
+            row[name]["below_softmax_from"] = None
+            if against is not None and against is not curve:
+                ours, theirs = (values_below(one, what, end) for one, end in ((curve, 1), (against, 0)))
+                row[name]["below_softmax_from"] = crossover(curve.lengths, ours, against.lengths, theirs)
         rows.append(row)
     return rows
 
 
+def values_below(curve: Curve, what: str, end: int) -> list[float]:
+    """Return what is held against another curve: memory, which is exact, and of times an end of their intervals.
+
+    Without an interval nothing is shown: the end is infinite, or as good as 0.
+    """
+    if what != "seconds":
+        return curve.values(what)
+    nothing = (1e-9, 1e9)
+    return [(nothing if cell.interval is None else cell.interval)[end] for cell in curve.cells]
+
+
 def said_crossing(row: dict[str, Any], which: str, baseline: str = "softmax") -> str:
-    """Say from which length on a row's time or memory is below the baseline's."""
+    """Say from which length on a row's memory is below the baseline's, or its time is shown to be."""
     if row["mechanism"] == baseline:
         return "–"
     crossing = row[which]["below_softmax_from"]
@@ -187,18 +203,20 @@ def cost_sentence(curves: Sequence[Curve], baseline: str = "softmax") -> str:
     standard = next(row for row in rows if row["mechanism"] == baseline)
     faster = sorted((row for row in others if _crossing(row) is not None), key=lambda row: _crossing(row) or 0)
     if not faster or standard["lengths"][-1] != longest:
-        return f"Nothing measured here is faster than {baseline} up to T = {standard['lengths'][-1]:,}"
+        return f"Nothing measured here was shown to be faster than {baseline} up to T = {standard['lengths'][-1]:,}"
     best = min(
         (row for row in faster if row["lengths"][-1] == longest), key=lambda row: row["seconds"][-1], default=None
     )
     if best is None:
         return f"{len(faster)} of {len(others)} are faster than {baseline}, as far as they were measured"
     share = best["seconds"][-1] / standard["seconds"][-1]
-    begin = f"At T = {longest:,} {best['mechanism']} takes {share:.2g} of the time of {baseline}"
+    (low, high), (least, most) = (row["seconds_interval"][-1] for row in (best, standard))
+    ratio = said_ratio(share, (low / most, high / least))
+    begin = f"At T = {longest:,} {best['mechanism']} takes {ratio} of the time of {baseline}"
     if len(others) == 1:
         return f"{begin}; it is faster {said_crossing(best, 'time')}"
     when = said_crossing(faster[0], "time")
-    return f"{begin}; {len(faster)} of {len(others)} are faster, {faster[0]['mechanism']} first, {when}"
+    return f"{begin}; {len(faster)} of {len(others)} are faster, {faster[0]['mechanism']} {when}"
 
 
 def _crossing(row: dict[str, Any]) -> float | None:

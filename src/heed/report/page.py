@@ -21,6 +21,7 @@ from heed.files import write_text
 from heed.report.classes import Headline, accuracy_headline, class_table
 from heed.report.figures import AXES, run_figures
 from heed.report.numbers import (
+    MISSING,
     format_bits,
     format_count,
     format_loss,
@@ -235,11 +236,16 @@ def passport_table(record: RunRecord) -> dict[str, Any]:
         "rows": [
             (
                 f"{record.measured}s" if field.name == "tokens" else field.name.replace("_", " "),
-                [show_value(getattr(passport, field.name)) for _, passport in columns.values()],
+                [_counted(field.name, getattr(passport, field.name)) for _, passport in columns.values()],
             )
             for field in fields(Passport)
         ],
     }
+
+
+def _counted(name: str, value: Any) -> str:
+    """Return a field of a passport as it is shown: 0 words or bytes are those that were not counted."""
+    return MISSING if name in ("words", "bytes") and value == 0 else show_value(value)
 
 
 def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:

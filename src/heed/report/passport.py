@@ -118,7 +118,8 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
         elif self.unit == "example":
             view = f"each read up to its token {self.context:,}"
         rule = "words" if self.word_rule == "words" else f"words (counted as {self.word_rule})"
-        counts = f", {self.words:,} {rule} and {self.bytes:,} bytes" if self.words or self.bytes else ""
+        known = [f"{count:,} {what}" for count, what in ((self.words, rule), (self.bytes, "bytes")) if count]
+        counts = f", {' and '.join(known)}" if known else ""
         leaks = "LEAKS. " if self.leaks else ""
         return (
             f"{leaks}Measured on {part} {self.split} split of {self.corpus}: "

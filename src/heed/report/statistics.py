@@ -30,6 +30,8 @@ from heed.errors import ConfigError
 from heed.report.numbers import LEVEL, MISSING, said_difference, said_effect, said_p
 
 POWER = 0.8
+RATIO = 0.975
+"""The level of the interval of each of two medians, so that their ratio has 95 % (Bonferroni)."""
 RESAMPLES = 10_000
 ALL_RESAMPLES = 50_000
 """Up to so many resamples every one is taken, and none is drawn at random: n^n for n <= 6 seeds."""

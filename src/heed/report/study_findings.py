@@ -184,6 +184,29 @@ def comparable_losses(record: StudyRecord) -> list[str]:
     return [name for name in record.ranked if not record.other_passport(name, record.split, "loss")]
 
 
+def mixed_schedules(record: StudyRecord) -> str:
+    """Say which runs an older heed made, where others of the same study are of this one; empty where all are alike.
+
+    The sign: with train.final_fraction 0 its last update had the rate 0 and changed nothing, where now it has some.
+    """
+    old, new = [], []
+    for cell in record.cells:
+        run = cell.run
+        if run is None or cell.state not in ("finished", "leaks"):
+            continue
+        if run.setting("train.final_fraction") != 0 or run.setting("train.schedule") == "constant":
+            continue
+        last = run.train[-1] if run.train else {}
+        if last.get("step") == run.setting("train.steps") and (rate := number(last.get("learning_rate"))) is not None:
+            (new if rate > 0 else old).append(f"{cell.variant} with seed {cell.seed}")
+    if not old or not new:
+        return ""
+    return (
+        f"An older heed trained {', '.join(old[:4])}{f' and {len(old) - 4} more' if len(old) > 4 else ''}: the last "
+        f"update there had the rate 0 and changed nothing. The other runs have a schedule that ends one update later."
+    )
+
+
 def budget(record: StudyRecord) -> str:
     """Say what each cell was given.
 

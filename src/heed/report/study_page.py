@@ -8,6 +8,7 @@ so that a study can be watched: what is not there yet is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
-from heed.report.study_findings import budget
+from heed.report.study_findings import budget, mixed_schedules
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
 from heed.report.study_record import Cell, StudyRecord, read_study
@@ -139,6 +140,8 @@ def banners(record: StudyRecord) -> list[Banner]:
     if len(record.seeds) == 1 and len(record.variants) > 1:
         text = "Each variant was trained once: nothing can be said about noise, and any order below may be chance."
         found.append(Banner("warning", "One seed", text))
+    if old := mixed_schedules(record):
+        found.append(Banner("warning", "Two schedules", old))
     if record.notes:
         found.append(Banner("note", "About the files", " ".join(record.notes)))
     return found
@@ -163,12 +166,33 @@ def setup(record: StudyRecord) -> list[tuple[str, str]]:
     if sizes:
         low, high = human_count(min(sizes)), human_count(max(sizes))
         rows.append(("parameters", low if low == high else f"{low} to {high}"))
-    rows.append(("budget", f"{budget(record)} for each run"))
+    places = ", counted in places: rows × context, padding included" if record.budget.get("kind") == "tokens" else ""
+    rows.append(("budget", f"{budget(record)} for each run{places}"))
     rows.append(("seeds", ", ".join(map(str, record.seeds)) or "none"))
     rows.append(("baseline", record.baseline))
     passport = record.passport(record.baseline, record.split)
     rows.append(("figures", passport.sentence() if passport else "without a passport: compare them with nothing else"))
+    rows += [("audit for leaks", said)] if (said := audits(record)) else []
     return rows
+
+
+def audits(record: StudyRecord) -> str:
+    """Say what the audit found of each variant before it was trained, and how much it tried of the baseline.
+
+    Empty where nothing is recorded.
+    """
+    said = {}
+    for name in record.variants:
+        found = [cell.run.environment.get("audit") for cell in record.cells_of(name) if cell.run is not None]
+        said[name] = next((str(one) for one in found if one), "")
+    if not any(said.values()):
+        return ""
+    parts = []
+    for verdict_ in ("causal", "could not tell", "leaks", ""):
+        names = [name for name, one in said.items() if one.split(":")[0] == verdict_]
+        parts += [f"{verdict_ or 'not audited'}: {', '.join(names)}"] if names else []
+    tried = re.search(r"\((in up to [^)]*)\)", said.get(record.baseline, ""))
+    return "; ".join(parts) + (f". Tried of {record.baseline}: {tried[1]}." if tried else ".")
 
 
 def differing(record: StudyRecord) -> dict[str, Any]:

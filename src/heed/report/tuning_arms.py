@@ -17,11 +17,17 @@ class Run(SeedRun):
     """One training with one seed."""
 
     _answers: dict[Split, Answers] = PrivateAttr(default_factory=dict)
+    _last_rate: float | None = PrivateAttr(None)
 
     @property
     def answers(self) -> dict[Split, Answers]:
         """Of those splits whose predictions could be read."""
         return self._answers
+
+    @property
+    def last_rate(self) -> float | None:
+        """The learning rate of its last update; None where it is not known."""
+        return self._last_rate
 
     def scores(self, split: Split) -> Scores | None:
         """Return the figures of a split."""

@@ -19,7 +19,7 @@ from heed.report.svg import DASHES, Axes2D, Line, draw, log_ticks, named
 from heed.report.svg_labels import shorten
 from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval
 from heed.report.tuning_arms import Arm, CurvePoint
-from heed.report.tuning_findings import examples_and_seeds, in_order, listed, test_of
+from heed.report.tuning_findings import examples_and_seeds, front_caption, in_order, listed, most_right, test_of
 from heed.report.tuning_record import TuningRecord
 
 SERIES = 6
@@ -66,12 +66,7 @@ def accuracy_figure(record: TuningRecord) -> Figure | None:
     label = f"{split} accuracy (%)"
     rule = None if base is None else 100 * base
     label += "" if base is None else f"; stroke: commonest class, {100 * base:.1f}"
-    best = max(record.ran, key=lambda arm: arm.mean("accuracy", split) or 0.0, default=None)
-    title = "No arm has run to its end"
-    if best is not None:
-        most = "is most often right" if len(record.ran) > 1 else "is right"
-        title = f"{best.name} {most}, {format_accuracy(best.mean('accuracy', split))}"
-        title += f"; always the commonest class: {format_accuracy(base)}"
+    title = most_right(record)
     caption = f"Accuracy, mean over seeds, with a 95 % interval over {examples_and_seeds(record)}."
     if any(arm.broken for arm in record.arms):
         caption += " 0: the arm failed or did not fit into memory; it has no accuracy."
@@ -156,10 +151,16 @@ def front(costs: Mapping[str, float], accuracies: Mapping[str, float]) -> list[s
 
     >>> front({"a": 1, "b": 2, "c": 3}, {"a": 0.8, "b": 0.7, "c": 0.9})
     ['a', 'c']
+
+    What is level at both beats nothing.
+
+    >>> front({"a": 1, "b": 1, "c": 1}, {"a": 0.8, "b": 0.8, "c": 0.7})
+    ['a', 'b']
     """
     kept: list[str] = []
     for name in sorted(costs, key=lambda name: (costs[name], -accuracies[name])):
-        if not kept or accuracies[name] > accuracies[kept[-1]]:
+        level = bool(kept) and (costs[name], accuracies[name]) == (costs[kept[-1]], accuracies[kept[-1]])
+        if not kept or level or accuracies[name] > accuracies[kept[-1]]:
             kept.append(name)
     return kept
 
@@ -183,12 +184,11 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     lines += [Line(name, [cost / unit], [right[name]], paint[name][0], size=8) for name, cost in costs.items()]
     beaten = [name for name in costs if name not in kept]
     show = human_seconds if what == "time" else human_bytes
-    title = f"{kept[-1]} is most often right for {show(costs[kept[-1]])} of {what}"
+    title = f"{kept[-1]} has the highest accuracy for {show(costs[kept[-1]])} of {what}"
     if len(kept) > 1:
         title = f"What accuracy costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
         title += show(costs[kept[-1]])
-    caption = "Stroke: the arms that no other beats at both (the Pareto front), whatever the intervals."
-    caption += f" Beaten: {listed(beaten)}." if beaten else ""
+    caption = front_caption(kept, beaten)
     axes = Axes2D(word, f"accuracy (%, {record.split})", scattered=True)
     return _lines(f"front-{what}", lines, axes, title, caption, (SIDE_WIDE, SIDE_NARROW))
 

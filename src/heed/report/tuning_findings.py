@@ -102,7 +102,12 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[Pair
     use, best = advised(record, gaps), record.reference
     if use is None or best is None:
         return []
-    said = [*unknown_sentences(record), *undertrained_sentence(record), *blind_sentence(record, use)]
+    said = [
+        *one_class_sentences(record),
+        *unknown_sentences(record),
+        *undertrained_sentence(record),
+        *blind_sentence(record, use),
+    ]
     if use is not best:
         own = format_accuracy(use.mean("accuracy", record.split))
         first = f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}"
@@ -214,6 +219,77 @@ def examples_and_seeds(record: TuningRecord) -> str:
     examples = record.examples.get(record.split)
     of = "examples" if examples is None or examples.groups is None else "groups of examples"
     return f"seeds and {of}" if any(len(arm.runs) > 1 for arm in record.ran) else of
+
+
+def most_right(record: TuningRecord) -> str:
+    """Say which arm is right most often, as far as its mean alone tells, beside the commonest class."""
+    right = {arm.name: arm.mean("accuracy", record.split) or 0.0 for arm in record.ran}
+    if not right:
+        return "No arm has run to its end"
+    most = max(right.values())
+    best = [name for name, share in right.items() if share == most]
+    if len(right) == 1:
+        said = f"{best[0]} is right"
+    elif len(best) > 1:
+        said = f"{listed(best)} are equally often right, and none more often"
+    else:
+        said = f"{best[0]} has the highest accuracy as a point estimate"
+    return (
+        f"{said}, {format_accuracy(most)}; always the commonest class: {format_accuracy(record.majority(record.split))}"
+    )
+
+
+def front_caption(kept: Sequence[str], beaten: Sequence[str]) -> str:
+    """Say what the front joins, and what that is worth."""
+    said = "Stroke: the arms that no other beats at both (the Pareto front)."
+    said += f" Beaten: {listed(beaten)}." if beaten else ""
+    ranked = len(kept) + len(beaten) > 1
+    return said + (" By point estimates: where intervals overlap, the order may be chance." if ranked else "")
+
+
+def one_class_sentences(record: TuningRecord) -> list[str]:
+    """Say which splits hold texts of one class alone."""
+    splits = record.data.get("splits")
+    said = []
+    for name, one in splits.items() if isinstance(splits, Mapping) else ():
+        counts = one.get("classes") if isinstance(one, Mapping) else None
+        there = [place for place, count in enumerate(counts) if count] if isinstance(counts, list) else []
+        if len(there) == 1 and len(record.classes) > max(1, there[0]):
+            said.append(
+                f"The {name} split holds one class alone, {record.classes[there[0]]}: figures of it say nothing of "
+                "telling classes apart."
+            )
+    return said
+
+
+def mixed_schedules(record: TuningRecord) -> list[str]:
+    """Say which runs an older heed made, where others of the same tune are of this one.
+
+    The sign: where the schedule ends at 0 the last update had that rate then, and changed nothing.
+    """
+    whole = [(arm, run) for arm in record.arms for run in arm.runs if run.reason == "finished"]
+    old = [f"{arm.name} with seed {run.seed}" for arm, run in whole if run.last_rate == 0]
+    if not old or not any(run.last_rate for _, run in whole):
+        return []
+    return [
+        f"An older heed trained {listed(old)}: the last update there had the rate 0 and changed nothing. The other "
+        "runs have a schedule that ends one update later."
+    ]
+
+
+def passes_sentence(record: TuningRecord) -> list[str]:
+    """Say why some arms make more passes over the texts than were asked for."""
+    asked = record.settings.get("epochs")
+    known = [number for number in (asked if isinstance(asked, list) else [asked]) if isinstance(number, int)]
+    more = [arm for arm in record.arms if known and arm.epochs is not None and arm.epochs > max(known)]
+    if not more:
+        return []
+    counts = " or ".join(f"{count:g}" for count in sorted({arm.epochs for arm in more if arm.epochs is not None}))
+    verb = "makes" if len(more) == 1 else "make"
+    return [
+        f"{listed([arm.name for arm in more])} {verb} {counts} passes over the texts and not {max(known)}: the encoder "
+        "does not learn there, so its features are computed once and a further pass costs next to nothing."
+    ]
 
 
 def cost_sentences(record: TuningRecord) -> list[str]:

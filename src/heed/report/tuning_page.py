@@ -20,7 +20,7 @@ from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_errors import exchanges, shared_errors, sure_errors
 from heed.report.tuning_figures import PANELS, tuning_figures
-from heed.report.tuning_findings import MANY_UNKNOWN, findings, leak_sentences, listed, verdict
+from heed.report.tuning_findings import MANY_UNKNOWN, findings, leak_sentences, listed, mixed_schedules, verdict
 from heed.report.tuning_record import TuningRecord, read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -167,6 +167,8 @@ def banners(record: TuningRecord, gaps: Mapping[str, Gap]) -> list[Banner]:
     if len(record.ran) > 1 and len(gaps) < len(record.ran) - 1:
         text = "Some predictions are missing (see the end of the page): those arms are in no paired comparison."
         found.append(Banner("warning", "Not all can be paired", text))
+    if old := mixed_schedules(record):
+        found.append(Banner("warning", "Two schedules", " ".join(old)))
     if record.notes:
         found.append(Banner("note", "About the files", " ".join(record.notes)))
     return found

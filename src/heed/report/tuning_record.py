@@ -9,6 +9,7 @@ nothing can be said without it; predictions that are missing or broken are named
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from heed import seals
 from heed.errors import CheckpointError
 from heed.records import TUNE, DamagedError, SizePoint, read, unknown
 from heed.report.record import number
@@ -115,6 +117,7 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
     reader = PredictionReader(root, tuple(str(name) for name in tune.data.classes))
     for run in (run for arm in tune.arms for run in arm.runs):
         run.curve = [point for point in run.curve if not math.isnan(point.epoch)]  # before anything was logged
+        run._last_rate = _last_rate(root / run.folder / "metrics.jsonl")
         for split, scores in zip(SPLITS, (run.validation, run.test), strict=True):
             if scores is not None and (read := reader.read(run.folder, split, scores.correct)) is not None:
                 run.answers[split] = read
@@ -136,6 +139,16 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
         examples=reader.examples,
         notes=(*reader.notes, *_without_groups(tune, reader), *newer),
     )
+
+
+def _last_rate(path: Path) -> float | None:
+    """Return the learning rate of the last update that a run logged; None where it is not known."""
+    try:
+        lines = seals.read_bytes(path).splitlines()
+        trained = (event for line in reversed(lines) if (event := json.loads(line)).get("event") == "train")
+        return number(next(trained, {}).get("learning_rate"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _without_groups(tune: ReadTune, reader: PredictionReader) -> list[str]:

@@ -37,6 +37,8 @@ from heed.report.tuning_findings import (
     in_order,
     leak_sentences,
     listed,
+    mixed_schedules,
+    passes_sentence,
     show_count,
     test_of,
     verdict,
@@ -214,6 +216,7 @@ def notes(record: TuningRecord) -> tuple[str, ...]:
             f"Parts of the memory of {listed(old)}: an older heed took all gradients off the peak, although they need "
             "not exist at that moment; only the totals can be compared."
         )
+    said += passes_sentence(record)
     if record.split == "validation":
         said.append("There is no test split: these figures are of the validation split, which chose rates and epochs.")
     return tuple(said)
@@ -263,7 +266,7 @@ def tuning_lines(folder: str | Path) -> list[str]:
     lines = [verdict(record, gaps), ""]
     for table in tables:
         lines += [*to_text(table), ""]
-    return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *record.notes]
+    return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *mixed_schedules(record), *record.notes]
 
 
 def bins_caption(record: TuningRecord) -> str:

@@ -33,7 +33,7 @@ from heed.studies.tune_record import (
     settings_of,
 )
 from heed.studies.tune_state import Tuning
-from heed.studies.tuned_arms import SHARE, Line, curves, steps_of_arm
+from heed.studies.tuned_arms import SHARE, Line, steps_of_arm, steps_of_curves
 from heed.studies.tuned_cells import TunedTask, make
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
@@ -100,7 +100,7 @@ class Arms:
         if not any(arm.status == "done" for arm in arms):
             reasons = [arm.reason for arm in self.now.record.arms if arm.reason]
             raise HeedError(f"no method could be tuned; {reasons[0]}")
-        yield from self._those_of([Line(steps) for steps in curves(self.now)])
+        yield from self._those_of([Line(steps_of_curves(self.now))])
 
     def _those_of(self, lines: list[Line]) -> Iterator[Task | None]:
         while True:
@@ -128,8 +128,7 @@ class Arms:
     def _here(self, task: Task) -> Done:
         """Make a run in this process."""
         assert isinstance(task, TunedTask)
-        material = self.now.materials[task.config.encoder.name]
-        return Done(make(task, material if task.size is None else material.first(task.size), self.now.progress))
+        return Done(make(task, self.now.materials[task.config.encoder.name], self.now.progress))
 
 
 def _begin(

@@ -186,31 +186,29 @@ def _put_trial(now: Tuning, arm: TunedArm, candidate: Candidate, task: TunedTask
     now.write()
 
 
-def curves(now: Tuning) -> list[Steps]:
-    """Return what trains every finished arm on parts of the texts, with the first seed and the rate that was chosen."""
+def steps_of_curves(now: Tuning) -> Steps:
+    """Train every finished arm on parts of the texts, with the first seed and the rate that was chosen."""
     done = [arm for arm in now.record.arms if arm.status == "done" and pair_of(arm) in now.plan.pairs]
-    return [_point(now, arm) for arm in done] if now.plan.sizes else []
+    yield [_point(now, arm, size) for arm in done for size in now.plan.sizes]
 
 
-def _point(now: Tuning, arm: TunedArm) -> Steps:
-    """Train an arm on each number of texts; one that cannot be learned leaves the others as they are."""
+def _point(now: Tuning, arm: TunedArm, size: int) -> Ask:
+    """Ask for the training of an arm on so many texts."""
     assert arm.epochs is not None
     assert arm.learning_rate is not None
     config = arm_config(now.plan, pair_of(arm))
     whole = now.materials[arm.encoder]
     full = steps_per_epoch(whole, config) * arm.epochs
     splits = tuple(split for split in ("validation", "test") if split in whole.encoded)
-    asked: list[Ask] = []
-    for size in now.plan.sizes:
-        steps = max(steps_per_epoch(whole.first(size), config) * arm.epochs, min(full, LEAST_STEPS))
-        own = _with_rate(now, config, arm.learning_rate, steps, steps, steps)
-        task = _task(now, own, f"{arm.stem}-of-{size}", measured=splits, size=size)
-        said = f"{arm.name}: {size:,} training texts, {steps:,} steps"
-        asked.append((task, said, lambda outcome, task=task: _put_size(now, arm, task, outcome)))
-    yield asked
+    steps = max(steps_per_epoch(whole.first(size), config) * arm.epochs, min(full, LEAST_STEPS))
+    own = _with_rate(now, config, arm.learning_rate, steps, steps, steps)
+    task = _task(now, own, f"{arm.stem}-of-{size}", measured=splits, size=size)
+    said = f"{arm.name}: {size:,} training texts, {steps:,} steps"
+    return task, said, lambda outcome: _put_size(now, arm, task, outcome)
 
 
 def _put_size(now: Tuning, arm: TunedArm, task: TunedTask, outcome: Outcome) -> None:
+    """Put down a point of a learning curve; one that cannot be learned leaves the others as they are."""
     assert task.size is not None
     try:
         _refuse(outcome)

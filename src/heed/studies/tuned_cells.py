@@ -34,6 +34,7 @@ from heed.training.fit import FitResult
 from heed.training.progress import Progress
 from heed.training.run import Run, is_run, read_metrics
 from heed.tuning.encoders import load_encoder
+from heed.tuning.methods import frozen_features
 from heed.tuning.step_memory import measure_memory
 from heed.tuning.tuned_run import Material, build, train_run
 
@@ -78,7 +79,8 @@ class TunedTask(Task):
 
 def task_of(order: Mapping[str, Any]) -> TunedTask:
     """Return the task that a process was told."""
-    return TunedTask(**{**order, "record": Path(order["record"]), "measured": tuple(order["measured"])})
+    tuples = {name: tuple(order[name]) for name in ("measured", "lengths")}
+    return TunedTask(**{**order, **tuples, "record": Path(order["record"])})
 
 
 def make_alone(task: TunedTask) -> Outcome:
@@ -88,7 +90,7 @@ def make_alone(task: TunedTask) -> Outcome:
     splits = open_labelled_splits(config)
     encoder = load_encoder(config.encoder, splits.classes, native=False)
     material = Material.of(splits, encoder, config.encoder.max_length)
-    return make(task, material if task.size is None else material.first(task.size))
+    return make(task, material)
 
 
 def make(task: TunedTask, material: Material, progress: Callable[[int], Progress] | None = None) -> Outcome:
@@ -127,6 +129,10 @@ def _measure(task: TunedTask, material: Material) -> ArmOutcome:
 def _train(task: TunedTask, material: Material, progress: Callable[[int], Progress] | None) -> Outcome:
     """Make a run, go on with it where it was stopped, or take its result where it is there already."""
     config, folder, last = task.config, task.folder, task.last
+    if task.size is not None:
+        if frozen_features(config.method.name):  # vectors depend in their last digits on the texts beside them
+            material.compute(config, build(config, material.splits.classes)[0])
+        material = material.first(task.size)
     key = _key(config, material)
     kept = folder / RESULT
     if kept_result(kept, key) is not None:

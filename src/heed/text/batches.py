@@ -11,7 +11,7 @@ order of an epoch is computed, not stored: going on in the middle of ten billion
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,6 +252,10 @@ def refuse_other(state: dict[str, Any], own: dict[str, Any], keys: tuple[str, ..
     `settings` adds to the advice what the user may have changed, such as ", train.batch_size".
     """
     if state.get("text") != own["text"]:
+        if tokenizers_of(state).isdisjoint(tokenizers_of(own)):
+            raise CheckpointError(
+                "tokenizer.json is not the tokenizer that the run began with: bring its own back, or begin a new run"
+            )
         raise CheckpointError(
             "the text or its tokenizer is not what the run began with: bring it back, or begin a new run"
         )
@@ -290,6 +294,15 @@ class Padded(Packed):
 def source_of(tokens: TokenFile) -> str:
     """Return what a stream of batches is a stream of: the corpus' fingerprint and the tokenizer's hash, if known."""
     return f"{tokens.header.get('corpus_fingerprint', '')}/{tokens.header.get('tokenizer_hash', '')}"
+
+
+def tokenizers_of(state: Mapping[str, Any]) -> set[str]:
+    """Return the hashes of the tokenizers of a stream's state, as far as they are known.
+
+    >>> tokenizers_of({"text": "02ac/1c81+77d0/1c81"}), tokenizers_of({"text": "02ac/"}), tokenizers_of({})
+    ({'1c81'}, set(), set())
+    """
+    return {text.rpartition("/")[2] for text in str(state.get("text", "")).split("+")} - {""}
 
 
 def _stacked(parts: list[Batch]) -> Batch:

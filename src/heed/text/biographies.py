@@ -169,11 +169,11 @@ def write_text(people: Sequence[Person], dials: Dials) -> list[str]:
 def write_biographies(folder: str | Path, dials: Dials, *, overwrite: bool = False) -> Summary:
     """Write wiki.txt, birth_places_train.tsv, birth_dev.tsv and truth.jsonl into a folder.
 
-    Raises `DataError` where the folder holds something, unless `overwrite`, and where it cannot be written.
+    Raises `DataError` where the folder holds something, unless `overwrite`, and a `HeedError` where it cannot be
+    written; an empty folder is not left then.
     """
     target = Path(folder)
     try:
-        target.mkdir(parents=True, exist_ok=True)
         if files.holds_something(target, TRUTH) and not overwrite:
             raise DataError(f"{target} is not empty: give another --out, or --overwrite")
         people = make_people(dials)
@@ -181,7 +181,8 @@ def write_biographies(folder: str | Path, dials: Dials, *, overwrite: bool = Fal
         answers = {split: [] for split in ("train", "dev")}
         for person in people:
             answers[person.split] += [(person.question(name), person.attributes[name]) for name in dials.ask]
-        with files.locked(target / files.LOCK, f"writing {target}"), files.together(target, TRUTH) as new:
+        doing, instead = f"writing {target}", "make room, or give another --out"
+        with files.working_in(target, doing, instead), files.together(target, TRUTH) as new:
             _write(new / WIKI, lines)
             _write(new / TRAIN, map("\t".join, answers["train"]))
             _write(new / DEV, map("\t".join, answers["dev"]))

@@ -94,11 +94,11 @@ def encoded(
 ) -> Iterator[Encoded]:
     """Encode documents chunk by chunk, in order, here or (when there is enough to do) in several processes.
 
-    `workers` 0 takes a process for each core that may be used. Raises `DataError` when a process dies or an id does
-    not fit, and whatever the documents or the tokenizer raise.
+    `workers` 0 takes as many processes as OMP_NUM_THREADS asks for, or else one for each core that may be used. Raises
+    `DataError` when a process dies or an id does not fit, and whatever the documents or the tokenizer raise.
     """
     work = _Work(tokenizer, word_rule, dtype)
-    workers = workers or _cores()
+    workers = workers or asked_threads() or cores()
     chunks = _chunks(documents)
     begun: list[list[str]] = []
     while workers > 1 and sum(len(text) for chunk in begun for text in chunk) < WORTHWHILE:
@@ -142,8 +142,15 @@ def _do_work(documents: list[str]) -> Encoded:
     return _WORK[0](documents)
 
 
-def _cores() -> int:
+def asked_threads() -> int | None:
+    """Return what OMP_NUM_THREADS asks for; None where it is not set, or to no number.
+
+    As OpenMP reads it, "2,1" is 2: the second number is for threads within threads.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else None
+
+
+def cores() -> int:
     """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

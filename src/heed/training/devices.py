@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
@@ -13,6 +12,7 @@ import psutil
 import torch
 
 from heed.errors import ConfigError
+from heed.text.encoding import asked_threads, cores
 
 Precision = Literal["fp32", "bf16"]
 
@@ -51,17 +51,8 @@ def take_threads(asked: int | None) -> None:
 
 
 def threads_each(jobs: int) -> int:
-    """Return the threads of each of `jobs` runs side by side: OMP_NUM_THREADS where it is set, else a share of cores.
-
-    As OpenMP reads it, "2,1" is 2 (the second number is for threads within threads), and what is no number is not set.
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, cores() // jobs)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the threads of each of `jobs` runs side by side: as OMP_NUM_THREADS asks, else a share of the cores."""
+    return asked_threads() or max(1, cores() // jobs)
 
 
 def fast_bf16(device: torch.device) -> bool:

@@ -281,11 +281,17 @@ def load_run(
     Raises `CheckpointError` when the run or the checkpoint is missing, altered, or does not fit its config.
     """
     from heed.build import build_model
+    from heed.text.batches import tokenizers_of
     from heed.text.tokenizer import load_tokenizer
 
     run = Run.open(folder)
     saved = load_checkpoint(find_checkpoint(run.checkpoints, checkpoint))
     tokenizer = load_tokenizer(run.folder)
+    known = tokenizers_of(saved.state.get("batches", {}))
+    if known and tokenizer.hash not in known:
+        raise CheckpointError(
+            f"{run.folder / TOKENIZER} is not the tokenizer that {saved.path.name} was trained with: bring its own back"
+        )
     classes = None if run.config.data.label is None else len(run.classes or ())
     vocabulary = run.config.tokenizer.vocab_size  # may exceed the tokenizer's (padding)
     if tokenizer.vocab_size > vocabulary:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.models.base import LanguageModel
-from heed.models.causality.draws import separated
+from heed.models.causality.chance import separated
 from heed.models.causality.probe import Probe, UnreadableError, altered, difference, largest
 
 FACTORS = (1e3, 30.0)

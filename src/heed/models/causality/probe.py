@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heed.models.causality.draws import Watch, has_drawn, seed_all
+from heed.models.causality.chance import Watch, has_drawn, seed_all
 
 ROUNDING = 32
 """Units of the dtype's rounding, relative to the largest logit, by which two equal computations may differ."""

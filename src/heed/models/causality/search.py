@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from heed.models.causality.draws import separated
+from heed.models.causality.chance import separated
 from heed.models.causality.probe import Base, Probe, UnreadableError, difference
 
 LENGTHS = (1, 2, 3, 7, 16, 17, 33, 64, 100, 128)

@@ -5,7 +5,7 @@ import torch
 from generation_doubles import Table, small_gpt
 
 from heed.config import AttentionConfig
-from heed.generation.stepping import lean_step
+from heed.generation.token_step import lean_step
 
 
 @pytest.mark.parametrize(
