@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from heed.cli.compare import Lines, describe
+from heed.cli.compare import StateLines, describe
 from heed.records import Outcome, write
 from heed.studies import study
 from heed.studies.lengths import measure_lengths
@@ -146,7 +146,7 @@ def test_a_line_a_run(capsys):
     progress = Standing(40, 2.5, 8.0)
     row = RunRow("pre, seed 1", "running", "", progress, 120, 16.0)
     assert describe(row) == "pre, seed 1: running  step 40/120  loss 2.5000  16 s left"
-    show = Lines()
+    show = StateLines()
     show([RunRow("a", "waiting"), RunRow("b", "running")])
     show([RunRow("a", "waiting"), RunRow("b", "finished")])
     assert capsys.readouterr().err == "b: running\nb: finished\n"
