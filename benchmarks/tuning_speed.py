@@ -44,7 +44,7 @@ def heed_side(side: str, threads: int) -> dict[str, float]:
     from heed.training.step import Updater
     from heed.training.streams import Streams
     from heed.tuning.encoders import load_encoder
-    from heed.tuning.run import Material, batches_of, build
+    from heed.tuning.tuned_run import Material, batches_of, build
 
     torch.set_num_threads(threads)
     head = side == "heed head"

@@ -9,11 +9,11 @@ import heed
 
 SOURCE = Path(heed.__file__).parent
 RANKS = {
-    "cli": 7, "serving": 6, "lab": 6, "experiment": 5, "tuning": 5, "prompting": 5, "recovery": 5, "explore": 5,
-    "objectives": 4, "training": 4, "generation": 3, "build": 3, "testing": 3, "models": 2, "attention": 1, "text": 1,
-    "report": 1, "ground": 0,
+    "cli": 7, "serving": 6, "studies": 6, "experiment": 5, "tuning": 5, "asking": 5, "benches": 5, "prompting": 5,
+    "recovery": 5, "explore": 5, "objectives": 4, "training": 4, "generation": 3, "build": 3, "testing": 3, "models": 2,
+    "attention": 1, "text": 1, "report": 1, "ground": 0,
 }  # fmt: skip
-SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "seals", "__init__"), "ground")
+SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "records", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
 NO_TORCH = ("text", "report", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -65,10 +65,10 @@ WRITES_ITSELF = {
     "seals.py": "fills what files.aside gives it, which it reads again while others wait",
     "text/tokenfile.py": "fills what files.aside gives it, piece by piece",
     "models/hub.py": "fills what files.together gives it",
-    "lab/jobs.py": "the log of a run, which the run itself writes to",
-    "lab/worker.py": "/proc holds no files",
+    "studies/runner.py": "the log of a run, which the run itself writes to",
+    "studies/worker.py": "/proc holds no files",
     "cli/__init__.py": "opens /dev/null in the place of a closed stream",
-    "tuning/record.py": "renames the record of a tune that is to be cleared",
+    "studies/tune_record.py": "renames the record of a tune that is to be cleared",
 }
 """Who writes to the disk by other means than heed.files, and why."""
 
@@ -107,12 +107,12 @@ NAMES_SWITCHES = {
     "models/recurrent.py": "the cell by its name",
     "models/hub.py": "says which family has no architecture in transformers",
     "training/run.py": "the family is part of the name of a run",
-    "lab/devices.py": "measures the families that read from left to right, without any text",
-    "lab/estimate.py": "what a step takes depends on the family",
-    "lab/respondent.py": "names the files that earlier runs have read",
+    "benches/device_speed.py": "measures the families that read from left to right, without any text",
+    "studies/estimate.py": "what a step takes depends on the family",
+    "asking/respondent.py": "names the files that earlier runs have read",
     "cli/bench_training.py": "says the family for people",
     "cli/tune.py": "the flag of TuneConfig's data.label",
-    "tuning/own.py": "says the family for people and in the files of transformers",
+    "tuning/heed_encoders.py": "says the family for people and in the files of transformers",
     "tuning/predict.py": "TuneConfig's data.label",
     "report/page.py": "says the family for people",
     "report/study_page.py": "lists settings for people",
@@ -147,10 +147,9 @@ def test_what_is_learned_is_decided_in_one_place():
 
 
 CIRCLES = {
-    "lab/lengths.py lab/worker.py": "a worker measures lengths, which reads what a worker is told",
-    "lab/plan.py lab/plan_checks.py": "the checks read the plan that they are called by",
-    "lab/search.py lab/study.py": "a study searches, and a search reads the study's folder",
-    "tuning/encoders.py tuning/methods/adapted.py tuning/methods/virtual.py tuning/model.py tuning/own.py": (
+    "studies/plan.py studies/plan_checks.py": "the checks read the plan that they are called by",
+    "studies/search.py studies/study.py": "a study searches, and a search reads the study's folder",
+    "tuning/encoders.py tuning/heed_encoders.py tuning/methods/adapted.py tuning/methods/virtual.py tuning/model.py": (
         "an encoder of one's own is read by what makes a model of it"
     ),
     "attention/mechanism.py attention/plugins.py attention/scores.py": "a mechanism finds scores by name",

@@ -140,8 +140,8 @@ def evaluate(flags: argparse.Namespace, model: Mapping[str, Any], settings: Mapp
     """Answer questions greedily, write the answers, and print how many are right where answers are given."""
     if settings:
         raise ConfigError(f"evaluate takes no settings of heed, and --{next(iter(settings))}... is one: leave it out")
-    from heed.lab.answering import Way, answer_questions
-    from heed.lab.marking import write_predictions
+    from heed.asking.answering import Way, answer_questions
+    from heed.asking.marking import write_predictions
     from heed.text.qa import read_questions
     from heed.training.devices import choose_device
     from heed.training.run import load_run

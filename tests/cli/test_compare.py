@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 
-from heed.cli.compare import Lines, describe
-from heed.lab import study
-from heed.lab.jobs import Done, Progress
-from heed.lab.lengths import measure_lengths
-from heed.lab.study import Row
-from heed.lab.worker import record, run_cell, write_record
+from heed.cli.compare import StateLines, describe
+from heed.records import Outcome, write
+from heed.studies import study
+from heed.studies.lengths import measure_lengths
+from heed.studies.runner import Done, RunRow, Standing
+from heed.studies.worker import run_cell
 
 BASE = {
     "tokenizer": {"kind": "char"},
@@ -43,10 +43,10 @@ def here(monkeypatch):
     def worker(task, threads):
         made.append(task.name)
         found = run_cell(task.values)
-        write_record(task.record, found)
+        write(task.record, found)
         return Done(found)
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     return made
 
 
@@ -70,9 +70,9 @@ def test_a_study_from_the_command_line(heed, file, here, tmp_path):
 
 def test_a_run_that_fails_leaves_the_others_alone_and_the_exit_code_says_it(heed, file, monkeypatch, tmp_path):
     def worker(task, threads):
-        return Done(record("failed", "no room") if "post" in task.name else run_cell(task.values))
+        return Done(Outcome.of("failed", "no room") if "post" in task.name else run_cell(task.values))
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 1
     assert "post, seed 1: failed: no room" in found.err
@@ -116,11 +116,11 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
 
     def worker(task, threads):
         found = run_cell(task.values)
-        write_record(task.record, found)
+        write(task.record, found)
         measure_lengths(task.folder, task.lengths)
         return Done(found)
 
-    monkeypatch.setattr(study, "Worker", worker)
+    monkeypatch.setattr(study, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 0, found.err
     assert "pre at 48: model.positions learned ends" in found.out
@@ -143,10 +143,10 @@ def test_mistakes_are_one_line(heed, file, tmp_path):
 
 
 def test_a_line_a_run(capsys):
-    progress = Progress(40, 2.5, 8.0)
-    row = Row("pre, seed 1", "running", "", progress, 120, 16.0)
+    progress = Standing(40, 2.5, 8.0)
+    row = RunRow("pre, seed 1", "running", "", progress, 120, 16.0)
     assert describe(row) == "pre, seed 1: running  step 40/120  loss 2.5000  16 s left"
-    show = Lines()
-    show([Row("a", "waiting"), Row("b", "running")])
-    show([Row("a", "waiting"), Row("b", "finished")])
+    show = StateLines()
+    show([RunRow("a", "waiting"), RunRow("b", "running")])
+    show([RunRow("a", "waiting"), RunRow("b", "finished")])
     assert capsys.readouterr().err == "b: running\nb: finished\n"

@@ -12,7 +12,7 @@ import pytest
 from cli.conftest import TINY
 from heed.config import read_yaml
 from heed.training.run import read_metrics
-from lab.studies import write_study
+from studies.small_studies import write_study
 
 
 def files_of(folder):

@@ -248,7 +248,7 @@ def test_by_heart(run, table, tmp_path):
 
 
 def test_not_by_heart_is_exit_code_1(run, table, monkeypatch):
-    monkeypatch.setattr("heed.tuning.overfit.MOST_STEPS", 10)
+    monkeypatch.setattr("heed.studies.by_heart.MOST_STEPS", 10)
     answer = run(table, "--overfit", "20")
     assert answer.code == 1
     assert answer.out.startswith("head: ")

@@ -126,10 +126,10 @@ def serve() -> None:
 
     torch.set_num_threads(1)
     import heed.experiment
-    import heed.lab.worker
     import heed.report.study_page
     import heed.report.tuning_page
-    from heed.lab import study
+    import heed.studies.worker
+    from heed.studies import study
 
     # what takes long and writes nothing: the audit, long samples, and figures
     heed.experiment.refuse_leaks = lambda *arguments: None
@@ -139,7 +139,7 @@ def serve() -> None:
         if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
             module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
     # the cells of a study in this process, so that their file events are met as well
-    study.Worker = lambda task, threads: study._at_once(lambda task: heed.lab.worker.run_cell(task.values))(task)
+    study.Process = lambda task, threads: study._at_once(lambda task: heed.studies.worker.run_cell(task.values))(task)
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

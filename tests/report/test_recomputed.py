@@ -257,8 +257,8 @@ def real(tmp_path_factory):
     spec = util.spec_from_file_location("studies_of_lab", Path(__file__).parents[1] / "lab" / "studies.py")
     made = util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    from heed.lab.study import run_study
-    from heed.lab.worker import run_cell
+    from heed.studies.study import run_study
+    from heed.studies.worker import run_cell
 
     folder = tmp_path_factory.mktemp("real")
     variants = {"pre": {}, "post": {"model.norm_order": "post"}, "again": {"model.norm_order": "pre"},

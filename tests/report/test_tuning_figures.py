@@ -82,7 +82,7 @@ def test_the_front_holds_what_no_other_beats():
 
 def test_curves_are_means_over_the_epochs_that_all_have():
     def points(*values):
-        return [CurvePoint(1.0 + i, value, value, None) for i, value in enumerate(values)]
+        return [CurvePoint(epoch=1.0 + i, train_loss=value, validation_loss=value) for i, value in enumerate(values)]
 
     assert mean_curve([points(1.0, 0.5, 0.25), points(3.0, 1.5)], "train_loss") == (
         [1.0, 2.0], [2.0, 1.0], [1.0, 0.5], [3.0, 1.5],

@@ -7,7 +7,7 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.errors import CheckpointError
-from heed.report.tuning_arms import Memory
+from heed.records import StepBytes, TuneFile, read, write
 from heed.report.tuning_record import read_tuning
 
 
@@ -58,9 +58,10 @@ def test_predictions_stand_example_by_example(folder):
 
 
 def test_the_peak_is_at_least_its_parts():
-    assert Memory(1, 2, 3, 4, 5, 6, 32, 32).peak == 10
-    assert Memory(1, 2, 3, 4, 5, 16, 32, 32).peak == 16
-    assert Memory(1, 2, 3, 4, None, None, None, None).peak == 10
+    parts = {"weights": 1, "gradients": 2, "optimizer": 3, "activations": 4}
+    assert StepBytes(**parts, forward_peak=5, backward_peak=6).peak == 10
+    assert StepBytes(**parts, forward_peak=5, backward_peak=16).peak == 16
+    assert StepBytes(**parts).peak == 10
 
 
 def test_an_unfinished_tune_is_read(tmp_path):
@@ -94,6 +95,21 @@ def test_damage_is_one_line(folder, tmp_path, edit, match):
     with pytest.raises(CheckpointError, match=match) as caught:
         read_tuning(change(folder, tmp_path / "damaged", edit))
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_newer_heed_wrote_is_told_and_not_lost(folder, tmp_path):
+    def edit(content):
+        content["arms"][1]["runs"][0]["test"]["beauty"] = 0.5
+
+    changed = change(folder, tmp_path / "newer", edit)
+    found = read_tuning(changed)
+    assert found.notes == (
+        "tune.json has arms.1.runs.0.test.beauty, which this heed does not know: a newer one wrote it.",
+    )
+    kept = read(TuneFile, changed / "tune.json")
+    write(changed / "tune.json", kept)
+    assert (changed / "tune.json").read_text() == json.dumps(kept.plain(), indent=2, ensure_ascii=False) + "\n"
+    assert json.loads((changed / "tune.json").read_text())["arms"][1]["runs"][0]["test"]["beauty"] == 0.5
 
 
 def test_no_tune_is_one_line(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 from heed.config import RunConfig, TrainConfig
 from heed.config.tuning import TUNING, EncoderConfig, MethodConfig, TuneConfig, TuneData
-from heed.tuning.plan import Plan
+from heed.studies.tune_plan import TunePlan
 
 PRAISE, BLAME = ("good", "fine", "best"), ("bad", "dull", "worst")
 OTHER = ["the", "a", "film", "is", "was", "not", "and", "very", "one", "of", "I", "it", "never", "saw", "again"]
@@ -49,10 +49,10 @@ def make_config(source: Path, place: Path | str, **sections: Any) -> TuneConfig:
     )
 
 
-def make_plan(source: Path, encoder: Path | str, *methods: str, sections: dict | None = None, **plan) -> Plan:
+def make_plan(source: Path, encoder: Path | str, *methods: str, sections: dict | None = None, **plan) -> TunePlan:
     """Return a plan of one seed and one pass, without a search and memory unless `plan` says so."""
     usual = {"encoders": (str(encoder),), "seeds": (1,), "epochs": (1,), "search": "none", "memory": False}
-    return Plan(config=make_config(source, encoder, **(sections or {})), methods=methods, **usual | plan)
+    return TunePlan(config=make_config(source, encoder, **(sections or {})), methods=methods, **usual | plan)
 
 
 def read_tune(folder: Path) -> dict:

@@ -5,12 +5,12 @@ import torch
 from small import make_config, make_plan, read_tune, write_table
 from torch import nn
 
+from heed.studies.tune import tune
+from heed.studies.tune_plan import open_labelled_splits
 from heed.training.step import Updater
 from heed.training.streams import Streams
 from heed.tuning.adversarial import Adversary
-from heed.tuning.plan import open_labelled_splits
-from heed.tuning.run import Material, build
-from heed.tuning.tune import tune
+from heed.tuning.tuned_run import Material, build
 
 BERT, GPT2 = "bert-base-uncased", "gpt2"
 

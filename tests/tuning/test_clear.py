@@ -4,8 +4,8 @@ import pytest
 
 from heed import files
 from heed.errors import CheckpointError
-from heed.tuning import record
-from heed.tuning.record import clear, is_half_cleared
+from heed.studies import tune_record as record
+from heed.studies.tune_record import clear, is_half_cleared
 
 
 def make_tune(folder):

@@ -7,9 +7,9 @@ import pytest
 from small import make_plan, write_table
 
 from heed.errors import CheckpointError, ConfigError, DataError
-from heed.tuning import overfit as module
-from heed.tuning.overfit import overfit
-from heed.tuning.search import own_rates
+from heed.studies import by_heart as module
+from heed.studies.by_heart import overfit
+from heed.studies.rates import own_rates
 
 BERT = "bert-base-uncased"
 

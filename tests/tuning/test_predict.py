@@ -13,8 +13,8 @@ from heed.config.tuning import TuneData
 from heed.errors import CheckpointError, DataError
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
+from heed.studies.tune import tune
 from heed.tuning.predict import Predictor, choose_run, columns_of, read_texts
-from heed.tuning.tune import tune
 
 BERT = "bert-base-uncased"
 

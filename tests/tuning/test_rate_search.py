@@ -5,23 +5,23 @@ import sys
 import pytest
 
 from heed.errors import ConfigError, MissingPackageError
+from heed.studies.rates import SPREAD, Candidate, candidates, search_rates
 from heed.tuning.methods import parts
-from heed.tuning.search import SPREAD, Candidate, candidates, search_rates
 
 GRID = [Candidate(rate, epochs) for epochs in (7, 9) for rate in (1e-4, 5e-4, 1e-3)]
 
 
-def search(answers, *, kind="grid", grid=GRID[:3], trials=5, stop_after=None):
-    """Search with made-up (accuracy, refined loss); return what was tried and what was chosen."""
-    tried = []
-
-    def attempt(candidate, number):
-        tried.append(candidate)
-        assert number == len(tried)
-        accuracy, loss = answers[number - 1] if isinstance(answers, list) else answers(candidate)
-        return {"accuracy": accuracy, "refined_loss": loss}
-
-    return tried, search_rates(kind, grid, trials, attempt, lambda: len(tried) == stop_after)
+def search(answers, *, kind="grid", grid=GRID[:3], trials=5):
+    """Search with made-up refined losses; return what was tried, as it was asked for, and what was chosen."""
+    asked, tried = search_rates(kind, grid, trials), []
+    losses = None
+    while True:
+        try:
+            together = asked.send(losses)
+        except StopIteration as end:
+            return tried, end.value
+        tried.append(list(together))
+        losses = answers[: len(together)] if isinstance(answers, list) else [answers(one) for one in together]
 
 
 def test_every_rate_with_every_number_of_epochs():
@@ -30,15 +30,15 @@ def test_every_rate_with_every_number_of_epochs():
 
 
 def test_the_lowest_refined_loss_is_chosen():
-    tried, chosen = search([(0.8, 0.5), (0.7, 0.3), (0.8, 0.3)])
-    assert tried == GRID[:3]
-    assert chosen == GRID[1]  # the first of equal ones, whatever the accuracy
+    tried, chosen = search([0.5, 0.3, 0.3])
+    assert tried == [GRID[:3]]  # side by side
+    assert chosen == GRID[1]  # the first of equal ones
 
 
 def test_one_that_broke_down_is_never_chosen():
-    assert search([(None, None), (0.1, 5.0), (None, None)])[1] == GRID[1]
+    assert search([None, 5.0, None])[1] == GRID[1]
     with pytest.raises(ConfigError, match="--rates: the loss became NaN or infinite at every learning rate"):
-        search([(None, None)] * 3)
+        search([None] * 3)
 
 
 def test_without_a_search_the_middle_one_is_taken():
@@ -46,20 +46,14 @@ def test_without_a_search_the_middle_one_is_taken():
     assert search([], grid=GRID[2:3]) == ([], GRID[2])  # one alone needs no search
 
 
-def test_a_stop_ends_the_search():
-    assert len(search([(0.5, 0.1)] * 3, stop_after=1)[0]) == 1
-    assert len(search([(0.5, 0.1)] * 5, kind="optuna", stop_after=2)[0]) == 2
-
-
 def test_optuna_begins_in_the_middle_and_stays_near_the_grid():
-    tried, chosen = search(lambda one: (0.5, abs(one.rate - 2e-4)), kind="optuna", grid=GRID, trials=8)
-    assert len(tried) == 8
+    tried, chosen = search(lambda one: abs(one.rate - 2e-4), kind="optuna", grid=GRID, trials=8)
+    assert [len(together) for together in tried] == [1] * 8  # each looks at those before
+    tried = [one for together in tried for one in together]
     assert tried[0] == GRID[3]
     assert {one.epochs for one in tried} <= {7, 9}
     assert all(1e-4 / SPREAD <= one.rate <= 1e-3 * SPREAD for one in tried)
     assert chosen == min(tried, key=lambda one: abs(one.rate - 2e-4))
-    again = search(lambda one: (0.5, abs(one.rate - 2e-4)), kind="optuna", grid=GRID, trials=8)
-    assert again[0] == tried  # so that a tune that was stopped finds its tries again
 
 
 def test_optuna_that_is_not_installed(monkeypatch):

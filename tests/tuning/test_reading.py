@@ -8,11 +8,11 @@ from small import make_config, make_plan, read_tune, write_table
 
 from heed.report.tuning_findings import verdict
 from heed.report.tuning_page import gaps_of, read_tuning, render, tuning_lines
+from heed.studies.tune import tune
 from heed.text.splits import Rows
 from heed.tuning.encoders import load_encoder
 from heed.tuning.reading import alike, describe_reading, reading_lines, unknown_token
 from heed.tuning.texts import encode
-from heed.tuning.tune import tune
 
 COPTIC = "ⲁⲃⲅⲇⲉⲍⲏⲑⲓⲕⲗⲙⲛⲝⲟⲡⲣⲥⲧⲩ"
 

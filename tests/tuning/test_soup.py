@@ -10,11 +10,11 @@ from heed.errors import CheckpointError
 from heed.report.tuning_page import design
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import seeds_done
+from heed.studies import soup as module
+from heed.studies.soup import has_soup, mean_weights
+from heed.studies.tune import tune
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
-from heed.tuning import soup as module
 from heed.tuning.predict import Predictor
-from heed.tuning.soup import has_soup, mean_weights
-from heed.tuning.tune import tune
 
 BERT = "bert-base-uncased"
 
@@ -94,7 +94,7 @@ def test_an_arm_that_failed_has_none(tmp_path, table, tiny, monkeypatch):
         raise CheckpointError("broken")
 
     assert tune(make_plan(table, tiny(BERT), "head", seeds=(1, 2), soup=True), tmp_path, quiet)
-    monkeypatch.setattr("heed.tuning.tune.build", broken)
+    monkeypatch.setattr("heed.studies.tuned_cells.build", broken)
     plan = make_plan(table, tiny(BERT), "head", "mean-full", seeds=(1, 2), soup=True)
     with pytest.raises(Exception, match="no method could be tuned; broken"):
         tune(plan, tmp_path, quiet)

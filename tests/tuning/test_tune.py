@@ -17,14 +17,15 @@ from heed.config.tuning import TUNING, MethodConfig, TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, DataError, HeedError
 from heed.report.tuning_page import write_tuning
 from heed.report.tuning_record import read_tuning
+from heed.studies import tuned_cells as module
+from heed.studies.rates import own_rates
+from heed.studies.tune import tune
+from heed.studies.tune_plan import open_labelled_splits
+from heed.studies.tuned_arms import formula
 from heed.text.splits import Rows
 from heed.training.run import read_metrics
-from heed.tuning import once as module
-from heed.tuning.plan import open_labelled_splits
-from heed.tuning.run import changed, load_tuned, open_tuned
-from heed.tuning.search import own_rates
 from heed.tuning.texts import TextBatches, encode
-from heed.tuning.tune import formula, tune
+from heed.tuning.tuned_run import changed, load_tuned, open_tuned
 
 BERT, ROBERTA = "bert-base-uncased", "roberta-base"
 SPLITS = ("train", "validation", "test")

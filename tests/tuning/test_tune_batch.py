@@ -5,11 +5,11 @@ import pytest
 from small import make_config, make_plan, read_tune, write_table
 
 from heed.errors import ConfigError
+from heed.studies import largest_batch as batch_size
+from heed.studies.tune import tune
+from heed.studies.tune_plan import open_labelled_splits
 from heed.training.autobatch import BatchSearch
-from heed.tuning import batch_size
 from heed.tuning.model import Tuned
-from heed.tuning.plan import open_labelled_splits
-from heed.tuning.tune import tune
 
 BERT = "bert-base-uncased"
 AUTO = {"train": {"batch_size": "auto"}}

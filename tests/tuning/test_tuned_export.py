@@ -14,11 +14,11 @@ import transformers
 from small import LENGTH, labelled, make_plan, write_table
 
 from heed.errors import CheckpointError, ConfigError, HeedError
+from heed.studies.tune import tune
 from heed.tuning.export import export_adapter, export_onnx, export_transformers
 from heed.tuning.predict import Predictor
-from heed.tuning.run import load_tuned
 from heed.tuning.texts import encode
-from heed.tuning.tune import tune
+from heed.tuning.tuned_run import load_tuned
 
 TEXTS = [text for text, _ in labelled(9, seed=7)]
 

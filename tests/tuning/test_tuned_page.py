@@ -10,8 +10,8 @@ from small import labelled, make_plan, read_tune
 
 from heed.report.accuracies import accuracy_interval
 from heed.report.tuning_page import write_tuning
+from heed.studies.tune import tune
 from heed.tuning.measure import short_group
-from heed.tuning.tune import tune
 
 BERT = "bert-base-uncased"
 

@@ -15,14 +15,14 @@ from tiny_encoders import save_tiny, texts
 
 from heed.errors import CheckpointError, DataError
 from heed.report.classification import figures
+from heed.studies.tune_plan import open_labelled_splits
 from heed.training.checkpoint import best_step, find_checkpoint, load_checkpoint
 from heed.training.run import Run
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.model import Tuned
-from heed.tuning.plan import open_labelled_splits
-from heed.tuning.run import Material, balanced, build, changed, load_tuned, train_run
 from heed.tuning.texts import TextBatches
+from heed.tuning.tuned_run import Material, balanced, build, changed, load_tuned, train_run
 
 BERT = "bert-base-uncased"
 TRAIN = {"steps": 12, "eval_every": 4, "checkpoint_every": 4, "warmup_steps": 1, "learning_rate": 5e-3}
@@ -161,7 +161,7 @@ def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, 
         return replace(found, values={**found.values, "accuracy": accuracy, "refined_loss": loss})
 
     with monkeypatch.context() as patch:
-        patch.setattr("heed.tuning.run.measure", pretended)
+        patch.setattr("heed.tuning.tuned_run.measure", pretended)
         config = config_of(table, tiny(BERT), steps=16)
         done = train_run(config, material, tmp_path / "run", measured=("test",), measures_training=False)
     assert best_step(done.run.checkpoints) == done.fit.best_step == 8

@@ -8,12 +8,12 @@ import torch
 from small import make_config, write_table
 
 from heed.errors import HeedError
+from heed.studies.tune_plan import open_labelled_splits
 from heed.training.peak import peak_bytes, step_peak
 from heed.tuning.encoders import load_encoder
-from heed.tuning.memory import measure_memory, size_of
-from heed.tuning.plan import open_labelled_splits
-from heed.tuning.run import Material, build
+from heed.tuning.step_memory import measure_memory, size_of
 from heed.tuning.texts import Encoded
+from heed.tuning.tuned_run import Material, build
 
 CPU = torch.device("cpu")
 

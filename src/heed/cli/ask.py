@@ -14,9 +14,9 @@ from heed.config import Section
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.lab.answering import Answered
-    from heed.lab.respondent import Respondent
-    from heed.lab.trust import Trust
+    from heed.asking.answering import Answered
+    from heed.asking.respondent import Respondent
+    from heed.asking.trust import Trust
 
 
 class AskFlags(Section):
@@ -60,9 +60,9 @@ def main(argv: list[str]) -> int:
         raise ConfigError('there is nothing to ask: heed ask RUN "Where was Khatchig Mouradian born?"')
     if "" in map(str.strip, flags.questions):
         raise ConfigError("a question is empty: write it in quotation marks")
+    from heed.asking.respondent import open_respondent
+    from heed.asking.trust import Trust
     from heed.cli.train import tell
-    from heed.lab.respondent import open_respondent
-    from heed.lab.trust import Trust
     from heed.text.qa import Question
 
     trust = Trust.load(flags.run)
@@ -106,7 +106,7 @@ def _record(one: Answered, trust: Trust | None) -> dict[str, Any]:
 
 def _lines(one: Answered, respondent: Respondent, trust: Trust | None) -> list[str]:
     """Return what is said about one answer."""
-    from heed.lab.answering import probability
+    from heed.asking.answering import probability
     from heed.report.numbers import format_percent
 
     cut = "" if one.answers[0].finished else ", cut off"

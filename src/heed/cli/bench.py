@@ -20,7 +20,7 @@ from heed.errors import ConfigError, DataError, did_you_mean, why
 from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
-    from heed.lab.cost import Setup
+    from heed.benches.mechanism_cost import Setup
     from heed.report.cost import Curve
 
 WHAT = ("attention", "devices", "memory")
@@ -97,8 +97,8 @@ def main(argv: list[str]) -> int:
         os.environ["OMP_NUM_THREADS"] = str(flags.threads)
     import torch
 
+    from heed.benches.mechanism_cost import Setup
     from heed.cli.train import tell
-    from heed.lab.cost import Setup
     from heed.training.devices import choose_device
 
     if flags.threads is not None:
@@ -125,7 +125,7 @@ def main(argv: list[str]) -> int:
 def measure_all(flags: BenchFlags, setup: Setup, tell: Any) -> list[Curve]:
     """Return the curves of every mechanism that was named, at every width; softmax first."""
     from heed.attention import catalogue, find_mechanism
-    from heed.lab.cost import measure_curve, refuse_mode
+    from heed.benches.mechanism_cost import measure_curve, refuse_mode
 
     kinds = {name: find_mechanism(name) for name in flags.names}
     if not kinds:

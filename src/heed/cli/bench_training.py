@@ -19,7 +19,7 @@ from heed.errors import ConfigError, DataError, why
 from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
-    from heed.lab.devices import Speed
+    from heed.benches.device_speed import Speed
 
 NO_TEXT = ("data", "run")
 """Sections that a measurement of steps has no use for: it trains on random tokens, and writes no run."""
@@ -77,9 +77,9 @@ def devices(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
     flags = parse(DevicesFlags, rest, "bench devices", ("model", "tokenizer", "train"))
     config = read_config(flags.config, settings)
+    from heed.benches.device_speed import measure_devices, tokens_of_step
     from heed.cli.list import columns
     from heed.cli.train import tell
-    from heed.lab.devices import measure_devices, tokens_of_step
     from heed.report.numbers import human_seconds
 
     found = measure_devices(config, flags.steps, tell)
@@ -132,8 +132,8 @@ def memory(argv: list[str]) -> int:
     os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     import torch
 
+    from heed.benches.training_memory import measure_all
     from heed.cli.train import tell
-    from heed.lab.memory import measure_all
     from heed.training.devices import choose_device, choose_precision, describe_device
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"  # MPS does not say how much it has held

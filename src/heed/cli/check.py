@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
 def examine_study(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return how much there is to run in a study. Raises `ConfigError` that holds every problem of it."""
-    from heed.lab.plan import read_plan
+    from heed.studies.plan import read_plan
 
     if settings:
         raise ConfigError(f"{path} is the file of a study, which takes no settings as flags: write them into its base")

@@ -19,9 +19,9 @@ from heed.config import Section
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.lab.estimate import Estimate
-    from heed.lab.plan import Plan
-    from heed.lab.study import Row
+    from heed.studies.estimate import Estimate
+    from heed.studies.plan import StudyPlan
+    from heed.studies.runner import RunRow
 
 
 class CompareFlags(Section):
@@ -65,13 +65,13 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"{folder} holds no study (no experiment.yaml): give the YAML file of one")
 
     from heed.cli.train import tell
-    from heed.lab.plan import read_plan
+    from heed.studies.plan import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
     if flags.dry_run:
         return dry_run(plan, flags)
 
-    from heed.lab.study import run_study
+    from heed.studies.study import run_study
 
     with board() as show:
         command = shlex.join(["heed", "compare", *argv])
@@ -103,11 +103,11 @@ def conclude(folder: Path, as_json: bool) -> int:
     return 1 if any(cell.state == "failed" for cell in record.cells) else 0
 
 
-def dry_run(plan: Plan, flags: CompareFlags) -> int:
+def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
     """Print what would run."""
     from heed.cli.train import tell
-    from heed.lab.estimate import estimate
-    from heed.lab.overhead import wall_seconds
+    from heed.studies.estimate import estimate
+    from heed.studies.overhead import wall_seconds
 
     found = estimate(plan, tell, flags.jobs)
     runs = [one.seconds + one.besides for one in found if one.seconds is not None]
@@ -144,7 +144,7 @@ def cost_table(found: Sequence[Estimate]) -> list[str]:
     return columns(rows, shrink=(0,))
 
 
-def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0, untimed: int = 0) -> list[str]:
+def said_cost(plan: StudyPlan, jobs: int, total: float | None, training: float = 0.0, untimed: int = 0) -> list[str]:
     """Say how much there is to run."""
     from heed.report.numbers import human_seconds
 
@@ -164,7 +164,7 @@ def said_cost(plan: Plan, jobs: int, total: float | None, training: float = 0.0,
     return lines
 
 
-def said_places(plan: Plan, found: Sequence[Estimate]) -> list[str]:
+def said_places(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
     """Say how many tokens of text a budget of tokens comes to, where rows are padded: it counts places."""
     from heed.report.numbers import human_count
 
@@ -176,7 +176,7 @@ def said_places(plan: Plan, found: Sequence[Estimate]) -> list[str]:
     return [f"the budget counts places, padding included: {read} of its {human_count(plan.budget.amount)} are text"]
 
 
-def said_lengths(plan: Plan, found: Sequence[Estimate]) -> list[str]:
+def said_lengths(plan: StudyPlan, found: Sequence[Estimate]) -> list[str]:
     """Say at which contexts each run is measured besides, and which variants end before."""
     if not plan.lengths:
         return []
@@ -196,7 +196,7 @@ class StateLines:
 
     def __exit__(self, *error: object) -> None: ...
 
-    def __call__(self, rows: list[Row]) -> None:
+    def __call__(self, rows: list[RunRow]) -> None:
         """Write what has changed."""
         for row in rows:
             if row.state not in ("waiting", self.known.get(row.name)):
@@ -224,7 +224,7 @@ class StateTable:
     def __exit__(self, *error: object) -> None:
         self.screen.stop()
 
-    def __call__(self, rows: list[Row]) -> None:
+    def __call__(self, rows: list[RunRow]) -> None:
         """Draw at most twice a second, and at the end."""
         from rich.text import Text
 
@@ -239,11 +239,11 @@ class StateTable:
         self.screen.update(Text("\n".join([*lines, *([f"and {hidden} more"] if hidden else [])])), refresh=True)
 
 
-def describe(row: Row) -> str:
+def describe(row: RunRow) -> str:
     """Return a line for people about a run.
 
-    >>> from heed.lab.study import Row
-    >>> describe(Row("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
+    >>> from heed.studies.runner import RunRow
+    >>> describe(RunRow("post-norm, seed 2", "broke down", "loss is NaN at step 7"))
     'post-norm, seed 2: broke down: loss is NaN at step 7'
     """
     from heed.report.numbers import format_loss, human_seconds

@@ -96,10 +96,10 @@ def main(argv: list[str]) -> int:
             f"{flags.questions} holds no answers, so there is nothing to mark: give --predictions FILE only (no --out)"
         )
     held_out = None if flags.threshold_from is None else read_questions(flags.threshold_from)
+    from heed.asking.marking import ANSWERS, mark, share_of, write_marks, write_predictions
+    from heed.asking.respondent import open_respondent
+    from heed.asking.trust import Trust, choose_trust
     from heed.cli.train import tell
-    from heed.lab.marking import ANSWERS, mark, share_of, write_marks, write_predictions
-    from heed.lab.respondent import open_respondent
-    from heed.lab.trust import Trust, choose_trust
     from heed.report.calibration import beyond
     from heed.report.numbers import format_percent
 

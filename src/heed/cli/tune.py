@@ -88,6 +88,8 @@ class TuneFlags(Section):
     """Delete what an earlier tune left in the folder."""
     report: bool = False
     """Write the page of what is there, and train nothing."""
+    jobs: int | None = Field(default=None, ge=1)
+    """Runs at a time, each in a process of its own with its share of the cores; default: one by one in this process."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print the whole record as one JSON object on standard output."""
     text: str | None = None
@@ -131,11 +133,12 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the profiler warns of memory that it has not seen begin
 
     from heed.cli.train import tell
+    from heed.studies.by_heart import overfit
+    from heed.studies.tune import tune
+    from heed.studies.tune_plan import TunePlan
     from heed.training.progress import make_progress
-    from heed.tuning.overfit import overfit
-    from heed.tuning.tune import Plan, tune
 
-    plan = Plan(
+    plan = TunePlan(
         config=config,
         methods=_names("--methods", flags.methods),
         encoders=_names("--encoders", flags.encoders),
@@ -152,7 +155,7 @@ def main(argv: list[str]) -> int:
     if flags.overfit is not None:
         beside = folder.with_name(f"{folder.name}-overfit")
         return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
-    if not tune(plan, folder, tell, make_progress, overwrite=flags.overwrite):
+    if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite):
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130
     return conclude(folder, flags.json_)
@@ -234,7 +237,7 @@ def _batch_sizes(flags: TuneFlags, settings: Mapping[str, Any]) -> tuple[int, ..
 
 def _soup(flags: TuneFlags) -> bool:
     """Whether seeds are averaged. Raises `ConfigError` where there is nothing to average."""
-    from heed.tuning.soup import has_soup
+    from heed.studies.soup import has_soup
 
     methods = _names("--methods", flags.methods)
     if flags.soup and flags.seeds < 2:

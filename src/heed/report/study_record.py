@@ -18,33 +18,40 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import Field, PrivateAttr
+
 from heed import seals
 from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
+from heed.records import STUDY, StudyCell, StudyFile, VariantFacts, read_leniently, unknown
 from heed.report.figure_kinds import FIGURES
 from heed.report.passport import Passport, differences
 from heed.report.record import RunRecord, gather, number, passport_of
 
-STUDY, LENGTHS = "study.json", "lengths.json"
+LENGTHS = "lengths.json"
+NEEDED = ("base", "variants", "budget", "machine")
+"""What every study.json has."""
 HIGHER_IS_BETTER = ("accuracy",)
 SPLITS = ("validation", "test", "train")
 """The order in which splits are shown."""
 STATES = ("finished", "failed", "does not fit", "broke down", "leaks", "interrupted")
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(VariantFacts):
     """One of the things that are compared."""
 
-    name: str
-    changes: dict[str, Any]
-    """Dotted setting -> value, where it differs from the base configuration."""
-    parameters: int | None
-    flops_per_token: int | None
-    steps: int | None
-    """Optimizer steps that the budget comes to; None where it is a time, see `Cell.steps`."""
-    settings: dict[str, Any]
-    """The base configuration with the changes, nested."""
+    _name: str = PrivateAttr("")
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The base configuration with the changes, nested."""
+        return self._settings
 
     def setting(self, name: str) -> Any:
         """Return a setting by its dotted name; None when it is not there, or this model does not read it."""
@@ -61,33 +68,31 @@ class Variant:
         return value
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One variant with one seed."""
+class Cell(StudyCell):
+    """One variant with one seed, and what its run folder says."""
 
-    variant: str
-    seed: int
-    state: str
-    """One of `STATES`."""
-    message: str
-    """Why it did not finish; empty where it did."""
-    folder: str
-    """The run folder, relative to the study folder; empty when there is none."""
-    figures: dict[str, dict[str, Any]]
-    """Final figures by split, each with its passport."""
-    seconds: float | None
-    tokens: int | None
-    tokens_per_second: float | None
-    steady: float | None
-    """Bytes of memory while it trains steadily."""
-    peak: float | None
-    """Most bytes at once."""
-    leaks: str | None
-    """What the audit found, where it found a leak."""
-    run: RunRecord | None
-    """The run folder as it was read; None when there is none."""
-    lengths: dict[int, dict[str, Any]]
-    """By context in tokens: the figures of the validation split with their passport, or {"reason": why none}."""
+    _run: RunRecord | None = PrivateAttr(None)
+    _lengths: dict[int, dict[str, Any]] = PrivateAttr(default_factory=dict)
+
+    @property
+    def run(self) -> RunRecord | None:
+        """The run folder as it was read; None when there is none."""
+        return self._run
+
+    @property
+    def lengths(self) -> dict[int, dict[str, Any]]:
+        """By context in tokens: the figures of the validation split with their passport, or {"reason": why none}."""
+        return self._lengths
+
+    @property
+    def steady(self) -> float | None:
+        """Bytes of memory while it trains steadily."""
+        return (self.memory or {}).get("steady")
+
+    @property
+    def peak(self) -> float | None:
+        """Most bytes at once."""
+        return (self.memory or {}).get("peak")
 
     @property
     def steps(self) -> int | None:
@@ -97,6 +102,13 @@ class Cell:
     def figure(self, name: str, split: str) -> float | None:
         """Return a final figure, None where it is missing or not finite."""
         return number(self.figures.get(split, {}).get(name))
+
+
+class ReadStudy(StudyFile):
+    """study.json, its variants and cells as pages want them."""
+
+    variants: dict[str, Variant] = Field(default_factory=dict)  # pyright: ignore[reportIncompatibleVariableOverride]
+    cells: list[Cell] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 @dataclass(frozen=True)
@@ -213,40 +225,31 @@ class StudyRecord:
 def read_study(folder: str | Path) -> StudyRecord:
     """Read a study folder.
 
-    Raises `CheckpointError` when there is no study.json, `DataError` when it is no JSON object or names no variant.
+    Raises `CheckpointError` when there is no study.json, or one of another version, `DataError` when it is no JSON
+    object or names no variant.
     """
     path = Path(folder)
-    content = _read(path)
-    notes: list[str] = []
-    base = _mapping(content, "base", notes)
-    variants = _variants(_mapping(content, "variants", notes), base, notes)
-    if not variants:
+    study, notes = read_leniently(ReadStudy, _read(path), path / STUDY)
+    if not study.variants:
         raise DataError(f"{path / STUDY} names no variant: run the study again with heed compare")
-    cells = _cells(content.get("cells"), path, variants, notes)
-    figure = str(content.get("figure"))
-    if figure not in FIGURES:
-        notes.append(f"The figure {figure!r} is not known; bits per byte are taken.")
-        figure = "bits_per_byte"
-    baseline = str(content.get("baseline"))
-    if baseline not in variants:
-        notes.append(f"The baseline {baseline!r} is none of the variants; the first one is taken.")
-        baseline = next(iter(variants))
-    seeds = {seed for seed in _list(content.get("seeds")) if type(seed) is int} | {cell.seed for cell in cells}
-    search = content.get("search")
+    notes += [f"{key} is missing in {STUDY}." for key in NEEDED if key not in study.model_fields_set]
+    notes += [f"{STUDY} has {name}, which this heed does not know: a newer one wrote it." for name in unknown(study)]
+    _fill_in(study, notes)
+    cells = _cells(study, path, notes)
     return StudyRecord(
         folder=path,
-        title=str(content.get("title") or path.resolve().name),
-        figure=figure,
-        baseline=baseline,
-        budget=_mapping(content, "budget", notes),
-        seeds=tuple(sorted(seeds)),
-        lengths=tuple(sorted({n for n in _list(content.get("lengths")) if type(n) is int and n > 0})),
-        base=base,
-        variants=variants,
+        title=study.title or path.resolve().name,
+        figure=study.figure,
+        baseline=study.baseline,
+        budget=study.budget,
+        seeds=tuple(sorted({*study.seeds, *(cell.seed for cell in cells)})),
+        lengths=tuple(sorted(set(study.lengths))),
+        base=study.base,
+        variants=study.variants,
         cells=tuple(cells),
-        machine=_mapping(content, "machine", notes),
-        command=str(content.get("command") or ""),
-        search=search if isinstance(search, dict) else None,
+        machine=study.machine,
+        command=study.command,
+        search=study.search,
         notes=tuple(notes),
     )
 
@@ -263,70 +266,49 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _variants(values: Mapping[str, Any], base: dict[str, Any], notes: list[str]) -> dict[str, Variant]:
-    """Return the variants in the order of the file."""
-    variants = {}
-    for name, facts in values.items():
-        if not isinstance(facts, Mapping):
-            notes.append(f"Variant {name} is no object and was left out.")
-            continue
-        changes = facts.get("changes")
-        changes = dict(changes) if isinstance(changes, Mapping) else {}
-        settings = base
-        for dotted, value in changes.items():
+def _fill_in(study: ReadStudy, notes: list[str]) -> None:
+    """Take known names for unknown ones, and give each variant its settings."""
+    if study.figure not in FIGURES:
+        notes.append(f"The figure {study.figure!r} is not known; bits per byte are taken.")
+        study.figure = "bits_per_byte"
+    if study.baseline not in study.variants:
+        notes.append(f"The baseline {study.baseline!r} is none of the variants; the first one is taken.")
+        study.baseline = next(iter(study.variants))
+    for name, variant in study.variants.items():
+        settings = study.base
+        for dotted, value in variant.changes.items():
             top: Any = value
-            for key in reversed(str(dotted).split(".")):
+            for key in reversed(dotted.split(".")):
                 top = {key: top}
             settings = overlay(settings, top)
-        parameters, flops, steps = (_whole(facts.get(key)) for key in ("parameters", "flops_per_token", "steps"))
-        variants[str(name)] = Variant(str(name), changes, parameters, flops, steps, settings)
-    return variants
+        variant._name, variant._settings = name, settings
 
 
-def _cells(values: Any, path: Path, variants: Mapping[str, Variant], notes: list[str]) -> list[Cell]:
-    """Return the cells of known variants; of a cell that is there twice, the last."""
+def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[Cell]:
+    """Return the cells of known variants, each with its run; of a cell that is there twice, the last."""
     cells: dict[tuple[str, int], Cell] = {}
-    for index, facts in enumerate(_list(values), 1):
-        known = isinstance(facts, Mapping) and facts.get("variant") in variants and type(facts.get("seed")) is int
-        if not known:
-            notes.append(f"Cell {index} of {STUDY} has no known variant and seed and was left out.")
-            continue
-        cell = _cell(facts, path, notes)
-        cells[cell.variant, cell.seed] = cell
+    for cell in study.cells:
+        if cell.variant in study.variants:
+            _fill_in_cell(cell, path, notes)
+            cells[cell.variant, cell.seed] = cell
+        else:
+            notes.append(f"A cell of {STUDY} is of {cell.variant!r}, which is no variant, and was left out.")
     return list(cells.values())
 
 
-def _cell(facts: Mapping[str, Any], path: Path, notes: list[str]) -> Cell:
-    who = f"{facts['variant']}, seed {facts['seed']}"
-    state = str(facts.get("state"))
-    if state not in STATES:
-        notes.append(f"{who}: the state {state!r} is not known; it counts as failed.")
-        state = "failed"
-    folder = _inside(facts.get("folder"), who, notes)
-    run = _run(path / folder, who, state, notes) if folder else None
-    values = facts.get("figures")
-    figures = {str(k): dict(v) for k, v in values.items() if isinstance(v, Mapping)} if isinstance(values, dict) else {}
-    memory = facts.get("memory")
-    memory = memory if isinstance(memory, Mapping) else {}
-    leaks = facts.get("leaks") or (run.leaks if run else None)
-    if not leaks and (state == "leaks" or any(_leaks(values) for values in figures.values())):
-        leaks = str(facts.get("message") or "") or "a change of later tokens moves earlier predictions"
-    return Cell(
-        variant=facts["variant"],
-        seed=facts["seed"],
-        state=state,
-        message=str(facts.get("message") or ""),
-        folder=folder,
-        figures=figures,
-        seconds=number(facts.get("seconds")),
-        tokens=_whole(facts.get("tokens")),
-        tokens_per_second=number(facts.get("tokens_per_second")),
-        steady=number(memory.get("steady")),
-        peak=number(memory.get("peak")),
-        leaks=str(leaks) if leaks else None,
-        run=run,
-        lengths=_lengths(path / folder, who, notes) if folder and state in ("finished", "leaks") else {},
-    )
+def _fill_in_cell(cell: Cell, path: Path, notes: list[str]) -> None:
+    """Read the run of a cell."""
+    who = f"{cell.variant}, seed {cell.seed}"
+    if cell.state not in STATES:
+        notes.append(f"{who}: the state {cell.state!r} is not known; it counts as failed.")
+        cell.state = "failed"
+    cell.folder = _inside(cell.folder, who, notes)
+    cell._run = _run(path / cell.folder, who, cell.state, notes) if cell.folder else None
+    if cell.folder and cell.state in ("finished", "leaks"):
+        cell._lengths = _lengths(path / cell.folder, who, notes)
+    cell.leaks = cell.leaks or (cell.run.leaks if cell.run else None)
+    if not cell.leaks and (cell.state == "leaks" or any(map(_leaks, cell.figures.values()))):
+        cell.leaks = cell.message or "a change of later tokens moves earlier predictions"
 
 
 def _leaks(figures: Mapping[str, Any]) -> bool:
@@ -334,11 +316,11 @@ def _leaks(figures: Mapping[str, Any]) -> bool:
     return bool(figures.get("leaks")) or (passport is not None and passport.leaks)
 
 
-def _inside(folder: Any, who: str, notes: list[str]) -> str:
+def _inside(folder: str, who: str, notes: list[str]) -> str:
     """Return a folder below the study's; the page links to no other place."""
     if not folder:
         return ""
-    path = PurePosixPath(str(folder))
+    path = PurePosixPath(folder)
     if path.is_absolute() or ".." in path.parts:
         notes.append(f"{who}: the run folder lies outside of the study and was not read.")
         return ""
@@ -368,19 +350,3 @@ def _lengths(folder: Path, who: str, notes: list[str]) -> dict[int, dict[str, An
         notes.append(f"{who}: {LENGTHS} is broken; run the study again to measure its lengths.")
         return {}
     return {int(key): dict(v) for key, v in values.items() if key.isdecimal() and isinstance(v, Mapping)}
-
-
-def _mapping(content: Mapping[str, Any], key: str, notes: list[str]) -> dict[str, Any]:
-    value = content.get(key)
-    if not isinstance(value, dict):
-        notes.append(f"{key} is missing in {STUDY}.")
-        return {}
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _whole(value: Any) -> int | None:
-    return int(found) if (found := number(value)) is not None else None

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from heed.config import RunConfig
-from heed.errors import ConfigError
+from heed.errors import ConfigError, HeedError
 from heed.text.encoding import asked_threads, cores
 
 Precision = Literal["fp32", "bf16"]
@@ -143,3 +143,15 @@ def _container_limit() -> int:
         return max(0, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no cgroup, or "max"
         return sys.maxsize
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that memory ran out: in the words of heed or of torch."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        words = ("can't allocate memory", "out of memory")  # torch's allocator on a CPU; heed, and CUDA's libraries
+        if isinstance(error, RuntimeError | HeedError) and any(some in str(error) for some in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

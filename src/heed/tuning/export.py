@@ -24,7 +24,7 @@ from heed.tuning.encoders import Encoder
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
-from heed.tuning.run import load_tuned
+from heed.tuning.tuned_run import load_tuned
 
 
 def export_transformers(folder: str | Path, out: Path) -> Path:

@@ -18,8 +18,8 @@ from heed.text.labelled_rows import Wanted
 from heed.text.splits import Rows
 from heed.training.settings import CONFIG, is_run
 from heed.tuning.measure import measure
-from heed.tuning.run import EVALUATION, load_tuned
 from heed.tuning.texts import encode, unreadable
+from heed.tuning.tuned_run import EVALUATION, load_tuned
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What things cost: mechanisms by length, devices and precisions, methods of training in memory."""
