@@ -118,8 +118,8 @@ def test_padding_is_no_token_and_the_tokens_are_those_of_the_record(tmp_path, mo
     study = Study(plan, tmp_path / "study", texts, all_facts(plan, texts), 1, "", {})
     made = run_cell(study.task("pre", 1).values)
     assert made.state == "finished"
-    assert found.tokens == pytest.approx(made["tokens"], rel=0.1)
-    assert made["tokens"] < 0.7 * found.places
+    assert found.tokens == pytest.approx(made.tokens, rel=0.1)
+    assert made.tokens < 0.7 * found.places
     assert found.besides > 5.0  # evaluations and texts beside the start of a process
 
 
