@@ -102,7 +102,7 @@ def test_processes_give_the_same_to_the_bit(tmp_path, table, tiny, one_by_one):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ctrl_c_ends_the_runs_with_a_checkpoint(tmp_path, table, tiny):
-    plan = lambda: make_plan(table, tiny(BERT), "mean-full", seeds=(1, 2), epochs=(400,))
+    plan = lambda: make_plan(table, tiny(BERT), "mean-full", seeds=(1, 2), epochs=(100,))
     undisturbed = tmp_path / "a"
     assert tune(plan(), undisturbed, quiet)
 
