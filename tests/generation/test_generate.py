@@ -370,8 +370,8 @@ def test_random_numbers_stay_where_float64_is(monkeypatch):
 
     seen = []
     monkeypatch.setattr(decoding, "draw", lambda logits, uniform: seen.append(uniform) or Drawn())
-    row = decoding.Row(0, 0, [1], decoding.TextFeed())
-    chooser = decoding._Chooser([row], Sampling(), decoding.Plan(max_tokens=3), 4, torch.device("cpu"))
+    row = decoding.Draft(0, 0, [1], decoding.TextFeed())
+    chooser = decoding._Chooser([row], Sampling(), decoding.DecodingPlan(max_tokens=3), 4, torch.device("cpu"))
     assert chooser.choose(torch.zeros(1, 4).as_subclass(OnMps)) == [0]
     assert (seen[0].device.type, seen[0].dtype) == ("cpu", torch.float64)
 
