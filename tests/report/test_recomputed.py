@@ -254,7 +254,7 @@ def real(tmp_path_factory):
     from importlib import util
     from pathlib import Path
 
-    spec = util.spec_from_file_location("studies_of_lab", Path(__file__).parents[1] / "lab" / "studies.py")
+    spec = util.spec_from_file_location("studies_of_tests", Path(__file__).parents[1] / "studies" / "small_studies.py")
     made = util.module_from_spec(spec)
     spec.loader.exec_module(made)
     from heed.studies.study import run_study
