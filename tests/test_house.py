@@ -193,3 +193,12 @@ def test_no_files_of_a_room_import_each_other_in_a_circle():
     """A circle is two files that are one: a name of them belongs elsewhere."""
     found = set().union(*(circles(room) for room in RANKS))
     assert found == CIRCLES.keys(), "move the name that closes the circle, or take it out of the list above"
+
+
+def test_a_class_name_means_one_thing():
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(file.relative_to(SOURCE).as_posix())
+    assert not {name: files for name, files in found.items() if len(files) > 1}

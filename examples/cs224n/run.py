@@ -140,7 +140,7 @@ def evaluate(flags: argparse.Namespace, model: Mapping[str, Any], settings: Mapp
     """Answer questions greedily, write the answers, and print how many are right where answers are given."""
     if settings:
         raise ConfigError(f"evaluate takes no settings of heed, and --{next(iter(settings))}... is one: leave it out")
-    from heed.asking.answering import Way, answer_questions
+    from heed.asking.answering import Manner, answer_questions
     from heed.asking.marking import write_predictions
     from heed.text.qa import read_questions
     from heed.training.devices import choose_device
@@ -156,7 +156,7 @@ def evaluate(flags: argparse.Namespace, model: Mapping[str, Any], settings: Mapp
     known = any(question.answer is not None for question in questions)
     if known:  # then a line without one is a mistake
         questions = read_questions(flags.eval_corpus_path)
-    answered = answer_questions(trained, tokenizer, questions, Way("greedy", max_tokens=ANSWER_LENGTH))
+    answered = answer_questions(trained, tokenizer, questions, Manner("greedy", max_tokens=ANSWER_LENGTH))
     output = Path(flags.outputs_path)
     write_predictions(output, answered)
     if not known:

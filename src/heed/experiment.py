@@ -44,7 +44,7 @@ HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Trained:
     """What a run has come to."""
 
     folder: Path
@@ -71,7 +71,7 @@ class Ready:
 
 def train(
     config: Config, *, overwrite: bool = False, say: Say = lambda line: None, progress: MakeProgress | None = None
-) -> Outcome:
+) -> Trained:
     """Train what `config` describes into a new run folder.
 
     No other process can go into the folder from the moment that its name is known. Raises `HeedError` for whatever the
@@ -86,7 +86,7 @@ def train(
         return _train(config, folder, overwrite, say, progress)
 
 
-def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progress: MakeProgress | None) -> Outcome:
+def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progress: MakeProgress | None) -> Trained:
     """Train into a folder that is locked; None: into the first one that is free once all is ready."""
     config = settle(config)
     check_attention(config.model)  # before the text, which may take long
@@ -123,7 +123,7 @@ def resume(
     *,
     say: Say = lambda line: None,
     progress: MakeProgress | None = None,
-) -> Outcome:
+) -> Trained:
     """Go on with a run from its last checkpoint, as if it had never been cut off.
 
     `settings` may change `train.steps` and other settings of training, `run.device` and `run.threads` (nested
@@ -136,7 +136,7 @@ def resume(
         return _resume(Run.open(folder), settings, say, progress)
 
 
-def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None) -> Outcome:
+def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None) -> Trained:
     """Go on with a run whose folder is locked."""
     config = settings_to_go_on(run.config, settings or {}, say)
     device, objective, classes = take_device(config.run, say), objective_of(config), run.classes
@@ -153,7 +153,7 @@ def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: Ma
     return _fit(run, ready, resume=True, say=say, progress=progress)
 
 
-def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None) -> Outcome:
+def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None) -> Trained:
     """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
     config, model, tokenizer, trusted = run.config, it.model, it.tokenizer, run.trusted
     plan, held_out = config.train, {split: file for split, file in it.files.items() if split in HELD_OUT}
@@ -193,4 +193,4 @@ def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress 
             figures["train"] = figures_of(*known)
         texts = samples(model, tokenizer, drawn) if model.causal else []
         run.write_final(figures, [{"step": result.best_step or result.step, **text} for text in texts])
-    return Outcome(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+    return Trained(run.folder, result, figures, write_report(run.folder), model, tokenizer)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from heed.asking.answering import Answered, Way, answer_questions, known_answers, read_candidates
+from heed.asking.answering import AnsweredQuestion, Manner, answer_questions, known_answers, read_candidates
 from heed.asking.marking import mark, write_marks, write_predictions
 from heed.asking.respondent import Respondent, Sources, sources_of, way_of
 from heed.asking.trust import Trust, choose_trust
@@ -20,7 +20,7 @@ from heed.training.run import Run
 
 def answered(gold, *answers, seen="never", finished=True, prompt="Where was Ada born?"):
     found = tuple(Answer(text, math.log(p), finished) for text, p in answers)
-    return Answered(Question(prompt, gold, 1, "dev.tsv"), found, seen, Passage("Ada.", 7, False))
+    return AnsweredQuestion(Question(prompt, gold, 1, "dev.tsv"), found, seen, Passage("Ada.", 7, False))
 
 
 SET = [
@@ -73,7 +73,7 @@ def test_predictions_are_a_line_each(tmp_path):
 
 
 def test_probabilities_never_exceed_one():
-    assert Answered(Question("a", None, 1), (Answer("b", 1e-7, True),)).probability == 1.0
+    assert AnsweredQuestion(Question("a", None, 1), (Answer("b", 1e-7, True),)).probability == 1.0
 
 
 class Fake(Respondent):
@@ -82,10 +82,10 @@ class Fake(Respondent):
     def __init__(self, trained=()):
         corpora = Corpora(None, None)
         corpora.prompts = frozenset(trained)
-        super().__init__(None, None, Way(), Sources(None, None), corpora, "best")
+        super().__init__(None, None, Manner(), Sources(None, None), corpora, "best")
 
     def answer(self, questions):
-        return [Answered(q, (Answer("yes", math.log(float(q.prompt.split()[1])), True),)) for q in questions]
+        return [AnsweredQuestion(q, (Answer("yes", math.log(float(q.prompt.split()[1])), True),)) for q in questions]
 
 
 def held_out(n=20):
@@ -215,7 +215,7 @@ def test_questions_that_are_not_new_are_told(tmp_path):
     dev.write_text("c\td\ne\tf\n")
     config = settings(data={"source": str(pairs), "objective": "answers", "validation": str(dev)})
     sources = sources_of(config)
-    asked = Respondent(None, None, Way(), sources, sources.corpora(), "best")  # type: ignore[arg-type]
+    asked = Respondent(None, None, Manner(), sources, sources.corpora(), "best")  # type: ignore[arg-type]
     assert asked.trained_on(read_questions(dev)) == 1
     assert (asked.chosen_by(dev), asked.chosen_by(pairs)) == (True, False)
 
@@ -223,4 +223,4 @@ def test_questions_that_are_not_new_are_told(tmp_path):
 def test_a_known_answer_that_cannot_be_written_is_named():
     tokenizer = train_tokenizer("char", ["Where was Ada born? Rome"], 100, specials=(MASK,))
     with pytest.raises(DataError, match=r"the known answer 'Łódź': character 'Ł'"):
-        answer_questions(None, tokenizer, [], Way("known", known=("Rome", "Łódź")))  # type: ignore[arg-type]
+        answer_questions(None, tokenizer, [], Manner("known", known=("Rome", "Łódź")))  # type: ignore[arg-type]

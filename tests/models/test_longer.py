@@ -13,7 +13,7 @@ from heed.models import LanguageModel, longer, with_context
 from heed.models.encoder import Encoder
 from heed.models.gpt import GPT
 from heed.models.recurrent import Recurrent
-from heed.models.window import Window
+from heed.models.window import WindowModel
 
 TRAINED, LONG = 12, 40
 TINY = {"n_layers": 2, "n_heads": 2, "d_model": 8, "context": TRAINED}
@@ -77,7 +77,7 @@ def test_it_is_the_model_that_would_have_been_built_with_that_context(positions)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "linear-rnn", "window"])
 def test_models_without_attention_go_on_by_themselves(kind):
     config = ModelConfig(**{key: TINY[key] for key in ("d_model", "context")}, kind=kind)
-    model = (Window if kind == "window" else Recurrent)(config, 7).double().eval()
+    model = (WindowModel if kind == "window" else Recurrent)(config, 7).double().eval()
     further = with_context(model, LONG)
     assert further.context == LONG
     with torch.no_grad():

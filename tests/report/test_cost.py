@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.report.cost import (
-    Cell,
-    Curve,
+    CostCurve,
     Fit,
+    Measurement,
     cost_rows,
     cost_sentence,
     crossover,
@@ -31,10 +31,10 @@ def curve(name, time_power, seconds, memory_power=1, lengths=LENGTHS, declared=N
     """Times `seconds` at T = 1,024, growing as a power of T."""
     times = {T: seconds * (T / 1024) ** time_power for T in lengths}
     cells = tuple(
-        Cell(T, y, int(2**20 * (T / 1024) ** memory_power), 9, (y * (1 - spread), y * (1 + spread)))
+        Measurement(T, y, int(2**20 * (T / 1024) ** memory_power), 9, (y * (1 - spread), y * (1 + spread)))
         for T, y in times.items()
     )
-    return Curve(name, 64, declared or (time_power, memory_power), cells, **more)
+    return CostCurve(name, 64, declared or (time_power, memory_power), cells, **more)
 
 
 @settings(max_examples=30, deadline=None)
@@ -119,7 +119,7 @@ def test_faster_is_said_where_an_interval_leaves_out_1():
     assert cost_sentence([softmax, linear]).startswith("Nothing measured here was shown to be faster than softmax")
     # and so it is of passes that were too few for an interval
     alone = [dataclasses.replace(cell, interval=None) for cell in curve("linear", 1, 1e-4).cells]
-    few = Curve("few", 64, (1, 1), tuple(alone))
+    few = CostCurve("few", 64, (1, 1), tuple(alone))
     assert cost_rows([curve("softmax", 2, 2e-3), few])[1]["time"]["below_softmax_from"] is None
 
 

@@ -18,7 +18,7 @@ from heed.report import knowledge_findings, knowledge_page, knowledge_record
 from heed.report.knowledge_figures import colours, knowledge_figures
 from heed.report.knowledge_findings import Comparison, by_seen, by_support, comparisons, findings, verdict
 from heed.report.knowledge_page import banners, examples, render, write_knowledge
-from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, holds_runs, read_knowledge
+from heed.report.knowledge_record import AnswerRecord, AskedRun, KnowledgeRecord, holds_runs, read_knowledge
 from heed.report.knowledge_tables import results, seeds, threshold_rows
 from heed.report.statistics import holm
 
@@ -52,8 +52,8 @@ def write_odd(folder):
 
 def asked(name, rights, **how):
     """A run that has answered so many questions, without a folder."""
-    said = [Answered(f"q{i}", "a", "a" if right else "b", 0.5, right, "") for i, right in enumerate(rights)]
-    return Asked(name, tuple(said), {"baseline": {"answer": "a", "correct": 1}}, None, **how)
+    said = [AnswerRecord(f"q{i}", "a", "a" if right else "b", 0.5, right, "") for i, right in enumerate(rights)]
+    return AskedRun(name, tuple(said), {"baseline": {"answer": "a", "correct": 1}}, None, **how)
 
 
 def test_examples():

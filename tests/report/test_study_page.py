@@ -12,7 +12,7 @@ from heed.config import make_config
 from heed.errors import CheckpointError
 from heed.report.drawing import draw
 from heed.report.study_figures import colours, curve_sentence, study_figures
-from heed.report.study_findings import Curve, mixed_schedules
+from heed.report.study_findings import MeanCurve, mixed_schedules
 from heed.report.study_page import banners, read_study, render, setup, write_study
 
 NASTY = '<script>alert("x")</script>'
@@ -206,7 +206,7 @@ def test_a_long_word_does_not_widen_the_page(browser, tmp_path):  # noqa: F811
 
 def test_titles_of_curves_rank_no_ends_of_a_clock_and_name_ties():
     def ends(**known):
-        return {name: Curve([1.0], [end], [end], [end], 2) for name, end in known.items()}
+        return {name: MeanCurve([1.0], [end], [end], [end], 2) for name, end in known.items()}
 
     two = ends(pre=1.52, post=1.61)
     assert curve_sentence(two, "evaluation") == "Validation loss ends lowest for pre (1.520), highest for post (1.610)"

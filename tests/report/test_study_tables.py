@@ -18,7 +18,7 @@ from heed.report.study_picks import generalisation, picks
 from heed.report.study_record import read_study
 from heed.report.study_speed import fastest, speed_title, times_to, unequal_times
 from heed.report.study_tables import latex, markdown, table, terminal
-from heed.report.tabular import Table, to_latex
+from heed.report.tabular import TextTable, to_latex
 
 
 def made(tmp_path, content=None, runs=False):
@@ -172,7 +172,7 @@ def test_markdown_and_latex_are_well_formed_and_escaped(tmp_path):
 
 
 def test_a_latex_row_that_begins_like_an_option_is_no_option():
-    written = to_latex(Table(("run",), (("[a] 5pt",), ("*b",)), (False,), frozenset({(1, 0)}), "", ()))
+    written = to_latex(TextTable(("run",), (("[a] 5pt",), ("*b",)), (False,), frozenset({(1, 0)}), "", ()))
     assert r"{}[a] 5pt" in written
     assert r"\textbf{{}*b}" in written
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from heed.training.progress import Lines, Live, Pace, Silent, describe, make_progress
+from heed.training.progress import Live, Pace, ProgressLines, Silent, describe, make_progress
 
 FIGURES = Pace(loss=1.90421, tokens_per_second=23_400, memory_bytes=365 * 2**20, seconds_left=118)
 
@@ -16,7 +16,7 @@ def test_figures_as_text():
 
 def test_lines_come_now_and_then_and_at_the_end():
     out = io.StringIO()
-    with Lines(100, out, every=1000) as progress:
+    with ProgressLines(100, out, every=1000) as progress:
         for step in (1, 2, 50, 100):
             progress.update(step, FIGURES)
         progress.phase("evaluating")
@@ -27,7 +27,7 @@ def test_lines_come_now_and_then_and_at_the_end():
 
 def test_every_line_when_time_has_passed():
     out = io.StringIO()
-    progress = Lines(100, out, every=0)
+    progress = ProgressLines(100, out, every=0)
     for step in (1, 2, 3):
         progress.update(step, FIGURES)
     assert len(out.getvalue().splitlines()) == 3
@@ -48,7 +48,7 @@ def test_the_live_bar_shows_phase_step_and_figures():
 
 def test_a_pipe_gets_lines_and_a_terminal_the_bar(monkeypatch):
     out = io.StringIO()
-    assert isinstance(make_progress(10, out), Lines)
+    assert isinstance(make_progress(10, out), ProgressLines)
     monkeypatch.setattr(out, "isatty", lambda: True)
     assert isinstance(make_progress(10, out), Live)
 

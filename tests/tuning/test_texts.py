@@ -11,7 +11,7 @@ from tiny_encoders import SPECIALS, WORDS, tokenizer
 from tokenizers import Tokenizer, models
 
 from heed.errors import CheckpointError, ConfigError, DataError
-from heed.text.splits import Rows
+from heed.text.splits import SplitRows
 from heed.tuning.texts import POOL, FeatureBatches, TextBatches, encode, in_order
 
 CLS, SEP, PAD = 2, 3, 0
@@ -19,7 +19,7 @@ CLS, SEP, PAD = 2, 3, 0
 
 def rows(texts, pairs=None):
     places = [f"t.csv, line {number}" for number in range(2, 2 + len(texts))]
-    return Rows(list(texts), None if pairs is None else list(pairs), np.arange(len(texts)) % 2, places)
+    return SplitRows(list(texts), None if pairs is None else list(pairs), np.arange(len(texts)) % 2, places)
 
 
 def ids_of(text):

@@ -22,7 +22,7 @@ from heed.studies.rates import own_rates
 from heed.studies.tune import tune
 from heed.studies.tune_plan import open_labelled_splits
 from heed.studies.tuned_arms import formula
-from heed.text.splits import Rows
+from heed.text.splits import SplitRows
 from heed.training.run import read_metrics
 from heed.tuning.texts import TextBatches, encode
 from heed.tuning.tuned_run import changed, load_tuned, open_tuned
@@ -529,7 +529,7 @@ def test_training_accuracy_by_epoch_and_at_the_end(tmp_path, table, tiny):
         right = 0
         for number in drawn:
             one = encode(
-                Rows([rows.texts[number]], None, rows.labels[[number]], [rows.places[number]]),
+                SplitRows([rows.texts[number]], None, rows.labels[[number]], [rows.places[number]]),
                 encoder.tokenizer, LENGTH, encoder.pad_id,
             )  # fmt: skip
             with torch.no_grad():

@@ -14,7 +14,7 @@ from heed.records import Outcome
 from heed.studies import tune as module
 from heed.studies.runner import Done
 from heed.studies.tune import tune
-from heed.studies.tuned_arms import ArmError, Line
+from heed.studies.tuned_arms import ArmError, ArmSteps
 from heed.studies.tuned_cells import TunedTask, make_alone, task_of
 
 BERT = "bert-base-uncased"
@@ -153,7 +153,7 @@ def line_of(put, names=("a", "b", "c"), then=()):
         yield [(task(name), "", lambda outcome, name=name: put(name, outcome)) for name in names]
         yield [(task(name), "", lambda outcome, name=name: put(name, outcome)) for name in then]
 
-    return Line(steps())
+    return ArmSteps(steps())
 
 
 def test_the_next_step_waits_for_all_of_this_one():
@@ -185,7 +185,7 @@ def test_after_a_bad_one_nothing_more_is_begun_or_put_down():
         except ArmError as error:
             caught.append((error.state, str(error)))
 
-    line = Line(steps())
+    line = ArmSteps(steps())
     begun = [line.next()[0] for _ in range(3)]
     line.done(begun[0], Outcome.of("finished"))
     line.done(begun[1], Outcome.of("failed"))

@@ -165,9 +165,9 @@ def test_a_graph_for_one_number_of_texts_is_refused(tmp_path, runs):
 
 
 def rows_of(texts):
-    from heed.text.splits import Rows
+    from heed.text.splits import SplitRows
 
-    return Rows(list(texts), None, np.zeros(len(texts), np.int64), ["here"] * len(texts))
+    return SplitRows(list(texts), None, np.zeros(len(texts), np.int64), ["here"] * len(texts))
 
 
 def test_onnx_that_is_not_installed(tmp_path, runs, monkeypatch):

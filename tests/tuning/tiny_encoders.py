@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from heed.config.tuning import EncoderConfig
-from heed.tuning.encoders import Encoder, load_encoder
+from heed.tuning.encoders import Pretrained, load_encoder
 
 WORDS = [
     "the", "a", "film", "is", "was", "not", "good", "bad", "fine", "dull", "and",
@@ -114,13 +114,13 @@ def tokenizer(specials: str, *, lower: bool) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **tokens)
 
 
-def load_tiny(folder: Path, *, native: bool = False, classes: int = 2, max_length: int = 16) -> Encoder:
+def load_tiny(folder: Path, *, native: bool = False, classes: int = 2, max_length: int = 16) -> Pretrained:
     """Load a saved encoder by the name of its folder, as a run does."""
     config = EncoderConfig(name=str(folder), max_length=max_length)
     return load_encoder(config, [str(number) for number in range(classes)], native=native)
 
 
-def texts(encoder: Encoder, *, rows: int = 4, length: int = 9, padded: bool = True, seed: int = 1) -> torch.Tensor:
+def texts(encoder: Pretrained, *, rows: int = 4, length: int = 9, padded: bool = True, seed: int = 1) -> torch.Tensor:
     """Return random texts (B, 2, T): a pair in each row, and padding at the end of all but the first."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, ROWS, (rows, length), generator=generator)

@@ -27,7 +27,7 @@ KEPT = 5
 
 
 @dataclass(frozen=True)
-class Way:
+class Manner:
     """How answers are found: token by token, by a beam, or as the likeliest of known ones."""
 
     decode: Decode = "beam"
@@ -66,7 +66,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredQuestion:
     """One question, the model's answers, the likeliest first, and what the corpora say."""
 
     question: Question
@@ -112,9 +112,9 @@ def answer_questions(
     model: LanguageModel,
     tokenizer: Tokenizer,
     questions: Sequence[Question],
-    way: Way,
+    way: Manner,
     corpora: Corpora | None = None,
-) -> list[Answered]:
+) -> list[AnsweredQuestion]:
     """Ask every question and look each up in the corpora.
 
     Raises `DataError` with file and line for a question that the tokenizer cannot read, one that names a known answer
@@ -136,7 +136,7 @@ def answer_questions(
         seen = passage = None
         if corpora is not None:
             seen, passage = corpora.seen(question.prompt), corpora.support(question.prompt, answers[0].text)
-        found.append(Answered(question, tuple(answers), seen, passage))
+        found.append(AnsweredQuestion(question, tuple(answers), seen, passage))
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from heed import seals
-from heed.asking.answering import Answered
+from heed.asking.answering import AnsweredQuestion
 from heed.errors import DataError, why
 from heed.files import write_text
 from heed.report.calibration import Calibration, calibration, risk_coverage
@@ -82,7 +82,7 @@ class Marks:
         return lines + ([f"cut off before the closing mask: {self.unfinished}"] if self.unfinished else [])
 
 
-def mark(answered: Sequence[Answered]) -> Marks:
+def mark(answered: Sequence[AnsweredQuestion]) -> Marks:
     """Return the marks of answers whose expected ones are known. Raises `DataError` when there is none."""
     questions = [one.question for one in answered]
     flags, sure = [one.correct for one in answered], [one.probability for one in answered]
@@ -107,7 +107,7 @@ def share_of(right: int, total: int) -> str:
     return f"{right} of {total} ({format_accuracy(right / total)})" if total else "0 of 0"
 
 
-def write_marks(folder: Path, answered: Sequence[Answered], summary: Mapping[str, Any]) -> None:
+def write_marks(folder: Path, answered: Sequence[AnsweredQuestion], summary: Mapping[str, Any]) -> None:
     """Write answers.jsonl and evaluation-qa.json. Raises `DataError` where they cannot be written."""
     lines = (json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answered)
     try:
@@ -118,7 +118,7 @@ def write_marks(folder: Path, answered: Sequence[Answered], summary: Mapping[str
         raise DataError(f"{folder} cannot hold the answers: {why(error)}") from error
 
 
-def write_predictions(path: Path, answered: Sequence[Answered]) -> None:
+def write_predictions(path: Path, answered: Sequence[AnsweredQuestion]) -> None:
     """Write the likeliest answers, a line each (CS224N, assignment 5). Raises `DataError` where that cannot be."""
     lines = (" ".join(normalise(one.text).split()) + "\n" for one in answered)  # an answer with a line end is one line
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heed.asking.answering import Answered, Decode, Way, answer_questions, known_answers, read_candidates
+from heed.asking.answering import AnsweredQuestion, Decode, Manner, answer_questions, known_answers, read_candidates
 from heed.config import Config, DataConfig
 from heed.errors import CheckpointError, ConfigError
 from heed.models.base import LanguageModel
@@ -50,12 +50,12 @@ class Respondent:
 
     model: LanguageModel
     tokenizer: Tokenizer
-    way: Way
+    way: Manner
     sources: Sources
     corpora: Corpora | None
     checkpoint: str
 
-    def answer(self, questions: Sequence[Question]) -> list[Answered]:
+    def answer(self, questions: Sequence[Question]) -> list[AnsweredQuestion]:
         """Answer questions; raises what `answer_questions` raises."""
         return answer_questions(self.model, self.tokenizer, questions, self.way, self.corpora)
 
@@ -106,7 +106,7 @@ def open_respondent(
     return Respondent(model, tokenizer, way, sources, corpora, checkpoint)
 
 
-def way_of(decode: Decode | None, candidates: Path | None, sources: Sources, *, beams: int, max_tokens: int) -> Way:
+def way_of(decode: Decode | None, candidates: Path | None, sources: Sources, *, beams: int, max_tokens: int) -> Manner:
     """Return the way to answer: `decode` where it is given; else known answers with `candidates`, a beam without.
 
     The known answers are the `candidates` of a file, or those of the fine-tuning questions. Raises `ConfigError` where
@@ -123,7 +123,7 @@ def way_of(decode: Decode | None, candidates: Path | None, sources: Sources, *, 
             known = known_answers(sources.finetuning, sources.questions_encoding)
         else:
             raise ConfigError("--decode known needs known answers, and no fine-tuning file is known: add --candidates")
-    return Way(decode, beams, max_tokens, known)
+    return Manner(decode, beams, max_tokens, known)
 
 
 def sources_of(config: Config, pretraining: Path | None = None, finetuning: Path | None = None) -> Sources:

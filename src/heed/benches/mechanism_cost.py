@@ -22,7 +22,7 @@ from heed.attention import Mechanism, Shape, make_mask
 from heed.build.model import is_too_large
 from heed.errors import ConfigError
 from heed.models.block import mechanism_options
-from heed.report.cost import Cell, Curve
+from heed.report.cost import CostCurve, Measurement
 from heed.report.numbers import human_bytes, human_seconds
 from heed.report.statistics import RATIO, median_interval
 from heed.training.devices import available_memory
@@ -59,7 +59,7 @@ def measure_curve(
     lengths: Sequence[int],
     width: int,
     options: dict[str, Any] | None = None,
-) -> Curve:
+) -> CostCurve:
     """Return the costs of a mechanism at `lengths`, from short to long, as far as time and memory allow.
 
     Raises `ConfigError` where it cannot do what `setup` asks for.
@@ -68,7 +68,7 @@ def measure_curve(
     if width % setup.heads:
         raise ConfigError(f"width {width} does not divide into {setup.heads} heads: change --widths or --heads")
     own = {option: default for option, (_, default) in mechanism_options(kind).items()} | (options or {})
-    curve = Curve(name, width, kind.facts.growth, (), own)
+    curve = CostCurve(name, width, kind.facts.growth, (), own)
     for T in sorted(lengths):
         reason = _too_much(curve, T, setup)
         if reason:
@@ -90,7 +90,9 @@ def refuse_mode(kind: type[Mechanism], name: str, setup: Setup) -> None:
         raise ConfigError(f"attention {name!r} is for causal models only: leave --bidirectional out")
 
 
-def measure(kind: type[Mechanism], setup: Setup, T: int, width: int, options: dict[str, Any] | None = None) -> Cell:
+def measure(
+    kind: type[Mechanism], setup: Setup, T: int, width: int, options: dict[str, Any] | None = None
+) -> Measurement:
     """Return time and memory of a pass over T tokens."""
     one_pass = _pass_of(kind, setup, T, width, options or {})
     clock, wait = setup.clock, _synchroniser(setup.device)
@@ -101,7 +103,7 @@ def measure(kind: type[Mechanism], setup: Setup, T: int, width: int, options: di
         if first > setup.budget:
             break
     peak = peak_bytes(one_pass, setup.device)
-    return Cell(T, statistics.median(times), peak, len(times), median_interval(times, RATIO))
+    return Measurement(T, statistics.median(times), peak, len(times), median_interval(times, RATIO))
 
 
 def _pass_of(
@@ -141,7 +143,7 @@ def _synchroniser(device: torch.device) -> Callable[[], None]:
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
 
 
-def _too_much(curve: Curve, T: int, setup: Setup) -> str:
+def _too_much(curve: CostCurve, T: int, setup: Setup) -> str:
     """Say why T tokens are not tried, going by the last length and the declared growth; empty when they are."""
     inputs = 4 * setup.batch * T * curve.width * 4  # q, k, v and a gradient, float32
     if inputs > available_memory(setup.device) / 2:

@@ -14,7 +14,7 @@ from heed.config import Section
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.asking.answering import Answered
+    from heed.asking.answering import AnsweredQuestion
     from heed.asking.respondent import Respondent
     from heed.asking.trust import Trust
 
@@ -94,17 +94,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _withheld(one: Answered, trust: Trust | None) -> bool:
+def _withheld(one: AnsweredQuestion, trust: Trust | None) -> bool:
     return trust is not None and one.probability < trust.threshold
 
 
-def _record(one: Answered, trust: Trust | None) -> dict[str, Any]:
+def _record(one: AnsweredQuestion, trust: Trust | None) -> dict[str, Any]:
     """Return an answer as plain values, without marks: what is right is not known."""
     record = {key: value for key, value in one.as_dict().items() if key not in ("gold", "correct")}
     return record | {"threshold": None if trust is None else trust.threshold, "withheld": _withheld(one, trust)}
 
 
-def _lines(one: Answered, respondent: Respondent, trust: Trust | None) -> list[str]:
+def _lines(one: AnsweredQuestion, respondent: Respondent, trust: Trust | None) -> list[str]:
     """Return what is said about one answer."""
     from heed.asking.answering import probability
     from heed.report.numbers import format_percent
@@ -121,7 +121,7 @@ def _lines(one: Answered, respondent: Respondent, trust: Trust | None) -> list[s
     return [*lines, _support(one, respondent)]
 
 
-def _support(one: Answered, respondent: Respondent) -> str:
+def _support(one: AnsweredQuestion, respondent: Respondent) -> str:
     """Return where the answer may come from, in words."""
     from heed.text.support import name_in
 

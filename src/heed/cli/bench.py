@@ -21,7 +21,7 @@ from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from heed.benches.mechanism_cost import Setup
-    from heed.report.cost import Curve
+    from heed.report.cost import CostCurve
 
 WHAT = ("attention", "devices", "memory")
 """What can be measured."""
@@ -122,7 +122,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def measure_all(flags: BenchFlags, setup: Setup, tell: Any) -> list[Curve]:
+def measure_all(flags: BenchFlags, setup: Setup, tell: Any) -> list[CostCurve]:
     """Return the curves of every mechanism that was named, at every width; softmax first."""
     from heed.attention import catalogue, find_mechanism
     from heed.benches.mechanism_cost import measure_curve, refuse_mode
@@ -178,7 +178,7 @@ def describe(flags: BenchFlags, setup: Setup) -> str:
     )
 
 
-def summary(curves: list[Curve], caption: str) -> dict[str, Any]:
+def summary(curves: list[CostCurve], caption: str) -> dict[str, Any]:
     """Return every figure as plain values."""
     from heed.report.cost import cost_rows
 
@@ -239,7 +239,7 @@ def make_folder(folder: Path) -> None:
         raise DataError(f"cannot write to {folder}: {why(error)}") from error
 
 
-def write(folder: Path, curves: list[Curve], results: dict[str, Any], caption: str) -> None:
+def write(folder: Path, curves: list[CostCurve], results: dict[str, Any], caption: str) -> None:
     """Write cost.json and a figure for each width."""
     from heed.report.cost_figure import draw_costs
 

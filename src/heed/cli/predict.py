@@ -21,7 +21,7 @@ from heed.errors import ConfigError, DataError, why
 from heed.files import growing
 
 if TYPE_CHECKING:
-    from heed.tuning.predict import Asked, Prediction, Predictor
+    from heed.tuning.predict import Prediction, Predictor, TextToClassify
 
 AT_ONCE = 512
 """Texts that are classified and written together: what is lost at most when the process dies."""
@@ -132,10 +132,10 @@ def _check(flags: PredictFlags) -> None:
 
 def _given(
     flags: PredictFlags, predictor: Predictor, tell: Callable[[str], None], mended: Counter[str]
-) -> Iterator[Asked]:
+) -> Iterator[TextToClassify]:
     """Return the texts that are to be classified, one after the other; what is mended in them is counted."""
     from heed.text.formats import whole_characters
-    from heed.tuning.predict import Asked, read_texts
+    from heed.tuning.predict import TextToClassify, read_texts
 
     if flags.file is not None:
         columns = _columns(flags, predictor, tell)
@@ -143,9 +143,9 @@ def _given(
     predictor.check_pairs(flags.pair is not None)
     pair = whole_characters(flags.pair, mended)
     if flags.texts == ("-",):
-        return (Asked(place, text, pair, error) for place, text, error in _lines())
+        return (TextToClassify(place, text, pair, error) for place, text, error in _lines())
     texts = (whole_characters(text, mended) or "" for text in flags.texts)
-    return (Asked(f"text {number}", text, pair) for number, text in enumerate(texts, 1))
+    return (TextToClassify(f"text {number}", text, pair) for number, text in enumerate(texts, 1))
 
 
 def _columns(flags: PredictFlags, predictor: Predictor, tell: Callable[[str], None]) -> dict[str, str]:
@@ -177,7 +177,7 @@ def _lines() -> Iterator[tuple[str, str, str | None]]:
         yield place, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n"), None
 
 
-def _batches(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
+def _batches(asked: Iterable[TextToClassify]) -> Iterator[list[TextToClassify]]:
     """Yield the texts some at a time."""
     asked = iter(asked)
     while some := list(itertools.islice(asked, AT_ONCE)):

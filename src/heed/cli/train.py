@@ -14,7 +14,7 @@ from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.experiment import Outcome
+    from heed.experiment import Trained
 
 
 class NewRun(Config):
@@ -83,7 +83,7 @@ def begin(flags: NewRun, settings: dict[str, Any]) -> int:
     return show(experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress), flags.json_)
 
 
-def show(outcome: Outcome, as_json: bool) -> int:
+def show(outcome: Trained, as_json: bool) -> int:
     """Print the final figures of a run; 0 when it is done, 130 when it was interrupted."""
     figures = {split: figure.as_dict() for split, figure in outcome.figures.items()}
     if as_json:

@@ -7,9 +7,9 @@ from heed.models.gpt import GPT, count_parameters
 from heed.models.longer import with_context
 from heed.models.loss import linear_cross_entropy
 from heed.models.recurrent import Recurrent
-from heed.models.window import Window
+from heed.models.window import WindowModel
 
-MODELS = {"gpt": GPT, "encoder": Encoder, **dict.fromkeys(CELLS, Recurrent), "window": Window}
+MODELS = {"gpt": GPT, "encoder": Encoder, **dict.fromkeys(CELLS, Recurrent), "window": WindowModel}
 """Families by the name in `model.kind`; each takes (config, vocab_size, generator), and an encoder its classes."""
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Encoder",
     "LanguageModel",
     "Recurrent",
-    "Window",
+    "WindowModel",
     "count_parameters",
     "linear_cross_entropy",
     "with_context",

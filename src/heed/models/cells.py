@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from heed.models.first_weights import begin
 
 
-class Cell(nn.Module, ABC):
+class RecurrentCell(nn.Module, ABC):
     """One recurrent layer that reads x (B, T, I) and answers with its states h (B, T, H)."""
 
     gates: ClassVar[int] = 1
@@ -73,7 +73,7 @@ class Cell(nn.Module, ABC):
         return [self.weight_hh.new_zeros(batch, self.width) for _ in range(self.states)]
 
 
-class LSTM(Cell):
+class LSTM(RecurrentCell):
     """Long short-term memory; the blocks of its weights are i, f, g, o, its states h and c."""
 
     gates: ClassVar[int] = 4
@@ -86,7 +86,7 @@ class LSTM(Cell):
         return y, [h[0], c[0]]
 
 
-class GRU(Cell):
+class GRU(RecurrentCell):
     """Gated recurrent unit, with the reset gate after the product; the blocks of its weights are r, z, n."""
 
     gates: ClassVar[int] = 3
@@ -97,7 +97,7 @@ class GRU(Cell):
         return y, [h[0]]
 
 
-class RNN(Cell):
+class RNN(RecurrentCell):
     """Elman's simple recurrent net, with tanh."""
 
     def read(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -106,7 +106,7 @@ class RNN(Cell):
         return y, [h[0]]
 
 
-class LinearRNN(Cell):
+class LinearRNN(RecurrentCell):
     """A recurrent net without a nonlinearity, whose gradients can be written down: a product of U for each step."""
 
     def read(self, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -128,5 +128,5 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "linear-rnn": LinearRNN}
+CELLS: dict[str, type[RecurrentCell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "linear-rnn": LinearRNN}
 """Recurrent layers by the name in `model.kind`."""

@@ -25,7 +25,7 @@ from heed.models.block import make_positions
 from heed.models.encoder import Encoder
 from heed.models.gpt import GPT
 from heed.models.recurrent import Recurrent
-from heed.models.window import Window
+from heed.models.window import WindowModel
 
 Model = TypeVar("Model", bound=LanguageModel)
 
@@ -38,7 +38,7 @@ def with_context(model: Model, context: int) -> Model:
     """
     if context <= model.context:
         return model
-    if not isinstance(model, GPT | Encoder | Recurrent | Window):
+    if not isinstance(model, GPT | Encoder | Recurrent | WindowModel):
         raise ConfigError(f"{type(model).__name__} cannot be given another context than its {model.context}")
     config = model.config.model_copy(update={"context": context})
     positions = None

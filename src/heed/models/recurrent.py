@@ -29,7 +29,7 @@ from heed.attention import Cache, StateCache
 from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
-from heed.models.cells import CELLS, Cell
+from heed.models.cells import CELLS, RecurrentCell
 from heed.models.first_weights import begin
 from heed.models.loss import linear_cross_entropy
 
@@ -75,8 +75,8 @@ class Recurrent(LanguageModel):
                 parameter.copy_(drawn)
 
     @property
-    def _cells(self) -> list[Cell]:
-        return [layer for layer in self.layers if isinstance(layer, Cell)]
+    def _cells(self) -> list[RecurrentCell]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentCell)]
 
     @property
     def head_weight(self) -> Tensor:

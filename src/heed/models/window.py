@@ -19,7 +19,7 @@ from heed.models.base import LanguageModel
 from heed.models.first_weights import begin
 
 
-class Window(LanguageModel):
+class WindowModel(LanguageModel):
     """A language model that sees the last `model.window` tokens.
 
     It reads sequences of any length: its `context` is how many tokens it is trained on at a time. The initial weights

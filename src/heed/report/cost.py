@@ -24,7 +24,7 @@ stop fitting bend a line of this few points by about so much."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Measurement:
     """One measurement."""
 
     length: int
@@ -40,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Curve:
+class CostCurve:
     """A mechanism over lengths, at one width."""
 
     mechanism: str
@@ -48,7 +48,7 @@ class Curve:
     """Model width D."""
     growth: tuple[int, int]
     """Declared powers of T in time and memory."""
-    cells: tuple[Cell, ...]
+    cells: tuple[Measurement, ...]
     options: dict[str, Any] = field(default_factory=dict)
     """The mechanism's options, defaults included."""
     stopped: str = ""
@@ -130,7 +130,7 @@ def crossover(
     return float(points[0][0])
 
 
-def cost_rows(curves: Sequence[Curve], baseline: str = "softmax") -> list[dict[str, Any]]:
+def cost_rows(curves: Sequence[CostCurve], baseline: str = "softmax") -> list[dict[str, Any]]:
     """Return one row a curve: its figures at the longest length, its fits, and where it overtakes the baseline."""
     rows = []
     for curve in curves:
@@ -158,7 +158,7 @@ def cost_rows(curves: Sequence[Curve], baseline: str = "softmax") -> list[dict[s
     return rows
 
 
-def values_below(curve: Curve, what: str, end: int) -> list[float]:
+def values_below(curve: CostCurve, what: str, end: int) -> list[float]:
     """Return what is held against another curve: memory, which is exact, and of times an end of their intervals.
 
     Without an interval nothing is shown: the end is infinite, or as good as 0.
@@ -192,7 +192,7 @@ def rounded(length: float) -> int:
     return int(float(f"{length:.1e}"))
 
 
-def cost_sentence(curves: Sequence[Curve], baseline: str = "softmax") -> str:
+def cost_sentence(curves: Sequence[CostCurve], baseline: str = "softmax") -> str:
     """Say in a sentence who is faster than the baseline and from where on: the title of the figure."""
     rows = [row for row in cost_rows(curves, baseline) if row["lengths"]]
     others = [row for row in rows if row["mechanism"] != baseline]

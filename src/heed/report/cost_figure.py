@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heed.report.cost import Curve, cost_sentence, fit_exponent
+from heed.report.cost import CostCurve, cost_sentence, fit_exponent
 from heed.report.sheet import INK, MUTED, bare, sheet
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PANELS = {
 """What is drawn -> what it is called, and its units from small to large."""
 
 
-def draw_costs(curves: Sequence[Curve], caption: str, form: str = "svg", baseline: str = "softmax") -> bytes:
+def draw_costs(curves: Sequence[CostCurve], caption: str, form: str = "svg", baseline: str = "softmax") -> bytes:
     """Return the figure of curves of one width as "svg" or "png"; `caption` says how they were measured."""
     drawn = [curve for curve in curves if curve.cells]
     width, height = SIZE
@@ -50,7 +50,7 @@ def draw_costs(curves: Sequence[Curve], caption: str, form: str = "svg", baselin
     return sheet(SIZE, form, paint, "cost")
 
 
-def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> None:
+def _panel(axes: Axes, curves: Sequence[CostCurve], what: str, baseline: str) -> None:
     """Draw one quantity of every curve over T."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -59,7 +59,7 @@ def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> Non
     axes.set_yscale("log")
     lengths = sorted({T for curve in curves for T in curve.lengths})
     others = [curve for curve in curves if curve.mechanism != baseline]
-    ends: list[tuple[float, Curve, str]] = []
+    ends: list[tuple[float, CostCurve, str]] = []
     for curve in sorted(curves, key=lambda c: c.mechanism == baseline):
         index = others.index(curve) if curve in others else -1
         colour = INK if index < 0 else COLOURS[index % len(COLOURS)]
@@ -86,13 +86,13 @@ def _panel(axes: Axes, curves: Sequence[Curve], what: str, baseline: str) -> Non
     _name_ends(axes, ends, what)
 
 
-def _name(curve: Curve, what: str) -> str:
+def _name(curve: CostCurve, what: str) -> str:
     """Return what stands at the end of a line: its name and its fitted power of T."""
     fit = fit_exponent(curve.lengths, curve.values(what))
     return curve.mechanism if fit is None else f"{curve.mechanism}  T^{fit.exponent:.2f}"
 
 
-def _name_ends(axes: Axes, ends: Sequence[tuple[float, Curve, str]], what: str) -> None:
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, CostCurve, str]], what: str) -> None:
     """Write names right of the panel at the heights of their ends, pushed apart, each with a thin line to its end."""
     gap = 15.0  # pixels between the middles of two names
     bottom, top = (float(axes.transAxes.transform((0, y))[1]) for y in (0, 1))

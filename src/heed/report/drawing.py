@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from heed.report.drawing_plane import draw_plane
 from heed.report.drawing_rows import draw_rows
-from heed.report.figure import Columns, Figure, Group, HeatRow, Line
+from heed.report.figure import Columns, Figure, HeatRow, Line, ValueGroup
 
 
 def draw(figure: Figure) -> str:
@@ -75,7 +75,7 @@ def heat(row: HeatRow, shades: Sequence[float]) -> list[tuple[int, str]]:
     ]
 
 
-def _body(group: Group, line: Line | None, width: int) -> str:
+def _body(group: ValueGroup, line: Line | None, width: int) -> str:
     """Return a group of values; its classes say to the script how it is drawn."""
     if line is None:
         rows = "".join(f"<tr><th scope=row>{escape(name)}{_cells(rest)}" for name, *rest in group.rows)

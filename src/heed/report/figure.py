@@ -134,7 +134,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Group:
+class ValueGroup:
     """Rows of a table of values that belong together."""
 
     name: str
@@ -204,13 +204,15 @@ class Figure:
         """Say a place of the horizontal axis."""
         return self.plane.words[int(x)] if self.plane.words else f"{self.plane.x_label} {short(x)}"
 
-    def values(self) -> tuple[tuple[str, ...], list[Group]]:
+    def values(self) -> tuple[tuple[str, ...], list[ValueGroup]]:
         """Return the table of a figure: heads of columns, and groups of rows; those of no line begin with a name."""
         if isinstance(self.axes, Plane):
             return self._plane_values(self.axes)
         if not isinstance(self.axes, Scale):
             return ("", *self.axes.names), [
-                Group("", tuple((row.label, *map(str, row.counts)) for row in self.marks if isinstance(row, HeatRow)))
+                ValueGroup(
+                    "", tuple((row.label, *map(str, row.counts)) for row in self.marks if isinstance(row, HeatRow))
+                )
             ]
         keys = tuple(name for name, _ in self.axes.key)
         spans = any(row.interval for row in self.rows)
@@ -231,9 +233,9 @@ class Figure:
             found += [plain(amount) for amount, _ in row.parts] or [""] * len(keys)
             found += [*map(plain, row.dots), *[""] * (seeds - len(row.dots))]
             rows.append((row.label, *found))
-        return head, [Group("", tuple(rows))]
+        return head, [ValueGroup("", tuple(rows))]
 
-    def _plane_values(self, axes: Plane) -> tuple[tuple[str, ...], list[Group]]:
+    def _plane_values(self, axes: Plane) -> tuple[tuple[str, ...], list[ValueGroup]]:
         spans, bins = any(line.low for line in self.lines), any(line.left for line in self.lines)
         head = (
             axes.x_label,
@@ -246,7 +248,7 @@ class Figure:
             across = [axes.words[int(x)] for x in line.x] if axes.words else [plain(x) for x in line.x]
             rest = [line.y, *((line.low, line.high) if spans else ()), *((line.left, line.right) if bins else ())]
             columns = [across, *([plain(v) for v in some] or [""] * len(across) for some in rest)]
-            groups.append(Group(line.label, tuple(zip(*columns, strict=True))))
+            groups.append(ValueGroup(line.label, tuple(zip(*columns, strict=True))))
         return head, groups
 
 

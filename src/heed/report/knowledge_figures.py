@@ -13,7 +13,7 @@ from heed.report.calibration_figure import reliability_figure, risk_figure
 from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.figure import paint as paint_of
 from heed.report.figures import stretches
-from heed.report.knowledge_record import Asked, KnowledgeRecord
+from heed.report.knowledge_record import AskedRun, KnowledgeRecord
 from heed.report.numbers import clock_unit, format_accuracy
 from heed.report.record import RunRecord, number
 from heed.report.statistics import wilson
@@ -42,7 +42,7 @@ def colours(record: KnowledgeRecord) -> dict[str, tuple[int, int]]:
     return given
 
 
-def sure_runs(record: KnowledgeRecord) -> list[Asked]:
+def sure_runs(record: KnowledgeRecord) -> list[AskedRun]:
     """Return the runs that the figures of trust show: the best of each group that has probabilities."""
     first = [runs[0] for runs in record.groups.values()]
     return [one for one in first if one.sure[0]][:MOST]
@@ -83,7 +83,7 @@ def accuracy_sentence(record: KnowledgeRecord) -> str:
     )
 
 
-def reliability_of(record: KnowledgeRecord, one: Asked, place: int) -> Figure | None:
+def reliability_of(record: KnowledgeRecord, one: AskedRun, place: int) -> Figure | None:
     """Return the reliability figure of a run; None without probabilities."""
     if one.calibration is None:
         return None

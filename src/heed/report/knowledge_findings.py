@@ -15,7 +15,7 @@ from statistics import fmean
 
 import numpy as np
 
-from heed.report.knowledge_record import Asked, KnowledgeRecord
+from heed.report.knowledge_record import AskedRun, KnowledgeRecord
 from heed.report.numbers import LEVEL, format_accuracy, said_difference, said_interval, said_p, said_shares
 from heed.report.paired import compare_arms
 from heed.report.statistics import Interval, holm, no_spread, t_interval, t_test, wilson
@@ -118,7 +118,7 @@ def findings(record: KnowledgeRecord) -> list[str]:
     return sentences
 
 
-def seen_sentences(one: Asked) -> list[str]:
+def seen_sentences(one: AskedRun) -> list[str]:
     """Say what depends on the name having been seen, and on the corpus holding the answer."""
     sentences = []
     parts = by_seen(one)
@@ -151,7 +151,7 @@ def seen_words(seen: str) -> str:
     }.get(seen, f"where it was seen in “{seen}”")
 
 
-def by_seen(one: Asked) -> list[tuple[str, int, int]]:
+def by_seen(one: AskedRun) -> list[tuple[str, int, int]]:
     """Return (where the name was seen, right, total), as far as it was looked for."""
     order = {"pretraining": 0, "fine-tuning only": 1, "never": 2}
     places = sorted({answer.seen for answer in one.answers if answer.seen}, key=lambda seen: (order.get(seen, 3), seen))
@@ -159,7 +159,7 @@ def by_seen(one: Asked) -> list[tuple[str, int, int]]:
     return [(seen, sum(right), len(right)) for seen, right in groups]
 
 
-def by_support(one: Asked) -> list[tuple[str, int, int]]:
+def by_support(one: AskedRun) -> list[tuple[str, int, int]]:
     """Return (what the corpus says, right, total); empty where no answer has a passage."""
     if not any(answer.passage for answer in one.answers):
         return []
@@ -170,7 +170,7 @@ def by_support(one: Asked) -> list[tuple[str, int, int]]:
     return [(kind, sum(right), len(right)) for kind, right in kinds.items() if right]
 
 
-def has_seeds(group: Sequence[Asked]) -> bool:
+def has_seeds(group: Sequence[AskedRun]) -> bool:
     """Say whether the runs of a group differ by their seed: two and more, and no seed twice."""
     seeds = {one.seed for one in group if one.seed is not None}
     return len(group) > 1 and len(seeds) == len(group)
@@ -186,7 +186,7 @@ def _said_text(pretraining: str) -> str:
     return "no pretraining" if pretraining == "none" else f"pretraining ({pretraining})"
 
 
-def _compare(names: tuple[str, str, str], a: Sequence[Asked], b: Sequence[Asked]) -> Comparison:
+def _compare(names: tuple[str, str, str], a: Sequence[AskedRun], b: Sequence[AskedRun]) -> Comparison:
     """Compare two groups over the seeds that both have, else their first runs over the questions."""
     by_seed = [{one.seed: one for one in group if one.seed is not None} for group in (a, b)]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from heed.report.knowledge_figures import knowledge_figures, sure_runs
 from heed.report.knowledge_findings import findings, verdict
-from heed.report.knowledge_record import Answered, Asked, KnowledgeRecord, read_knowledge
+from heed.report.knowledge_record import AnswerRecord, AskedRun, KnowledgeRecord, read_knowledge
 from heed.report.knowledge_tables import areas, results, seeds, support, thresholds, trust
 from heed.report.numbers import format_percent
 from heed.report.parts import (
     Banner,
     Details,
-    Examples,
+    ExampleList,
     Findings,
-    Grouped,
+    GroupedPairs,
     Heading,
     Multiples,
     Page,
-    Section,
-    Shown,
+    PageSection,
     Tabled,
+    WideFigure,
     render_page,
     show_value,
     write_page,
@@ -75,26 +75,28 @@ def render(record: KnowledgeRecord) -> str:
     reliability = [figure for name, figure in figures.items() if name.startswith("reliability-")]
     groups = settings(record)
     sections = [
-        Section("accuracy", "Right answers", [Shown(figures["accuracy"]), Findings(findings(record))], quiet=True),
-        Section("results", "Variants and pretraining", [
+        PageSection("accuracy", "Right answers", [
+            WideFigure(figures["accuracy"]), Findings(findings(record)),
+        ], quiet=True),
+        PageSection("results", "Variants and pretraining", [
             Tabled(results(record), "Results of every run"), Tabled(seeds(record), "Means over seeds"),
         ]),
-        Section("trust", "Does 70 % mean 70 %?", [
+        PageSection("trust", "Does 70 % mean 70 %?", [
             Multiples(reliability), Tabled(trust(sure), "Measures of trust"),
         ] if reliability else []),
-        Section("abstain", "When to say nothing", [
-            Shown(figures.get("risk")), Tabled(areas(sure), "Area under risk and coverage"),
+        PageSection("abstain", "When to say nothing", [
+            WideFigure(figures.get("risk")), Tabled(areas(sure), "Area under risk and coverage"),
             Tabled(thresholds(sure), "Thresholds"),
         ] if reliability else []),
-        Section("support", "Where answers come from", [Tabled(support(best), "Accuracy by support")]),
-        Section("examples", f"Answers of {best.name}", [
-            part for heading, items in examples(best) for part in (Heading(heading), Examples(items, "answered"))
+        PageSection("support", "Where answers come from", [Tabled(support(best), "Accuracy by support")]),
+        PageSection("examples", f"Answers of {best.name}", [
+            part for heading, items in examples(best) for part in (Heading(heading), ExampleList(items, "answered"))
         ]),
-        Section("learning", "Training", [
+        PageSection("learning", "Training", [
             Multiples([figures[name] for name in ("pretraining", "fine-tuning") if name in figures]),
         ]),
-        Section("settings", "Runs", [
-            Details("What each run learnt from, and how", [Grouped(groups)]),
+        PageSection("settings", "Runs", [
+            Details("What each run learnt from, and how", [GroupedPairs(groups)]),
         ] if groups else []),
     ]  # fmt: skip
     files = "answers.jsonl, evaluation-qa.json and the run folders"
@@ -150,7 +152,7 @@ def banners(record: KnowledgeRecord) -> list[Banner]:
     return found
 
 
-def examples(one: Asked) -> list[tuple[str, list[Example]]]:
+def examples(one: AskedRun) -> list[tuple[str, list[Example]]]:
     """Return some answers of a run under headings: the surest right and wrong ones, and some right ones of little."""
     order = sorted(one.answers, key=lambda answer: (-(answer.probability or 0), answer.prompt))
     right, wrong = [answer for answer in order if answer.correct], [answer for answer in order if not answer.correct]
@@ -162,7 +164,7 @@ def examples(one: Asked) -> list[tuple[str, list[Example]]]:
     return [(heading, [show_example(answer) for answer in some]) for heading, some in kinds if some]
 
 
-def show_example(one: Answered) -> Example:
+def show_example(one: AnswerRecord) -> Example:
     """Return an answer as the page shows it."""
     how = [] if one.probability is None else [f"probability {format_percent(one.probability)}"]
     if one.runners_up:

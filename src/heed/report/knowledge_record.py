@@ -33,7 +33,7 @@ DEPTH = 3
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerRecord:
     """One question and what the model said."""
 
     prompt: str
@@ -55,12 +55,12 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedRun:
     """One run that was asked."""
 
     name: str
     """Its folder, relative to the folder of the page."""
-    answers: tuple[Answered, ...]
+    answers: tuple[AnswerRecord, ...]
     summary: dict[str, Any]
     """evaluation-qa.json as it is; empty when there is none."""
     run: RunRecord | None
@@ -143,23 +143,23 @@ class KnowledgeRecord:
     """Every run below a folder that was asked, best first, and the runs before them."""
 
     folder: Path
-    asked: tuple[Asked, ...]
+    asked: tuple[AskedRun, ...]
     """Those that answered the same questions; a page compares them."""
-    apart: tuple[Asked, ...] = ()
+    apart: tuple[AskedRun, ...] = ()
     """Those that answered other questions: no figure of theirs may stand beside the others'."""
     stages: tuple[RunRecord, ...] = ()
     """Runs that were not asked: as a rule the pretraining."""
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def best(self) -> Asked:
+    def best(self) -> AskedRun:
         """The run with the most right answers, the first of equal ones."""
         return self.asked[0]
 
     @cached_property
-    def groups(self) -> dict[tuple[str, str], list[Asked]]:
+    def groups(self) -> dict[tuple[str, str], list[AskedRun]]:
         """Runs by (variant, pretraining), best group first: those of one group differ by their seed, or by a detail."""
-        found: dict[tuple[str, str], list[Asked]] = {}
+        found: dict[tuple[str, str], list[AskedRun]] = {}
         for one in self.asked:
             found.setdefault((one.variant, one.pretraining), []).append(one)
         return found
@@ -182,7 +182,7 @@ def read_knowledge(folder: str | Path) -> KnowledgeRecord:
             runs[path] = gather(path)
         except HeedError as error:
             notes.append(f"{path.relative_to(root)} was left out: {error}.")
-    asked: list[Asked] = []
+    asked: list[AskedRun] = []
     for file in _find(root, ANSWERS):
         one = read_answers(file.parent, root, runs.get(file.parent))
         notes += one.notes
@@ -206,11 +206,11 @@ def read_knowledge(folder: str | Path) -> KnowledgeRecord:
     )
 
 
-def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Asked:
+def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> AskedRun:
     """Read answers.jsonl and evaluation-qa.json of one folder; what cannot be used is noted."""
     name = str(folder.relative_to(root)) if folder != root else folder.name
     notes: list[str] = []
-    answers: list[Answered] = []
+    answers: list[AnswerRecord] = []
     for index, line in enumerate(seals.read_bytes(folder / ANSWERS).decode("utf-8", "replace").splitlines(), 1):
         if line.strip():
             found = _answer(line)
@@ -231,7 +231,7 @@ def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Aske
         )
     own = summary.get("threshold")
     trust = own if isinstance(own, dict) else _object(folder / TRUST) or {}
-    return Asked(name, tuple(answers), summary, run, trust, notes=tuple(notes))
+    return AskedRun(name, tuple(answers), summary, run, trust, notes=tuple(notes))
 
 
 def describe_text(run: RunRecord) -> str:
@@ -262,7 +262,7 @@ def _object(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _questions(one: Asked) -> frozenset[tuple[str, str]]:
+def _questions(one: AskedRun) -> frozenset[tuple[str, str]]:
     return frozenset((answered.prompt, answered.gold) for answered in one.answers)
 
 
@@ -277,7 +277,7 @@ def _before(run: RunRecord | None, runs: Mapping[Path, RunRecord]) -> RunRecord 
     return named[0] if len(named) == 1 else None
 
 
-def _answer(line: str) -> Answered | None:
+def _answer(line: str) -> AnswerRecord | None:
     """Return the answer of one line, or None when it is none."""
     try:
         content = json.loads(line)
@@ -294,7 +294,7 @@ def _answer(line: str) -> Answered | None:
     passage = passage if isinstance(passage, Mapping) and passage.get("text") else {}
     line_number = number(passage.get("line"))
     pairs = content.get("runners_up")
-    return Answered(
+    return AnswerRecord(
         prompt=content["prompt"],
         gold=content["gold"],
         answer=content["answer"],

@@ -15,17 +15,17 @@ from heed.report.calibration import (
     held_out_threshold,
 )
 from heed.report.knowledge_findings import by_seen, by_support, has_seeds
-from heed.report.knowledge_record import SEEN, Asked, KnowledgeRecord
+from heed.report.knowledge_record import SEEN, AskedRun, KnowledgeRecord
 from heed.report.numbers import MISSING, format_accuracy, said_interval, said_shares
 from heed.report.record import number
 from heed.report.statistics import t_interval, wilson
-from heed.report.tabular import Cell, Table, words_table
+from heed.report.tabular import TextCell, TextTable, words_table
 
 TARGETS = (0.5, 0.8, 0.9)
 """Accuracies for which thresholds are chosen."""
 
 
-def results(record: KnowledgeRecord) -> Table:
+def results(record: KnowledgeRecord) -> TextTable:
     """Return the table of runs.
 
     The columns seed and decoding are left out where they would say the same in every row.
@@ -43,7 +43,7 @@ def results(record: KnowledgeRecord) -> Table:
         shares = [_counted(*seen[where]) if where in seen else MISSING for where in places]
         error = MISSING if one.calibration is None else f"{one.calibration.error:.3f}"
         how = [one.variant, one.pretraining, *(values[place] for values in words.values())]
-        rows.append((Cell(one.name, link=_link(record, one)), *how, *_share(one.right, one.total), *shares, error))
+        rows.append((TextCell(one.name, link=_link(record, one)), *how, *_share(one.right, one.total), *shares, error))
     head = ["run", "attention", "pretraining", *words, "right", "accuracy", "95 % interval"]
     caption = (
         "Wilson's interval: how sure the accuracy of this one model is, for so many questions. Calibration error: over "
@@ -58,7 +58,7 @@ def results(record: KnowledgeRecord) -> Table:
     return words_table(head, rows, 3 + len(words), caption)
 
 
-def seeds(record: KnowledgeRecord) -> Table | None:
+def seeds(record: KnowledgeRecord) -> TextTable | None:
     """Return the mean of each group that has several seeds; None where none has."""
     rows = []
     for (variant, pretraining), runs in record.groups.items():
@@ -73,7 +73,7 @@ def seeds(record: KnowledgeRecord) -> Table | None:
     return words_table(head, rows, 2, caption) if rows else None
 
 
-def trust(sure: Sequence[Asked]) -> Table:
+def trust(sure: Sequence[AskedRun]) -> TextTable:
     """Return calibration error and Brier score of each run."""
     rows = []
     for one in sure:
@@ -100,7 +100,7 @@ def trust(sure: Sequence[Asked]) -> Table:
     return words_table(head, rows, 1, caption)
 
 
-def areas(sure: Sequence[Asked]) -> Table:
+def areas(sure: Sequence[AskedRun]) -> TextTable:
     """Return the area under risk and coverage of each run, beside the least one and that of an order by lot."""
     caption = (
         "AURC, the mean risk over all coverages, less is better: of the run, of an oracle with this accuracy, and of "
@@ -119,7 +119,7 @@ def areas(sure: Sequence[Asked]) -> Table:
     return words_table(("run", "AURC (95 % interval)", "oracle", "by lot"), rows, 1, caption)
 
 
-def thresholds(sure: Sequence[Asked]) -> Table:
+def thresholds(sure: Sequence[AskedRun]) -> TextTable:
     """Return the table of `threshold_rows`."""
     caption = (
         "Below the threshold the model says nothing. The threshold was chosen on one half of the questions to reach "
@@ -130,7 +130,7 @@ def thresholds(sure: Sequence[Asked]) -> Table:
     return words_table(head, rows, 2, caption)
 
 
-def threshold_rows(sure: Sequence[Asked]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
+def threshold_rows(sure: Sequence[AskedRun]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """Return for each run (accuracy wanted, threshold, answered, accuracy reached) of several thresholds.
 
     Each is measured on answers that did not choose it. The run's own threshold, which other questions chose, is first.
@@ -158,7 +158,7 @@ def threshold_rows(sure: Sequence[Asked]) -> list[tuple[str, list[tuple[str, str
     return rows
 
 
-def support(one: Asked) -> Table | None:
+def support(one: AskedRun) -> TextTable | None:
     """Return how many answers are right by what the corpus says; None where it was not asked."""
     caption = f"{one.name}: the nearest passage of the corpus to each question, and whether the answer stands in it."
     rows = [(kind, *_share(right, total)) for kind, right, total in by_support(one)]
@@ -186,6 +186,6 @@ def _signed(value: float) -> str:
     return f"{'−' if value < 0 else '+'} {abs(value):.3f}"
 
 
-def _link(record: KnowledgeRecord, one: Asked) -> str:
+def _link(record: KnowledgeRecord, one: AskedRun) -> str:
     """Return the address of the page of a run; empty where there is none."""
     return f"./{quote(one.name)}/report.html" if (record.folder / one.name / "report.html").is_file() else ""

@@ -13,8 +13,8 @@ from heed import seals
 from heed.errors import CheckpointError
 from heed.report.figure import Figure, Line, Plane, paint
 from heed.report.numbers import format_accuracy, format_rate
-from heed.report.parts import Multiples, Page, Pairs, Section, Tabled, again, render_page, show_facts, write_page
-from heed.report.tabular import Table, words_table
+from heed.report.parts import Multiples, Page, PageSection, Pairs, Tabled, again, render_page, show_facts, write_page
+from heed.report.tabular import TextTable, words_table
 
 FILE, PAGE = "overfit.json", "report.html"
 
@@ -41,11 +41,11 @@ def render(record: dict[str, Any]) -> str:
     )
     figures = [curve_figure(arms, key) for key in ("accuracy", "loss")]
     sections = [
-        Section("curves", "Learning by heart", [
+        PageSection("curves", "Learning by heart", [
             Multiples(figures), Tabled(arms_table(arms), "What each arm came to"),
         ], quiet=True),
-        Section("texts", "The texts", [Tabled(texts_table(record), "The texts and what they were taken for")]),
-        Section("setup", "Machine", [Pairs(show_facts(record["machine"]))]),
+        PageSection("texts", "The texts", [Tabled(texts_table(record), "The texts and what they were taken for")]),
+        PageSection("setup", "Machine", [Pairs(show_facts(record["machine"]))]),
         again(shlex.join(record["command"])),
     ]  # fmt: skip
     title = f"{data['name']}: {len(texts)} texts by heart"
@@ -93,7 +93,7 @@ def curve_figure(arms: list[dict[str, Any]], key: str) -> Figure:
     return Figure(key, title, caption, "lines", tuple(lines), Plane("step", label, zero=key == "loss"))
 
 
-def arms_table(arms: list[dict[str, Any]]) -> Table:
+def arms_table(arms: list[dict[str, Any]]) -> TextTable:
     """Return the arms with their rates and what they came to."""
     head = ("arm", "optimizer", "rate", "steps", "accuracy", "loss")
     rows = [
@@ -107,7 +107,7 @@ def arms_table(arms: list[dict[str, Any]]) -> Table:
     return words_table(head, rows, 2, caption)
 
 
-def texts_table(record: dict[str, Any]) -> Table:
+def texts_table(record: dict[str, Any]) -> TextTable:
     """Return the texts with their labels, and which arms say something else."""
     rows = []
     for place, one in enumerate(record["texts"]):

@@ -28,17 +28,17 @@ from heed.report.numbers import (
 from heed.report.parts import (
     Banner,
     Details,
-    Grouped,
+    GroupedPairs,
     Headlines,
     Multiples,
     Page,
+    PageSection,
     Pairs,
+    Paragraph,
     Samples,
-    Section,
-    Shown,
     Switch,
     Tabled,
-    Words,
+    WideFigure,
     again,
     render_page,
     setting_groups,
@@ -49,7 +49,7 @@ from heed.report.parts import (
 from heed.report.passport import Passport
 from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
-from heed.report.tabular import Cell, Table, words_table
+from heed.report.tabular import TextCell, TextTable, words_table
 
 __all__ = ["RunRecord", "gather", "render", "write_report"]
 
@@ -74,18 +74,18 @@ def render(record: RunRecord) -> str:
             f"configuration says. {begin}"
         )
     sections = [
-        Section("figures", source if found else "No figures yet", _first(record, found), quiet=True),
-        Section("learning", "Learning", [Switch(panels(record, figures))], quiet=True),
-        Section("splits", "Every split", [Tabled(splits_table(record), "Figures of every split")]),
-        Section("classes", "Class by class", [Shown(class_figure(record.evaluation))]),
-        Section("samples", "What it writes", _texts(record)),
-        Section("speed", "Speed, memory and optimisation", [
+        PageSection("figures", source if found else "No figures yet", _first(record, found), quiet=True),
+        PageSection("learning", "Learning", [Switch(panels(record, figures))], quiet=True),
+        PageSection("splits", "Every split", [Tabled(splits_table(record), "Figures of every split")]),
+        PageSection("classes", "Class by class", [WideFigure(class_figure(record.evaluation))]),
+        PageSection("samples", "What it writes", _texts(record)),
+        PageSection("speed", "Speed, memory and optimisation", [
             Pairs(speed_facts(record), "facts"),
             Multiples([figures[n] for n in ("speed", "memory", "learning-rate", "gradient-norm") if n in figures]),
         ] if any(name in figures for name in ("speed", "memory", "learning-rate", "gradient-norm")) else []),
-        Section("passport", "Passport", _passport(record)),
+        PageSection("passport", "Passport", _passport(record)),
         again(command(record), begin),
-        Section("settings", "Configuration", _configuration(record)),
+        PageSection("settings", "Configuration", _configuration(record)),
     ]  # fmt: skip
     files = "config.yaml, environment.json, metrics.jsonl, evaluation.json and samples.jsonl of this run"
     return render_page(
@@ -109,8 +109,8 @@ def panels(record: RunRecord, figures: Mapping[str, Figure]) -> list[tuple[str, 
 
 def _first(record: RunRecord, found: list[Headline]) -> list[Any]:
     """Return the figures of the first screen."""
-    return [Headlines(found), Words(_sentence(record) or "", "passport")] if found else [
-        Words("The run has not been evaluated.")
+    return [Headlines(found), Paragraph(_sentence(record) or "", "passport")] if found else [
+        Paragraph("The run has not been evaluated.")
     ]  # fmt: skip
 
 
@@ -135,16 +135,16 @@ def _passport(record: RunRecord) -> list[Any]:
     words = "Figures can be compared only where their passports agree."
     if record.measured == "token":
         words += " Word perplexity and bits per byte do not depend on the tokenizer; loss and token perplexity do."
-    return [Words(words), Tabled(table, "Passport")] if table else []
+    return [Paragraph(words), Tabled(table, "Passport")] if table else []
 
 
 def _configuration(record: RunRecord) -> list[Any]:
     """Return the settings: those that changed on the way, those that are no default, and all of them."""
     changes = [
-        (Cell(change.setting, code=True), show_value(change.before), f"{change.step:,}", show_value(change.after))
+        (TextCell(change.setting, code=True), show_value(change.before), f"{change.step:,}", show_value(change.after))
         for change in record.changes
     ]
-    changed = [(Cell(name, code=True), value, default) for name, value, default in changed_settings(record)]
+    changed = [(TextCell(name, code=True), value, default) for name, value, default in changed_settings(record)]
     groups = setting_groups(record.config)
     parts: list[Any] = []
     if changes:
@@ -155,8 +155,8 @@ def _configuration(record: RunRecord) -> list[Any]:
         text = "Settings that differ from the defaults."
         parts.append(Tabled(words_table(("setting", "this run", "default"), changed, 3, text), text))
     else:
-        parts.append(Words("Every setting has its default." if groups else "The settings are not known."))
-    parts += [Details("Every setting", [Grouped(groups)])] if groups else []
+        parts.append(Paragraph("Every setting has its default." if groups else "The settings are not known."))
+    parts += [Details("Every setting", [GroupedPairs(groups)])] if groups else []
     facts = show_facts(record.environment)
     return parts + ([Details("Environment", [Pairs(facts)])] if facts else [])
 
@@ -290,7 +290,7 @@ def _columns(record: RunRecord) -> dict[str, tuple[list[Headline], Passport]]:
     return {split: (shown, passport) for split, (shown, passport) in known.items() if shown and passport}
 
 
-def splits_table(record: RunRecord) -> Table | None:
+def splits_table(record: RunRecord) -> TextTable | None:
     """Return the figures of every split; None where the first screen has them all."""
     columns = _columns(record)
     if len(columns) < 2:
@@ -300,7 +300,7 @@ def splits_table(record: RunRecord) -> Table | None:
     return words_table(("split", *labels), rows)
 
 
-def passport_table(record: RunRecord) -> Table | None:
+def passport_table(record: RunRecord) -> TextTable | None:
     """Return the passports of the splits: a row a field; None where there are none."""
     columns = _columns(record)
     rows = [

@@ -23,7 +23,7 @@ from heed.files import write_text
 from heed.report.figure import Figure
 from heed.report.numbers import format_count, format_rate, human_bytes
 from heed.report.record import flatten, number
-from heed.report.tabular import Cell, Table
+from heed.report.tabular import TextCell, TextTable
 
 LONG = 6
 """Sections from which on a page has a table of contents."""
@@ -42,7 +42,7 @@ class Banner:
 
 
 @dataclass(frozen=True)
-class Words:
+class Paragraph:
     """A paragraph."""
 
     what: ClassVar[str] = "words"
@@ -68,7 +68,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Shown:
+class WideFigure:
     """One figure that has the width of the page; nothing where there is none."""
 
     what: ClassVar[str] = "shown"
@@ -96,7 +96,7 @@ class Tabled:
     """A table; its caption stands below it, and the label is read out."""
 
     what: ClassVar[str] = "tabled"
-    table: Table | None
+    table: TextTable | None
     label: str
 
 
@@ -128,7 +128,7 @@ class Details:
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupedPairs:
     """Pairs under headings, in columns."""
 
     what: ClassVar[str] = "grouped"
@@ -164,7 +164,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Examples:
+class ExampleList:
     """Texts or questions, with what was said of them (`tuning_errors.Shown`, `knowledge_page.Example`)."""
 
     what: ClassVar[str] = "examples"
@@ -173,7 +173,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page with a title."""
 
     name: str
@@ -191,7 +191,7 @@ class Page:
     kind: str
     title: str
     verdict: str
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
     design: str = ""
     """How it was found, in a sentence."""
     banners: Sequence[Banner] = ()
@@ -230,9 +230,9 @@ def write_page(path: Path, content: str) -> Path:
     return path
 
 
-def again(command: str, words: str = "") -> Section:
+def again(command: str, words: str = "") -> PageSection:
     """Return the section that says how to do it again; empty without a command."""
-    return Section("again", "Do it again", [Words(words), Command(command)] if command else [])
+    return PageSection("again", "Do it again", [Paragraph(words), Command(command)] if command else [])
 
 
 def list_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -283,7 +283,7 @@ def _cell(value: str) -> Any:
     """Return a cell of a table as HTML."""
     from markupsafe import Markup, escape
 
-    if not isinstance(value, Cell):
+    if not isinstance(value, TextCell):
         return escape(value)
     return Markup(value.markup).format(str(value), link=value.link, hint=value.hint)
 

@@ -15,8 +15,8 @@ from heed.report.numbers import MISSING, format_loss, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference, compare_pairs, correct
 from heed.report.study_findings import comparable_losses, show_difference
-from heed.report.study_record import Cell, StudyRecord
-from heed.report.tabular import Table
+from heed.report.study_record import StudyRecord, StudyRun
+from heed.report.tabular import TextTable
 
 SIZES = ("model.n_layers", "model.d_model", "model.d_hidden", "model.n_heads", "model.n_kv_heads")
 """Settings that make a model larger."""
@@ -61,12 +61,12 @@ def ends(record: StudyRecord, name: str) -> dict[int, End]:
     return {seed: end for seed, end in found.items() if end is not None}
 
 
-def capacity_table(record: StudyRecord) -> Table | None:
+def capacity_table(record: StudyRecord) -> TextTable | None:
     """Return the table of sizes; None where no variants differ in size only."""
     rows = [_row(record, name) for names in groups(record) for name in names if ends(record, name)]
     if not rows:
         return None
-    return Table(
+    return TextTable(
         ("variant", "parameters", "train loss", "validation loss", "gap", "lowest validation", "at step"),
         tuple(rows),
         (False, *[True] * 6),
@@ -108,7 +108,7 @@ def _rise(record: StudyRecord, name: str) -> str | None:
     return f"{name} ends {rise:.3f} nats above its lowest validation loss, which was at step {step:,.0f}."
 
 
-def _end(cell: Cell) -> End | None:
+def _end(cell: StudyRun) -> End | None:
     if cell.run is None:
         return None
     events = [(int(event["step"]), event) for event in cell.run.evaluations if number(event.get("loss")) is not None]

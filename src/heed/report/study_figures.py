@@ -15,7 +15,7 @@ from heed.report.figure import paint as paint_of
 from heed.report.numbers import clock_unit, format_perplexity, format_rate, human_bytes, human_count
 from heed.report.record import number
 from heed.report.statistics import Difference
-from heed.report.study_findings import UNITS, Curve, comparable_losses, curve, differences, show_difference
+from heed.report.study_findings import UNITS, MeanCurve, comparable_losses, curve, differences, show_difference
 from heed.report.study_lengths_figure import lengths_figure
 from heed.report.study_record import StudyRecord
 from heed.report.study_speed import by_seed, show_ratio, speed_ratios, speed_title
@@ -129,7 +129,7 @@ def _axis_unit(axis: str, top: float) -> tuple[float, str]:
     return 1 / size, f"wall clock of training ({name})"
 
 
-def curve_sentence(known: dict[str, Curve], what: str, axis: str = "steps") -> str:
+def curve_sentence(known: dict[str, MeanCurve], what: str, axis: str = "steps") -> str:
     """Say where the curves end; over the clock each ends where its fastest seed does, so that ends rank nothing."""
     ends = {name: line.mean[-1] for name, line in known.items()}
     low, high = min(ends, key=ends.__getitem__), max(ends, key=ends.__getitem__)
@@ -241,10 +241,10 @@ def _forest_row(d: Difference, series: int) -> Row:
     return Row(d.b, show_difference(d), series, d.mean, d.t_interval, dots, d.detectable, filled=d.found)
 
 
-def _later(line: Curve) -> Curve:
+def _later(line: MeanCurve) -> MeanCurve:
     """Leave out the beginning of a curve: its high losses would press the rest together."""
     i = next(i for i, x in enumerate(line.x) if x >= BEGINNING * line.x[-1])
-    return Curve(line.x[i:], line.mean[i:], line.low[i:], line.high[i:], line.seeds)
+    return MeanCurve(line.x[i:], line.mean[i:], line.low[i:], line.high[i:], line.seeds)
 
 
 def _mean(record: StudyRecord, name: str, what: str) -> float | None:

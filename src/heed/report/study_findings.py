@@ -42,7 +42,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeanCurve:
     """The mean over seeds of something logged, with the lowest and the highest seed."""
 
     x: list[float]
@@ -143,7 +143,9 @@ def show_difference(d: Difference) -> str:
     return "the same" if d.same else said_difference(d.mean, d.t_interval)
 
 
-def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation", figure: str = "loss") -> Curve | None:
+def curve(
+    record: StudyRecord, variant: str, x: str, what: str = "evaluation", figure: str = "loss"
+) -> MeanCurve | None:
     """Return the mean loss of a variant over x ("step", "epoch", "tokens" or "seconds"), over the range of all seeds.
 
     `what` is evaluation (validation) or train. Seeds whose points lie elsewhere are read between their points.
@@ -161,7 +163,7 @@ def curve(record: StudyRecord, variant: str, x: str, what: str = "evaluation", f
     grid = np.append(grid, end) if grid[-1] < end else grid
     y = np.array([np.interp(grid, *line) for line in lines])
     low, high = (y.min(axis=0), y.max(axis=0)) if len(lines) > 1 else (np.array([]), np.array([]))
-    return Curve(grid.tolist(), y.mean(axis=0).tolist(), low.tolist(), high.tolist(), len(lines))
+    return MeanCurve(grid.tolist(), y.mean(axis=0).tolist(), low.tolist(), high.tolist(), len(lines))
 
 
 def points_of(run: RunRecord, x: str, what: str, figure: str = "loss") -> list[tuple[float, float]]:

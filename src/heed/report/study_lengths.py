@@ -19,7 +19,7 @@ from heed.report.record import number, passport_of
 from heed.report.statistics import Difference, compare_pairs, correct, t_interval
 from heed.report.study_findings import UNITS, scale, show_difference
 from heed.report.study_record import StudyRecord
-from heed.report.tabular import Table
+from heed.report.tabular import TextTable
 
 
 def length_values(record: StudyRecord, variant: str, length: int) -> dict[int, float]:
@@ -146,7 +146,7 @@ def length_rows(record: StudyRecord) -> list[dict[str, Any]]:
     return rows
 
 
-def length_tables(record: StudyRecord) -> list[Table]:
+def length_tables(record: StudyRecord) -> list[TextTable]:
     """Return the table of figures by length, and that of differences to the baseline; none where nothing is known."""
     names = [name for name in record.ranked if measured_at(record, name)]
     if not names:
@@ -157,7 +157,7 @@ def length_tables(record: StudyRecord) -> list[Table]:
     head = tuple(f"{n:,}" + (" (trained)" if n == trained and not several else "") for n in record.lengths)
     numeric = (False, *(True for _ in head))
     notes = tuple(_notes(record, names))
-    own = Table(
+    own = TextTable(
         ("variant", *head),
         tuple((name, *(_figure(record, name, length) for length in record.lengths)) for name in names),
         numeric,
@@ -177,7 +177,7 @@ def length_tables(record: StudyRecord) -> list[Table]:
         for column, length in enumerate(record.lengths, 1)
         if (name, length) in found and found[name, length].found
     )
-    deltas = Table(
+    deltas = TextTable(
         ("variant", *head),
         tuple(
             (name, *(_delta(found[name, n]) if (name, n) in found else MISSING for n in record.lengths))

@@ -19,18 +19,18 @@ from heed.report.parts import (
     Banner,
     Details,
     Findings,
-    Grouped,
+    GroupedPairs,
     Heading,
     Links,
     Multiples,
     Page,
+    PageSection,
     Pairs,
+    Paragraph,
     Samples,
-    Section,
-    Shown,
     Switch,
     Tabled,
-    Words,
+    WideFigure,
     again,
     render_page,
     setting_groups,
@@ -45,10 +45,9 @@ from heed.report.study_figures import AXES, study_figures
 from heed.report.study_findings import budget, mixed_schedules
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
-from heed.report.study_record import Cell as StudyCell
-from heed.report.study_record import StudyRecord, read_study
+from heed.report.study_record import StudyRecord, StudyRun, read_study
 from heed.report.study_tables import latex, markdown, picks, sentences, table, verdict
-from heed.report.tabular import Cell, Table, words_table
+from heed.report.tabular import TextCell, TextTable, words_table
 
 __all__ = ["read_study", "render", "write_study"]
 
@@ -90,28 +89,30 @@ def render(record: StudyRecord) -> str:
     capacity = capacity_table(record)
     search = [figure for name, figure in figures.items() if name.startswith("search-")]
     sections = [
-        Section("found", "Difference to the baseline", [
-            Shown(figures.get("forest")), Findings(sentences(record)),
+        PageSection("found", "Difference to the baseline", [
+            WideFigure(figures.get("forest")), Findings(sentences(record)),
         ], quiet=True),
-        Section("results", "Results", [
+        PageSection("results", "Results", [
             Findings(picks(record)), Tabled(table(record), "Results of every variant"), FILES,
         ]),
-        Section("setup", "Setup", _setup(record)),
-        Section("lengths", "Beyond the training length", [
-            Shown(figures.get("lengths")), Findings(length_sentences(record), "block"),
+        PageSection("setup", "Setup", _setup(record)),
+        PageSection("lengths", "Beyond the training length", [
+            WideFigure(figures.get("lengths")), Findings(length_sentences(record), "block"),
             *(Tabled(made, f"By context; bold is {made.starred}") for made in tables),
         ] if tables else []),
-        Section("capacity", "Size and overfitting", [
+        PageSection("capacity", "Size and overfitting", [
             Findings(capacity_sentences(record)), Tabled(capacity, "Losses by size"),
         ] if capacity else []),
-        Section("learning", "Learning", [Switch(panels(figures))]),
-        Section("costs", "Speed and memory", [Multiples([figures[n] for n in ("speed", "memory") if n in figures])]),
-        Section("search", "Search", [Words(searched(record)), Multiples(search)] if search else []),
-        Section("meaning", "Interpretation", [
+        PageSection("learning", "Learning", [Switch(panels(figures))]),
+        PageSection("costs", "Speed and memory", [
+            Multiples([figures[n] for n in ("speed", "memory") if n in figures]),
+        ]),
+        PageSection("search", "Search", [Paragraph(searched(record)), Multiples(search)] if search else []),
+        PageSection("meaning", "Interpretation", [
             part for title, lines in interpretation(record) for part in (Heading(title), Findings(lines))
         ]),
-        Section("samples", "What each writes", [Samples(samples(record), "Drawn from each model")]),
-        Section("runs", "Every run", [Tabled(runs(record), "Pages of the runs")]),
+        PageSection("samples", "What each writes", [Samples(samples(record), "Drawn from each model")]),
+        PageSection("runs", "Every run", [Tabled(runs(record), "Pages of the runs")]),
         again(record.command, "What has finished is not run again."),
     ]  # fmt: skip
     files = "study.json and the run folders of this study"
@@ -135,7 +136,7 @@ def _setup(record: StudyRecord) -> list[Any]:
     facts, base = show_facts(record.machine), setting_groups(record.base)
     parts = [Pairs(setup(record)), Tabled(differing(record), "What differs between the variants")]
     parts += [Details("Machine", [Pairs(facts)])] if facts else []
-    return parts + ([Details("Every setting of the base", [Grouped(base)])] if base else [])
+    return parts + ([Details("Every setting of the base", [GroupedPairs(base)])] if base else [])
 
 
 def design(record: StudyRecord) -> str:
@@ -230,14 +231,14 @@ def audits(record: StudyRecord) -> str:
     return "; ".join(parts) + (f". Tried of {record.baseline}: {tried[1]}." if tried else ".")
 
 
-def differing(record: StudyRecord) -> Table | None:
+def differing(record: StudyRecord) -> TextTable | None:
     """Return the settings in which variants differ, a row a variant; None where they differ in none."""
     names = list(dict.fromkeys(name for variant in record.variants.values() for name in variant.changes))
     rows = []
     for variant in record.variants.values():
-        cells = [Cell(show_value(variant.setting(name)), strong=name in variant.changes) for name in names]
+        cells = [TextCell(show_value(variant.setting(name)), strong=name in variant.changes) for name in names]
         rows.append((variant.name, *cells, MISSING if variant.parameters is None else f"{variant.parameters:,}"))
-    head = ("variant", *(Cell(name, code=True) for name in names), "parameters")
+    head = ("variant", *(TextCell(name, code=True) for name in names), "parameters")
     text = "What differs between the variants; everything else is the same. Bold: changed from the base."
     return words_table(head, rows, 1 + len(names), text) if names else None
 
@@ -265,7 +266,7 @@ def samples(record: StudyRecord) -> list[tuple[str, Sample]]:
     return found
 
 
-def runs(record: StudyRecord) -> Table:
+def runs(record: StudyRecord) -> TextTable:
     """Return a link to the page of each run, by variant and seed."""
     rows = []
     for name in record.variants:
@@ -275,9 +276,9 @@ def runs(record: StudyRecord) -> Table:
     return words_table(head, rows, len(head))
 
 
-def _link(record: StudyRecord, cell: StudyCell | None) -> Cell:
+def _link(record: StudyRecord, cell: StudyRun | None) -> TextCell:
     if cell is None:
-        return Cell("not run yet")
+        return TextCell("not run yet")
     page = record.folder / cell.folder / "report.html"
     link = f"./{quote(cell.folder)}/report.html" if cell.folder and page.is_file() else ""
-    return Cell(cell.state, link=link, hint=cell.message)
+    return TextCell(cell.state, link=link, hint=cell.message)

@@ -8,7 +8,7 @@ from heed.report.numbers import said_number, said_p
 from heed.report.record import number
 from heed.report.statistics import compare_pairs
 from heed.report.study_findings import comparable_losses, format_figure, ranking
-from heed.report.study_record import Cell, StudyRecord
+from heed.report.study_record import StudyRecord, StudyRun
 from heed.report.study_speed import fastest
 
 
@@ -67,7 +67,7 @@ def _ends(record: StudyRecord, name: str) -> list[tuple[float, float | None]]:
     return [end for cell in cells if (end := _end(cell)) is not None]
 
 
-def _end(cell: Cell) -> tuple[float, float | None] | None:
+def _end(cell: StudyRun) -> tuple[float, float | None] | None:
     events = [event for event in (cell.run.evaluations if cell.run else ()) if number(event.get("loss")) is not None]
     if not events:
         return None

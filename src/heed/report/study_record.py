@@ -68,7 +68,7 @@ class Variant(VariantFacts):
         return value
 
 
-class Cell(StudyCell):
+class StudyRun(StudyCell):
     """One variant with one seed, and what its run folder says."""
 
     _run: RunRecord | None = PrivateAttr(None)
@@ -108,7 +108,7 @@ class ReadStudy(StudyFile):
     """study.json, its variants and cells as pages want them."""
 
     variants: dict[str, Variant] = Field(default_factory=dict)  # pyright: ignore[reportIncompatibleVariableOverride]
-    cells: list[Cell] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
+    cells: list[StudyRun] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class StudyRecord:
     base: dict[str, Any]
     """The configuration that all have in common, nested."""
     variants: dict[str, Variant]
-    cells: tuple[Cell, ...]
+    cells: tuple[StudyRun, ...]
     machine: dict[str, Any]
     command: str
     search: dict[str, Any] | None
@@ -151,7 +151,7 @@ class StudyRecord:
         """The split to decide by: validation where there is one."""
         return self.splits[0] if self.splits else SPLITS[0]
 
-    def cells_of(self, variant: str) -> list[Cell]:
+    def cells_of(self, variant: str) -> list[StudyRun]:
         """Return the cells of a variant, by seed."""
         return sorted((cell for cell in self.cells if cell.variant == variant), key=lambda cell: cell.seed)
 
@@ -284,9 +284,9 @@ def _fill_in(study: ReadStudy, notes: list[str]) -> None:
         variant._name, variant._settings = name, settings
 
 
-def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[Cell]:
+def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[StudyRun]:
     """Return the cells of known variants, each with its run; of a cell that is there twice, the last."""
-    cells: dict[tuple[str, int], Cell] = {}
+    cells: dict[tuple[str, int], StudyRun] = {}
     for cell in study.cells:
         if cell.variant in study.variants:
             _fill_in_cell(cell, path, notes)
@@ -296,7 +296,7 @@ def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[Cell]:
     return list(cells.values())
 
 
-def _fill_in_cell(cell: Cell, path: Path, notes: list[str]) -> None:
+def _fill_in_cell(cell: StudyRun, path: Path, notes: list[str]) -> None:
     """Read the run of a cell."""
     who = f"{cell.variant}, seed {cell.seed}"
     if cell.state not in STATES:

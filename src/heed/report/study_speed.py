@@ -18,13 +18,13 @@ from heed.report.numbers import human_seconds, said_ratio
 from heed.report.record import number
 from heed.report.statistics import Difference, compare_pairs, correct
 from heed.report.study_findings import comparable_losses, points_of
-from heed.report.study_record import Cell, StudyRecord
+from heed.report.study_record import StudyRecord, StudyRun
 
 WARM_UP = 0.1
 """Share of the logged steps that are left out at the beginning; one at least, where there are several."""
 
 
-def speed_of(cell: Cell) -> float | None:
+def speed_of(cell: StudyRun) -> float | None:
     """Return the training tokens a second of a run; of one without a log, those of all its steps together."""
     logged = [] if cell.run is None else [number(event.get("tokens_per_second")) for event in cell.run.train]
     known = [value for value in logged if value is not None and value > 0]

@@ -27,9 +27,9 @@ from heed.report.study_lengths import length_tables
 from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, Variant
 from heed.report.study_speed import by_seed
-from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tabular import TextTable, to_latex, to_markdown, to_text
 
-__all__ = ["Table", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
+__all__ = ["TextTable", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
 
 FACTS = {
     "architecture": "model.kind",
@@ -41,7 +41,7 @@ OTHER = "other passport"
 """What stands in the place of a figure that must not stand in the column."""
 
 
-def table(record: StudyRecord) -> Table:
+def table(record: StudyRecord) -> TextTable:
     """Return the table of a study; a study that is still running has gaps."""
     variants = sorted(record.variants.values(), key=_order)
     facts = {name: setting for name, setting in FACTS.items() if len({_shown(v, setting) for v in variants}) > 1}
@@ -67,7 +67,7 @@ def table(record: StudyRecord) -> Table:
         row += [_figure(record, name, split, "token_perplexity") for split in perplexities]
         rows.append((*row, *_costs(record, variant)))
     first = 3 + len(facts)
-    return Table(
+    return TextTable(
         tuple(head),
         tuple(rows),
         tuple(index == 1 or index >= first for index in range(len(head))),
@@ -127,7 +127,7 @@ def notes(record: StudyRecord) -> tuple[str, ...]:
     return tuple(said)
 
 
-def tables(record: StudyRecord) -> list[Table]:
+def tables(record: StudyRecord) -> list[TextTable]:
     """Return every table of a study: the main one, and those of its lengths where there are any."""
     capacity = capacity_table(record)
     return [table(record), *([] if capacity is None else [capacity]), *length_tables(record)]

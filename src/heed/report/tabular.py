@@ -12,7 +12,7 @@ LATEX = {
 }  # fmt: skip
 
 
-class Cell(str):
+class TextCell(str):
     """A cell that a page shows in a way of its own; elsewhere it is its text."""
 
     link: str
@@ -20,7 +20,9 @@ class Cell(str):
     code: bool
     strong: bool
 
-    def __new__(cls, text: str, *, link: str = "", hint: str = "", code: bool = False, strong: bool = False) -> Cell:
+    def __new__(
+        cls, text: str, *, link: str = "", hint: str = "", code: bool = False, strong: bool = False
+    ) -> TextCell:
         """Return the text with an address, with words that are shown when one points at it, as code, or in bold."""
         cell = super().__new__(cls, text)
         cell.link, cell.hint, cell.code, cell.strong = link, hint, code, strong
@@ -39,7 +41,7 @@ class Cell(str):
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table as plain values."""
 
     head: tuple[str, ...]
@@ -55,7 +57,7 @@ class Table:
     """What bold means, in a few words."""
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: TextTable) -> str:
     """Return a table as Markdown, the caption above it, notes below."""
     lines = [_plain(table.caption), "", _pipe(table.head), _pipe(["---:" if n else ":---" for n in table.numeric])]
     for index, row in enumerate(table.rows):
@@ -63,7 +65,7 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", *(f"* {_plain(note)}" for note in table.notes)]).rstrip() + "\n"
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: TextTable) -> str:
     """Return a table in LaTeX, for the packages booktabs and graphicx."""
     rows = []
     for index, row in enumerate(table.rows):
@@ -92,7 +94,7 @@ def to_latex(table: Table) -> str:
     )
 
 
-def to_text(table: Table) -> list[str]:
+def to_text(table: TextTable) -> list[str]:
     """Return a table as lines of plain text; what is bold elsewhere has a star."""
     # every row is followed by a star or a blank, so that columns stay straight
     cells = [list(table.head)] + [
@@ -129,8 +131,8 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 
-def words_table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, caption: str = "") -> Table:
+def words_table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, caption: str = "") -> TextTable:
     """Return a table of a page: the first `words` columns are words, the others numbers."""
-    return Table(
+    return TextTable(
         tuple(head), tuple(map(tuple, rows)), tuple(n >= words for n in range(len(head))), frozenset(), caption
     )

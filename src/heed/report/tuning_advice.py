@@ -23,7 +23,7 @@ from heed.report.accuracies import accuracy_interval as interval_of
 from heed.report.accuracies import counted_interval
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import Interval
-from heed.report.tuning_arms import Arm, Run
+from heed.report.tuning_arms import Arm, TunedSeed
 from heed.report.tuning_predictions import Split
 from heed.report.tuning_record import TuningRecord
 
@@ -155,7 +155,7 @@ def undertrained(record: TuningRecord) -> list[Arm]:
     return [arm for arm in few if not all(_learned(run) for run in arm.runs)]
 
 
-def _learned(run: Run) -> bool:
+def _learned(run: TunedSeed) -> bool:
     """Whether the training texts were mostly right at the end."""
     known = [point.train_accuracy for point in run.curve if point.train_accuracy is not None]
     return bool(known) and known[-1] >= LEARNED

@@ -8,19 +8,19 @@ from statistics import fmean
 from pydantic import Field, PrivateAttr
 
 from heed.records import CurvePoint, Scores, SeedRun, TunedArm, TuneFile
-from heed.report.tuning_predictions import Answers, Split
+from heed.report.tuning_predictions import RunAnswers, Split
 
-__all__ = ["Arm", "CurvePoint", "ReadTune", "Run"]
+__all__ = ["Arm", "CurvePoint", "ReadTune", "TunedSeed"]
 
 
-class Run(SeedRun):
+class TunedSeed(SeedRun):
     """One training with one seed."""
 
-    _answers: dict[Split, Answers] = PrivateAttr(default_factory=dict)
+    _answers: dict[Split, RunAnswers] = PrivateAttr(default_factory=dict)
     _last_rate: float | None = PrivateAttr(None)
 
     @property
-    def answers(self) -> dict[Split, Answers]:
+    def answers(self) -> dict[Split, RunAnswers]:
         """Of those splits whose predictions could be read."""
         return self._answers
 
@@ -37,7 +37,7 @@ class Run(SeedRun):
 class Arm(TunedArm):
     """An encoder with a method, and its runs by seed."""
 
-    runs: list[Run] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
+    runs: list[TunedSeed] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def is_soup(self) -> bool:
@@ -60,7 +60,7 @@ class Arm(TunedArm):
         return frozenset.intersection(*(frozenset(run.answers) for run in self.runs)) if self.runs else frozenset()
 
     @property
-    def best_run(self) -> Run:
+    def best_run(self) -> TunedSeed:
         """The run with the lowest validation loss, the first of equal ones. Only of an arm that has runs."""
         return min(self.runs, key=lambda run: math.inf if math.isnan(run.validation.loss) else run.validation.loss)
 

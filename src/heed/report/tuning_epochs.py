@@ -9,7 +9,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from heed.report.numbers import MISSING, format_accuracy
-from heed.report.tabular import Table
+from heed.report.tabular import TextTable
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_figures import mean_curve
 from heed.report.tuning_record import TuningRecord
@@ -20,7 +20,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def epochs_table(record: TuningRecord) -> Table | None:
+def epochs_table(record: TuningRecord) -> TextTable | None:
     """Return the accuracies of each arm at the end and at their best epoch; None where training was not measured."""
     rows = [(arm.name, *cells) for arm in record.ran if (cells := _cells(arm)) is not None]
     if not rows:
@@ -30,7 +30,7 @@ def epochs_table(record: TuningRecord) -> Table | None:
         "evaluation mode, at the same moments as validation. Best epoch: the first with the highest mean accuracy. "
         "Kept: the weights with the lowest refined validation loss, which are those of the other tables."
     )
-    return Table(HEAD, tuple(rows), (False, *[True] * (len(HEAD) - 1)), frozenset(), caption, ())
+    return TextTable(HEAD, tuple(rows), (False, *[True] * (len(HEAD) - 1)), frozenset(), caption, ())
 
 
 def _cells(arm: Arm) -> tuple[str, ...] | None:

@@ -18,25 +18,25 @@ from heed.report.numbers import MISSING, format_count, format_percent
 from heed.report.parts import (
     Banner,
     Details,
-    Examples,
+    ExampleList,
     Findings,
-    Grouped,
+    GroupedPairs,
     Heading,
     Links,
     Multiples,
     Page,
+    PageSection,
     Pairs,
-    Section,
-    Shown,
+    Paragraph,
     Tabled,
-    Words,
+    WideFigure,
     again,
     render_page,
     show_facts,
     show_value,
     write_page,
 )
-from heed.report.tabular import Cell, Table, words_table
+from heed.report.tabular import TextCell, TextTable, words_table
 from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
@@ -92,30 +92,30 @@ def render(record: TuningRecord) -> str:
     ]
     facts = show_facts(record.machine)
     sections = [
-        Section("accuracy", "Accuracy", [
-            Shown(figures.get("accuracy")), Findings(findings(record, gaps, pairs)),
+        PageSection("accuracy", "Accuracy", [
+            WideFigure(figures.get("accuracy")), Findings(findings(record, gaps, pairs)),
         ], quiet=True),
-        Section("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
-        Section("gaps", "Do they differ?", [Shown(figures.get("gaps")), *(every if pairs else [])]),
-        Section("costs", "What accuracy costs", [
-            Multiples(some("front-")), Shown(figures.get("memory")),
+        PageSection("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
+        PageSection("gaps", "Do they differ?", [WideFigure(figures.get("gaps")), *(every if pairs else [])]),
+        PageSection("costs", "What accuracy costs", [
+            Multiples(some("front-")), WideFigure(figures.get("memory")),
             Tabled(costs_table(record, peaks=False), "Costs of every arm; bold is the least memory"),
         ]),
-        Section("why", "Which examples, and why", _examples(record)),
-        Section("classes", "Which classes are taken for which", _confusions(record)),
-        Section("trust", "Does 70 % mean 70 %?", [Multiples(some("reliability-"))]),
-        Section("learning", "Training", [
+        PageSection("why", "Which examples, and why", _examples(record)),
+        PageSection("classes", "Which classes are taken for which", _confusions(record)),
+        PageSection("trust", "Does 70 % mean 70 %?", [Multiples(some("reliability-"))]),
+        PageSection("learning", "Training", [
             Multiples(some("rates", "sizes")),
-            Words(f"The {PANELS} best arms." if len(record.ran) > PANELS else "", "key small"),
+            Paragraph(f"The {PANELS} best arms." if len(record.ran) > PANELS else "", "key small"),
             Tabled(epochs_table(record), "Training and validation accuracy of every arm by epoch"),
             Multiples(some("curve-")),
         ] if some("rates", "sizes", "curve-") else []),
-        Section("data", "Data", [
+        PageSection("data", "Data", [
             Tabled(data_table(record), "The splits"),
             Findings([*leak_sentences(record), *(str(note) for note in record.data.get("notes") or [])]),
         ]),
-        Section("setup", "Setup", [
-            Pairs(setup(record)), Details("What each arm is", [Grouped(arms(record))]),
+        PageSection("setup", "Setup", [
+            Pairs(setup(record)), Details("What each arm is", [GroupedPairs(arms(record))]),
             *([Details("Machine", [Pairs(facts)])] if facts else []),
             Details("Every run", [Tabled(runs(record), "Every run")]),
         ]),
@@ -133,16 +133,16 @@ def _examples(record: TuningRecord) -> list[Any]:
     found = []
     if examples:
         summary = f"Wrong with every arm: {shared}. Read their labels first"
-        found.append(Details(summary, [Examples(examples, "judged")]))
+        found.append(Details(summary, [ExampleList(examples, "judged")]))
     for one in exchanges(record):
         inside: list[Any] = []
         for name, items in ((one.arm, one.examples_won), (one.reference, one.examples_lost)):
-            inside += [Heading(f"Right with {name} alone"), Examples(items, "judged")] if items else []
+            inside += [Heading(f"Right with {name} alone"), ExampleList(items, "judged")] if items else []
         found.append(Details(f"{one.arm} against {one.reference}: {one.won} won, {one.lost} lost", inside))
     for name, count, items in sure_errors(record):
         if items:
-            found.append(Details(f"The surest errors of {name}, of {count}", [Examples(items, "judged")]))
-    note = Words("Each arm by its run with the lowest validation loss.", "key small")
+            found.append(Details(f"The surest errors of {name}, of {count}", [ExampleList(items, "judged")]))
+    note = Paragraph("Each arm by its run with the lowest validation loss.", "key small")
     return [note, *found] if found else []
 
 
@@ -243,7 +243,7 @@ def confusions(record: TuningRecord, arm: Arm) -> Figure | None:
     return Figure(f"confusions-{place}", title, caption, "heat", rows, Columns("label", names))
 
 
-def commonest(record: TuningRecord, arm: Arm) -> Table | None:
+def commonest(record: TuningRecord, arm: Arm) -> TextTable | None:
     """Return the commonest confusions of an arm that has many classes."""
     rows = [
         (str(record.classes[label]), str(record.classes[said]), format_count(count), format_percent(share))
@@ -289,7 +289,7 @@ def arms(record: TuningRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def runs(record: TuningRecord) -> Table:
+def runs(record: TuningRecord) -> TextTable:
     """Return how each run ended, with a link to its page, by arm and seed."""
     found = []
     for arm in record.arms:
@@ -299,7 +299,7 @@ def runs(record: TuningRecord) -> Table:
             run = by_seed.get(seed)
             page = f"{run.folder}/report.html" if run is not None else ""
             link = f"./{quote(page)}" if page and (record.folder / page).is_file() else ""
-            cells.append(Cell(run.reason or "finished" if run is not None else seeds_done(record, arm), link=link))
+            cells.append(TextCell(run.reason or "finished" if run is not None else seeds_done(record, arm), link=link))
         found.append((arm.name, *cells))
     head = ("arm", *(f"seed {seed}" for seed in record.seeds))
     return words_table(head, found, len(head))

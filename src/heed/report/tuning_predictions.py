@@ -21,7 +21,7 @@ Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
-class Examples:
+class SplitExamples:
     """The examples of a split, in its order."""
 
     places: tuple[str, ...]
@@ -35,8 +35,8 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one run says of the examples of a split, in the order of `Examples`."""
+class RunAnswers:
+    """What one run says of the examples of a split, in the order of `SplitExamples`."""
 
     predicted: np.ndarray
     """(n,) int64."""
@@ -45,7 +45,7 @@ class Answers:
     right: np.ndarray
     """(n,) bool."""
     groups: np.ndarray | None = None
-    """Those of `Examples`."""
+    """Those of `SplitExamples`."""
 
     @cached_property
     def sure(self) -> np.ndarray:
@@ -59,12 +59,12 @@ class PredictionReader:
     def __init__(self, root: Path, classes: tuple[str, ...]) -> None:
         self.root = root
         self.classes = classes
-        self.examples: dict[Split, Examples] = {}
+        self.examples: dict[Split, SplitExamples] = {}
         self.notes: list[str] = []
         self.names_groups = False
         """Whether a prediction says which group its example is of."""
 
-    def read(self, run: str, split: Split, correct: int) -> Answers | None:
+    def read(self, run: str, split: Split, correct: int) -> RunAnswers | None:
         """Return the answers of a run on a split, or note why there are none. `correct`: what tune.json counts."""
         name = f"{run}/predictions-{split}.jsonl"
         try:
@@ -83,14 +83,14 @@ class PredictionReader:
         pairs = tuple(None if row["pair"] is None else str(row["pair"]) for row in whole)
         groups = _numbers([row["group"] for row in whole])
         self.names_groups |= any(row["group"] is not None for row in whole)
-        first = self.examples.setdefault(split, Examples(places, texts, pairs, labels, groups))
+        first = self.examples.setdefault(split, SplitExamples(places, texts, pairs, labels, groups))
         if first.places != places or not np.array_equal(first.labels, labels):
             return self._without(f"{name} is about other examples than the first run")
         predicted = np.array([row["predicted"] for row in whole], dtype=np.int64)
         right = predicted == labels
         if right.sum() != correct:
             self.notes.append(f"{name} has {right.sum():,} right, tune.json says {correct:,}.")
-        return Answers(predicted, np.array([row["probabilities"] for row in whole]), right, first.groups)
+        return RunAnswers(predicted, np.array([row["probabilities"] for row in whole]), right, first.groups)
 
     def _without(self, reason: str) -> None:
         self.notes.append(f"{reason}: this run is in no comparison of examples.")

@@ -24,7 +24,7 @@ from heed.errors import CheckpointError
 from heed.records import TUNE, DamagedError, SizePoint, read, unknown
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, ReadTune
-from heed.report.tuning_predictions import Examples, PredictionReader, Split
+from heed.report.tuning_predictions import PredictionReader, Split, SplitExamples
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
 
@@ -48,7 +48,7 @@ class TuningRecord:
     arms: tuple[Arm, ...]
     """In the order of the command."""
     sizes: tuple[SizePoint, ...]
-    examples: Mapping[Split, Examples]
+    examples: Mapping[Split, SplitExamples]
     """Of those splits that a run has predictions of."""
     notes: tuple[str, ...] = field(default=())
     """What is missing or could not be read."""

@@ -27,7 +27,7 @@ from heed.report.numbers import (
 )
 from heed.report.paired import Paired
 from heed.report.statistics import Interval
-from heed.report.tabular import Table, to_latex, to_markdown, to_text
+from heed.report.tabular import TextTable, to_latex, to_markdown, to_text
 from heed.report.tuning_advice import Gap, accuracy_interval, gaps_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
@@ -50,7 +50,7 @@ MOST_PAIRS = 45
 """Pairs of arms in the table, those of the largest differences: ten arms have as many."""
 
 
-def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
+def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> TextTable:
     """Return accuracy, F1 and correlation of each arm, and the commonest class below them."""
     split, reference = record.split, record.reference
     splits = SPLITS if split == "test" else SPLITS[:1]
@@ -81,10 +81,12 @@ def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> Table:
         caption += f"Δ: points to {reference.name}, paired over the same, with its 95 % score interval. "
     caption += f"{bins_caption(record)} Commonest class: what always saying it gets. "
     caption += f"{MISSING}: not known."
-    return Table(tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split")
+    return TextTable(
+        tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split"
+    )
 
 
-def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
+def costs_table(record: TuningRecord, peaks: bool = True) -> TextTable:
     """Return trained parameters, memory and its parts, time, speed and chosen rate of each arm.
 
     Without `peaks` those of forward and backward are left out, where there is less room.
@@ -128,10 +130,10 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> Table:
         else ""
     )
     numeric = tuple(place > 0 for place in range(len(head)))
-    return Table(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
+    return TextTable(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
 
-def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
+def pairs_table(pairs: Sequence[Paired], split: str) -> TextTable:
     """Return the comparison of every pair of arms."""
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
@@ -155,10 +157,10 @@ def pairs_table(pairs: Sequence[Paired], split: str) -> Table:
     head = ("arm", "against", "gained", "lost", "points", "95 % interval", "p", "test", "p (Holm)", "found 4 in 5")
     found = frozenset((place, 8) for place, one in enumerate(shown) if one.differs)
     numeric = (False, False, True, True, True, True, True, False, True, True)
-    return Table(head, tuple(rows), numeric, found, caption, (), "a difference was found")
+    return TextTable(head, tuple(rows), numeric, found, caption, (), "a difference was found")
 
 
-def sizes_table(record: TuningRecord) -> Table:
+def sizes_table(record: TuningRecord) -> TextTable:
     """Return the accuracy of each arm by how many texts it was trained on: what `--sizes` asks for."""
     split: Split = "test" if any(size.test is not None for size in record.sizes) else "validation"
     found: dict[tuple[int, str], list[float]] = {}
@@ -172,10 +174,12 @@ def sizes_table(record: TuningRecord) -> Table:
         for size in sorted({size for size, _ in found})
     ]
     caption = f"{record.name}: accuracy on the {split} split after fewer training texts, mean over seeds."
-    return Table((f"training texts ({split})", *arms), tuple(rows), (True,) * (1 + len(arms)), frozenset(), caption, ())
+    return TextTable(
+        (f"training texts ({split})", *arms), tuple(rows), (True,) * (1 + len(arms)), frozenset(), caption, ()
+    )
 
 
-def data_table(record: TuningRecord) -> Table:
+def data_table(record: TuningRecord) -> TextTable:
     """Return how many examples each split has, of which class, how long, and how an encoder reads them."""
     splits = record.data.get("splits")
     read = {name: facts["read"] for name, facts in record.encoders.items() if isinstance(facts.get("read"), dict)}
@@ -200,7 +204,7 @@ def data_table(record: TuningRecord) -> Table:
         caption += (
             " Unknown tokens: what its vocabulary lacks, of all that it reads. Alike: texts that come again then."
         )
-    return Table(tuple(head), tuple(rows), tuple(i > 0 for i in range(len(head))), frozenset(), caption, (), "")
+    return TextTable(tuple(head), tuple(rows), tuple(i > 0 for i in range(len(head))), frozenset(), caption, (), "")
 
 
 def notes(record: TuningRecord) -> tuple[str, ...]:
@@ -234,7 +238,7 @@ def seeds_done(record: TuningRecord, arm: Arm) -> str:
     return str(done) if done >= len(record.seeds) else f"{done} of {len(record.seeds)}"
 
 
-def tuning_tables(record: TuningRecord) -> list[Table]:
+def tuning_tables(record: TuningRecord) -> list[TextTable]:
     """Return the tables that stand for themselves: results, costs, and pairs and sizes where there are any."""
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]

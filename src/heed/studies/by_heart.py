@@ -31,7 +31,7 @@ from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import measure
 from heed.tuning.methods import frozen_features, parts
 from heed.tuning.model import Tuned
-from heed.tuning.texts import Encoded
+from heed.tuning.texts import EncodedTexts
 from heed.tuning.tuned_run import Material, build, changed
 
 MOST_STEPS = 300
@@ -70,7 +70,7 @@ def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> 
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
 
-def _learn(plan: TunePlan, pair: Pair, texts: Encoded, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
+def _learn(plan: TunePlan, pair: Pair, texts: EncodedTexts, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
     """Train one arm on all texts at once until it knows them, and return how it went."""
     device = choose_device(plan.config.run.device)
     config = _config(plan, pair)
@@ -107,7 +107,7 @@ def _config(plan: TunePlan, pair: Pair) -> TuneConfig:
     return changed(config, train=settings)
 
 
-def _some(plan: TunePlan, name: str, splits: Splits, size: int) -> tuple[Encoded, np.ndarray]:
+def _some(plan: TunePlan, name: str, splits: Splits, size: int) -> tuple[EncodedTexts, np.ndarray]:
     """Return the texts as an encoder reads them, and their numbers in the training split."""
     config = arm_config(plan, Pair(name, plan.methods[0]))
     encoder = load_encoder(config.encoder, splits.classes, native=False)
@@ -152,7 +152,7 @@ def _refuse_others(folder: Path) -> None:
         raise CheckpointError(f"{folder} holds something else than a check by heart: choose another --out")
 
 
-def _whole(tuned: Tuned, texts: Encoded, device: torch.device, frozen: bool) -> Batch:
+def _whole(tuned: Tuned, texts: EncodedTexts, device: torch.device, frozen: bool) -> Batch:
     """Return all texts as one batch, of their vectors where these never change."""
     batch = texts.batch(np.arange(len(texts)))
     if not frozen:
@@ -162,7 +162,7 @@ def _whole(tuned: Tuned, texts: Encoded, device: torch.device, frozen: bool) -> 
     return Batch(vectors, batch.target, None)
 
 
-def _look(tuned: Tuned, texts: Encoded, device: torch.device) -> Figures:
+def _look(tuned: Tuned, texts: EncodedTexts, device: torch.device) -> Figures:
     return measure(tuned, texts, batch_size=len(texts), device=device)
 
 

@@ -33,7 +33,7 @@ from heed.studies.tune_record import (
     settings_of,
 )
 from heed.studies.tune_state import Tuning
-from heed.studies.tuned_arms import SHARE, Line, steps_of_arm, steps_of_curves
+from heed.studies.tuned_arms import SHARE, ArmSteps, steps_of_arm, steps_of_curves
 from heed.studies.tuned_cells import TunedTask, make
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
@@ -79,8 +79,8 @@ class Arms:
 
     def __init__(self, now: Tuning) -> None:
         self.now = now
-        self.lines = [Line(steps_of_arm(now, pair)) for pair in now.plan.pairs]
-        self.of: dict[str, Line] = {}
+        self.lines = [ArmSteps(steps_of_arm(now, pair)) for pair in now.plan.pairs]
+        self.of: dict[str, ArmSteps] = {}
         """The line of each run that is under way, by its name."""
 
     def run(self, jobs: int | None, interrupts: Interrupts | None) -> bool:
@@ -100,9 +100,9 @@ class Arms:
         if not any(arm.status == "done" for arm in arms):
             reasons = [arm.reason for arm in self.now.record.arms if arm.reason]
             raise HeedError(f"no method could be tuned; {reasons[0]}")
-        yield from self._those_of([Line(steps_of_curves(self.now))])
+        yield from self._those_of([ArmSteps(steps_of_curves(self.now))])
 
-    def _those_of(self, lines: list[Line]) -> Iterator[Task | None]:
+    def _those_of(self, lines: list[ArmSteps]) -> Iterator[Task | None]:
         while True:
             line, found = next(((line, task) for line in lines if (task := line.next()) is not None), (None, None))
             if line is None or found is None:

@@ -43,7 +43,7 @@ class ArmError(HeedError):
         super().__init__(message)
 
 
-class Line:
+class ArmSteps:
     """The steps of an arm, its runs handed out one by one."""
 
     def __init__(self, steps: Steps) -> None:

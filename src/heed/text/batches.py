@@ -19,7 +19,7 @@ from heed.text.stream import Batch, Epochs, gather
 from heed.text.tokenfile import TokenFile
 
 
-class Rows(Protocol):
+class RowTable(Protocol):
     """Rows by number, such as windows of documents."""
 
     count: int
@@ -91,7 +91,7 @@ class Packed(Epochs):
         shuffle: bool = True,
         cross_documents: bool = True,
         *,
-        table: Rows | None = None,
+        table: RowTable | None = None,
     ) -> None:
         self.context, self.ids = context, tokens.ids
         self.table = Windows(tokens, context, context) if table is None and not cross_documents else table

@@ -28,7 +28,7 @@ _WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedDocuments:
     """Some documents, encoded: ids, and the ends counted from the first of them."""
 
     ids: np.ndarray
@@ -49,7 +49,7 @@ class _Work:
     word_rule: str
     dtype: str
 
-    def __call__(self, documents: list[str]) -> Encoded:
+    def __call__(self, documents: list[str]) -> EncodedDocuments:
         end = self.tokenizer.end_id
         arrays: list[np.ndarray] = []
         lengths: list[int] = []
@@ -65,7 +65,7 @@ class _Work:
                 "its file is inconsistent, use another"
             )
         firsts = [found[0] for text in documents if (found := _WORD.search(text)) is not None]
-        return Encoded(
+        return EncodedDocuments(
             joined.astype(np.dtype(self.dtype).newbyteorder("<")),
             np.cumsum(lengths, dtype="<u8"),
             sum(len(text.encode()) for text in documents),
@@ -91,7 +91,7 @@ def _chunks(documents: Iterable[str]) -> Iterator[list[str]]:
 
 def encoded(
     documents: Iterable[str], tokenizer: Tokenizer, word_rule: str, dtype: str, workers: int = 0
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedDocuments]:
     """Encode documents chunk by chunk, in order, here or (when there is enough to do) in several processes.
 
     `workers` 0 takes as many processes as OMP_NUM_THREADS asks for, or else one for each core that may be used. Raises
@@ -113,7 +113,7 @@ def encoded(
         return
     # Spawned, not forked: a forked child of a process with threads (torch, tokenizers) can hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _take_work, (work,))
-    waiting: deque[Future[Encoded]] = deque()
+    waiting: deque[Future[EncodedDocuments]] = deque()
     try:
         for chunk in chunks:
             waiting.append(pool.submit(_do_work, chunk))
@@ -138,7 +138,7 @@ def _take_work(work: _Work) -> None:
     _WORK[:] = [work]
 
 
-def _do_work(documents: list[str]) -> Encoded:
+def _do_work(documents: list[str]) -> EncodedDocuments:
     return _WORK[0](documents)
 
 

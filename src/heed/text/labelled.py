@@ -31,7 +31,7 @@ from heed.text.labelled_rows import (
     without_held_out,
 )
 from heed.text.sources import Documents, Source, digest, draw, file_source
-from heed.text.splits import Rows, Splits, about, find_parts_of, numbered, split_parts
+from heed.text.splits import SplitRows, Splits, about, find_parts_of, numbered, split_parts
 from heed.text.tokenfile import TokenFile
 
 
@@ -132,7 +132,7 @@ def _open_by_text(
     of = [corpus._split_of(draw(text)) if corpus._shares else "train" for text in train.texts]
     labels = Counter(label for label, split in zip(train.labels, of, strict=True) if split == "train")
     names = class_names(labels, wanted.label) if classes is None else tuple(classes)
-    rows: dict[str, Rows] = {}
+    rows: dict[str, SplitRows] = {}
     for split in corpus.splits:
         if split in tables and split != "train":
             rows[split] = numbered(tables[split], names, split)

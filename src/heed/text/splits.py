@@ -31,7 +31,7 @@ HELD_OUT = "held out of training by a fixed hash"
 
 
 @dataclass(frozen=True)
-class Rows:
+class SplitRows:
     """The texts of a split in the order of its file, with what else is known of each."""
 
     texts: list[str]
@@ -47,10 +47,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, rows: Iterable[int]) -> Rows:
+    def take(self, rows: Iterable[int]) -> SplitRows:
         """Return some of the rows, in this order."""
         chosen = list(rows)
-        return Rows(
+        return SplitRows(
             [self.texts[row] for row in chosen],
             None if self.pairs is None else [self.pairs[row] for row in chosen],
             self.labels[chosen],
@@ -65,7 +65,7 @@ class Splits:
 
     name: str
     classes: tuple[str, ...]
-    rows: dict[str, Rows]
+    rows: dict[str, SplitRows]
     """Those of "train", "validation", "test" that there are."""
     notes: list[str]
     """How the splits came about, and what was left out."""
@@ -155,12 +155,12 @@ def split_parts(
     return Splits(short_name(source), names, rows, notes, _fingerprint(names, rows))
 
 
-def subset(rows: Rows, examples: int) -> Rows:
+def subset(rows: SplitRows, examples: int) -> SplitRows:
     """Return so many of the rows; see `beginning_rows`."""
     return rows.take(beginning_rows(rows, examples))
 
 
-def beginning_rows(rows: Rows, examples: int) -> list[int]:
+def beginning_rows(rows: SplitRows, examples: int) -> list[int]:
     """Return the places of so many of the rows, of each class its share; a smaller subset is a part of a larger one.
 
     A class that is rarer than the subset is small may be missing from it. Raises `DataError` when there are too few.
@@ -250,7 +250,7 @@ def _flat(units: Iterable[Unit]) -> list[int]:
     return [row for unit in units for row in unit.rows]
 
 
-def numbered(table: Table, classes: tuple[str, ...], split: str) -> Rows:
+def numbered(table: Table, classes: tuple[str, ...], split: str) -> SplitRows:
     """Return a table with labels by number. Raises `DataError` at a label that is no class."""
     numbers = {name: number for number, name in enumerate(classes)}
     for name, place in zip(table.labels, table.places, strict=True):
@@ -258,7 +258,7 @@ def numbered(table: Table, classes: tuple[str, ...], split: str) -> Rows:
             owner = "no class of the model" if split == "train" else "no class of the training texts"
             raise DataError(f"{place} ({split}) has the label {name!r}, {owner}: {did_you_mean(name, classes)}")
     labels = np.array([numbers[name] for name in table.labels], dtype=np.int64)
-    return Rows(table.texts, table.pairs, labels, table.places, table.groups)
+    return SplitRows(table.texts, table.pairs, labels, table.places, table.groups)
 
 
 def _check_pairs(tables: Mapping[str, Table]) -> None:
@@ -269,7 +269,7 @@ def _check_pairs(tables: Mapping[str, Table]) -> None:
         raise DataError(f"{with_pairs[0]} has pairs of texts and {without} has none: name their column with --pair")
 
 
-def _check_classes(train: Rows, classes: tuple[str, ...], counts: Counter[str]) -> None:
+def _check_classes(train: SplitRows, classes: tuple[str, ...], counts: Counter[str]) -> None:
     """Raise `DataError` when a class has no text to train on."""
     present = set(train.labels.tolist())
     for number, name in enumerate(classes):
@@ -280,7 +280,7 @@ def _check_classes(train: Rows, classes: tuple[str, ...], counts: Counter[str]) 
             )
 
 
-def _fingerprint(classes: tuple[str, ...], rows: Mapping[str, Rows]) -> str:
+def _fingerprint(classes: tuple[str, ...], rows: Mapping[str, SplitRows]) -> str:
     """Return a hash of everything that is used, in its order."""
     found = hashlib.sha256(repr(classes).encode())
     for split, part in rows.items():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heed.text.classes import spellings
-from heed.text.splits import Rows, Splits
+from heed.text.splits import SplitRows, Splits
 
 PLACES = 5
 """Examples that are named of each kind of leakage."""
@@ -78,7 +78,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= 16 else name[:13] + "..."
 
 
-def _pairs(rows: Rows) -> Iterator[Pair]:
+def _pairs(rows: SplitRows) -> Iterator[Pair]:
     return zip(rows.texts, rows.pairs or [None] * len(rows), strict=True)
 
 
@@ -92,13 +92,13 @@ def _alike(pair: Pair) -> Pair:
     return text or "", other
 
 
-def _shared(rows: Rows, alike: list[Pair], others: list[Pair]) -> list[str]:
+def _shared(rows: SplitRows, alike: list[Pair], others: list[Pair]) -> list[str]:
     """Return where the texts stand that are also among `others`."""
     known = set(others)
     return [place for place, one in zip(rows.places, alike, strict=True) if one in known]
 
 
-def _figures(rows: Rows, classes: int) -> dict[str, Any]:
+def _figures(rows: SplitRows, classes: int) -> dict[str, Any]:
     """Return the figures of a split; a percentile of the lengths is a length that a text has."""
     lengths = np.array([len(text) + len(pair or "") for text, pair in _pairs(rows)])
     median, p95, longest = np.percentile(lengths, [50, 95, 100], method="inverted_cdf").tolist()

@@ -42,7 +42,7 @@ class Passage:
     """Whether the words of the answer stand in it, side by side."""
 
 
-class Corpus:
+class LineIndex:
     """The lines of a text, found by their words."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -53,7 +53,7 @@ class Corpus:
                 self._index.setdefault(word, array("L")).append(number)
 
     @classmethod
-    def open(cls, path: Path, reading: Reading | None = None) -> Corpus:
+    def open(cls, path: Path, reading: Reading | None = None) -> LineIndex:
         """Read a text file, packed or not; of rows (.jsonl, .csv, .tsv, .parquet) the text of each is a line.
 
         Raises `DataError` when it is missing, is not as `reading` says, or holds no text.
@@ -104,9 +104,9 @@ class Corpora:
         reading: Reading | None = None,
         questions_encoding: str = "utf-8",
     ) -> None:
-        self.pretraining = None if pretraining is None else Corpus.open(pretraining, reading)
+        self.pretraining = None if pretraining is None else LineIndex.open(pretraining, reading)
         asked = [] if finetuning is None else read_questions(finetuning, encoding=questions_encoding)
-        self.finetuning = Corpus(one.prompt for one in asked)
+        self.finetuning = LineIndex(one.prompt for one in asked)
         self.prompts = frozenset(self.finetuning.lines)
         """The questions of fine-tuning, word for word."""
 

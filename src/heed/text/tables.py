@@ -30,7 +30,7 @@ TableRow = tuple[int, list[str] | str]
 def read_table(stream: Iterable[str], *, tabs: bool, named: bool) -> Iterator[TableRow]:
     """Yield the rows of a CSV or TSV file that was opened with `newline=""`; `named`: its first line names columns."""
     csv.field_size_limit(2**31 - 1)  # the default refuses documents beyond 128 KiB
-    lines = Lines(stream)
+    lines = RowLines(stream)
     plain = tabs and not (named and lines.quoted_names())
     quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
@@ -55,7 +55,7 @@ def read_table(stream: Iterable[str], *, tabs: bool, named: bool) -> Iterator[Ta
         yield lines.number, row
 
 
-class Lines:
+class RowLines:
     """The lines of a file, of which those of the row in hand are known and can be given back."""
 
     def __init__(self, lines: Iterable[str]) -> None:

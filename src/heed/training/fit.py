@@ -58,7 +58,7 @@ class Batches(Protocol):
         ...
 
 
-class Measured(Protocol):
+class Validated(Protocol):
     """What a validation returns: `heed.report.measured.Figures`, or your own."""
 
     @property
@@ -114,8 +114,8 @@ def fit(
     plan: TrainConfig,
     run: Run[Any],
     *,
-    validation: Callable[[], Measured] | None = None,
-    training: Callable[[], Measured] | None = None,
+    validation: Callable[[], Validated] | None = None,
+    training: Callable[[], Validated] | None = None,
     sample: Callable[[], list[dict[str, Any]]] | None = None,
     device: torch.device | str = "cpu",
     streams: Streams | None = None,
@@ -170,8 +170,8 @@ class _Loop:
     batches: Batches
     plan: TrainConfig
     run: Run[Any]
-    validation: Callable[[], Measured] | None
-    training: Callable[[], Measured] | None
+    validation: Callable[[], Validated] | None
+    training: Callable[[], Validated] | None
     sample: Callable[[], list[dict[str, Any]]] | None
     streams: Streams
     progress: Progress
@@ -291,7 +291,7 @@ class _Loop:
         """Whether the audit found that the model sees the tokens that it predicts."""
         return getattr(self.model, "leaks", None) is not None
 
-    def evaluate(self, validation: Callable[[], Measured]) -> bool:
+    def evaluate(self, validation: Callable[[], Validated]) -> bool:
         """Measure on the validation split, let the model write, and return whether it is the best so far."""
         now = self.now
         self.stop_if_bad()

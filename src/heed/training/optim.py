@@ -159,7 +159,7 @@ OPTIMIZERS: dict[str, Rule] = {
 
 
 @dataclass
-class Group:
+class ParameterGroup:
     """Parameters that share a rule, a peak learning rate and a weight decay."""
 
     rule: Rule
@@ -180,7 +180,7 @@ class Group:
 class Optimizer:
     """Groups of parameters under one schedule; what is kept for them goes by parameter name."""
 
-    def __init__(self, groups: list[Group], plan: TrainConfig) -> None:
+    def __init__(self, groups: list[ParameterGroup], plan: TrainConfig) -> None:
         self.groups, self.plan = groups, plan
         self._skip: Tensor | None = None
 
@@ -241,18 +241,18 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
     if not names:
         raise ConfigError("the model has no parameter that can be trained: unfreeze one")
-    groups: list[Group] = []
+    groups: list[ParameterGroup] = []
     rule = OPTIMIZERS[plan.optimizer]
     if plan.optimizer == "muon":
         matrices = {name: names.pop(name) for name in block_matrices(model) if name in names}
         if not matrices:
             raise ConfigError("train.optimizer: muon needs matrices inside blocks, and this model has none; take adamw")
-        groups.append(Group(rule, matrices, plan.muon_learning_rate, plan.weight_decay))
+        groups.append(ParameterGroup(rule, matrices, plan.muon_learning_rate, plan.weight_decay))
         rule = OPTIMIZERS["adamw"]
     matrices = {name: p for name, p in names.items() if p.ndim >= 2}
     vectors = {name: p for name, p in names.items() if p.ndim < 2}
-    groups.append(Group(rule, matrices, plan.learning_rate, plan.weight_decay))
-    groups.append(Group(rule, vectors, plan.learning_rate, 0.0))
+    groups.append(ParameterGroup(rule, matrices, plan.learning_rate, plan.weight_decay))
+    groups.append(ParameterGroup(rule, vectors, plan.learning_rate, 0.0))
     return Optimizer([group for group in groups if group.parameters], plan)
 
 

@@ -81,7 +81,7 @@ class Silent(Progress):
         """Show nothing."""
 
 
-class Lines(Progress):
+class ProgressLines(Progress):
     """A line at the first step and then every `every` seconds: for log files and pipes."""
 
     def __init__(self, total: int, stream: TextIO, every: float = 10.0) -> None:
@@ -147,4 +147,4 @@ class Live(Progress):
 def make_progress(total: int, stream: TextIO | None = None) -> Progress:
     """Return a live bar when `stream` (default: standard error) is a terminal, else lines now and then."""
     out = stream if stream is not None else sys.stderr
-    return Live(total, Console(file=out)) if out.isatty() else Lines(total, out)
+    return Live(total, Console(file=out)) if out.isatty() else ProgressLines(total, out)

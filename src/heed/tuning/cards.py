@@ -11,7 +11,7 @@ from pathlib import Path
 
 from heed.config.tuning import TuneConfig
 from heed.files import write_json, write_text
-from heed.tuning.encoders import Encoder
+from heed.tuning.encoders import Pretrained
 from heed.tuning.predict import columns_of
 from heed.tuning.texts import SECOND, carry_limits
 
@@ -92,7 +92,7 @@ def save_labels(classes: tuple[str, ...], folder: Path) -> None:
     write_json(folder / LABELS, {str(number): name for number, name in enumerate(classes)})
 
 
-def save_reading(encoder: Encoder, config: TuneConfig, folder: Path, code: str) -> None:
+def save_reading(encoder: Pretrained, config: TuneConfig, folder: Path, code: str) -> None:
     """Write the tokenizer of a run with the run's limits, and README.md with `code`, one of those above."""
     pairs = columns_of(config.data)[1] is not None
     length = config.encoder.max_length

@@ -42,7 +42,7 @@ NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
-class Shape:
+class EncoderShape:
     """What the formulas of the methods and the messages need of an encoder."""
 
     model_type: str
@@ -55,7 +55,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Pretrained:
     """A pretrained model with its tokenizer, before anything is done to it."""
 
     name: str
@@ -68,7 +68,7 @@ class Encoder:
     """Whether the model has its own head."""
     tokenizer: Any
     """A fast tokenizer of transformers."""
-    shape: Shape
+    shape: EncoderShape
     pad_id: int
     segments: bool
     """Whether the model tells the two texts of a pair apart by token types."""
@@ -99,7 +99,7 @@ def find_encoder(name: str) -> tuple[Path, str]:
         raise CheckpointError(f"there is no folder {name} here, and {error}") from None
 
 
-def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool) -> Encoder:
+def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool) -> Pretrained:
     """Return the encoder that `config` names, with its weights in float32 and its tokenizer.
 
     `native` takes the architecture's own classification head, for `classes`. Raises `ConfigError` when the tokenizer is
@@ -149,7 +149,7 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
             f"encoder.max_length: {config.max_length} is more than the {shape.positions} positions of {config.name}"
         )
     segments = getattr(model.config, "type_vocab_size", 0) > 1
-    return Encoder(config.name, folder, source, model, native, tokenizer, shape, pad_id, segments)
+    return Pretrained(config.name, folder, source, model, native, tokenizer, shape, pad_id, segments)
 
 
 def _refuse_gaps(name: str, model: Any, missing: Iterable[str], *, native: bool) -> None:
@@ -182,13 +182,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _shape(raw: dict[str, Any], model: nn.Module) -> Shape:
+def _shape(raw: dict[str, Any], model: nn.Module) -> EncoderShape:
     """Return the shape under the names that the architectures have for it."""
     settings: Any = model.config
     first = lambda *names: next((int(v) for name in names if isinstance(v := getattr(settings, name, None), int)), 0)
     kind = str(raw.get("model_type"))
     positions = first("max_position_embeddings", "n_positions") - EXTRA_POSITIONS.get(kind, 0)
-    return Shape(
+    return EncoderShape(
         model_type=kind,
         layers=first("num_hidden_layers", "n_layer", "n_layers"),
         d_model=first("hidden_size", "n_embd", "dim"),

@@ -20,7 +20,7 @@ from heed.errors import ConfigError, require
 from heed.models.hub import exporting
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
-from heed.tuning.encoders import Encoder
+from heed.tuning.encoders import Pretrained
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
@@ -106,7 +106,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     return out
 
 
-def _graph(tuned: Tuned, encoder: Encoder, longest: int) -> Any:
+def _graph(tuned: Tuned, encoder: Pretrained, longest: int) -> Any:
     """Return the ONNX program of a model for any number of texts of up to `longest` tokens."""
     inputs = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     if encoder.segments:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from heed.attention import Mechanism
 from heed.config.tuning import EncoderConfig
 from heed.errors import ConfigError, DataError, require
-from heed.models.encoder import Encoder as OwnEncoder
+from heed.models.encoder import Encoder
 from heed.models.gpt import GPT
 from heed.text.tokenizer import Tokenizer
 from heed.training.checkpoint import find_checkpoint
 from heed.training.run import Run, load_run
-from heed.tuning.encoders import Encoder, Shape
+from heed.tuning.encoders import EncoderShape, Pretrained
 from heed.tuning.methods.virtual import FOR_OWN
 
 SAMPLE = "It was 7 o'clock, and then: nothing at all."
@@ -38,7 +38,7 @@ class Own(nn.Module):
 
     is_gradient_checkpointing = False  # asked by peft, which would else make the embeddings remember their inputs
 
-    def __init__(self, model: OwnEncoder | GPT, pad_id: int) -> None:
+    def __init__(self, model: Encoder | GPT, pad_id: int) -> None:
         super().__init__()
         self.model, self.pad_id = model, pad_id
 
@@ -53,7 +53,7 @@ class Own(nn.Module):
         return States(self.model.hidden(input_ids))
 
 
-def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Encoder:
+def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Pretrained:
     """Return heed's model in a run folder as an encoder, with the run's best weights.
 
     Raises `ConfigError` for another kind of model, for its own head (it has none here) and for texts longer than its
@@ -62,7 +62,7 @@ def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Encoder:
     if native:
         raise ConfigError(f"encoder {config.name}: a model of heed has no classification head here; choose {FOR_OWN}")
     model, tokenizer, settings = load_run(folder)
-    if not isinstance(model, OwnEncoder | GPT):
+    if not isinstance(model, Encoder | GPT):
         raise ConfigError(
             f"encoder {config.name}: a run of model.kind {settings.model.kind} cannot be tuned so: "
             "choose a run of kind encoder or gpt"
@@ -71,12 +71,12 @@ def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Encoder:
         raise ConfigError(
             f"encoder.max_length: {config.max_length} is more than the context of {model.context} of {config.name}"
         )
-    pad_id = model.pad_id if isinstance(model, OwnEncoder) else 0  # a GPT never sees what stands behind
+    pad_id = model.pad_id if isinstance(model, Encoder) else 0  # a GPT never sees what stands behind
     _leave_heads_out(model)
     for part in model.modules():
         if isinstance(part, Mechanism):
             part.dropout = config.attention_dropout
-    shape = Shape(
+    shape = EncoderShape(
         model_type=f"heed-{settings.model.kind}",
         layers=settings.model.n_layers,
         d_model=settings.model.d_model,
@@ -87,7 +87,7 @@ def load_own(config: EncoderConfig, folder: Path, *, native: bool) -> Encoder:
     place = find_checkpoint(Run.open(folder).checkpoints, "best")
     source = f"{folder.name}, {place.name}"
     fast = fast_tokenizer(tokenizer, folder)
-    return Encoder(config.name, place, source, Own(model, pad_id), False, fast, shape, pad_id, segments=False)
+    return Pretrained(config.name, place, source, Own(model, pad_id), False, fast, shape, pad_id, segments=False)
 
 
 def fast_tokenizer(tokenizer: Tokenizer, folder: Path) -> Any:
@@ -119,10 +119,10 @@ def fast_tokenizer(tokenizer: Tokenizer, folder: Path) -> Any:
     return fast
 
 
-def _leave_heads_out(model: OwnEncoder | GPT) -> None:
+def _leave_heads_out(model: Encoder | GPT) -> None:
     """Take away what comes after the hidden states."""
     model.head = None
-    if isinstance(model, OwnEncoder):
+    if isinstance(model, Encoder):
         model.classifier = None
 
 

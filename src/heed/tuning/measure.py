@@ -17,13 +17,13 @@ from heed.objectives.classes import KINDS
 from heed.objectives.honest import evaluating
 from heed.report.classification import figures
 from heed.report.measured import Figures
-from heed.text.splits import Rows
+from heed.text.splits import SplitRows
 from heed.tuning.model import Tuned
-from heed.tuning.texts import Encoded, in_order
+from heed.tuning.texts import EncodedTexts, in_order
 
 
 def measure(
-    tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
+    tuned: Tuned, texts: EncodedTexts, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
 ) -> Figures:
     """Classify a split; `features` (n, D) stand in the place of its texts where they were computed before."""
     logits = np.empty((len(texts), tuned.classes), dtype=np.float64)
@@ -46,7 +46,7 @@ def figures_of(labels: np.ndarray, probabilities: np.ndarray) -> Figures:
     return Figures(values, KINDS, interval, headline="accuracy", chosen_by="refined_loss", probabilities=probabilities)
 
 
-def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: torch.device) -> np.ndarray:
+def compute_features(tuned: Tuned, texts: EncodedTexts, *, batch_size: int, device: torch.device) -> np.ndarray:
     """Return the pooled vector (n, D) float32 of each text, in evaluation mode."""
     found = np.empty((len(texts), tuned.shape.d_model), dtype=np.float32)
     with evaluating(tuned):
@@ -55,7 +55,7 @@ def compute_features(tuned: Tuned, texts: Encoded, *, batch_size: int, device: t
     return found
 
 
-def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
+def write_predictions(path: Path, rows: SplitRows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
     """Write a line a text: place, text, label, group where there are any, what the model says and how surely.
 
     Raises `CheckpointError` when the disk is full.
@@ -69,7 +69,7 @@ def write_predictions(path: Path, rows: Rows, classes: tuple[str, ...], probabil
         ) from error
 
 
-def _predictions(rows: Rows, classes: tuple[str, ...], probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+def _predictions(rows: SplitRows, classes: tuple[str, ...], probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
     for number, chances in enumerate(probabilities):
         best = int(chances.argmax())
         yield {

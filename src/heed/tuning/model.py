@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from heed.models.encoder import Encoder as OwnEncoder
+from heed.models.encoder import Encoder
 from heed.models.loss import class_loss
 from heed.tuning.adversarial import Adversary
-from heed.tuning.encoders import Encoder
+from heed.tuning.encoders import Pretrained
 
 
 class Tuned(nn.Module):
@@ -33,7 +33,7 @@ class Tuned(nn.Module):
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes in the gradient of `loss`, never in its value."""
 
-    def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: Pretrained, classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.backbone: Any = encoder.model
         self.name = encoder.name
@@ -56,7 +56,7 @@ class Tuned(nn.Module):
 
     def features(self, source: Tensor) -> Tensor:
         """Return the mean state (B, D) of the real tokens of each text."""
-        return OwnEncoder.pool(self.hidden(source), source[:, 1] > 0)
+        return Encoder.pool(self.hidden(source), source[:, 1] > 0)
 
     def forward(self, source: Tensor) -> Tensor:
         """Return the logits (B, C) of texts (B, 2, T) int64, or of their features (B, D)."""

@@ -15,7 +15,7 @@ from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.text.formats import kind_of, read_every_row, whole_characters
 from heed.text.labelled_rows import Wanted
-from heed.text.splits import Rows
+from heed.text.splits import SplitRows
 from heed.training.settings import CONFIG, is_run
 from heed.tuning.measure import measure
 from heed.tuning.texts import encode, unreadable
@@ -23,7 +23,7 @@ from heed.tuning.tuned_run import EVALUATION, load_tuned
 
 
 @dataclass(frozen=True)
-class Asked:
+class TextToClassify:
     """A text to classify and where it stands; or, where there is no text, why not."""
 
     place: str
@@ -82,11 +82,11 @@ class Predictor:
             raise DataError(f"there are {len(texts):,} texts and {len(pairs):,} second ones: give one for each")
         self.check_pairs(pairs is not None)
         seconds = [None] * len(texts) if pairs is None else pairs
-        asked = [Asked(*row) for row in zip(places, texts, seconds, strict=True)]
+        asked = [TextToClassify(*row) for row in zip(places, texts, seconds, strict=True)]
         self.refuse(asked)
         return self.classify(asked)
 
-    def classify(self, asked: Sequence[Asked]) -> list[Prediction]:
+    def classify(self, asked: Sequence[TextToClassify]) -> list[Prediction]:
         """Return what the run says of each text, or why it says nothing."""
         filled = [one for one in asked if one.error is None and one.text.strip() and (one.pair or "x").strip()]
         try:
@@ -97,13 +97,13 @@ class Predictor:
         found = {id(one): prediction for one, prediction in zip(filled, classified, strict=True)}
         return [found.get(id(one)) or Prediction(one.place, one.text, one.pair, error=self.wrong(one)) for one in asked]
 
-    def refuse(self, asked: Sequence[Asked]) -> None:
+    def refuse(self, asked: Sequence[TextToClassify]) -> None:
         """Raise `DataError` for the first text that cannot be classified."""
         for one in asked:
             if (error := self.wrong(one)) is not None:
                 raise DataError(f"{error}: leave it out")
 
-    def wrong(self, one: Asked) -> str | None:
+    def wrong(self, one: TextToClassify) -> str | None:
         """Return why a text cannot be classified, with its place; None where it can."""
         if one.error is not None:
             return one.error
@@ -121,13 +121,13 @@ class Predictor:
         if self.pair is None and given:
             raise DataError(f"{self.folder} was tuned on single texts: leave --pair out")
 
-    def _classify(self, asked: Sequence[Asked]) -> Iterator[Prediction]:
+    def _classify(self, asked: Sequence[TextToClassify]) -> Iterator[Prediction]:
         """Yield the class of each text. Raises `DataError` for one that the tokenizer makes nothing of."""
         if not asked:
             return
         pairs = None if self.pair is None else [one.pair or "" for one in asked]
         places = [one.place for one in asked]
-        rows = Rows([one.text for one in asked], pairs, np.zeros(len(asked), np.int64), places)
+        rows = SplitRows([one.text for one in asked], pairs, np.zeros(len(asked), np.int64), places)
         encoded = encode(rows, self.encoder.tokenizer, self.max_length, self.encoder.pad_id)
         self.cut += encoded.cut
         device = next(self.tuned.parameters()).device
@@ -166,7 +166,7 @@ def read_texts(
     columns: Mapping[str, str],
     encoding: str = "utf-8",
     mended: Counter[str] | None = None,
-) -> Iterator[Asked]:
+) -> Iterator[TextToClassify]:
     """Yield each row of a table, those that have no text with the reason.
 
     `columns` holds that of the texts and, of pairs, that of the second ones, each by the setting that chose it. What is
@@ -181,14 +181,14 @@ def read_texts(
         for place, values in read_every_row(path, columns, encoding):
             begun = True
             wrong = isinstance(values, DataError)
-            yield Asked(place, error=str(values)) if wrong else _asked(place, values, columns, mended)
+            yield TextToClassify(place, error=str(values)) if wrong else _asked(place, values, columns, mended)
     except DataError as error:
         if not begun:
             raise
-        yield Asked(str(path), error=f"{error}; what follows is not read")
+        yield TextToClassify(str(path), error=f"{error}; what follows is not read")
 
 
-def _asked(place: str, values: Sequence[Any], columns: Mapping[str, str], mended: Counter[str]) -> Asked:
+def _asked(place: str, values: Sequence[Any], columns: Mapping[str, str], mended: Counter[str]) -> TextToClassify:
     """Return a row, with the reason where it lacks a text."""
     texts = [whole_characters(value, mended) if isinstance(value, str) else None for value in values]
     error = None
@@ -197,4 +197,4 @@ def _asked(place: str, values: Sequence[Any], columns: Mapping[str, str], mended
             shown = "" if value is None or isinstance(value, str) else f" but {str(value)[:20]}"
             error = f"{place} has no text in {column!r} ({setting.split(',')[0]}){shown}"
             break
-    return Asked(place, texts[0] or "", texts[1] if len(texts) > 1 else None, error)
+    return TextToClassify(place, texts[0] or "", texts[1] if len(texts) > 1 else None, error)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from heed.tuning.encoders import Encoder
-from heed.tuning.texts import Encoded
+from heed.tuning.encoders import Pretrained
+from heed.tuning.texts import EncodedTexts
 
 
-def describe_reading(texts: Encoded, encoder: Encoder, given: int) -> dict[str, Any]:
+def describe_reading(texts: EncodedTexts, encoder: Pretrained, given: int) -> dict[str, Any]:
     """Return how a split is read: texts that are cut, the share of unknown tokens, and texts that come again.
 
     `given`: texts of the split that come again before they are encoded. What surrounds texts counts as no token.
@@ -39,7 +39,7 @@ def unknown_token(tokenizer: Any) -> tuple[int | None, frozenset[int]]:
     return (None if unknown in around else unknown), around
 
 
-def alike(texts: Encoded) -> int:
+def alike(texts: EncodedTexts) -> int:
     """Return how many texts have the tokens of an earlier one."""
     seen, starts = set(), texts.ends - texts.lengths
     for start, end in zip(starts.tolist(), texts.ends.tolist(), strict=True):

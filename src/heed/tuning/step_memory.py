@@ -19,10 +19,10 @@ from heed.training.step import Updater, to_device
 from heed.training.streams import Streams
 from heed.tuning.methods import frozen_features
 from heed.tuning.model import Tuned
-from heed.tuning.texts import Encoded, longest_batch
+from heed.tuning.texts import EncodedTexts, longest_batch
 
 
-def measure_memory(tuned: Tuned, config: TuneConfig, texts: Encoded, device: torch.device) -> dict[str, Any]:
+def measure_memory(tuned: Tuned, config: TuneConfig, texts: EncodedTexts, device: torch.device) -> dict[str, Any]:
     """Return the bytes of a training step on the largest batch of `texts`, in parts, and the peaks of its two halves.
 
     `forward_peak` is beyond weights and optimizer state, `backward_peak` beyond all that is held when backward begins.

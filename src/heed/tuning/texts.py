@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from heed.errors import ConfigError, DataError
-from heed.text.splits import Rows
+from heed.text.splits import SplitRows
 from heed.text.stream import Batch, Epochs
 
 POOL = 50
@@ -31,7 +31,7 @@ NO_TOKEN = "the tokenizer makes no token of this text"
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedTexts:
     """The texts of a split as token ids."""
 
     ids: np.ndarray
@@ -64,15 +64,15 @@ class Encoded:
         source = np.stack([np.where(inside, self.ids[at], self.pad_id), np.where(inside, self.parts[at], 0)], axis=1)
         return Batch(source.astype(np.int64), self.labels[numbers], None)
 
-    def take(self, numbers: np.ndarray) -> Encoded:
+    def take(self, numbers: np.ndarray) -> EncodedTexts:
         """Return some of the texts."""
         lengths = self.lengths[numbers]
         ends = np.cumsum(lengths)
         at = np.repeat(self.ends[numbers] - ends, lengths) + np.arange(ends[-1])
-        return Encoded(self.ids[at], self.parts[at], ends, self.labels[numbers], self.pad_id, 0)
+        return EncodedTexts(self.ids[at], self.parts[at], ends, self.labels[numbers], self.pad_id, 0)
 
 
-def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
+def encode(rows: SplitRows, tokenizer: Any, max_length: int, pad_id: int) -> EncodedTexts:
     """Return the token ids of labelled texts, each at most `max_length` tokens with those that surround it.
 
     `tokenizer` is a fast one of transformers. Raises `DataError` for a text that has no token, `ConfigError` when there
@@ -102,7 +102,7 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, pad_id: int) -> Encoded:
         ids += whole.ids
         parts += (kind + 1 for kind in whole.type_ids)
         ends.append(len(ids))
-    return Encoded(
+    return EncodedTexts(
         np.array(ids, np.int32), np.array(parts, np.uint8), np.array(ends, np.int64), rows.labels, pad_id, cut
     )
 
@@ -163,7 +163,7 @@ class TextBatches(Epochs):
 
     unit = "example"
 
-    def __init__(self, texts: Encoded, batch_size: int, seed: int) -> None:
+    def __init__(self, texts: EncodedTexts, batch_size: int, seed: int) -> None:
         self.texts, self.size = texts, batch_size
         super().__init__({"batch_size": batch_size, "texts": len(texts)}, 1, seed, None, shuffle=False)
 
@@ -202,7 +202,7 @@ class TextBatches(Epochs):
 class FeatureBatches(TextBatches):
     """The same batches, of vectors that were computed once: source (B, D) float32."""
 
-    def __init__(self, texts: Encoded, features: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, texts: EncodedTexts, features: np.ndarray, batch_size: int, seed: int) -> None:
         self.features = features
         super().__init__(texts, batch_size, seed)
 
@@ -211,13 +211,13 @@ class FeatureBatches(TextBatches):
         return Batch(self.features[numbers], self.texts.labels[numbers], None)
 
 
-def longest_batch(texts: Encoded, size: int, width: int | None = None) -> Batch:
+def longest_batch(texts: EncodedTexts, size: int, width: int | None = None) -> Batch:
     """Return the longest texts as a batch, the largest in memory; with `width` zeros (B, width) in the texts' place."""
     _, batch = next(in_order(texts, size))
     return batch if width is None else Batch(np.zeros((len(batch.target), width), np.float32), batch.target, None)
 
 
-def in_order(texts: Encoded, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+def in_order(texts: EncodedTexts, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield (numbers, batch) of every text once, from long to short: the first batch is the largest in memory."""
     order = np.argsort(-texts.lengths, kind="stable")
     for first in range(0, len(order), batch_size):

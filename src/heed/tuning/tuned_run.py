@@ -28,11 +28,11 @@ from heed.training.fit import FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_weights, open_as
 from heed.training.streams import Streams, stream_seed
-from heed.tuning.encoders import Encoder, load_encoder
+from heed.tuning.encoders import Pretrained, load_encoder
 from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.methods import apply, frozen_features, is_native
 from heed.tuning.model import Tuned
-from heed.tuning.texts import Encoded, FeatureBatches, TextBatches, encode
+from heed.tuning.texts import EncodedTexts, FeatureBatches, TextBatches, encode
 
 EVALUATION = 64
 """Texts that are classified at once."""
@@ -43,7 +43,7 @@ class Material:
     """Labelled texts with their token ids, and the vectors that were computed, for all runs of one encoder."""
 
     splits: Splits
-    encoded: dict[str, Encoded]
+    encoded: dict[str, EncodedTexts]
     features: dict[str, np.ndarray] = field(default_factory=dict)
     sha256: str = ""
     """Of the encoder's files."""
@@ -71,7 +71,7 @@ class Material:
                 self.features[name] = compute_features(tuned, texts, batch_size=EVALUATION, device=device)
 
     @classmethod
-    def of(cls, splits: Splits, encoder: Encoder, max_length: int) -> Material:
+    def of(cls, splits: Splits, encoder: Pretrained, max_length: int) -> Material:
         """Return the texts as `encoder` reads them."""
         encoded = {
             name: encode(rows, encoder.tokenizer, max_length, encoder.pad_id) for name, rows in splits.rows.items()
@@ -90,7 +90,7 @@ class TunedRun:
     """The figures of the best weights on each split that was asked for; none where it was interrupted."""
 
 
-def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Encoder, int]:
+def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Pretrained, int]:
     """Return (model, encoder, trained parameters): the encoder that a configuration names, made to learn its way.
 
     The first weights are those of the run's seed. Raises what `load_encoder` and `apply` raise.
@@ -215,7 +215,7 @@ def balanced(labels: np.ndarray, classes: int) -> torch.Tensor:
     return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
 
 
-def environment_of(encoder: Encoder, material: Material) -> dict[str, Any]:
+def environment_of(encoder: Pretrained, material: Material) -> dict[str, Any]:
     """Return what a tuned run depends on beside its configuration."""
     splits = material.splits
     return {
@@ -234,7 +234,7 @@ def hash_encoder(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Encoder, Run[TuneConfig], tuple[str, ...]]:
+def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Pretrained, Run[TuneConfig], tuple[str, ...]]:
     """Return (model in evaluation mode, encoder, run, classes) of a finished run.
 
     Raises `CheckpointError` when it is no tuned run, was not finished, or its encoder is another one by now.
