@@ -1,4 +1,4 @@
-# make quickstart   train a language model in about two minutes, from nothing
+# make quickstart   train a language model in a few minutes, from nothing
 # make test         the fast suite            make test-all    with the slow tests too
 # make check        lint, format, types, docs make bench       side by side with peers
 PYTHON ?= python3
