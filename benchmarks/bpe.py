@@ -99,7 +99,7 @@ def documents(form: str) -> Iterator[str]:
 
 def trainer(side: str, vocab_size: int) -> Work:
     if side == "heed":
-        from heed.text.bpe_trainer import train_bpe
+        from heed.text.tokenizers.bpe_trainer import train_bpe
 
         return lambda texts: train_bpe(texts, vocab_size).vocab_size
 
@@ -122,8 +122,8 @@ def trainer(side: str, vocab_size: int) -> Work:
 
 
 def encoder(side: str) -> Work:
-    from heed.text.bpe import Bpe
-    from heed.text.patterns import SPLITS
+    from heed.text.tokenizers.bpe import Bpe
+    from heed.text.tokenizers.patterns import SPLITS
 
     ours = Bpe.from_gpt2_files(FOLDER / "gpt2-bpe" / "encoder.json", FOLDER / "gpt2-bpe" / "vocab.bpe")
     if side == "heed":

@@ -8,7 +8,7 @@ import pytest
 
 from heed.cli import VERBS
 from heed.config import make_config, read_yaml
-from heed.studies.plan import read_plan
+from heed.studies.plan_reading import read_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])

@@ -18,7 +18,7 @@ from assignment import BLOCK, PAD, run_script
 from heed.text.corpus import open_corpus
 from heed.text.corruption import mask_of, single_span
 from heed.text.qa import answer_ids, question_ids, read_questions
-from heed.text.tokenizer import MASK, Tokenizer, train_tokenizer
+from heed.text.tokenizers import MASK, Tokenizer, train_tokenizer
 
 EXAMPLES = 4
 

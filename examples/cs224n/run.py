@@ -116,7 +116,7 @@ def common(flags: argparse.Namespace, corpus: str, epochs: int, settings: Mappin
 def wiki_tokenizer(flags: argparse.Namespace) -> Path:
     """Write a tokenizer whose characters are those of the wiki text, as every model of the assignment has."""
     from heed.text.corpus import open_corpus
-    from heed.text.tokenizer import MASK, train_tokenizer
+    from heed.text.tokenizers import MASK, train_tokenizer
 
     documents = open_corpus(flags.pretrain_corpus_path, separator="\n", validation_fraction=0.0).documents("train")
     path = Path(f"{flags.writing_params_path}.tokenizer.json")

@@ -27,7 +27,7 @@ from heed.report.numbers import human_count
 from heed.report.page import write_report
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer, load_tokenizer
+from heed.text.tokenizers import Tokenizer, load_tokenizer
 from heed.training.autobatch import settle_batch_size
 from heed.training.checkpoint import latest_step
 from heed.training.devices import take_device

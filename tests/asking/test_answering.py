@@ -14,7 +14,7 @@ from heed.errors import CheckpointError, ConfigError, DataError
 from heed.generation.answers import Answer
 from heed.text.qa import Question, read_questions
 from heed.text.support import Corpora, Passage
-from heed.text.tokenizer import MASK, train_tokenizer
+from heed.text.tokenizers import MASK, train_tokenizer
 from heed.training.run import Run
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from heed.cli.compare import StateLines, describe
 from heed.records import Outcome, write
-from heed.studies import study
+from heed.studies import compare
 from heed.studies.lengths import measure_lengths
 from heed.studies.runner import Done, RunRow, Standing
 from heed.studies.worker import run_cell
@@ -46,7 +46,7 @@ def here(monkeypatch):
         write(task.record, found)
         return Done(found)
 
-    monkeypatch.setattr(study, "Process", worker)
+    monkeypatch.setattr(compare, "Process", worker)
     return made
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_fails_leaves_the_others_alone_and_the_exit_code_says_it(heed
     def worker(task, threads):
         return Done(Outcome.of("failed", "no room") if "post" in task.name else run_cell(task.values))
 
-    monkeypatch.setattr(study, "Process", worker)
+    monkeypatch.setattr(compare, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 1
     assert "post, seed 1: failed: no room" in found.err
@@ -120,7 +120,7 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
         measure_lengths(task.folder, task.lengths)
         return Done(found)
 
-    monkeypatch.setattr(study, "Process", worker)
+    monkeypatch.setattr(compare, "Process", worker)
     found = heed("compare", file, "--out", tmp_path / "out")
     assert found.code == 0, found.err
     assert "pre at 48: model.positions learned ends" in found.out

@@ -21,7 +21,7 @@ from heed.cli import VERBS, main
 from heed.config import Config
 from heed.errors import HeedError
 from heed.text.corpus import open_corpus
-from heed.text.tokenizer import load_tokenizer, train_tokenizer
+from heed.text.tokenizers import load_tokenizer, train_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SECONDS = 60

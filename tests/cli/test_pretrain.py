@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from heed.cli import main
-from heed.text.tokenizer import MASK
+from heed.text.tokenizers import MASK
 
 PLACES = ["Rome", "Oslo", "Lima", "Bonn"]
 TINY = [

@@ -176,7 +176,7 @@ def test_check_assumes_the_vocabulary_and_builds_nothing(heed):
 
 
 def test_check_takes_the_vocabulary_of_a_tokenizer_file(heed, trained):
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
 
     content = json.loads(heed("check", "--tokenizer.file", trained, "--json").out)
     assert content["vocabulary"] == load_tokenizer(trained).vocab_size
@@ -221,7 +221,7 @@ def test_training_says_the_measured_shares(heed, tmp_path, text):
 
 def test_sample_without_a_prompt_begins_at_a_line_end(heed, tmp_path, trained):
     from heed.generation import beginning
-    from heed.text.tokenizer import load_tokenizer, train_tokenizer
+    from heed.text.tokenizers import load_tokenizer, train_tokenizer
 
     tokenizer = load_tokenizer(trained)
     assert tokenizer.end_id is None

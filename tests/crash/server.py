@@ -129,7 +129,7 @@ def serve() -> None:
     import heed.report.study_page
     import heed.report.tuning_page
     import heed.studies.worker
-    from heed.studies import study
+    from heed.studies import compare
 
     # what takes long and writes nothing: the audit, long samples, and figures
     heed.experiment.refuse_leaks = lambda *arguments: None
@@ -139,7 +139,9 @@ def serve() -> None:
         if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
             module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
     # the cells of a study in this process, so that their file events are met as well
-    study.Process = lambda task, threads: study._at_once(lambda task: heed.studies.worker.run_cell(task.values))(task)
+    compare.Process = lambda task, threads: compare._at_once(lambda task: heed.studies.worker.run_cell(task.values))(
+        task
+    )
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -12,7 +12,7 @@ from heed.errors import ConfigError, DataError
 from heed.generation.answers import beam_answers, greedy_answers, score_answers
 from heed.models import GPT
 from heed.text.qa import answer_ids, question_ids
-from heed.text.tokenizer import MASK, train_tokenizer
+from heed.text.tokenizers import MASK, train_tokenizer
 
 LETTERS = "abcd"
 CANDIDATES = ["a", "ab", "abc", "b", "dd"]

@@ -15,7 +15,7 @@ from heed.errors import HeedError
 from heed.models.gpt import GPT
 from heed.models.hub import export_hub, load_hub
 from heed.models.hub_keys import HARMLESS
-from heed.text.tokenizer import load_tokenizer, train_tokenizer
+from heed.text.tokenizers import load_tokenizer, train_tokenizer
 
 FAMILIES = {
     "gpt2": {},

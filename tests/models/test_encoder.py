@@ -12,7 +12,7 @@ from heed.errors import ConfigError
 from heed.generation.generate import generate
 from heed.models.encoder import Encoder
 from heed.models.hub import export_hub
-from heed.text.characters import Characters
+from heed.text.tokenizers.characters import Characters
 
 V = 11
 SMALL = {"kind": "encoder", "n_layers": 2, "n_heads": 2, "d_model": 8, "context": 8}

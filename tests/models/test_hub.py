@@ -223,7 +223,7 @@ def test_no_folder_and_no_network_are_one_line_errors(tmp_path):
 
 @pytest.mark.parametrize("kind", ["bpe", "char", "word"])
 def test_the_exported_folder_loads_with_its_tokenizer_and_generates(kind, tmp_path):
-    from heed.text.tokenizer import load_tokenizer, train_tokenizer
+    from heed.text.tokenizers import load_tokenizer, train_tokenizer
 
     text = "the cat sat on the mat. the cat ate the rat."
     tokenizer = train_tokenizer(kind, [text], 300 if kind == "bpe" else 40)
@@ -266,7 +266,7 @@ LLAMA = {"norm": "rms", "positions": "rotary", "activation": "swiglu", "bias": F
     ("template", "start"), [("<s> $A", (1,)), ("<s> $A </s>", (1,)), ("$A </s>", ()), ("</s> $A", (2,))]
 )
 def test_the_tokens_before_a_text_are_those_of_the_post_processor(template, start, tmp_path):
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
 
     llama_tokenizer(tmp_path / "tokenizer.json", template)
     tokenizer = load_tokenizer(tmp_path)
@@ -276,7 +276,7 @@ def test_the_tokens_before_a_text_are_those_of_the_post_processor(template, star
 
 def test_a_llama_keeps_its_first_token_in_generation_and_export(tmp_path):
     from heed.generation import Sampling, generate
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
 
     llama_tokenizer(tmp_path / "tokenizer.json")
     tokenizer = load_tokenizer(tmp_path)
@@ -297,7 +297,7 @@ def test_a_llama_keeps_its_first_token_in_generation_and_export(tmp_path):
 def test_without_a_first_token_of_its_own_a_gpt_begins_with_the_end_token_and_a_llama_with_nothing(
     settings, bos, tmp_path
 ):
-    from heed.text.tokenizer import train_tokenizer
+    from heed.text.tokenizers import train_tokenizer
 
     tokenizer = train_tokenizer("bpe", ["the cat sat on the mat"], 260)
     tokenizer.save(tmp_path / "tokenizer.json")

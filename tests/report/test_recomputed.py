@@ -257,7 +257,7 @@ def real(tmp_path_factory):
     spec = util.spec_from_file_location("studies_of_tests", Path(__file__).parents[1] / "studies" / "small_studies.py")
     made = util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    from heed.studies.study import run_study
+    from heed.studies.compare import run_study
     from heed.studies.worker import run_cell
 
     folder = tmp_path_factory.mktemp("real")

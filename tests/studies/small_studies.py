@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from heed.records import Outcome
-from heed.studies.plan import StudyPlan, read_plan
+from heed.studies.plan import StudyPlan
+from heed.studies.plan_reading import read_plan
 from heed.studies.runner import Task
 
 TINY = {

@@ -15,10 +15,10 @@ from small_studies import plan_of, variant_of, write_study
 from heed import objectives
 from heed.errors import ConfigError
 from heed.report.study_record import read_study
+from heed.studies.compare import run_study
 from heed.studies.estimate import estimate
 from heed.studies.lengths import measure_lengths, missing_lengths, reason_of, why_it_ends
 from heed.studies.prepare import prepare_texts
-from heed.studies.study import run_study
 from heed.studies.worker import run_cell
 from heed.training.run import Run, load_run
 

@@ -5,7 +5,7 @@ import yaml
 
 from heed.config import aim_of, make_config
 from heed.errors import ConfigError
-from heed.studies.plan import read_plan
+from heed.studies.plan_reading import read_plan
 
 
 def plan(tmp_path, objectives=("next-token", "single-span"), data=None, **more):

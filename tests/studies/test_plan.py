@@ -5,10 +5,10 @@ from small_studies import plan_of, write_study
 
 from heed.errors import ConfigError
 from heed.records import Outcome
-from heed.studies.plan import read_plan
+from heed.studies.compare import run_study
 from heed.studies.plan_checks import NO_END
+from heed.studies.plan_reading import read_plan
 from heed.studies.prepare import all_facts, check_models, facts_of, prepare_texts
-from heed.studies.study import run_study
 
 
 def problems_of(folder, **keys):

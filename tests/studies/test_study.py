@@ -20,9 +20,9 @@ from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.first_weights import ByName
 from heed.records import Outcome
 from heed.report.statistics import compare_pairs
-from heed.studies import study as study_module
+from heed.studies import runner
+from heed.studies.compare import refuse_another, run_study
 from heed.studies.runner import Done, Follower, Task, work
-from heed.studies.study import refuse_another, run_study
 from heed.studies.worker import run_cell
 from heed.training.devices import out_of_memory
 from heed.training.run import Run, load_run
@@ -328,9 +328,7 @@ def test_a_process_that_died_is_told(tmp_path, monkeypatch):
     for code in ("import os; os.kill(os.getpid(), 9)", "import sys; sys.exit(3)"):
         start = lambda argv, code=code, **kwargs: popen([sys.executable, "-c", code], **kwargs)
         monkeypatch.setattr("heed.studies.runner.subprocess.Popen", start)
-        work(
-            iter([task]), 1, lambda task: study_module.Process(task, 1), done=lambda task, record: found.append(record)
-        )
+        work(iter([task]), 1, lambda task: runner.Process(task, 1), done=lambda task, record: found.append(record))
     assert [one.state for one in found] == ["does not fit", "failed"]
     assert "ended with code 3" in found[1].message
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.errors import CheckpointError, ConfigError, DataError
-from heed.text.bpe import Bpe, merge, merge_long
-from heed.text.bpe_trainer import count_pieces, train_bpe
-from heed.text.patterns import BYTE_OF, chunks, make_pattern
-from heed.text.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, load_tokenizer, train_tokenizer
+from heed.text.tokenizers.bpe import Bpe, merge, merge_long
+from heed.text.tokenizers.bpe_trainer import count_pieces, train_bpe
+from heed.text.tokenizers.patterns import BYTE_OF, chunks, make_pattern
 
 HARD = [
     "",

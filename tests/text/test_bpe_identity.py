@@ -12,10 +12,10 @@ from test_bpe import HARD
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rust
 
-from heed.text.bpe import Bpe
-from heed.text.bpe_trainer import train_bpe
-from heed.text.patterns import BYTE_OF, SPLITS, make_pattern
-from heed.text.tokenizer import END_OF_TEXT, from_json, load_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, from_json, load_tokenizer
+from heed.text.tokenizers.bpe import Bpe
+from heed.text.tokenizers.bpe_trainer import train_bpe
+from heed.text.tokenizers.patterns import BYTE_OF, SPLITS, make_pattern
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Rust
 
 from heed.errors import DataError
-from heed.text.characters import Characters, train_characters
-from heed.text.foreign import Foreign
-from heed.text.tokenizer import END_OF_TEXT, from_json, load_tokenizer, train_tokenizer
-from heed.text.words import Words, train_words
+from heed.text.tokenizers import END_OF_TEXT, from_json, load_tokenizer, train_tokenizer
+from heed.text.tokenizers.characters import Characters, train_characters
+from heed.text.tokenizers.foreign import Foreign
+from heed.text.tokenizers.words import Words, train_words
 
 
 def read(shared_data: Path, name: str) -> str:

@@ -14,7 +14,7 @@ from heed.text.corpus import open_corpus
 from heed.text.labelled import open_labelled
 from heed.text.qa import read_questions
 from heed.text.tokenfile import token_files
-from heed.text.tokenizer import train_tokenizer
+from heed.text.tokenizers import train_tokenizer
 
 WORDS = "Käse, Öl und süße Früchte: naïve café, ¼ Pfund.\n"
 

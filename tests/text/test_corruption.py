@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from heed.config import SPANS, SPANS_CONTEXT
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.text.batches import Batch, Padded
-from heed.text.characters import Characters
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, mask_of
 from heed.text.spans import SHORTEST, restore, restore_spans
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import END_OF_TEXT, MASK, Tokenizer, sentinels, train_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, MASK, Tokenizer, sentinels, train_tokenizer
+from heed.text.tokenizers.characters import Characters
 
 LINES = [f"Ada Name{n}. Ada Name{n} was born on {n} May 19{n:02} in Town{n % 7} ." for n in range(40)]
 

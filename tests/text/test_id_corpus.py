@@ -10,7 +10,7 @@ from heed.errors import ConfigError, DataError
 from heed.experiment import train
 from heed.objectives import objective_of
 from heed.text.id_corpus import id_tokens, open_ids
-from heed.text.tokenizer import train_tokenizer
+from heed.text.tokenizers import train_tokenizer
 
 TEXTS = [f"the {animal} sat on the {place} and was {mood} .".lower() for animal in ("cat", "dog", "owl", "bee")
          for place in ("mat", "hat", "wall") for mood in ("glad", "sad")]  # fmt: skip

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from heed.errors import ConfigError, DataError
-from heed.text.patterns import BYTE_OF
-from heed.text.published import PAIRS
-from heed.text.tokenizer import END_OF_TEXT, load_tokenizer, train_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, load_tokenizer, train_tokenizer
+from heed.text.tokenizers.patterns import BYTE_OF
+from heed.text.tokenizers.published import PAIRS
 
 GPT1 = {"<unk>": 0, "a": 1, "b": 2, "a</w>": 3, "b</w>": 4, "ab</w>": 5}
 GPT2 = {character: id for id, character in enumerate(BYTE_OF)} | {"Ġa": 256, END_OF_TEXT: 257}

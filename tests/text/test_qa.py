@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from heed.errors import CheckpointError, DataError
-from heed.text.bpe import Bpe
-from heed.text.characters import Characters
 from heed.text.qa import (
     Question,
     Questions,
@@ -19,7 +17,9 @@ from heed.text.qa import (
     question_windows,
     read_questions,
 )
-from heed.text.tokenizer import MASK, train_tokenizer
+from heed.text.tokenizers import MASK, train_tokenizer
+from heed.text.tokenizers.bpe import Bpe
+from heed.text.tokenizers.characters import Characters
 
 PAIRS = [Question(f"Where was P{n} born?", f"Town{n % 3}", n + 1, "pairs.tsv") for n in range(10)]
 

@@ -5,7 +5,7 @@ import pytest
 from heed.errors import DataError
 from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.sources import draw
-from heed.text.tokenizer import MASK, train_tokenizer
+from heed.text.tokenizers import MASK, train_tokenizer
 
 
 def write(path, pairs):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.text.bpe_trainer import train_bpe
 from heed.text.salient import salient_runs, salient_tokens
+from heed.text.tokenizers.bpe_trainer import train_bpe
 
 
 def runs(text: str) -> list[str]:

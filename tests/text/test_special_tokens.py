@@ -8,8 +8,8 @@ from tokenizers import Tokenizer as Rust
 from tokenizers import models, pre_tokenizers, trainers
 
 from heed.errors import ConfigError, DataError
-from heed.text.foreign import Foreign
-from heed.text.tokenizer import END_OF_TEXT, MASK, from_json, load_tokenizer, sentinels, train_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, MASK, from_json, load_tokenizer, sentinels, train_tokenizer
+from heed.text.tokenizers.foreign import Foreign
 
 TEXT = ["the cat sat on the mat", "the cat and the hat"]
 

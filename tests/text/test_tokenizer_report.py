@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from heed.errors import DataError
-from heed.text.bpe_trainer import train_bpe
-from heed.text.characters import Characters
-from heed.text.tokenizer_report import report_tokenizer
-from heed.text.words import Words
+from heed.text.tokenizers.bpe_trainer import train_bpe
+from heed.text.tokenizers.characters import Characters
+from heed.text.tokenizers.report import report_tokenizer
+from heed.text.tokenizers.words import Words
 
 
 def test_figures_by_hand() -> None:

@@ -15,7 +15,7 @@ from heed.report.statistics import wilson
 from heed.text.corruption import Corruption, corrupted_windows
 from heed.text.question_corpus import open_questions, question_tokens
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, sentinels, train_tokenizer
+from heed.text.tokenizers import MASK, sentinels, train_tokenizer
 
 TOKENIZER = train_tokenizer("char", ["abc?"], 10, specials=[MASK])
 

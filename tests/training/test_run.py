@@ -160,7 +160,7 @@ def test_numbers_that_are_no_json_are_refused(tmp_path):
 
 def test_load_run_gives_the_model_of_the_checkpoint(tmp_path, monkeypatch):
     import heed.build
-    import heed.text.tokenizer
+    import heed.text.tokenizers
 
     run = new_run(tmp_path / "run")
     model = TinyModel()
@@ -172,7 +172,7 @@ def test_load_run_gives_the_model_of_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(
         heed.build, "build_model", lambda config, vocabulary, classes: TinyModel(torch.Generator().manual_seed(7))
     )
-    monkeypatch.setattr(heed.text.tokenizer, "load_tokenizer", lambda folder: Tokenizer())
+    monkeypatch.setattr(heed.text.tokenizers, "load_tokenizer", lambda folder: Tokenizer())
     loaded, tokenizer, config = load_run(run.folder, "last")
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
     assert loaded.head.weight is loaded.embedding.weight

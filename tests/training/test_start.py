@@ -6,7 +6,7 @@ import torch
 from heed.build import build_model
 from heed.config import Config, ModelConfig, TokenizerConfig, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
-from heed.text.tokenizer import train_tokenizer
+from heed.text.tokenizers import train_tokenizer
 from heed.training.checkpoint import save_checkpoint
 from heed.training.run import Run
 from heed.training.start import place_start, settle, start_vocabulary

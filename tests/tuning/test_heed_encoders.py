@@ -8,7 +8,7 @@ from heed.build import build_model
 from heed.config import make_config
 from heed.config.tuning import EncoderConfig, MethodConfig
 from heed.errors import ConfigError, DataError
-from heed.text.tokenizer import load_tokenizer, train_tokenizer
+from heed.text.tokenizers import load_tokenizer, train_tokenizer
 from heed.training.checkpoint import save_checkpoint
 from heed.training.run import Run
 from heed.tuning.adapters import load_adapter, merge, save_adapter
@@ -177,7 +177,7 @@ def test_the_tokenizer_gives_the_same_ids(tmp_path, kind):
 
 
 def test_a_tokenizer_that_differs_is_refused(runs, monkeypatch):
-    from heed.text.bpe import Bpe
+    from heed.text.tokenizers.bpe import Bpe
 
     right = Bpe.encode
     monkeypatch.setattr(Bpe, "encode", lambda self, text: [*right(self, text), 0])

@@ -19,7 +19,7 @@ from heed.generation.answers import Answer, beam_answers, greedy_answers, score_
 from heed.models.base import LanguageModel
 from heed.text.qa import Question, answer_ids, normalise, question_ids, read_questions
 from heed.text.support import Corpora, Passage, Seen
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 Decode = Literal["greedy", "beam", "known"]
 KEPT = 5

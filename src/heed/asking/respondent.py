@@ -15,7 +15,7 @@ from heed.text.formats import Reading
 from heed.text.named import locate
 from heed.text.qa import Question
 from heed.text.support import Corpora
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 from heed.training.devices import choose_device
 from heed.training.run import Run, load_run
 

@@ -8,14 +8,12 @@ Nothing of another package is imported before its mechanism is asked for, and on
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Container
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from heed.attention.facts import Facts
+from heed.attention.imported import load_object
 from heed.attention.mechanism import Mechanism
 from heed.errors import ConfigError
 
@@ -67,24 +65,6 @@ def load_class(path: str, who: str) -> type[Mechanism]:
     if not isinstance(getattr(kind, "facts", None), Facts):
         raise ConfigError(f"{who}: {path} declares no facts: add facts = Facts(...)")
     return kind
-
-
-def load_object(path: str, who: str, form: str) -> object:
-    """Return what is at `path`, of this `form`, importable from here or the current folder; see `load_class`."""
-    module_name, _, attribute = path.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise ConfigError(f"{who}: {path!r} is not of the form {form}")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # behind everything else: a file here must not hide an installed package
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # importing runs somebody's code, which may raise anything
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{who}: cannot import {module_name}: {type(error).__name__}: {reason}") from error
-    found = getattr(module, attribute, None)
-    if found is None:
-        raise ConfigError(f"{who}: {module_name} has no {attribute!r}")
-    return found
 
 
 def offered(own: Container[str]) -> dict[str, Entry]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import steps
-from heed.attention.plugins import load_object
+from heed.attention.imported import load_object
 from heed.attention.shape import Shape
 from heed.errors import ConfigError, did_you_mean
 

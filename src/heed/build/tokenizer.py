@@ -10,7 +10,7 @@ from heed.errors import ConfigError, DataError
 from heed.report.numbers import human_bytes
 from heed.text.corpus import Corpus
 from heed.text.id_corpus import IdCorpus
-from heed.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from heed.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 
 Say = Callable[[str], object]
 """Is told a line for people."""

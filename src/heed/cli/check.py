@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
 def examine_study(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return how much there is to run in a study. Raises `ConfigError` that holds every problem of it."""
-    from heed.studies.plan import read_plan
+    from heed.studies.plan_reading import read_plan
 
     if settings:
         raise ConfigError(f"{path} is the file of a study, which takes no settings as flags: write them into its base")
@@ -81,7 +81,7 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     from heed.text.named import NAMED, locate
     from heed.text.qa import read_questions
     from heed.text.sources import find_files
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
     from heed.training.start import settle
 
     config, found = inspect_config(values)

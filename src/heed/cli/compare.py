@@ -65,13 +65,13 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"{folder} holds no study (no experiment.yaml): give the YAML file of one")
 
     from heed.cli.train import tell
-    from heed.studies.plan import read_plan
+    from heed.studies.plan_reading import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
     if flags.dry_run:
         return dry_run(plan, flags)
 
-    from heed.studies.study import run_study
+    from heed.studies.compare import run_study
 
     with board() as show:
         command = shlex.join(["heed", "compare", *argv])

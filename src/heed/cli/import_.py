@@ -34,8 +34,8 @@ def main(argv: list[str]) -> int:
     """Read, convert, write the run folder and print its path; 0 when done."""
     flags = parse(ImportFlags, argv, "import")
     from heed.models.hub import hub_folder, load_hub
-    from heed.text.published import find_pair, read_pair
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
+    from heed.text.tokenizers.published import find_pair, read_pair
     from heed.training.checkpoint import save_checkpoint
     from heed.training.run import Run, locked, refuse_if_taken
 

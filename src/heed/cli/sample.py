@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from heed.generation.prompts import PromptLine
     from heed.generation.sampling import Sampling
     from heed.models.base import LanguageModel
-    from heed.text.tokenizer import Tokenizer
+    from heed.text.tokenizers import Tokenizer
 
 
 class SampleFlags(Section):

@@ -81,8 +81,8 @@ def _report(argv: list[str]) -> int:
     flags = parse(TokenizerReportFlags, rest, "tokenizer report", ["data"])
     config = make_config({"data": data_settings(settings, flags.corpus, "tokenizer report")})
     from heed.objectives import objective_of
-    from heed.text.tokenizer import load_tokenizer
-    from heed.text.tokenizer_report import report_tokenizer
+    from heed.text.tokenizers import load_tokenizer
+    from heed.text.tokenizers.report import report_tokenizer
 
     tokenizer = load_tokenizer(flags.tokenizer)
     documents = itertools.islice(objective_of(config).open(config)[0].documents(flags.split), flags.documents)

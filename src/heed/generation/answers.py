@@ -28,7 +28,7 @@ from heed.generation.stopping import TextFeed
 from heed.generation.tree import TokenTree, reads_trees, row_logprobs, tree_logprobs
 from heed.models.base import LanguageModel
 from heed.text.qa import answer_ids, normalise, question_ids
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 Item = TypeVar("Item")
 LogScores = NDArray[np.float64]

@@ -9,7 +9,7 @@ from heed.generation.generate import generate
 from heed.generation.logprobs import score
 from heed.generation.sampling import Sampling
 from heed.models.base import LanguageModel
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 SAMPLES, SAMPLE_TOKENS = 3, 160
 """Texts at the end of a run, and tokens in each; half as many while it trains."""

@@ -258,7 +258,7 @@ def _copy_tokenizer(file: Path, folder: Path, context: int, family: Family) -> t
     Return the ids of the tokens before a text and after it. Where the tokenizer puts nothing before one, the GPTs
     have the same token for both, and a Llama has none before.
     """
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(file)
     end = tokenizer.end_id

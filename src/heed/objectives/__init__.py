@@ -25,7 +25,7 @@ from heed.objectives.objective import Objective, Window
 from heed.objectives.spans import HiddenSpans
 from heed.report.measured import Figures
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 OBJECTIVES: dict[str, Callable[[Aim], Objective]] = {
     "next-token": NextToken,

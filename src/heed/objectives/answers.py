@@ -35,7 +35,7 @@ from heed.text.qa import Questions, answer_ids, commonest_answer, normalise, que
 from heed.text.question_corpus import QuestionCorpus, QuestionTokens, open_questions, question_tokens
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, Tokenizer
+from heed.text.tokenizers import MASK, Tokenizer
 
 Write = Callable[[Sequence[str], int], Sequence[str]]
 """From questions and the most tokens of an answer to what the model answers."""

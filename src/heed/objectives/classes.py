@@ -37,7 +37,7 @@ from heed.text.masking import special_ids
 from heed.text.named import locate
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 KINDS = (ACCURACY, MAJORITY, replace(LOSS, unit="nats an example"))
 

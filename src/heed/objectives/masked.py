@@ -28,7 +28,7 @@ from heed.text.batches import Packed
 from heed.text.masking import Masked, masked_windows
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 NO_STRIDE = "the stride is for models that predict the next token: leave it out for an encoder"
 KINDS = (replace(LOSS, label="masked token loss", unit="nats a masked token"),)

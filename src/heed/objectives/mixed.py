@@ -27,7 +27,7 @@ from heed.text.named import locate
 from heed.text.question_corpus import QuestionTokens
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, Tokenizer
+from heed.text.tokenizers import MASK, Tokenizer
 
 QUESTIONS = "questions"
 """Beside the splits: the questions that are mixed into the training text."""

@@ -45,7 +45,7 @@ from heed.text.batches import Packed, evaluation_windows
 from heed.text.contiguous import Contiguous
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 KINDS = (LOSS, TOKEN_PERPLEXITY, WORD_PERPLEXITY, BITS_PER_BYTE, SEQUENCE_MEAN_LOSS)
 

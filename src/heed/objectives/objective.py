@@ -24,7 +24,7 @@ from heed.report.measured import Figures
 from heed.text.corpus import Corpus
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 Files = Mapping[str, TokenFile]
 """Token files by split."""

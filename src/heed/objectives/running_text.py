@@ -20,7 +20,7 @@ from heed.text.mixture import Mixture
 from heed.text.named import locate
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile, token_files
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 LONG_TEXT = 32 << 20
 """Bytes of text from which on tokenising says how far it is."""

@@ -30,7 +30,7 @@ from heed.report.measured import Figures
 from heed.text.corruption import Corrupted, Corruption, corrupted_windows, sentinels_needed
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, Tokenizer, sentinels
+from heed.text.tokenizers import MASK, Tokenizer, sentinels
 
 NO_STRIDE = "the stride is for models of running text: leave it out for hidden spans and questions"
 READ_IN_PART = ("recall-span",)

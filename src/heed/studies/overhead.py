@@ -32,7 +32,7 @@ from heed.studies.runner import Process, Task
 from heed.text.masking import special_ids
 from heed.text.stream import COLUMNS, Batch
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer, load_tokenizer
+from heed.text.tokenizers import Tokenizer, load_tokenizer
 from heed.training.devices import choose_device
 from heed.training.streams import stream_seed
 

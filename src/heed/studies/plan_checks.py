@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from heed.config import Config, aim_of, inspect_config, overlay
 from heed.errors import did_you_mean
 from heed.report.figure_kinds import FIGURES
 from heed.report.record import flatten
+from heed.studies.plan import NO_END, OWN, StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
 
-if TYPE_CHECKING:
-    from heed.studies.plan import StudyPlan
-
-NO_END = 1_000_000_000
-"""`train.steps` of a run that ends by the clock."""
-OWN = {"train": ("steps", "seconds"), "run": ("name", "folder", "seed", "initialisation")}
-"""Settings that a study gives each cell: from a base they are left out."""
 EQUAL = {
     "data": ("source", "validation", "test", "validation_fraction", "test_fraction", "column", "label", "encoding",
              "line_ends", "separator", "questions"),

@@ -21,7 +21,7 @@ from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
 from heed.text.labelled import LabelledCorpus
 from heed.text.sources import digest
-from heed.text.tokenizer import load_tokenizer
+from heed.text.tokenizers import load_tokenizer
 
 NOMINAL_CLASSES = 2
 """Classes of an encoder before the text has been read."""

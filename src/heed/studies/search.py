@@ -25,12 +25,11 @@ from heed.records import Outcome
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
 from heed.studies.runner import Follower, Launch, RunRow, Standing, Task, settled, work
+from heed.studies.study import Study
 from heed.training.streams import stream_seed
 
 if TYPE_CHECKING:
     import optuna
-
-    from heed.studies.study import Study
 
 STORE = "study.sqlite"
 TRIALS = 20

@@ -15,33 +15,26 @@ record, so a study that is killed at any moment and begun again skips what is fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heed import files, records
-from heed.build import Say
-from heed.config import Config, inspect_config, make_config, overlay
-from heed.errors import CheckpointError, ConfigError, require, why
-from heed.records import STUDY, TRAINED, DamagedError, Outcome, StudyCell, StudyFile, VariantFacts
+from heed import records
+from heed.config import inspect_config, make_config, overlay
+from heed.records import STUDY, Outcome, StudyCell, StudyFile, VariantFacts
 from heed.report.record import flatten
-from heed.studies.lengths import measure_lengths, missing_lengths
-from heed.studies.plan import BASE, EXPERIMENT, StudyPlan
+from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
 from heed.studies.prepare import (
     Text,
     VariantNumbers,
-    all_facts,
-    check_models,
     facts_of,
-    prepare_texts,
     text_settings,
     with_text,
 )
-from heed.studies.runner import Done, Launch, Process, RunRow, Standing, Task, settled, work
-from heed.training.devices import cores, machine_facts, threads_each
-from heed.training.interrupts import Interrupts
+from heed.studies.runner import Task
+from heed.training.devices import machine_facts
 
 
 @dataclass
@@ -135,176 +128,9 @@ class Study:
         records.write(self.folder / STUDY, content)
 
 
-def run_study(
-    plan: StudyPlan,
-    folder: Path,
-    *,
-    jobs: int = 1,
-    command: str = "",
-    say: Say = lambda line: None,
-    watch: Callable[[list[RunRow]], None] = lambda rows: None,
-    run_cell: Callable[[Task], Outcome] | None = None,
-) -> bool:
-    """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
-
-    Each cell is a process of its own with an equal share of the cores, or the threads that `run.threads` or
-    OMP_NUM_THREADS asks for; with `run_cell` that function makes the run
-    instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint.
-    Raises `ConfigError` for variants that cannot be built and for a folder that holds another study, `CheckpointError`
-    when another process is at it, and what reading the text raises.
-    """
-    threads = threads_each(jobs)
-    launch: Launch = (lambda task: Process(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
-    if plan.search is not None:
-        require("optuna", "lab")  # before the work begins
-    check_models(plan)
-    alone = files.working_in(folder, f"at the study in {folder}", "choose another --out")
-    with alone, Interrupts() as interrupts:
-        files.sweep(folder)
-        refuse_another(plan, folder)
-        texts = prepare_texts(plan, folder, say)
-        study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
-        each = study.threads_of_runs
-        say(f"{jobs} at a time, {each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used")
-        _keep(plan, folder)
-        if plan.search is not None:
-            from heed.studies.search import run_search
-
-            study.search = run_search(study, plan.search, jobs, launch, lambda: interrupts.asked, watch)
-            study.facts = {name: facts_of(plan, name, texts[name], study.best(name)) for name in plan.variants}
-        if not interrupts.asked:
-            _run_cells(study, jobs, launch, lambda: interrupts.asked, watch)
-        study.write()
-        # a run may have been ended by someone else, and is no more done than one that the study ended
-        return not interrupts.asked and all(found.state != "interrupted" for found in study.records.values())
-
-
-def _run_cells(
-    study: Study, jobs: int, launch: Launch, asked: Callable[[], bool], watch: Callable[[list[RunRow]], None]
-) -> None:
-    """Run the cells that are not settled."""
-    tasks = {cell: study.task(*cell) for cell in study.cells}
-    named = {task.name: cell for cell, task in tasks.items()}
-    for cell, task in tasks.items():
-        if (found := settled(task)) is not None:
-            study.records[cell] = found
-        elif study.search is not None and not study.best(cell[0]):
-            study.records[cell] = Outcome.of("failed", "no trial of the search came to a figure")
-    study.write()
-    left = [task for cell, task in tasks.items() if cell not in study.records]
-    left += [
-        replace(task, trained=True)
-        for cell, task in tasks.items()
-        if study.state(*cell) in TRAINED and missing_lengths(task.folder, task.lengths)
-    ]
-
-    def done(task: Task, found: Outcome) -> None:
-        study.records[named[task.name]] = found
-        study.write()
-
-    def show(running: Mapping[str, tuple[Task, Standing]]) -> None:
-        watch([_row(task, study.records.get(cell), running.get(task.name)) for cell, task in tasks.items()])
-
-    work(iter(left), jobs, launch, done=done, watch=show, asked=asked)
-    show({})
-
-
 def resolved_base(plan: StudyPlan, steps: int | None) -> dict[str, Any]:
     """Return the base with every default written out."""
     train: dict[str, Any] = {"steps": steps or NO_END}
     if plan.budget.seconds is not None:
         train["seconds"] = plan.budget.seconds
     return inspect_config(overlay(plan.base, {"train": train}))[0].model_dump(mode="json")
-
-
-def refuse_another(plan: StudyPlan, folder: Path) -> None:
-    """Raise `ConfigError` that says what differs when the folder holds a study with other settings.
-
-    Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
-    """
-    try:
-        kept = records.read(StudyFile, folder / STUDY)
-    except FileNotFoundError:
-        return
-    except DamagedError as error:
-        raise CheckpointError(f"{folder / STUDY} is no study of this version of heed: choose another --out") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / STUDY} cannot be read: {error}; choose another --out") from error
-    try:
-        found = _other_settings(plan, kept)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / STUDY} is no study of this version of heed: choose another --out") from error
-    if found:
-        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{folder} holds another study: {'; '.join(found[:3])}{more}. Variants, seeds and lengths may be added; "
-            "for anything else choose another --out"
-        )
-
-
-def _other_settings(plan: StudyPlan, kept: StudyFile) -> list[str]:
-    """Say what is different in a study.json."""
-    steps = kept.base["train"]["steps"]
-    usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
-    base, mine = (usual | dict(flatten(values)) for values in (kept.base, resolved_base(plan, steps)))
-    found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
-    budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
-    if kept.budget != budget:
-        there, here = (f"{b['amount']:,} {b['kind']}" for b in (kept.budget, budget))
-        found.append(f"the budget is {there} there and {here} here")
-    for name, facts in kept.variants.items():
-        if name not in plan.variants:
-            found.append(f"variant {name} is missing here")
-        elif keys := _unequal(facts.changes, dict(flatten(plan.variants[name]))):
-            found.append(f"variant {name} differs in {keys[0]}")
-    if gone := [seed for seed in kept.seeds if seed not in plan.seeds]:
-        found.append(f"seed {gone[0]} is missing here")
-    asked = None if kept.search is None else kept.search["asked"]
-    if asked != (None if plan.search is None else plan.search.model_dump(mode="json")):
-        found.append("the search differs")
-    return found
-
-
-def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    return [key for key in {**a, **b} if a.get(key) != b.get(key)]
-
-
-def _row(task: Task, found: Outcome | None, running: tuple[Task, Standing] | None) -> RunRow:
-    if running is not None:
-        progress = running[1]
-        return RunRow(task.name, "running", "", progress, task.steps, progress.left(task))
-    if found is not None:
-        return RunRow(task.name, found.state, found.message, steps=task.steps)
-    return RunRow(task.name, "waiting", steps=task.steps)
-
-
-def _at_once(run_cell: Callable[[Task], Outcome]) -> Launch:
-    """Return a launch that makes the run in this process."""
-
-    def launch(task: Task) -> Done:
-        found = settled(task) if task.trained else None
-        if found is None:
-            found = run_cell(task)
-            if found.state != "interrupted":
-                records.write(task.record, found)
-        if found.state in TRAINED and task.lengths:
-            measure_lengths(task.folder, task.lengths)
-        return Done(found)
-
-    return launch
-
-
-def _threads_of(task: Task) -> int | None:
-    return task.values["run"].get("threads")
-
-
-def _keep(plan: StudyPlan, folder: Path) -> None:
-    """Keep the plan as it was given."""
-    try:
-        if plan.base_text is not None:
-            files.write_text(folder / BASE, plan.base_text)
-        files.write_text(folder / EXPERIMENT, plan.text)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder} cannot be written: {why(error)}; make room, or choose another --out"
-        ) from error

@@ -1,13 +1,6 @@
 """Text becomes token ids, and token ids become batches; numpy, no torch.
 
-tokenizer         what every tokenizer can do; load_tokenizer, train_tokenizer
-patterns          how byte-pair encoding splits text into pieces before it merges
-bpe               byte-pair encoding: the encoder, and GPT-1's and GPT-2's own files
-bpe_trainer       byte-pair encoding: learning the merges
-characters        one token a character
-words             one token a word, by WikiText's conventions
-foreign           any other tokenizer.json, through the library `tokenizers`
-tokenizer_report  what a tokenizer makes of a text
+tokenizers        text to token ids and back; load_tokenizer, train_tokenizer
 corpus            where documents come from, and their splits
 tokenfile         token ids on disk, memory-mapped
 batches           what a training step sees

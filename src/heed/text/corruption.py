@@ -31,7 +31,7 @@ from heed.text.spans import (
 )
 from heed.text.stream import Batch, gather, trimmed
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 TRAINING, EVALUATION = 0x7370616E, 0x6D656173
 """Kept apart from the draws that order the data, and from each other."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from heed.errors import DataError
 from heed.text.corpus import count_words
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 CHUNK = 1 << 20
 """Characters that a process encodes at a time; one document is never divided."""

@@ -16,7 +16,7 @@ from heed.errors import DataError
 from heed.text.corpus import NO_TEST, Corpus, held_out_shares, name_of
 from heed.text.sources import Documents, Source, digest, draw
 from heed.text.tokenfile import TokenFile, load_npz
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 
 class IdCorpus(Corpus):

@@ -30,7 +30,7 @@ from heed.text.packing import open_bytes
 from heed.text.sources import digest
 from heed.text.stream import Batch, gather, trimmed
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import MASK, Tokenizer
+from heed.text.tokenizers import MASK, Tokenizer
 
 NAMES = [[name, *rest] for name in ("question", "prompt") for rest in ([], ["answer"])]
 """What a line of names says, which tables have and files of questions have not."""

@@ -19,7 +19,7 @@ from heed.text.formats import Reading
 from heed.text.qa import Question, answer_ids, question_ids, read_questions, repetitions
 from heed.text.sources import Documents, Found, Source, draw, file_source
 from heed.text.tokenfile import TokenFile
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from heed.errors import DataError, why
 from heed.text.corpus import Corpus
 from heed.text.encoding import encoded
 from heed.text.sources import digest
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 MAGIC = b"HEEDTOK1"
 HEADER_BYTES = 4096

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from heed.models import LanguageModel
-    from heed.text.tokenizer import Tokenizer
+    from heed.text.tokenizers import Tokenizer
 
 METRICS, TOKENIZER, TRUST = "metrics.jsonl", "tokenizer.json", "trust.json"
 OWN = (
@@ -322,7 +322,7 @@ def load_run(
     """
     from heed.build import build_model
     from heed.text.stream import tokenizers_of
-    from heed.text.tokenizer import load_tokenizer
+    from heed.text.tokenizers import load_tokenizer
 
     run = Run.open(folder)
     saved = load_checkpoint(find_checkpoint(run.checkpoints, checkpoint))

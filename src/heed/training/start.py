@@ -21,7 +21,7 @@ from heed.models.base import LanguageModel
 from heed.models.embeddings import place_embeddings, read_embeddings
 from heed.models.first_weights import ByName
 from heed.models.longer import with_context
-from heed.text.tokenizer import load_tokenizer
+from heed.text.tokenizers import load_tokenizer
 from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpoint
 from heed.training.run import Run, load_run
 from heed.training.streams import Streams, stream_seed

@@ -18,7 +18,7 @@ from heed.config.tuning import EncoderConfig
 from heed.errors import ConfigError, DataError, require
 from heed.models.encoder import Encoder
 from heed.models.gpt import GPT
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 from heed.training.checkpoint import find_checkpoint
 from heed.training.run import Run, load_run
 from heed.tuning.encoders import EncoderShape, Pretrained

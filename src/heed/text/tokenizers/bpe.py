@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heed.errors import DataError
-from heed.text.patterns import BYTE_OF, SPLITS, chunks, make_pattern
-from heed.text.tokenizer import (
+from heed.text.tokenizers.base import (
     END_OF_TEXT,
     Tokenizer,
     added_token,
@@ -29,6 +28,7 @@ from heed.text.tokenizer import (
     sentinels_among,
     tokenizer_json,
 )
+from heed.text.tokenizers.patterns import BYTE_OF, SPLITS, chunks, make_pattern
 
 Pair = tuple[int, int]
 Merges = Mapping[Pair, tuple[int, int]]

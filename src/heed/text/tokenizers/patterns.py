@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tokenizers import normalizers, pre_tokenizers
 
 from heed.errors import ConfigError, did_you_mean
-from heed.text.tokenizer import code_points
+from heed.text.tokenizers.base import code_points
 
 SPLITS = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

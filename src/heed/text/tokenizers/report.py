@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heed.errors import DataError
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers.base import Tokenizer
 
 LISTED = 10  # tokens in each list of the report
 

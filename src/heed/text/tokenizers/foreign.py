@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as RustTokenizer
 
 from heed.errors import DataError
-from heed.text.patterns import BYTE_OF
-from heed.text.tokenizer import END_OF_TEXT, Tokenizer, code_points, mask_among, sentinels_among
+from heed.text.tokenizers.base import END_OF_TEXT, Tokenizer, code_points, mask_among, sentinels_among
+from heed.text.tokenizers.patterns import BYTE_OF
 
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 """How the end of a text is called, most telling first; a tokenizer_config.json beside the file knows better."""
@@ -47,6 +47,11 @@ class Foreign(Tokenizer):
         self.unknown_id = None if unknown is None else self.rust.token_to_id(unknown)
         self.start_ids = self._before_text()
         self.pieces = self._bytes_of_tokens(set(added.values()))
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Return the tokenizer of any parsed tokenizer.json; raises as the class does."""
+        return cls(data)
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of a text, an array (tokens,) uint32. Raises `DataError` when it cannot be written."""

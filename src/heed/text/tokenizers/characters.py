@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heed.errors import ConfigError, DataError
-from heed.text.tokenizer import (
+from heed.text.tokenizers.base import (
     END_OF_TEXT,
     MASK,
     Tokenizer,

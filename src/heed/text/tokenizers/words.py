@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heed.errors import DataError
-from heed.text.patterns import chunks
-from heed.text.tokenizer import (
+from heed.text.tokenizers.base import (
     END_OF_TEXT,
     Tokenizer,
     added_token,
@@ -31,6 +30,7 @@ from heed.text.tokenizer import (
     sentinels_among,
     tokenizer_json,
 )
+from heed.text.tokenizers.patterns import chunks
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
 

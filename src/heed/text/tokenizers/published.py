@@ -13,8 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from heed.errors import DataError
-from heed.text.bpe import Bpe
 from heed.text.named import data_folders
+from heed.text.tokenizers.bpe import Bpe
 
 PAIRS = (("encoder_bpe_40000.json", "vocab_40000.bpe"), ("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
 """Ids and merges, by the names of their files."""

@@ -1,4 +1,4 @@
-"""What every tokenizer can do, and the two ways to get one: load it, or train it on text.
+"""What every tokenizer can do.
 
 A tokenizer is a table of pieces (`pieces[id]` is the bytes that token stands for) and a rule that cuts text into them.
 Every kind is saved as a `tokenizer.json` that the Rust library `tokenizers` reads with identical ids.
@@ -10,9 +10,8 @@ import copy
 import hashlib
 import itertools
 import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,8 +19,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from heed import seals
-from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean, why
+from heed.errors import ConfigError, DataError, why
 from heed.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
@@ -32,9 +30,6 @@ MASK = "\u2047"
 
 MASK_NAMES = (MASK, "<mask>", "[MASK]")
 """How tokenizers call the mask token: heed's, RoBERTa's, BERT's."""
-
-KINDS = ("bpe", "char", "word")
-"""What `train_tokenizer` can train."""
 
 
 class Tokenizer(ABC):
@@ -87,6 +82,11 @@ class Tokenizer(ABC):
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""
 
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: dict[str, Any]) -> Self | None:
+        """Return the tokenizer of a parsed tokenizer.json; None when this kind would not give the same ids."""
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text as a list; raises as `encode_array` does."""
         return self.encode_array(text).tolist()
@@ -122,101 +122,7 @@ class Tokenizer(ABC):
             raise DataError(f"{file} cannot be written: {why(error)}; make room, or choose another place") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return from_json, (self.to_json(),), {"note": self.note, "end_id": self.end_id}
-
-
-def from_json(data: dict[str, Any]) -> Tokenizer:
-    """Return the tokenizer of a parsed tokenizer.json: heed's own if that gives the same ids, else foreign.
-
-    Raises `DataError` when it is no tokenizer at all.
-    """
-    # Imported here: each of these files needs the base class above.
-    from heed.text.bpe import Bpe
-    from heed.text.characters import Characters
-    from heed.text.foreign import Foreign
-    from heed.text.words import Words
-
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise DataError("this is not a tokenizer.json: it has no 'model'")
-    for kind in (Bpe, Characters, Words):
-        try:
-            tokenizer = kind.from_json(data)
-        except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
-            continue  # not as heed writes it; what it then is, the library of such files says
-        if tokenizer is not None:
-            return tokenizer
-    return Foreign(data)
-
-
-def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
-    """Read a tokenizer: a tokenizer.json, a folder that holds one, or a run folder.
-
-    A folder may also hold GPT-1's or GPT-2's own two files, and be named as it is among the data sets (`published.py`).
-    The end-of-text token of a foreign one is the `eos_token` in a tokenizer_config.json beside it, where there is one.
-    Raises `DataError` when there is none or it cannot be read, `CheckpointError` when a run folder has lost its own.
-    """
-    from heed.text.published import find_pair, in_data_folders, read_pair
-
-    place = Path(path)
-    if not place.exists():
-        place = in_data_folders(place) or place
-    file = place / "tokenizer.json" if place.is_dir() else place
-    if not file.exists() and (pair := find_pair(place)) is not None:
-        return read_pair(*pair)
-    try:
-        data = seals.read_json(file)
-    except FileNotFoundError:
-        if (place / "config.yaml").is_file():
-            raise CheckpointError(
-                f"run folder {place} has no tokenizer.json: it is not complete, train again"
-            ) from None
-        where = f"folder {place} holds no tokenizer.json" if place.is_dir() else f"no such tokenizer: {place}"
-        raise DataError(f"{where}; give a tokenizer.json, a folder that holds one, or a run folder") from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not a tokenizer.json: {error}") from error
-    try:
-        tokenizer = from_json(data)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
-    if tokenizer.kind == "foreign":
-        tokenizer.end_id = _configured_end(tokenizer, file.with_name("tokenizer_config.json"))
-    return tokenizer
-
-
-def train_tokenizer(
-    kind: str,
-    documents: Iterable[str],
-    vocab_size: int,
-    pattern: str = "gpt2",
-    end_of_text: bool | None = None,
-    specials: Sequence[str] = (),
-) -> Tokenizer:
-    """Train a tokenizer on documents, which are streamed: only counts of distinct words are kept.
-
-    `vocab_size` counts special tokens too. BPE always has the end-of-text token; char and word have it as `end_of_text`
-    says, and by default when there is more than one document. `specials` are more tokens, such as `MASK` and
-    `sentinels(8)`, that no text is encoded to; to a character tokenizer they are characters of its alphabet. `note` of
-    the result says where less was possible than asked for. Raises `ConfigError` for an unknown kind or pattern and for
-    specials that cannot be, `DataError` for text that cannot be used.
-
-    >>> train_tokenizer("char", ["to be or not to be"], vocab_size=100).encode("rot")
-    [5, 4, 6]
-    """
-    from heed.text.bpe_trainer import train_bpe
-    from heed.text.characters import train_characters
-    from heed.text.words import train_words
-
-    if not all(specials) or len({END_OF_TEXT, *specials}) <= len(specials):
-        raise ConfigError(f"special tokens must be different and not empty, and {END_OF_TEXT} none of them")
-    if kind == "bpe":
-        return train_bpe(documents, vocab_size, pattern, specials)
-    if kind == "char":
-        return train_characters(documents, vocab_size, end_of_text, specials)
-    if kind == "word":
-        return train_words(documents, vocab_size, end_of_text, specials)
-    raise ConfigError(f"tokenizer.kind: unknown value {kind!r}, {did_you_mean(kind, KINDS)}")
+        return type(self).from_json, (self.to_json(),), {"note": self.note, "end_id": self.end_id}
 
 
 def sentinels(count: int) -> tuple[str, ...]:
@@ -274,16 +180,3 @@ def adds_nothing(post_processor: dict[str, Any] | None) -> bool:
     """Return whether a post-processor leaves the ids as they are; transformers writes one like that into every file."""
     kind = post_processor["type"] if post_processor else "ByteLevel"  # which moves offsets only
     return kind == "ByteLevel" or (kind == "TemplateProcessing" and not (post_processor or {})["special_tokens"])
-
-
-def _configured_end(tokenizer: Tokenizer, config: Path) -> int | None:
-    """Return the id of the `eos_token` in a tokenizer_config.json, else the tokenizer's own guess."""
-    try:
-        token = json.loads(config.read_text(encoding="utf-8")).get("eos_token")
-    except FileNotFoundError:
-        return tokenizer.end_id
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{config} cannot be read: {error}; mend it or take it away") from error
-    content = token.get("content") if isinstance(token, dict) else token
-    ids = {entry["content"]: entry["id"] for entry in tokenizer.to_json()["added_tokens"]}
-    return ids.get(content, tokenizer.end_id)

@@ -19,9 +19,9 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from heed.errors import ConfigError, DataError
-from heed.text.bpe import Bpe, Pair
-from heed.text.patterns import BYTE_OF, SPLITS, Pattern, chunks, make_pattern
-from heed.text.tokenizer import END_OF_TEXT
+from heed.text.tokenizers.base import END_OF_TEXT
+from heed.text.tokenizers.bpe import Bpe, Pair
+from heed.text.tokenizers.patterns import BYTE_OF, SPLITS, Pattern, chunks, make_pattern
 
 
 def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2", specials: Sequence[str] = ()) -> Bpe:
