@@ -190,7 +190,7 @@ function show(entry) {
 }
 
 /** The end of a prompt is enough to read on from. */
-const tail = prompt => (prompt.length > 400 ? `… ${prompt.slice(-400)}` : prompt);
+const tail = (text, most = 240) => (text.length > most ? `… ${text.slice(-most).replace(/^\S*\s/, "")}` : text);
 const visible = text => `“${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"')}”`;
 const typable = token => !token.startsWith("bytes:") && !/^<\|?[\w ]+\|?>$/.test(token) && token !== "";
 
@@ -221,7 +221,7 @@ function others(at, pin = false) {
     sum += Math.exp(logprob);
   }
   const rest = 1 - sum > 1e-6 ? ` All others together have ${percent(Math.log(1 - sum))}.` : "";
-  box.replaceChildren(make("h3", `${visible(piece.token)} was drawn with ${percent(piece.logprob)}`), list,
+  box.replaceChildren(make("h3", `${visible(piece.token)} had ${percent(piece.logprob)}`), list,
     make("p", `Choose one to go on from it.${rest}`, "muted"));
   box.hidden = false;
   place(box, span);
@@ -329,7 +329,8 @@ function showHistory() {
   by("forget").hidden = !history.length;
   by("history").replaceChildren(...history.map((entry, at) => {
     const item = make("li"), said = make("p", "", "said"), tools = make("div", "", "row");
-    said.append(make("span", tail(entry.prompt).slice(-160), "muted"), make("strong", entry.text));
+    const answer = entry.text.length > 300 ? `${entry.text.slice(0, 300)} …` : entry.text;
+    said.append(make("span", tail(entry.prompt.trimEnd().split("\n").at(-1), 80), "muted"), make("strong", answer));
     const when = new Date(entry.at), about = `${when.toLocaleString()} · ${entry.settings.model} · temperature ${entry.settings.temperature}`;
     const open = make("button", "Open", "button"), drop = make("button", "Forget", "button");
     open.type = drop.type = "button";
