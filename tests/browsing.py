@@ -1,0 +1,59 @@
+"""A real browser for the tests of pages, and what is measured in it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+CONTRAST = """() => {
+  const channels = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b]
+    .map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const colour = channels(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    throw Error('no background');
+  };
+  const found = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    if (!own || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(channels(ink)), light(behind(element))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    found.push([ratio, element.tagName, element.getAttribute('class'), element.textContent.slice(0, 30)]);
+  }
+  return found;
+}"""
+OUTSIDE = """() => [...document.querySelectorAll('figure svg text, .names li, .rows li')].filter(text => {
+  const a = text.getBoundingClientRect(), b = text.closest('figure').getBoundingClientRect();
+  const across = a.left < b.left - 1 || a.right > b.right + 14;  // half a number under the last tick
+  const cut = text.closest('.rows') && text.tagName === 'LI' && text.scrollWidth > text.clientWidth + 1;
+  return a.width && (cut || across || a.top < b.top - 1 || a.bottom > b.bottom + 1);
+}).map(text => text.textContent)"""
+"""The words of figures that lie outside them, or are cut."""
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """Start Chromium; a test is left out where there is none, but never in CI."""
+    from playwright import sync_api
+
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        assert "CI" not in os.environ, "CI installs Chromium: these tests are not left out there"
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        yield browser
+        browser.close()
