@@ -254,7 +254,8 @@ def test_it_fits_and_can_be_read(browser, address, scheme, width):
     assert [entry for entry in measured if entry[0] < 4.5] == []
     unnamed = page.evaluate(
         "() => [...document.querySelectorAll('input, select, textarea, button')].filter(e => "
-        "!e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.ariaHidden).map(e => e.outerHTML)"
+        "!e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.ariaHidden)"
+        ".map(e => e.outerHTML)"
     )
     assert unnamed == []
     ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(element => element.id)")
