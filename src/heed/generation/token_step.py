@@ -35,7 +35,7 @@ def lean_step(model: LanguageModel) -> Step | None:
     """Return the lean step of this model, or None where only the model itself will do.
 
     That is: another family, another mechanism or its reference path, normalised queries and keys, or a part that was
-    replaced or given a hook. The step is for rows without padding, in evaluation mode; those of a `SlotCache` may differ
+    replaced or given a hook. The step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ
     in length.
     """
     if type(model) is not GPT or not _plain(model):
