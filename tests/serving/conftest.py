@@ -10,7 +10,7 @@ from heed.models import GPT
 from heed.serving.app import make_app
 from heed.serving.served_model import ServedModel
 from heed.serving.settings import ServerSettings
-from heed.text.tokenizer import train_tokenizer
+from heed.text.tokenizers import train_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,é\n"
 

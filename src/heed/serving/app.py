@@ -24,7 +24,7 @@ from heed.serving.engine import Engine
 from heed.serving.gate import Gate
 from heed.serving.metrics import Metrics
 from heed.serving.orders import Order, completion_order, find_model
-from heed.serving.pages import add_pages
+from heed.serving.playground import add_playground
 from heed.serving.refusals import RefusalError
 from heed.serving.replies import Reply, StreamedReply
 from heed.serving.schemas import CompletionAnswer, CompletionRequest, ErrorBody, ModelCard, ModelList
@@ -82,7 +82,7 @@ def make_app(served: Sequence[ServedModel], settings: ServerSettings | None = No
             **ERRORS,
         },
     )
-    add_pages(app)
+    add_playground(app)
     app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)
     openapi = app.openapi
     app.openapi = lambda: _without_422(openapi())  # which FastAPI adds, and is 400 here
@@ -113,11 +113,11 @@ class Server:
 
     async def models(self) -> dict[str, Any]:
         """List the models."""
-        return {"object": "list", "data": [_card(one) for one in self.served.values()]}
+        return {"object": "list", "data": [_card(one, self.settings) for one in self.served.values()]}
 
     async def model(self, name: str) -> dict[str, Any]:
         """Describe a model."""
-        return _card(find_model(self.served, name))
+        return _card(find_model(self.served, name), self.settings)
 
     async def completions(self, body: CompletionRequest, request: Request) -> Response:
         """Write after a text."""
@@ -219,7 +219,7 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _card(one: ServedModel) -> dict[str, Any]:
+def _card(one: ServedModel, settings: ServerSettings) -> dict[str, Any]:
     return {
         "id": one.name,
         "object": "model",
@@ -228,6 +228,7 @@ def _card(one: ServedModel) -> dict[str, Any]:
         "context": one.context,
         "vocab_size": one.model.vocab_size,
         "chat": False,
+        "top_logprobs": settings.top_logprobs,
     }
 
 

@@ -15,7 +15,7 @@ from heed.generation.stopping import TextFeed
 from heed.serving.orders import Order
 from heed.serving.settings import ServerSettings
 from heed.serving.tickets import Written
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)

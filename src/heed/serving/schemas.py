@@ -156,6 +156,8 @@ class ModelCard(BaseModel):
     """Not OpenAI's: token ids go from 0 to one less."""
     chat: bool
     """Not OpenAI's: whether it has a chat template."""
+    top_logprobs: int
+    """Not OpenAI's: how many of the likeliest tokens a request may ask to see."""
 
 
 class ModelList(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
-from heed.text.tokenizer import Tokenizer
+from heed.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ function addStop() {
 
 async function findModels() {
   const found = await (await ask("v1/models", { key: key() })).json();
-  models = found.data.map(each => ({ id: each.id, context: each.context_length ?? each.context, logprobs: each.max_logprobs }));
+  models = found.data.map(each => ({ id: each.id, context: each.context, logprobs: each.top_logprobs }));
   by("model").replaceChildren(...models.map(each => make("option", each.id)));
   if (!models.some(each => each.id === settings.model)) settings.model = models[0]?.id ?? "";
   complain("");
@@ -194,7 +194,7 @@ const tail = (text, most = 240) => (text.length > most ? `… ${text.slice(-most
 const visible = text => `“${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"')}”`;
 const typable = token => !token.startsWith("bytes:") && !/^<\|?[\w ]+\|?>$/.test(token) && token !== "";
 
-let pinned = null, leaving = 0;
+let pinned = null, leaving = 0, returning = false;
 function others(at, pin = false) {
   clearTimeout(leaving);
   const { span, piece, before } = tokens[at], box = by("others");
@@ -241,7 +241,9 @@ function hide(back = false) {
   pinned = null;
   by("others").hidden = true;
   for (const each of tokens) each.span.setAttribute("aria-expanded", "false");
+  returning = true;
   if (back && at !== null) tokens[at]?.span.focus();
+  returning = false;
 }
 
 const indexOf = target => tokens.findIndex(each => each.span === target);
@@ -257,7 +259,7 @@ function listen() {
   panel.addEventListener("pointerleave", leave);
   panel.addEventListener("pointerenter", () => clearTimeout(leaving));
   box.addEventListener("click", event => { const at = indexOf(event.target); if (at >= 0) others(at, true); });
-  box.addEventListener("focusin", event => { const at = indexOf(event.target); if (at >= 0 && event.target.matches(":focus-visible")) { pinned = null; others(at); } });
+  box.addEventListener("focusin", event => { const at = indexOf(event.target); if (at >= 0 && !returning && event.target.matches(":focus-visible")) { pinned = null; others(at); } });
   box.addEventListener("keydown", event => {
     const at = indexOf(event.target), to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tokens.length - 1 }[event.key];
     if (at < 0) return;
