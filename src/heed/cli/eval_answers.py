@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -14,6 +14,12 @@ from pydantic import Field
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from heed.asking.answering import AnsweredQuestion
+    from heed.asking.respondent import Respondent
+    from heed.asking.trust import Trust
+    from heed.text.qa import Question
 
 ACCURACY = 0.8
 """Right answers of those given beyond a threshold, where nothing else is asked for."""
@@ -81,27 +87,13 @@ OPTIONS = (
 def main(argv: list[str]) -> int:
     """Ask, mark, write and print; 0 when done."""
     flags = parse(AnswerFlags, argv, "eval")
-    if flags.questions is None:
-        raise ConfigError("there is nothing to ask: give --questions FILE (question, tab, answer in each line)")
-    if flags.accuracy is not None and flags.threshold_from is None:
-        raise ConfigError("--accuracy is what a threshold is chosen for: give --threshold-from FILE")
-    from heed.text.qa import normalise, read_questions, repetitions
+    questions, marked = _questions(flags)
+    from heed.text.qa import read_questions
 
-    questions = read_questions(flags.questions, answers=False)
-    marked = any(one.answer is not None for one in questions)
-    if marked:
-        questions = read_questions(flags.questions)  # where one has an answer, all have
-    elif flags.predictions is None or flags.out is not None:
-        raise ConfigError(
-            f"{flags.questions} holds no answers, so there is nothing to mark: give --predictions FILE only (no --out)"
-        )
     held_out = None if flags.threshold_from is None else read_questions(flags.threshold_from)
-    from heed.asking.marking import ANSWERS, mark, share_of, write_marks, write_predictions
+    from heed.asking.marking import ANSWERS, mark, write_marks, write_predictions
     from heed.asking.respondent import open_respondent
-    from heed.asking.trust import Trust, choose_trust
     from heed.cli.train import tell
-    from heed.report.calibration import beyond
-    from heed.report.numbers import format_percent
 
     respondent = open_respondent(
         flags.run,
@@ -114,29 +106,8 @@ def main(argv: list[str]) -> int:
         pretraining=flags.pretraining,
         finetuning=flags.finetuning,
     )
-    for note in (*respondent.sources.notes, *repetitions(questions)):
-        tell(f"note: {note}")
-    trained = respondent.trained_on(questions) if marked else 0
-    if trained:
-        tell(
-            f"note: {trained:,} of {len(questions):,} questions stand in {respondent.sources.finetuning}, which "
-            "the run learned from: of new ones it may know less"
-        )
-    if marked and respondent.chosen_by(flags.questions):
-        tell("note: the checkpoint was chosen by these questions (data.validation), so the figures flatter it")
-    out_of_reach = sum(normalise(one.answer or "") not in respondent.way.known for one in questions)
-    if marked and respondent.way.known and out_of_reach:
-        tell(
-            f"note: {out_of_reach:,} of {len(questions):,} right answers are not among the known ones, so none of "
-            "these is given: add --candidates that hold them, or --decode beam"
-        )
-    trust = None
-    if held_out is not None:
-        tell(f"choosing a threshold on {flags.threshold_from}")
-        evaluated = {one.prompt for one in questions}
-        trust, left_out = choose_trust(respondent, held_out, evaluated, accuracy=flags.accuracy or ACCURACY)
-        if left_out:
-            tell(f"note: {left_out:,} of {len(held_out):,} left out: evaluated here, or trained on")
+    known = _warn(respondent, questions, marked, flags)
+    trust = None if held_out is None else _choose(respondent, questions, held_out, flags)
     tell(f"asking {len(questions):,} questions: {respondent.way.sentence()}")
     begin = time.perf_counter()
     answered = respondent.answer(questions)
@@ -145,36 +116,15 @@ def main(argv: list[str]) -> int:
         write_predictions(flags.predictions, answered)
         tell(f"predictions: {flags.predictions}")
     summary: dict[str, Any] = {"run": str(flags.run), "questions": str(flags.questions), **respondent.as_dict()}
-    summary |= {"seconds": round(seconds, 3), "threshold": None}
-    if marked:
-        summary |= {
-            "out_of_reach": out_of_reach if respondent.way.known else None,
-            "trained_on": trained,
-            "chosen_by": respondent.chosen_by(flags.questions),
-        }
+    summary |= {"seconds": round(seconds, 3), "threshold": None} | known
     lines = []
     if marked:
         marks = mark(answered)
         summary |= marks.as_dict()
         lines = marks.lines()
-    if held_out is not None and trust is None:
-        wanted = format_percent(flags.accuracy or ACCURACY)
-        lines.append(
-            f"threshold: none: not even the surest held-out answers are {wanted} right; try a lower --accuracy"
-        )
-        if (before := Trust.load(flags.run)) is not None:
-            lines.append(f"heed ask keeps the one from before, {format_percent(before.threshold)}")
-    if trust is not None:
-        trust.save(flags.run)
-        lines.append(trust.sentence())
-        summary["threshold"] = asdict(trust)
-        if marked:
-            here = beyond(trust.threshold, [one.probability for one in answered], [one.correct for one in answered])
-            summary["threshold"] |= {"given_here": here.answered, "right_here": here.right}
-            lines.append(
-                f"beyond the threshold: {share_of(here.answered, here.total)} answered, "
-                f"{share_of(here.right, here.answered)} of them right"
-            )
+    if held_out is not None:
+        said, summary["threshold"] = _keep(trust, answered if marked else [], flags)
+        lines += said
     if marked:
         folder = flags.out or flags.run
         write_marks(folder, answered, summary)
@@ -184,3 +134,92 @@ def main(argv: list[str]) -> int:
     elif lines:
         print("\n".join(lines))
     return 0
+
+
+def _questions(flags: AnswerFlags) -> tuple[list[Question], bool]:
+    """Return what is to be asked, and whether it holds the right answers."""
+    if flags.questions is None:
+        raise ConfigError("there is nothing to ask: give --questions FILE (question, tab, answer in each line)")
+    if flags.accuracy is not None and flags.threshold_from is None:
+        raise ConfigError("--accuracy is what a threshold is chosen for: give --threshold-from FILE")
+    from heed.text.qa import read_questions
+
+    questions = read_questions(flags.questions, answers=False)
+    if any(one.answer is not None for one in questions):
+        return read_questions(flags.questions), True  # where one has an answer, all have
+    if flags.predictions is None or flags.out is not None:
+        raise ConfigError(
+            f"{flags.questions} holds no answers, so there is nothing to mark: give --predictions FILE only (no --out)"
+        )
+    return questions, False
+
+
+def _warn(respondent: Respondent, questions: list[Question], marked: bool, flags: AnswerFlags) -> dict[str, Any]:
+    """Say what makes the figures better or worse than they are, and return it; nothing of questions without answers."""
+    from heed.cli.train import tell
+    from heed.text.qa import normalise, repetitions
+
+    assert flags.questions is not None
+    for note in (*respondent.sources.notes, *repetitions(questions)):
+        tell(f"note: {note}")
+    if not marked:
+        return {}
+    trained, chosen_by = respondent.trained_on(questions), respondent.chosen_by(flags.questions)
+    if trained:
+        tell(
+            f"note: {trained:,} of {len(questions):,} questions stand in {respondent.sources.finetuning}, which "
+            "the run learned from: of new ones it may know less"
+        )
+    if chosen_by:
+        tell("note: the checkpoint was chosen by these questions (data.validation), so the figures flatter it")
+    out_of_reach = None
+    if respondent.way.known:
+        out_of_reach = sum(normalise(one.answer or "") not in respondent.way.known for one in questions)
+    if out_of_reach:
+        tell(
+            f"note: {out_of_reach:,} of {len(questions):,} right answers are not among the known ones, so none of "
+            "these is given: add --candidates that hold them, or --decode beam"
+        )
+    return {"out_of_reach": out_of_reach, "trained_on": trained, "chosen_by": chosen_by}
+
+
+def _choose(
+    respondent: Respondent, questions: list[Question], held_out: list[Question], flags: AnswerFlags
+) -> Trust | None:
+    """Return the probability from which on answers are given; None where no answers are right often enough."""
+    from heed.asking.trust import choose_trust
+    from heed.cli.train import tell
+
+    tell(f"choosing a threshold on {flags.threshold_from}")
+    evaluated = {one.prompt for one in questions}
+    trust, left_out = choose_trust(respondent, held_out, evaluated, accuracy=flags.accuracy or ACCURACY)
+    if left_out:
+        tell(f"note: {left_out:,} of {len(held_out):,} left out: evaluated here, or trained on")
+    return trust
+
+
+def _keep(
+    trust: Trust | None, marked: list[AnsweredQuestion], flags: AnswerFlags
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Keep a threshold for `heed ask`; return what is said of it, and what is printed as JSON."""
+    from heed.asking.marking import share_of
+    from heed.asking.trust import Trust
+    from heed.report.calibration import beyond
+    from heed.report.numbers import format_percent
+
+    if trust is None:
+        wanted = format_percent(flags.accuracy or ACCURACY)
+        said = [f"threshold: none: not even the surest held-out answers are {wanted} right; try a lower --accuracy"]
+        if (before := Trust.load(flags.run)) is not None:
+            said.append(f"heed ask keeps the one from before, {format_percent(before.threshold)}")
+        return said, None
+    trust.save(flags.run)
+    said, shown = [trust.sentence()], asdict(trust)
+    if marked:
+        here = beyond(trust.threshold, [one.probability for one in marked], [one.correct for one in marked])
+        shown |= {"given_here": here.answered, "right_here": here.right}
+        said.append(
+            f"beyond the threshold: {share_of(here.answered, here.total)} answered, "
+            f"{share_of(here.right, here.answered)} of them right"
+        )
+    return said, shown
