@@ -57,6 +57,13 @@ class SamplingRequest(_Known):
     """As top_k: go on after an end-of-text token."""
 
 
+class TextPart(_Known):
+    """A piece of a message."""
+
+    type: Literal["text"]
+    text: StrictStr
+
+
 class CompletionRequest(SamplingRequest):
     """The body of /v1/completions."""
 
@@ -75,6 +82,32 @@ class CompletionRequest(SamplingRequest):
     echo: StrictBool | None = None
     suffix: StrictStr | None = None
     """Refused unless it is null or empty: the models here do not write between texts."""
+
+
+class ChatMessage(_Known):
+    """One message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: StrictStr | Annotated[list[TextPart], Field(min_length=1)]
+    name: StrictStr | None = None
+    """Accepted; templates do not show it."""
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(SamplingRequest):
+    """The body of /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_PROMPTS)]
+    max_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Default: as many as fit."""
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """The newer name of max_tokens, which it goes before."""
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[int, Field(ge=0)] | None = None
 
 
 class Usage(BaseModel):
@@ -126,6 +159,61 @@ class CompletionAnswer(BaseModel):
     usage: Usage | None = None
     seed: int
     """Not OpenAI's: what the texts were drawn with; the same seed gives the same texts."""
+
+
+class ChatTop(BaseModel):
+    """A token that might have stood in a place, and its log-probability in nats."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    token_id: int
+    """Not OpenAI's."""
+
+
+class ChatToken(ChatTop):
+    """A token with the likeliest ones in its place."""
+
+    top_logprobs: list[ChatTop]
+
+
+class ChatLogprobs(BaseModel):
+    """The tokens of a message."""
+
+    content: list[ChatToken]
+    refusal: None = None
+
+
+class ChatAnswerMessage(BaseModel):
+    """What the model says."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """One message."""
+
+    index: int
+    message: ChatAnswerMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"]
+    token_ids: list[int]
+    """Not OpenAI's: the ids of its tokens."""
+
+
+class ChatAnswer(BaseModel):
+    """The answer of /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    seed: int
+    """Not OpenAI's: what the messages were drawn with; the same seed gives the same messages."""
 
 
 class ErrorDetail(BaseModel):
