@@ -1,11 +1,18 @@
 """Models to be served: GPTs over characters that were never trained, so that their texts vary."""
 
+import sys
+import time
+from pathlib import Path
+
 import torch
 
 from heed.config import ModelConfig
 from heed.models import GPT
 from heed.serving.served_model import ServedModel
 from heed.text.tokenizer import train_tokenizer
+
+sys.path.append(str(Path(__file__).parents[1] / "generation"))
+from generation_doubles import chain
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,é\n"
 
@@ -21,3 +28,15 @@ def make_served(name="tiny", context=48, seed=3, tokenizer=None, specials=(), **
             if parameter.dim() == 2:
                 parameter.mul_(8)  # so that some tokens are likelier than others
     return ServedModel(name, model, tokenizer)
+
+
+def make_slow(name="slow", seconds=0.02, **settings):
+    """A model that takes its time for each token, so that something can happen meanwhile."""
+    served = make_served(name, **settings)
+    served.model.blocks[0].register_forward_pre_hook(lambda *_: time.sleep(seconds))
+    return served
+
+
+def make_table(*tokens, tokenizer):
+    """A model that goes on from one token to the next of these, whatever was before."""
+    return ServedModel("table", chain(*tokens, vocab_size=tokenizer.vocab_size), tokenizer)

@@ -34,8 +34,8 @@ def folder_of(tmp_path_factory, kind, ends=None):
     else:
         config = transformers.Qwen2Config(
             vocab_size=served.tokenizer.vocab_size + 3, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96, eos_token_id=served.tokenizer.end_id,
-            use_sliding_window=False, bos_token_id=None, initializer_range=0.4,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96, use_sliding_window=False,
+            eos_token_id=served.tokenizer.end_id, bos_token_id=None, initializer_range=0.4,
         )  # fmt: skip
         torch.manual_seed(0)
         transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -22,7 +22,6 @@ from heed.generation.reading import Reader, device_of
 from heed.generation.token_step import Step, lean_step
 from heed.models.base import LanguageModel
 
-
 REMEMBERED = 4
 """Prompts whose keys and values are kept for when they come again."""
 

@@ -277,6 +277,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         "missing": "the body is missing" if param is None else f"{param} is missing",
     }
     message = said.get(first["type"], str(first["msg"]))
+    message = message.removeprefix("Value error, ")
     message = ALTERNATIVES.get(param or "", message)
     where = "" if param is None or param in message else f"{param}: "
     return _Json(RefusalError(400, where + message, param=param).body(), 400)
