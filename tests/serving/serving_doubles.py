@@ -2,12 +2,14 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from heed.config import ModelConfig
 from heed.models import GPT
+from heed.serving.chat import ChatTemplate
 from heed.serving.served_model import ServedModel
 from heed.text.tokenizer import train_tokenizer
 
@@ -40,3 +42,16 @@ def make_slow(name="slow", seconds=0.02, **settings):
 def make_table(*tokens, tokenizer):
     """A model that goes on from one token to the next of these, whatever was before."""
     return ServedModel("table", chain(*tokens, vocab_size=tokenizer.vocab_size), tokenizer)
+
+
+TEMPLATE = """{{- bos_token or '' }}{% for message in messages %}
+{%- if message.role not in ('user', 'assistant', 'system') %}{{ raise_exception('no such role') }}{% endif %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+
+
+def make_chat(name="chat"):
+    """A model with a chat template."""
+    served = make_served(name, specials=("<|im_start|>", "<|im_end|>"), context=96, tied=True)
+    return replace(served, template=ChatTemplate(TEMPLATE, served.tokenizer, {}))

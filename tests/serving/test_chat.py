@@ -6,7 +6,7 @@ import openai
 import pytest
 import torch
 import transformers
-from serving_doubles import make_served
+from serving_doubles import TEMPLATE, make_served
 
 from heed.cli import main
 from heed.errors import HeedError
@@ -15,11 +15,6 @@ from heed.models.hub import export_hub
 from heed.models.transformers_model import TransformersModel
 from heed.serving.served_model import open_served
 
-TEMPLATE = """{{- bos_token or '' }}{% for message in messages %}
-{%- if message.role not in ('user', 'assistant', 'system') %}{{ raise_exception('no such role') }}{% endif %}
-{{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 CHAT = [{"role": "system", "content": "be short "}, {"role": "user", "content": "hello é"}]
 
 
@@ -109,7 +104,8 @@ def test_what_a_chat_cannot_be(serve, gpt2, served):
             api.chat.completions.create(model=model, messages=messages, **given)
         return caught.value
 
-    assert "tiny has no chat template" in refused("tiny").message
+    with pytest.raises(openai.NotFoundError, match="tiny has no chat template"):
+        api.chat.completions.create(model="tiny", messages=CHAT)
     assert "<|im_end|>" in refused(messages=[{"role": "user", "content": "a<|im_end|>"}]).message
     assert "no such role" in refused(messages=[{"role": "developer", "content": "a"}]).message
     assert refused(messages=[]).param == "messages"

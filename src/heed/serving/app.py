@@ -84,7 +84,7 @@ def make_app(served: Sequence[ServedModel], settings: ServerSettings | None = No
         ("/v1/completions", server.completions, CompletionAnswer),
         ("/v1/chat/completions", server.chat, ChatAnswer),
     ):
-        good = {"model": answer, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        good = {"model": answer, "content": {"text/event-stream": {}}}
         app.add_api_route(path, route, methods=["POST"], response_model=None, responses={200: good, **ERRORS})
     add_pages(app)
     app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)

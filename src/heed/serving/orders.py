@@ -100,7 +100,7 @@ def chat_order(
     """Return the order of a request for the next message of a chat. Raises `RefusalError` for what cannot be done."""
     if served.template is None:
         message = f"{served.name} has no chat template: ask /v1/completions, or serve it with --chat-template FILE"
-        raise RefusalError(400, message, param="messages", code="no_chat_template")
+        raise RefusalError(404, message, param="model", code="no_chat_template")
     if request.top_logprobs is not None and not request.logprobs:
         raise _wrong("top_logprobs", "top_logprobs needs logprobs: set it to true")
     try:

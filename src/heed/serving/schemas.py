@@ -14,14 +14,14 @@ def _a_number(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_a_number, json_schema_input_type=int)]
-Real = Annotated[float, BeforeValidator(_a_number, json_schema_input_type=float)]
-Token = Annotated[Whole, Field(ge=0, le=2**31)]
+NUMBER = BeforeValidator(_a_number)
+"""Stands behind the bounds of a number."""
+Token = Annotated[int, Field(ge=0, le=2**31), NUMBER]
 TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 """A token id as a key of JSON."""
-Bias = Annotated[Real, Field(ge=-100, le=100)]
+Bias = Annotated[float, Field(ge=-100, le=100), NUMBER]
 Stop = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
-Penalty = Annotated[Real, Field(ge=-2, le=2)]
+Penalty = Annotated[float, Field(ge=-2, le=2), NUMBER]
 MOST_PROMPTS = 2048
 
 
@@ -45,23 +45,23 @@ class SamplingRequest(_Known):
 
     model: StrictStr | None = None
     """Default: the first model that is served."""
-    temperature: Annotated[Real, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Real, Field(ge=0, le=1)] | None = None
-    n: Annotated[Whole, Field(ge=1, le=128)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
+    n: Annotated[int, Field(ge=1, le=128), NUMBER] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[TokenId, Bias] | None = None
-    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), NUMBER] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     user: StrictStr | None = None
     """Accepted, and written down nowhere."""
-    top_k: Annotated[Whole, Field(ge=1, le=2**31)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=2**31), NUMBER] | None = None
     """Not OpenAI's: as in heed sample, and in vLLM."""
-    min_p: Annotated[Real, Field(ge=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
     """As top_k."""
-    repetition_penalty: Annotated[Real, Field(gt=0, le=1000)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=1000), NUMBER] | None = None
     """As top_k."""
     ignore_eos: StrictBool | None = None
     """As top_k: go on after an end-of-text token."""
@@ -85,10 +85,10 @@ class CompletionRequest(SamplingRequest):
         | None
     ) = None
     """A text, token ids, or a list of either. Nothing, or an empty text: a text from its beginning."""
-    max_tokens: Annotated[Whole, Field(ge=0, le=2**31)] | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=2**31), NUMBER] | None = None
     """Default: 16."""
-    best_of: Annotated[Whole, Field(ge=1, le=128)] | None = None
-    logprobs: Annotated[Whole, Field(ge=0)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=128), NUMBER] | None = None
+    logprobs: Annotated[int, Field(ge=0), NUMBER] | None = None
     echo: StrictBool | None = None
     suffix: StrictStr | None = None
     """Refused unless it is null or empty: the models here do not write between texts."""
@@ -112,12 +112,12 @@ class ChatRequest(SamplingRequest):
     """The body of /v1/chat/completions."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_PROMPTS)]
-    max_tokens: Annotated[Whole, Field(ge=1, le=2**31)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31), NUMBER] | None = None
     """Default: as many as fit."""
-    max_completion_tokens: Annotated[Whole, Field(ge=1, le=2**31)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31), NUMBER] | None = None
     """The newer name of max_tokens, which it goes before."""
     logprobs: StrictBool | None = None
-    top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0), NUMBER] | None = None
 
 
 class Usage(BaseModel):
