@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "tune": "a pretrained encoder on labelled texts: full, head, prompt, prefix, LoRA, and which of them to use",
     "predict": "the class of new texts, by a tuned run",
     "sample": "text from a trained model",
+    "prompt": "few-shot evaluation of a language model, behind any OpenAI-compatible API or on this machine",
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",
     "audit": "whether a model sees the tokens that it should predict; any model",
