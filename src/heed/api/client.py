@@ -19,6 +19,8 @@ from heed.errors import ApiError, ConfigError, did_you_mean, one_line, require
 
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 """Statuses after which another try may help."""
+ITSELF = (400, 413, 422)
+"""Statuses that are about the one request: it is too long, or has a setting that the server does not take."""
 CONNECT_SECONDS = 10.0
 
 
@@ -116,7 +118,10 @@ class CompletionClient:
         if status == 429 and again:
             said = f"too many requests ({said})"
         return FailedCallError(
-            f"{self.endpoint} answers {status}: {said}", again=again, after=wait_of(error.response.headers)
+            f"{self.endpoint} answers {status}: {said}",
+            again=again,
+            after=wait_of(error.response.headers),
+            refused=status in ITSELF,
         )
 
     def _not_there(self, said: str) -> str:

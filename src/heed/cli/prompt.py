@@ -156,6 +156,7 @@ def main(argv: list[str]) -> int:
 
 def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
     """Ask everything in a run folder, and write down what came of it."""
+    from heed.prompting.against import check_rivals
     from heed.prompting.evaluation import as_rows
     from heed.prompting.page import write_prompt_page
     from heed.prompting.record import PROMPT, PromptFile, write_items
@@ -168,6 +169,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
         file = PromptFile.model_validate(
             {"format": 1, "state": "asking", "settings": settings, **_facts(flags, evaluation, caller)}
         )
+        check_rivals(file, evaluation.items.tested, flags.against)
         tell(f"bill: {evaluation.bill(caller).said()}")
         write(folder / PROMPT, file)
         asked = evaluation.ask(caller, _progress())
@@ -265,6 +267,7 @@ def _with_flags(task: PromptTask, flags: PromptFlags) -> PromptTask:
     changed = {key: value for key, value in given.items() if value is not None}
     values = task.model_dump()
     if changed:
+        values["template"] = task.template_by_parts()
         if task.data is None and "source" not in changed:
             raise ConfigError(
                 f"{task.name} has items of its own: name another source with --data, or leave columns out"

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from heed.errors import CheckpointError, DataError
-from heed.prompting.record import PROMPT, PromptRecord, read_prompt
+from heed.prompting.items import PromptItem
+from heed.prompting.record import PROMPT, PromptFile, PromptRecord, read_prompt
 from heed.records import TUNE
 from heed.report.accuracies import accuracy_interval
 from heed.report.paired import Paired, compare_arms, correct_pairs
@@ -53,6 +54,12 @@ def rivals_of(record: PromptRecord, folders: Sequence[str | Path]) -> list[Rival
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"two of --against are both called {min(twice)}: give the folder of one of them another name")
     return found
+
+
+def check_rivals(file: PromptFile, items: Sequence[PromptItem], folders: Sequence[str | Path]) -> None:
+    """Raise what `rivals_of` would raise once these items are answered: before anything is paid."""
+    rows = tuple({"place": i.place, "text": i.text, "pair": i.pair, "label": i.answer, "group": i.group} for i in items)
+    rivals_of(PromptRecord(Path(), file.but(rounds=file.rounds[:1]), rows), folders)
 
 
 def compared(record: PromptRecord, rivals: Sequence[Rival]) -> list[Paired]:

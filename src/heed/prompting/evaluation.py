@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from heed.api import Bill, Caller, ChatTurn, CompletionAnswer, CompletionRequest
-from heed.errors import ConfigError
+from heed.api import Bill, Caller, ChatTurn, CompletionAnswer, CompletionRequest, RefusedError
+from heed.errors import ApiError, ConfigError
 from heed.prompting.demonstrations import draw_demonstrations, reordered
 from heed.prompting.items import PromptItem, TaskItems
 from heed.prompting.scoring import (
@@ -137,21 +137,27 @@ class Evaluation:
 
         `told` is called with the items that are done, and all of them. Raises `ApiError` as `Caller` does.
         """
-        answers = iter(caller.complete_all(self.requests()))
+        answers = caller.complete_each(self.requests())
         found: list[AskedItem] = []
         total = len(self.rounds) * len(self.items.tested)
         for number, one in enumerate(self.rounds):
             empty = None
             if self.plan.calibrate:
                 several = [self._read(self._prompt(one, text, text), answers) for text in EMPTY]
+                if refused := next((other.problem for other in several if other.probabilities is None), None):
+                    raise ApiError(f"{refused}: calibration needs an answer to inputs without content")
                 empty = without_content(several, list(self.task.labels))
                 self.empty.append(empty)
+            own = []
             for item in self.items.tested:
                 prompt = self._prompt(one, item.text, item.pair)
                 scored = self._read(prompt, answers)
                 scored = scored if empty is None else calibrated(scored, empty)
-                found.append(AskedItem(number, item, prompt, scored, self._right(scored, item)))
-                told(len(found), total)
+                own.append(AskedItem(number, item, prompt, scored, self._right(scored, item)))
+                told(len(found) + len(own), total)
+            if all(asked.scored.refused for asked in own):
+                raise ApiError(f"every item is refused ({own[0].scored.problem}): lower --shots, or take shorter texts")
+            found += own
         return found
 
     def _right(self, scored: Scored, item: PromptItem) -> bool | None:
@@ -181,15 +187,19 @@ class Evaluation:
         for word in words:
             yield request_of(plan.how, prompt, word, common, plan.top)
 
-    def _read(self, prompt: str | tuple[ChatTurn, ...], answers: Iterator[CompletionAnswer]) -> Scored:
-        """Return what the next answers say, those about one prompt."""
+    def _read(self, prompt: str | tuple[ChatTurn, ...], answers: Iterator[CompletionAnswer | RefusedError]) -> Scored:
+        """Return what the next answers say, those about one prompt; what was refused could not be read."""
+        several = list(islice(answers, len(self.task.labels) if self.plan.how.startswith("logprob") else 1))
+        if refused := next((one for one in several if isinstance(one, RefusedError)), None):
+            return Scored(None, problem=str(refused), refused=True)
+        got = [one for one in several if isinstance(one, CompletionAnswer)]
         if self.plan.how == "text":
-            return read_text(self.task, next(answers).text)
+            return read_text(self.task, got[0].text)
         if self.plan.how == "first-token":
-            return read_first_token(self.task, next(answers))
+            return read_first_token(self.task, got[0])
         assert isinstance(prompt, str)
         scores = {}
-        for name, answer in zip(self.task.labels, islice(answers, len(self.task.labels)), strict=True):
+        for name, answer in zip(self.task.labels, got, strict=True):
             total, tokens = word_logprob(prompt, answer)
             scores[name] = total / tokens if self.plan.how == "logprob-per-token" else total
         return scored_words(scores)

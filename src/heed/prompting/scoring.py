@@ -41,6 +41,8 @@ class Scored:
     """Of each class; they sum to 1."""
     problem: str = ""
     """Why it could not be read."""
+    refused: bool = False
+    """Whether it was never answered, such as a prompt longer than the model reads."""
 
 
 def read_text(task: PromptTask, text: str) -> Scored:
@@ -64,7 +66,7 @@ def is_right(task: PromptTask, said: str, reference: str) -> bool:
     """Whether an answer is the reference: of a class its name, of a text the text, compared as the task says."""
     if task.kind == "classes":
         return said == reference
-    one, other = (" ".join(text.split()).strip("\"'“”") for text in (said, reference))
+    one, other = (" ".join(text.split()).strip(" \"'“”") for text in (said, reference))
     if task.compare == "loose":
         one, other = (text.casefold().rstrip(".").strip() for text in (one, other))
     return one == other

@@ -107,7 +107,7 @@ class PromptTask(Section):
         if not isinstance(value, Mapping):
             return value
         named = {label_name(key, "labels", "the task"): words for key, words in value.items()}
-        return {key: (words,) if isinstance(words, str) else words for key, words in named.items()}
+        return {key: words if isinstance(words, list | tuple) else (words,) for key, words in named.items()}
 
     def problems(self) -> list[str]:
         """Return what contradicts itself."""
@@ -120,6 +120,7 @@ class PromptTask(Section):
             found += ["labels: kind text has none: leave it out"] if self.labels else []
             found += ["items: give items, or data with a source"] if not self.items and self.data is None else []
             found += ["items: give items or data, not both"] if self.items and self.data is not None else []
+        found += [] if found else self._pair_problems()
         for place, one in enumerate(self.demonstrations, 1):
             if one.answer is None:
                 found.append(f"demonstrations: number {place} has no answer")
@@ -141,6 +142,13 @@ class PromptTask(Section):
             if column:
                 names[column] = role
         return names
+
+    def template_by_parts(self) -> str:
+        """Return the template with {text} and {pair} in the place of columns, for data with other ones."""
+        names, written = self.fields(), ""
+        for before, name, _, _ in string.Formatter().parse(self.template):
+            written += before.replace("{", "{{").replace("}", "}}") + (f"{{{names[name]}}}" if name else "")
+        return written
 
     def block(self, text: str, pair: str | None) -> str:
         """Return an item, up to where its answer begins."""
@@ -174,6 +182,16 @@ class PromptTask(Section):
             f"{{{field}}} is no part of an item, {did_you_mean(field, known)}" for field in used if field not in known
         ]
         return odd or ([] if used else [f"it names none of {', '.join(f'{{{one}}}' for one in known)}"])
+
+    def _pair_problems(self) -> list[str]:
+        """Return that a template needs second texts which no column or example has."""
+        if "{pair}" not in self.template_by_parts():
+            return []
+        named = self.data is None or any(role == "pair" and name != "pair" for name, role in self.fields().items())
+        named |= self.data is not None and self.data.pair == "pair"
+        found = [] if named else ["data: the template needs second texts: name their column with pair (--pair)"]
+        written = [("demonstrations", self.demonstrations), ("items", self.items)]
+        return found + [f"{what}: one has no pair" for what, some in written if any(one.pair is None for one in some)]
 
     def _label_problems(self) -> list[str]:
         if len(self.labels) < 2:
