@@ -104,6 +104,13 @@ def test_failures_are_a_line_each():
     assert (message.startswith("the answer is not in the form of OpenAI's API"), again) == (True, False)
 
 
+def test_an_address_that_is_no_api():
+    with serving(lambda path, body: Reply(error("not found"), 404)) as served:
+        with pytest.raises(FailedCallError, match=r"no such page \(not found\): an API's address usually ends in /v1"):
+            client(served.url).complete(REQUEST)
+    assert served.paths == ["/v1/completions", "/v1/models"]
+
+
 def test_a_key_is_sent_and_never_shown():
     key = ApiKey("sk-very-secret")
     message, _ = failure(Reply(error("wrong key sk-very-secret"), 401), key=key)

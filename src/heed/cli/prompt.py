@@ -207,7 +207,7 @@ def _show(flags: PromptFlags, folder: Path, page: Path) -> int:
     for line in [*(sentences(figures) if figures else []), *pair_sentences(pairs)]:
         print(line)
     if figures is None or figures.unread:
-        for row in record.items if figures is None else [row for row in record.items if row["predicted"] is None][:5]:
+        for row in record.rows if figures is None else [row for row in record.rows if row["predicted"] is None][:5]:
             print(f"  {row['place']}: {one_line(repr(row['answer']), 200)}")
     print(f"report: {page}")
     return 0

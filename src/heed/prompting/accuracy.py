@@ -98,7 +98,8 @@ def _edge(found: Callable[[float], bool], inside: float, outside: float) -> floa
 
 def said_accuracy(one: PromptAccuracy) -> str:
     """Return an accuracy with what it is of, as in "83.3 % of 30 items (66.4 to 92.7 %)"."""
-    return f"{format_accuracy(one.mean)} of {one.items:,} items ({said_shares(*one.interval)})"
+    rounds = f", in {one.rounds:,} rounds" if one.rounds > 1 else ""
+    return f"{format_accuracy(one.mean)} of {one.items:,} items{rounds} ({said_shares(*one.interval)})"
 
 
 def sentences(one: PromptAccuracy) -> list[str]:
@@ -150,9 +151,9 @@ def _tells(one: PromptAccuracy) -> str:
         rest += " (no better one would be)" if above is None and one.mean < 1 else ""
     few = ""
     if one.effective < one.items - 0.5:
-        few = f" (they say as much as {one.effective:,.0f} independent ones would)"
+        few = f" (which say as much as {one.effective:,.0f} independent ones asked once)"
     return (
-        f"{one.items:,} items{few} go with true accuracies from {said_shares(*one.interval)}, and tell nothing apart "
-        f"between them. On the same items {rest}: four times in five, by McNemar's exact test, if the two err "
-        "independently."
+        f"{one.items:,} items{few} cannot say more than that the true accuracy lies between "
+        f"{said_shares(*one.interval).replace(' to ', ' and ')}. On the same items {rest}: four times in five, by "
+        "McNemar's exact test, if the two err independently."
     )

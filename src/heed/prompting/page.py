@@ -21,6 +21,7 @@ from heed.report.figure import Columns, Figure, HeatRow, Row, Scale, rows_figure
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_percent, said_shares
 from heed.report.parts import (
     Banner,
+    Command,
     Details,
     ExampleList,
     Findings,
@@ -209,10 +210,10 @@ def _demonstrations(record: PromptRecord) -> list[Any]:
 
 
 def _items(record: PromptRecord) -> list[Any]:
-    """Return the items that were answered wrongly, could not be read, or have no reference, of the first round."""
+    """Return the items that could not be read, of all rounds, and those that were wrong or right in the first one."""
     if not record.done:
         return []
-    unread = [row for row in record.items if row["predicted"] is None]
+    unread = [row for row in record.rows if row["predicted"] is None]
     wrong = [row for row in record.items if row["predicted"] is not None and row["right"] is False]
     open_ = [row for row in record.items if row["predicted"] is not None and row["right"] is None]
     wrong.sort(key=lambda row: -((row.get("probabilities") or {}).get(row["predicted"], 0.0)))
@@ -223,7 +224,7 @@ def _items(record: PromptRecord) -> list[Any]:
             some = "" if len(rows) <= SHOWN else f", {SHOWN} of them"
             shown = [_shown(record, row) for row in rows[:SHOWN]]
             found.append(Details(f"{title}: {len(rows):,}{some}", [ExampleList(shown, "judged")]))
-    note = "Of the first round." if record.rounds > 1 else ""
+    note = "Of the first round; what could not be read, of all rounds." if record.rounds > 1 else ""
     return [Paragraph(note, "key small"), *found]
 
 
@@ -244,8 +245,7 @@ def _prompts(record: PromptRecord) -> list[Any]:
     prompt = record.items[0].get("prompt")
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, indent=1)
     some = text if len(text) <= LETTERS else f"{text[:LETTERS]}..."
-    lines = [Paragraph(line) for line in some.split("\n") if line.strip()]
-    return [Details("That of the first item; those of all items are in items.jsonl", lines)]
+    return [Details("That of the first item; those of all items are in items.jsonl", [Command(some)])]
 
 
 def _setup(record: PromptRecord) -> list[tuple[str, str]]:
