@@ -125,6 +125,7 @@ NAMES_SWITCHES = {
     "asking/respondent.py": "names the files that earlier runs have read",
     "cli/bench_training.py": "says the family for people",
     "cli/tune.py": "the flag of TuneConfig's data.label",
+    "prompting/items.py": "TaskData's data.label, the column of a task file",
     "tuning/heed_encoders.py": "says the family for people and in the files of transformers",
     "tuning/predict.py": "TuneConfig's data.label",
     "report/page.py": "says the family for people",
