@@ -146,7 +146,8 @@ class Caller:
         while True:
             try:
                 with self.spending.trying(request) as got:
-                    self.rate.take(request.most_tokens)
+                    self.rate.take(request.most_tokens, self._sleep)
+                    self._go_on()
                     got.append(self.completer.complete(request))
                     return got[0]
             except FailedCallError as error:
@@ -157,6 +158,12 @@ class Caller:
                     raise (RefusedError if error.refused else ApiError)(f"{error}{tried}") from None
                 self._say(f"note: {error}; again in {wait:.1f} s")
                 self._sleep(wait)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Raise `FailedCallError` where the others have stopped: nothing is asked any more."""
+        if self._stopped.is_set():
+            raise FailedCallError("stopped", again=False)
 
 
 def open_api(

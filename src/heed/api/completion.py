@@ -223,9 +223,8 @@ def read_completion(body: Any, chat: bool) -> CompletionAnswer:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         shown = json.dumps(body)[:120]
-        raise FailedCallError(
-            f"the answer is not in the form of OpenAI's API ({error!r}): {shown}", again=False
-        ) from None
+        odd = f"the answer is not in the form of OpenAI's API ({error!r}): {shown}"
+        raise FailedCallError(odd, again=False, spent=True) from None
 
 
 def _choice(one: Mapping[str, Any]) -> CompletionChoice:
