@@ -10,12 +10,12 @@ import heed
 SOURCE = Path(heed.__file__).parent
 RANKS = {
     "cli": 7, "serving": 6, "studies": 6, "experiment": 5, "tuning": 5, "asking": 5, "benches": 5, "prompting": 5,
-    "recovery": 5, "explore": 5, "objectives": 4, "training": 4, "generation": 3, "build": 3, "testing": 3, "models": 2,
-    "attention": 1, "text": 1, "report": 1, "ground": 0,
+    "recovery": 5, "explore": 5, "objectives": 4, "training": 4, "api": 4, "generation": 3, "build": 3, "testing": 3,
+    "models": 2, "attention": 1, "text": 1, "report": 1, "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "records", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
-NO_TORCH = ("text", "report", "ground")
+NO_TORCH = ("text", "report", "api", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -46,6 +46,19 @@ def test_arrows_go_down(file):
             continue
         target = SHARED.get(parts[1], parts[1] if parts[1] in RANKS else "ground")
         assert target == room or RANKS[target] < RANKS[room], f"{file.name} imports {name}: not downwards"
+
+
+NEEDS_TORCH = ("training", "generation", "models", "build", "attention", "objectives")
+"""Rooms that import torch."""
+
+
+def test_only_one_file_of_prompting_needs_torch():
+    files = [file for file in FILES if room_of(file) == "prompting" and file.name != "local.py"]
+    assert files
+    for file in files:
+        assert not {
+            n for n in imported(file) if n.startswith("torch") or n.split(".")[1:2] in [[r] for r in NEEDS_TORCH]
+        }
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if room_of(f) in NO_TORCH], ids=lambda f: str(f.relative_to(SOURCE)))
@@ -112,6 +125,7 @@ NAMES_SWITCHES = {
     "asking/respondent.py": "names the files that earlier runs have read",
     "cli/bench_training.py": "says the family for people",
     "cli/tune.py": "the flag of TuneConfig's data.label",
+    "prompting/items.py": "TaskData's data.label, the column of a task file",
     "tuning/heed_encoders.py": "says the family for people and in the files of transformers",
     "tuning/predict.py": "TuneConfig's data.label",
     "report/page.py": "says the family for people",

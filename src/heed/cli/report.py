@@ -36,6 +36,11 @@ def main(argv: list[str]) -> int:
     from heed.report.page import write_report
     from heed.training.settings import is_run, read_settings
 
+    if (flags.run / "prompt.json").is_file():
+        from heed.prompting.page import write_prompt_page
+
+        print(write_prompt_page(flags.run))
+        return 0
     if (flags.run / "study.json").is_file():
         raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
     if is_tuned(flags.run):
