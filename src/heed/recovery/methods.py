@@ -1,0 +1,147 @@
+"""The methods by name, and what each costs: from how an API behaves to the whole distribution.
+
+probe ──> method_of ──> read ──> Distribution          every question is asked once, whoever asks it again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heed.errors import ApiError, ConfigError, did_you_mean
+from heed.recovery.anchor import anchor_calls, read_anchored
+from heed.recovery.bisection import bisection_calls, read_bisected
+from heed.recovery.forced import forced_calls, read_forced
+from heed.recovery.low_rank import choose_tokens, fit_low_rank, wanted
+from heed.recovery.nucleus import read_nucleus
+from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion, Reply
+from heed.recovery.probe import ApiTraits, first_unseen, probe, token_order
+from heed.recovery.readings import Distribution, Readings, distribution_of
+from heed.recovery.resolution import resolution_of
+
+METHODS = {
+    "anchor": "the likeliest token and k-1 others biased alike: the API shows probabilities after the bias",
+    "forced": "each token forced: the API shows the probability before the bias of the token that it takes",
+    "bisection": "the bias at which a token becomes the likeliest: the API shows no probabilities",
+    "nucleus": "only the likeliest tokens, up to --top-p: what was seen is banned",
+    "low-rank": "about 2 d tokens and an output matrix (--matrix): all others by least squares",
+}
+"""Every method and what it is for; the first three read every token."""
+FITTING = {"biased": "anchor", "raw": "forced", "nothing": "bisection"}
+"""The method for what an API shows."""
+
+
+@dataclass(frozen=True)
+class RecoveryWish:
+    """What is to be recovered, and how."""
+
+    method: str = "auto"
+    accuracy: float = 0.05
+    """Of bisection: the width, in nats, that a logit is known to."""
+    top_p: float = 0.9
+    """Of a nucleus."""
+    matrix: np.ndarray | None = None
+    """(V, d): the output matrix, for low rank."""
+    matrix_bias: np.ndarray | None = None
+    """(V,): the output bias, where there is one."""
+    tokens: tuple[int, ...] | None = None
+    """Read these tokens only; None: all."""
+    seed: int = 1
+    """Of the choice of tokens for low rank."""
+
+
+class Remembered:
+    """Asks each question once, and keeps what was replied."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self.replies: dict[BiasQuestion, Reply] = {}
+
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+        """Return the replies, those that are known without asking."""
+        new = list(dict.fromkeys(question for question in questions if question not in self.replies))
+        self.replies |= zip(new, self._ask(new) if new else [], strict=True)
+        return [self.replies[question] for question in questions]
+
+    def values(self) -> list[float]:
+        """Return every log-probability that was shown."""
+        return [value for reply in self.replies.values() for value in reply.shown.values()]
+
+
+def method_of(name: str, traits: ApiTraits) -> str:
+    """Return the method to read a whole vocabulary with, checked against what the API shows.
+
+    Raises `ConfigError` for an unknown name, `ApiError` for a method that the API does not allow.
+    """
+    if name == "auto":
+        fitting = FITTING[traits.shows]
+        return fitting if fitting != "anchor" or traits.limits.top > 1 else "nucleus"
+    if name not in METHODS:
+        raise ConfigError(f"--method {name!r}: {did_you_mean(name, [*METHODS, 'auto'])}")
+    if name in ("anchor", "forced") and FITTING[traits.shows] != name:
+        shown = {"biased": "after the bias", "raw": "before the bias", "nothing": "not at all"}[traits.shows]
+        raise ApiError(f"this API shows probabilities {shown}, so {name} reads nothing: take --method auto")
+    return name
+
+
+def expected_calls(method: str, limits: ApiLimits, shows: str, wish: RecoveryWish) -> int:
+    """Return the calls of a method by its formula, the plain one included, the others of the probe not.
+
+    Those of a nucleus depend on the distribution: what is returned is the most that there can be.
+    """
+    tokens = limits.vocabulary if wish.tokens is None else len(wish.tokens)
+    if method == "low-rank":
+        assert wish.matrix is not None
+        tokens, method = wanted(wish.matrix.shape[1], limits.vocabulary), FITTING[shows]
+    if method == "nucleus":
+        return 1 + min(limits.vocabulary, limits.biased)
+    if method == "bisection":
+        return bisection_calls(tokens, limits.bias, wish.accuracy)
+    return anchor_calls(tokens, limits.top) if method == "anchor" else forced_calls(tokens, limits.top)
+
+
+def recover(ask: Ask, limits: ApiLimits, wish: RecoveryWish, noise: Callable[[], float] = lambda: 0.0) -> Distribution:
+    """Probe an API and return the distribution of what comes next, with error bars.
+
+    Once all is read it is known how finely the API prints; `noise` then tells how far equal questions were answered
+    differently. Where error bars change by that, they are reckoned again from the same replies.
+    """
+    remembered = Remembered(ask)
+    traits = probe(remembered, limits)
+    method = method_of(wish.method, traits)
+    found = read(remembered, traits, method, wish)
+    resolution = replace(resolution_of(remembered.values()), noise=noise())
+    if resolution != traits.resolution:
+        found = read(remembered, replace(traits, resolution=resolution), method, wish)
+    return replace(found, method=method, calls=len(remembered.replies))
+
+
+def read(ask: Ask, traits: ApiTraits, method: str, wish: RecoveryWish) -> Distribution:
+    """Return the distribution by one method, from an API that has been probed."""
+    V = traits.limits.vocabulary
+    every = wish.tokens or token_order(V)
+
+    def some(tokens: Sequence[int]) -> Readings:
+        if FITTING[traits.shows] == "bisection":
+            return read_bisected(ask, traits, tokens, wish.accuracy)
+        return read_forced(ask, traits, tokens) if traits.shows == "raw" else read_anchored(ask, traits, tokens)
+
+    if method == "low-rank":
+        if wish.matrix is None:
+            raise ConfigError("--method low-rank needs the output matrix: --matrix RUN or a folder of Hugging Face")
+        if len(wish.matrix) != V:
+            raise ConfigError(f"the output matrix has {len(wish.matrix):,} rows, and the vocabulary {V:,} tokens")
+        known = [
+            *(traits.known or [traits.plain.token]),
+            *first_unseen(traits.plain, traits.limits, max(1, traits.limits.top - 1)),
+        ]
+        return fit_low_rank(
+            some, choose_tokens(wish.matrix.shape[1], V, wish.seed, known), wish.matrix, wish.matrix_bias
+        )
+    if method == "nucleus":
+        return distribution_of(method, read_nucleus(ask, traits, wish.top_p), V)
+    if method == "bisection":
+        return distribution_of(method, read_bisected(ask, traits, every, wish.accuracy), V)
+    return distribution_of(method, some(every), V)
