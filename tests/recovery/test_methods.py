@@ -12,9 +12,14 @@ from heed.recovery.anchor import anchor_calls
 from heed.recovery.bisection import bisection_calls
 from heed.recovery.forced import forced_calls
 from heed.recovery.methods import METHODS, RecoveryWish, expected_calls, recover
+from heed.recovery.oracle import ApiLimits
 from heed.recovery.probe import probe
 from heed.recovery.readings import Distribution
 from recovery.simulated_api import SimulatedApi, log_softmax, some_logits
+
+
+def recovered(api: SimulatedApi, limits: ApiLimits, wish: RecoveryWish) -> Distribution:
+    return recover(api, limits, wish)[1]
 
 
 def worst(found: Distribution, truth: np.ndarray) -> float:
@@ -31,7 +36,7 @@ def assert_bars_hold(found: Distribution, truth: np.ndarray) -> None:
 @pytest.mark.parametrize("vocabulary", [2_000, pytest.param(50_257, marks=pytest.mark.slow)])
 def test_anchor_reads_every_token_in_float32(vocabulary, top):
     api = SimulatedApi(some_logits(vocabulary), top=top, dtype=np.float32)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert found.method == "anchor"
     assert found.seen.all()
     assert worst(found, api.log_p) <= 1e-5
@@ -46,7 +51,7 @@ def test_anchor_reads_every_token_in_float32(vocabulary, top):
 
 def test_float64_answers_give_float64_values():
     api = SimulatedApi(some_logits(300).astype(np.float64))
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert worst(found, api.log_p) < 1e-13
     assert_bars_hold(found, api.log_p)
 
@@ -55,7 +60,7 @@ def test_float64_answers_give_float64_values():
 def test_bars_hold_under_rounding(step, bar):
     for seed in range(5):
         api = SimulatedApi(some_logits(300, seed), top=3, dtype=np.float32, step=step)
-        found = recover(api, api.limits, RecoveryWish())
+        found = recovered(api, api.limits, RecoveryWish())
         assert found.seen.all()
         assert_bars_hold(found, api.log_p)
         assert found.error.max() < bar
@@ -63,7 +68,7 @@ def test_bars_hold_under_rounding(step, bar):
 
 def test_bars_hold_in_float16():
     api = SimulatedApi(some_logits(300, 4), top=3, dtype=np.float32, printed=np.float16)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert_bars_hold(found, api.log_p)
     assert 0.001 < worst(found, api.log_p) < 0.02
 
@@ -72,14 +77,14 @@ def test_a_coarse_rounding_is_known_even_where_the_probe_shows_whole_numbers():
     logits = log_softmax(np.concatenate([[0.0, -1.0], -np.linspace(3, 12, 60)]))
     logits = np.concatenate([logits[:2].round(), logits[2:]])  # -0.1 and -1.1 become 0 and -1
     api = SimulatedApi(logits, step=0.125)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert_bars_hold(found, api.log_p)
 
 
 @pytest.mark.parametrize("top", [2, 5])
 def test_forced_reading_of_an_api_whose_probabilities_do_not_move(top):
     api = SimulatedApi(some_logits(500), top=top, mode="raw", dtype=np.float32)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert found.method == "forced"
     assert found.seen.all()
     assert worst(found, api.log_p) <= 1e-5
@@ -90,7 +95,7 @@ def test_forced_reading_of_an_api_whose_probabilities_do_not_move(top):
 def test_bisection_where_no_probability_is_shown():
     api = SimulatedApi(some_logits(120), mode="nothing", dtype=np.float32)
     wish = RecoveryWish(accuracy=0.05)
-    found = recover(api, api.limits, wish)
+    found = recovered(api, api.limits, wish)
     assert found.method == "bisection"
     assert found.seen.all()
     assert_bars_hold(found, api.log_p)
@@ -102,7 +107,7 @@ def test_bisection_where_no_probability_is_shown():
 @pytest.mark.parametrize(("mode", "top", "step"), [("biased", 2, 0.0), ("biased", 5, 0.0), ("raw", 5, 0.0)])
 def test_nucleus_reads_the_likeliest_until_they_are_enough(mode, top, step):
     api = SimulatedApi(some_logits(500, 3), top=top, mode=mode, dtype=np.float32, step=step)
-    found = recover(api, api.limits, RecoveryWish(method="nucleus", top_p=0.9))
+    found = recovered(api, api.limits, RecoveryWish(method="nucleus", top_p=0.9))
     p = np.exp(api.log_p)
     needed = int(np.searchsorted(np.cumsum(np.sort(p)[::-1]), 0.9)) + 1
     assert needed <= found.seen.sum() < needed + top
@@ -117,21 +122,21 @@ def test_nucleus_reads_the_likeliest_until_they_are_enough(mode, top, step):
 
 def test_nucleus_bars_hold_under_coarse_rounding_and_say_where_it_ends():
     api = SimulatedApi(some_logits(500, 3), top=5, dtype=np.float32, step=0.125)
-    found = recover(api, api.limits, RecoveryWish(method="nucleus", top_p=0.99))
+    found = recovered(api, api.limits, RecoveryWish(method="nucleus", top_p=0.99))
     assert_bars_hold(found, api.log_p)
     assert found.seen_mass[0] < 0.99
 
 
 def test_nucleus_ends_where_no_more_may_be_banned():
     api = SimulatedApi(np.zeros(400), top=2, biased=40)
-    found = recover(api, api.limits, RecoveryWish(method="nucleus", top_p=0.9))
+    found = recovered(api, api.limits, RecoveryWish(method="nucleus", top_p=0.9))
     assert found.seen.sum() == 42
     assert found.unseen_mass == pytest.approx(1 - 42 / 400)
 
 
 def test_ties_are_read_like_anything_else():
     api = SimulatedApi(np.repeat([2.0, 1.0, -3.0], 20), top=2)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert worst(found, api.log_p) < 1e-12
 
 
@@ -141,7 +146,7 @@ def test_what_cannot_be_biased_is_said_to_be_missing(mode, top):
     fixed = frozenset([0, 7, 99])
     api = SimulatedApi(some_logits(200), top=top, mode=mode, dtype=np.float32, fixed=fixed)
     assert not set(np.argsort(-api.log_p)[:top]) & fixed
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert set(np.flatnonzero(~found.seen)) == fixed
     assert worst(found, api.log_p) <= 1e-5
     assert_bars_hold(found, api.log_p)
@@ -153,7 +158,7 @@ def test_what_cannot_be_biased_is_said_to_be_missing(mode, top):
 def test_the_likeliest_token_cannot_be_biased(top):
     logits = some_logits(200)
     api = SimulatedApi(logits, top=top, dtype=np.float32, fixed=frozenset([int(logits.argmax())]))
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert found.seen.all()
     assert worst(found, api.log_p) <= 1e-5
 
@@ -164,14 +169,14 @@ def test_a_tie_with_a_token_that_cannot_be_biased_is_not_read_as_biased():
     logits[low] = logits[second]
     fixed = int(max(second, low))  # comes after the other, so the plain call does not show it
     api = SimulatedApi(logits, top=2, dtype=np.float32, fixed=frozenset([fixed]))
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert list(np.flatnonzero(~found.seen)) == [fixed]
 
 
 def test_very_unlikely_tokens_are_asked_for_again():
     logits = np.concatenate([[0.0, -1.0], np.full(30, -60.0), np.full(30, -5.0)])
     api = SimulatedApi(logits)
-    found = recover(api, api.limits, RecoveryWish())
+    found = recovered(api, api.limits, RecoveryWish())
     assert found.seen.all()
     assert worst(found, api.log_p) < 1e-12
     assert api.calls == anchor_calls(62, 2) + 1 + 30
@@ -186,7 +191,7 @@ def test_a_bias_that_changes_nothing_is_an_error():
 def test_a_method_that_the_api_does_not_allow_is_refused():
     api = SimulatedApi(some_logits(50), mode="raw")
     with pytest.raises(ApiError, match="before the bias, so anchor reads nothing"):
-        recover(api, api.limits, RecoveryWish(method="anchor"))
+        recovered(api, api.limits, RecoveryWish(method="anchor"))
 
 
 def head(vocabulary: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +206,7 @@ def test_a_known_output_matrix_saves_calls(mode):
     bias = np.linspace(-1, 1, 1_000)
     api = SimulatedApi(matrix @ hidden + bias, top=5, mode=mode, dtype=np.float64)
     wish = RecoveryWish(method="low-rank", matrix=matrix, matrix_bias=bias, accuracy=0.001)
-    found = recover(api, api.limits, wish)
+    found = recovered(api, api.limits, wish)
     assert found.seen.all()
     assert_bars_hold(found, api.log_p)
     assert worst(found, api.log_p) < (0.01 if mode == "nothing" else 1e-5)
@@ -214,14 +219,14 @@ def test_another_models_matrix_is_refused():
     matrix, hidden = head(1_000, 24)
     api = SimulatedApi(matrix @ hidden, top=5, dtype=np.float32)
     with pytest.raises(ApiError, match="does not fit what the API says"):
-        recover(api, api.limits, RecoveryWish(method="low-rank", matrix=head(1_000, 24, seed=1)[0]))
+        recovered(api, api.limits, RecoveryWish(method="low-rank", matrix=head(1_000, 24, seed=1)[0]))
 
 
 @pytest.mark.slow
 def test_gpt2s_sizes_take_384_calls():
     matrix, hidden = head(50_257, 768)
     api = SimulatedApi(matrix @ hidden, top=5, dtype=np.float32)
-    found = recover(api, api.limits, RecoveryWish(method="low-rank", matrix=matrix))
+    found = recovered(api, api.limits, RecoveryWish(method="low-rank", matrix=matrix))
     assert found.calls == 384 + 1
     assert worst(found, api.log_p) < 1e-4
     assert_bars_hold(found, api.log_p)

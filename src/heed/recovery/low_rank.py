@@ -41,7 +41,9 @@ def choose_tokens(columns: int, vocabulary: int, seed: int, known: Sequence[int]
     return list(dict.fromkeys([*known, *order]))[:count]
 
 
-def fit_low_rank(read: Read, tokens: Sequence[int], matrix: np.ndarray, bias: np.ndarray | None = None) -> Distribution:
+def fit_low_rank(
+    read: Read, tokens: Sequence[int], matrix: np.ndarray, bias: np.ndarray | None = None, estimated: bool = False
+) -> Distribution:
     """Return the whole distribution from the readings of some tokens; `matrix` (V, d), `bias` (V,).
 
     Raises `ApiError` where the residual shows that the matrix is not the model's, `ConfigError` where too few tokens
@@ -62,18 +64,20 @@ def fit_low_rank(read: Read, tokens: Sequence[int], matrix: np.ndarray, bias: np
             f"{np.median(errors):.1g}): it is of another model, or the API changes its logits; take another --method"
         )
     off = errors + residual.max()
+    more = RESIDUAL * residual.max() if estimated else 0.0
     log_p, error = np.empty(vocabulary), np.empty(vocabulary)
     for at in range(0, vocabulary, BLOCK):
         rows = matrix[at : at + BLOCK].astype(np.float64)
         rows = np.column_stack([rows, np.ones(len(rows))])
         log_p[at : at + BLOCK] = rows @ solution + offset[at : at + BLOCK]
-        error[at : at + BLOCK] = np.abs(rows @ inverse) @ off
+        error[at : at + BLOCK] = np.abs(rows @ inverse) @ off + more
     if readings.relative:
         top = log_p.max()
         shift = top + np.log(np.exp(log_p - top).sum())
         log_p, error = log_p - shift, error + float((np.exp(log_p - shift) * np.expm1(error)).sum())
     facts = {"columns": columns, "read": int(ids.size), "residual": float(residual.max())}
-    return Distribution("low-rank", log_p, error, facts=facts)
+    note = "The output matrix is an estimate from other prompts, so error bars are estimates as well."
+    return Distribution("low-rank", log_p, error, notes=(note,) if estimated else (), facts=facts)
 
 
 def row_space(distributions: Sequence[np.ndarray], rank: int) -> np.ndarray:

@@ -46,6 +46,8 @@ class RecoveryWish:
     """(V, d): the output matrix, for low rank."""
     matrix_bias: np.ndarray | None = None
     """(V,): the output bias, where there is one."""
+    estimated: bool = False
+    """Whether the matrix is an estimate of the span."""
     tokens: tuple[int, ...] | None = None
     """Read these tokens only; None: all."""
     seed: int = 1
@@ -102,8 +104,18 @@ def expected_calls(method: str, limits: ApiLimits, shows: str, wish: RecoveryWis
     return anchor_calls(tokens, limits.top) if method == "anchor" else forced_calls(tokens, limits.top)
 
 
-def recover(ask: Ask, limits: ApiLimits, wish: RecoveryWish, noise: Callable[[], float] = lambda: 0.0) -> Distribution:
-    """Probe an API and return the distribution of what comes next, with error bars.
+Approve = Callable[[ApiTraits, str], None]
+"""Is told how an API behaves and which method reads it, before that is paid for; may raise."""
+
+
+def recover(
+    ask: Ask,
+    limits: ApiLimits,
+    wish: RecoveryWish,
+    approve: Approve = lambda traits, method: None,
+    noise: Callable[[], float] = lambda: 0.0,
+) -> tuple[ApiTraits, Distribution]:
+    """Probe an API and return how it behaves, and the distribution of what comes next, with error bars.
 
     Once all is read it is known how finely the API prints; `noise` then tells how far equal questions were answered
     differently. Where error bars change by that, they are reckoned again from the same replies.
@@ -111,11 +123,25 @@ def recover(ask: Ask, limits: ApiLimits, wish: RecoveryWish, noise: Callable[[],
     remembered = Remembered(ask)
     traits = probe(remembered, limits)
     method = method_of(wish.method, traits)
+    check(method, limits, wish)
+    approve(traits, method)
     found = read(remembered, traits, method, wish)
     resolution = replace(resolution_of(remembered.values()), noise=noise())
     if resolution != traits.resolution:
-        found = read(remembered, replace(traits, resolution=resolution), method, wish)
-    return replace(found, method=method, calls=len(remembered.replies))
+        traits = replace(traits, resolution=resolution)
+        found = read(remembered, traits, method, wish)
+    return traits, replace(found, method=method, calls=len(remembered.replies))
+
+
+def check(method: str, limits: ApiLimits, wish: RecoveryWish) -> None:
+    """Raise `ConfigError` where a method lacks its output matrix, or that has another vocabulary."""
+    if method != "low-rank":
+        return
+    if wish.matrix is None:
+        raise ConfigError("--method low-rank needs the output matrix: --matrix RUN, or --estimate-from earlier results")
+    if len(wish.matrix) != limits.vocabulary:
+        rows, tokens = len(wish.matrix), limits.vocabulary
+        raise ConfigError(f"the output matrix has {rows:,} rows, and the vocabulary {tokens:,} tokens")
 
 
 def read(ask: Ask, traits: ApiTraits, method: str, wish: RecoveryWish) -> Distribution:
@@ -129,17 +155,13 @@ def read(ask: Ask, traits: ApiTraits, method: str, wish: RecoveryWish) -> Distri
         return read_forced(ask, traits, tokens) if traits.shows == "raw" else read_anchored(ask, traits, tokens)
 
     if method == "low-rank":
-        if wish.matrix is None:
-            raise ConfigError("--method low-rank needs the output matrix: --matrix RUN or a folder of Hugging Face")
-        if len(wish.matrix) != V:
-            raise ConfigError(f"the output matrix has {len(wish.matrix):,} rows, and the vocabulary {V:,} tokens")
+        assert wish.matrix is not None
         known = [
             *(traits.known or [traits.plain.token]),
             *first_unseen(traits.plain, traits.limits, max(1, traits.limits.top - 1)),
         ]
-        return fit_low_rank(
-            some, choose_tokens(wish.matrix.shape[1], V, wish.seed, known), wish.matrix, wish.matrix_bias
-        )
+        tokens = choose_tokens(wish.matrix.shape[1], V, wish.seed, known)
+        return fit_low_rank(some, tokens, wish.matrix, wish.matrix_bias, wish.estimated)
     if method == "nucleus":
         return distribution_of(method, read_nucleus(ask, traits, wish.top_p), V)
     if method == "bisection":

@@ -19,6 +19,8 @@ class BiasQuestion:
     """(token id, what is added to its logit), in the order of ids."""
     greedy: bool = False
     """Whether the likeliest token is wanted (temperature 0), or one drawn at temperature 1."""
+    again: int = 0
+    """Not asked of the API: a question that differs in this alone is asked anew, where its reply would be known."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Reply:
     """The token that an API took, and what it showed of the probabilities."""
 
     token: int
+    """-1 where the API does not tell."""
     logprob: float | None = None
     """Of that token, where the API tells it."""
     top: tuple[tuple[int, float], ...] = ()
@@ -34,7 +37,7 @@ class Reply:
     @property
     def shown(self) -> dict[int, float]:
         """Log-probabilities by token: the likeliest ones, and the one that was taken."""
-        own = {} if self.logprob is None else {self.token: self.logprob}
+        own = {} if self.logprob is None or self.token < 0 else {self.token: self.logprob}
         return own | dict(self.top)
 
 
@@ -60,6 +63,6 @@ def biased(tokens: Sequence[int], bias: float, *, greedy: bool = False) -> BiasQ
     """Return the question with the same bias on some tokens.
 
     >>> biased([7, 3], 40.0)
-    BiasQuestion(bias=((3, 40.0), (7, 40.0)), greedy=False)
+    BiasQuestion(bias=((3, 40.0), (7, 40.0)), greedy=False, again=0)
     """
     return BiasQuestion(tuple((token, bias) for token in sorted(tokens)), greedy)
