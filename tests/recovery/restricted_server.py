@@ -38,6 +38,7 @@ class RestrictedServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: RestrictedServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass

@@ -113,7 +113,7 @@ def test_a_budget_that_does_not_reach_is_refused_before_it_is_spent(tmp_path, ca
 
 def test_a_dry_run_asks_nothing(tmp_path, capsys):
     with serving(SimulatedApi(some_logits(300)), most=2) as server:
-        prices = ["--price-prompt", "1.5", "--price-answer", "2"]
+        prices = ["--prices", "1.5", "2"]
         assert recover(server, tmp_path / "new", "--dry-run", "--top", "2", *prices) == 0
         assert server.calls == 0
     shown = capsys.readouterr().out
@@ -133,7 +133,6 @@ def test_another_machine_needs_a_budget(tmp_path, capsys):
     [
         (["--method", "low-rank"], "needs the output matrix"),
         (["--matrix", "nowhere"], "for --method low-rank"),
-        (["--price-prompt", "1"], "prices are two"),
         (["--top", "9"], "logprobs must be at most 2"),
         (["--methd", "anchor"], "did you mean '--method'"),
     ],

@@ -21,7 +21,7 @@ from heed.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-    from heed.api import Caller, Prices
+    from heed.api import Caller
     from heed.recovery.methods import RecoveryWish
     from heed.recovery.recovery_run import RecoveryPlan
     from heed.text.tokenizer import Tokenizer
@@ -77,21 +77,23 @@ class RecoverFlags(Section):
     seed: int = Field(default=1, ge=0)
     """Seed of the tokens that low-rank reads."""
     budget: str | None = None
-    """The most to spend, such as "2000 calls, 50k tokens, $2"; needed for an address that is not this machine."""
-    price_prompt: float | None = Field(default=None, ge=0)
-    """Dollars for a million tokens of prompt."""
-    price_answer: float | None = Field(default=None, ge=0)
-    """Dollars for a million tokens of answer."""
+    """What may be spent at most: "2000 calls, 50000 tokens, $2"; needed where the API is not on this machine."""
+    prices: tuple[float, float] | None = None
+    """Dollars for a million tokens of prompt, and of answer: --prices 0.5 1.5."""
+    key_env: str | None = None
+    """The variable of the environment that holds the key. Default: HEED_API_KEY."""
     key_file: Path | None = None
-    """File with the key; without it HEED_API_KEY counts, and OPENAI_API_KEY for OpenAI's own address."""
-    key_variable: str | None = None
-    """Variable of the environment with the key."""
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    """Ask no faster."""
+    """The file that holds the key."""
     threads: int = Field(default=8, ge=1, le=256)
     """Calls under way at a time."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """At most so many calls a minute."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """At most so many tokens a minute."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds that an answer may take."""
+    tries: int = Field(default=6, ge=1, le=100)
+    """Times that a call is tried."""
     dry_run: bool = False
     """Ask nothing: print what each method would take."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
@@ -231,35 +233,27 @@ def true_log_p(run: Path, ids: tuple[int, ...]) -> np.ndarray:
 
 def open_caller(flags: RecoverFlags, folder: Path, say: Callable[[str], None]) -> Caller:
     """Return the caller of the API, whose answers are kept in the folder."""
-    from heed.api import ANSWERS, open_api, read_key, read_limit
+    from heed.api import ANSWERS, Prices, RetryPlan, open_api, read_key, read_limit
 
     return open_api(
         flags.api,
         flags.model,
-        read_key(flags.api, variable=flags.key_variable, file=flags.key_file),
+        read_key(flags.api, variable=flags.key_env, file=flags.key_file),
         answers=folder / ANSWERS,
         limit=None if flags.budget is None else read_limit(flags.budget),
-        prices=prices_of(flags),
+        prices=None if flags.prices is None else Prices(*flags.prices),
         requests_per_minute=flags.requests_per_minute,
+        tokens_per_minute=flags.tokens_per_minute,
+        retries=RetryPlan(tries=flags.tries),
         timeout=flags.timeout,
         threads=flags.threads,
         say=say,
     )
 
 
-def prices_of(flags: RecoverFlags) -> Prices | None:
-    """Return the prices that the flags name. Raises `ConfigError` for one without the other."""
-    from heed.api import Prices
-
-    if flags.price_prompt is None and flags.price_answer is None:
-        return None
-    if flags.price_prompt is None or flags.price_answer is None:
-        raise ConfigError("prices are two: give both --price-prompt and --price-answer")
-    return Prices(flags.price_prompt, flags.price_answer)
-
-
 def print_bills(flags: RecoverFlags, plan: RecoveryPlan) -> int:
     """Print what each method would take, for the number of tokens that --top names."""
+    from heed.api import Prices
     from heed.recovery.control import control_calls
     from heed.recovery.methods import METHODS, expected_calls
     from heed.recovery.oracle import ApiLimits
@@ -267,7 +261,7 @@ def print_bills(flags: RecoverFlags, plan: RecoveryPlan) -> int:
 
     top = flags.top if flags.top is not None else 5
     limits = ApiLimits(plan.vocabulary, top, plan.bias, plan.biased)
-    prices = prices_of(flags)
+    prices = None if flags.prices is None else Prices(*flags.prices)
     length = len(plan.sent) if plan.prompt_ids is not None else len(plan.prompt.encode()) // 4 + 1
     rows = []
     for method, what in METHODS.items():
