@@ -371,7 +371,8 @@ def test_random_numbers_stay_where_float64_is(monkeypatch):
     seen = []
     monkeypatch.setattr(decoding, "draw", lambda logits, uniform: seen.append(uniform) or Drawn())
     row = decoding.Draft(0, 0, [1], decoding.TextFeed())
-    chooser = decoding._Chooser([row], Sampling(), decoding.DecodingPlan(max_tokens=3), 4, torch.device("cpu"))
+    chooser = decoding.Chooser(Sampling(), 4, torch.device("cpu"))
+    chooser.add([row])
     assert chooser.choose(torch.zeros(1, 4).as_subclass(OnMps)) == [0]
     assert (seen[0].device.type, seen[0].dtype) == ("cpu", torch.float64)
 

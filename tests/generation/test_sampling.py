@@ -11,15 +11,21 @@ from torch import Tensor
 from heed.errors import ConfigError
 from heed.generation.sampling import (
     Sampling,
-    adjust,
     draw,
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    narrow,
     offsets,
+    penalise,
     penalise_counts,
     penalise_repetition,
 )
+
+
+def adjust(logits: Tensor, sampling: Sampling, **state: Tensor | None) -> Tensor:
+    """All steps in their order."""
+    return narrow(penalise(logits, sampling, **state), sampling)
 
 
 def logs(*probabilities: float) -> Tensor:

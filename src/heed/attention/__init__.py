@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from heed.attention.cache import Cache, LayerCache, StateCache
+from heed.attention.cache import Cache, LayerCache, SlotCache, StateCache
 from heed.attention.facts import Facts, Wishes, refuse_impossible
 from heed.attention.layer import Attention
 from heed.attention.masks import Mask, bigbird_mask, global_mask, make_mask, padding_mask, random_mask, window_mask
@@ -152,6 +152,7 @@ __all__ = [
     "Shape",
     "SinusoidalPositions",
     "SlidingWindow",
+    "SlotCache",
     "Softmax",
     "StateCache",
     "Wishes",

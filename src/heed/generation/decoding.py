@@ -16,14 +16,16 @@ from torch import Tensor
 
 from heed.errors import CheckpointError, ConfigError, DataError
 from heed.generation.reading import Reader, device_of
-from heed.generation.sampling import Sampling, adjust, draw, offsets
+from heed.generation.sampling import Sampling, draw, narrow, offsets, penalise
 from heed.generation.stopping import TextFeed
 from heed.models.base import LanguageModel
 
 AHEAD = 1024
-"""Random numbers that are drawn at once for each row."""
+"""Random numbers of a row that are drawn at once."""
 
 FinishReason = Literal["stop", "length", "end"]
+Report = Literal["raw", "processed", "unbiased"]
+"""Which log-probabilities are noted: see `Chooser`."""
 Alternatives = list[tuple[int, float]]
 """Token ids with their log-probabilities in nats, the likeliest first."""
 
@@ -73,6 +75,13 @@ class Draft:
     slides: int = 0
     stream: tuple[int, int, int] = (0, 0, 0)
     """What its random numbers are seeded with: seed, prompt, completion."""
+    _numbers: Iterator[float] | None = field(default=None, repr=False)
+
+    def number(self) -> float:
+        """Return the next random number of this row, in [0, 1): one a token, so a longer answer begins as a shorter."""
+        if self._numbers is None:
+            self._numbers = _uniform(self.stream)
+        return next(self._numbers)
 
     @property
     def length(self) -> int:
@@ -115,7 +124,8 @@ def decode(
         return
     device = device_of(model)
     with torch.inference_mode():
-        chooser = _Chooser(rows, sampling, plan, model.vocab_size, device)
+        chooser = Chooser(sampling, model.vocab_size, device, logprobs=plan.logprobs)
+        chooser.add(rows)
         reader, logits = _read(model, rows, plan, device)
     while True:
         with torch.inference_mode():
@@ -151,27 +161,45 @@ def _read(model: LanguageModel, rows: list[Draft], plan: DecodingPlan, device: t
     return reader, logits
 
 
-class _Chooser:
-    """Chooses each row's next token, and keeps what the penalties count. What is not asked for is not computed."""
+class Chooser:
+    """Chooses the next token of rows that are sampled alike, and keeps what the penalties count.
+
+    Rows come with `add` and go with `keep`, at any time: a row's token depends on its own logits and numbers alone.
+    What is not asked for is not computed. `report` says which log-probabilities are noted: those of the model itself
+    ("raw"), those after penalties and bias ("processed"), or after penalties alone ("unbiased"); never those after
+    temperature and filters.
+    """
 
     def __init__(
-        self, rows: list[Draft], sampling: Sampling, plan: DecodingPlan, vocab_size: int, device: torch.device
+        self,
+        sampling: Sampling,
+        vocab_size: int,
+        device: torch.device,
+        *,
+        logprobs: int | None = None,
+        report: Report = "raw",
     ) -> None:
-        self.rows, self.sampling, self.logprobs, self.step = rows, sampling, plan.logprobs, 0
+        self.rows: list[Draft] = []
+        self.sampling, self.logprobs, self.report = sampling, logprobs, report
         offset = offsets(sampling, vocab_size)
         self.offset = None if offset is None else offset.to(device)
-        self.uniform = self.seen = self.counts = None
-        self.streams: list[np.random.Generator] = []
-        if not sampling.greedy:
-            self.streams = [np.random.default_rng(row.stream) for row in rows]
-            self.uniform = self._numbers()
+        self.seen = self.counts = None
         if sampling.looks_back:
-            self.seen = torch.zeros(len(rows), vocab_size, dtype=torch.bool, device=device)
-            if sampling.repetition_penalty_scope == "all":
-                for i, row in enumerate(rows):
-                    self.seen[i, row.prompt_ids] = True
+            self.seen = torch.zeros(0, vocab_size, dtype=torch.bool, device=device)
         if sampling.counts_answer:
-            self.counts = torch.zeros(len(rows), vocab_size, device=device)
+            self.counts = torch.zeros(0, vocab_size, device=device)
+
+    def add(self, rows: list[Draft]) -> None:
+        """Choose for these rows too, behind those that are there."""
+        self.rows = [*self.rows, *rows]
+        if self.seen is not None:
+            new = self.seen.new_zeros(len(rows), self.seen.shape[1])
+            if self.sampling.repetition_penalty_scope == "all":
+                for seen, row in zip(new, rows, strict=True):
+                    seen[row.prompt_ids] = True
+            self.seen = torch.cat([self.seen, new])
+        if self.counts is not None:
+            self.counts = torch.cat([self.counts, self.counts.new_zeros(len(rows), self.counts.shape[1])])
 
     def choose(self, logits: Tensor) -> list[int]:
         """Return the next token of each row, after logits (B, V)."""
@@ -179,36 +207,37 @@ class _Chooser:
             logits = logits.float()
         if torch.isnan(logits.sum()):  # inside the sum: NaN stays, and -inf or a large logit does not make one
             raise CheckpointError("the model gives NaN for a logit: its weights are damaged, or training diverged")
-        changed = adjust(logits, self.sampling, seen=self.seen, counts=self.counts, offset=self.offset)
-        if self.uniform is None:
+        penalised = penalise(logits, self.sampling, seen=self.seen, counts=self.counts, offset=self.offset)
+        changed = narrow(penalised, self.sampling)
+        if self.sampling.greedy:
             ids = changed.argmax(dim=-1)
         else:
-            if self.step and self.step % AHEAD == 0:
-                self.uniform = self._numbers()
-            ids = draw(changed, self.uniform[:, self.step % AHEAD]).to(logits.device)
-        self.step += 1
+            uniform = torch.tensor([row.number() for row in self.rows], dtype=torch.float64)
+            ids = draw(changed, uniform).to(logits.device)
+        if self.logprobs is not None:
+            self._note(self._reported(logits, penalised), ids, self.logprobs)
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
         if self.counts is not None:
             self.counts.scatter_add_(1, ids[:, None], torch.ones_like(ids[:, None], dtype=self.counts.dtype))
-        if self.logprobs is not None:
-            self._note(logits, ids, self.logprobs)
         return ids.tolist()
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows only."""
         self.rows = [self.rows[i] for i in rows]
-        self.streams = [self.streams[i] for i in rows if self.streams]
-        self.uniform = None if self.uniform is None else self.uniform[rows]
         self.seen = None if self.seen is None else self.seen[rows]
         self.counts = None if self.counts is None else self.counts[rows]
 
-    def _numbers(self) -> Tensor:
-        """Return the next random numbers of each row, one a token: a longer answer begins as the shorter one."""
-        return torch.from_numpy(np.stack([stream.random(AHEAD) for stream in self.streams]))
+    def _reported(self, logits: Tensor, penalised: Tensor) -> Tensor:
+        """Return the logits (B, V) whose log-probabilities are noted."""
+        if self.report == "raw":
+            return logits
+        if self.report == "unbiased" and self.offset is not None:
+            return penalise(logits, self.sampling, seen=self.seen, counts=self.counts)
+        return penalised
 
     def _note(self, logits: Tensor, ids: Tensor, k: int) -> None:
-        """Write down the log-probabilities that the model itself gives, before penalties and temperature."""
+        """Write down the log-probabilities of the tokens chosen, and of the k likeliest."""
         logprobs = logits.log_softmax(dim=-1)
         chosen = logprobs.gather(1, ids[:, None])[:, 0].tolist()
         top = likeliest(logprobs, k)
@@ -216,6 +245,13 @@ class _Chooser:
             if row.finish_reason is None:
                 row.logprobs.append(logprob)
                 row.alternatives.append(alternatives)
+
+
+def _uniform(stream: tuple[int, int, int]) -> Iterator[float]:
+    """Yield random numbers in [0, 1) without end."""
+    generator = np.random.default_rng(stream)
+    while True:
+        yield from generator.random(AHEAD).tolist()
 
 
 def likeliest(logprobs: Tensor, k: int) -> list[Alternatives]:

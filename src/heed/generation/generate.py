@@ -92,9 +92,9 @@ def generate(
     if device is not None:
         model.to(device)
     encoded = [prompt_ids(tokenizer, prompt, model.vocab_size) for prompt in prompts]
-    sampling = _within(sampling, model, tokenizer)
+    sampling = within_vocabulary(sampling, model, tokenizer)
     own = [None] * len(encoded) if seeds is None else list(seeds)
-    rows = [_row(model, ids, plan, i, c, own[i]) for i, ids in enumerate(encoded) for c in range(best_of)]
+    rows = [make_draft(model, ids, plan, i, c, own[i]) for i, ids in enumerate(encoded) for c in range(best_of)]
     with reading_only(model):
         for begin in range(0, len(rows), batch_size):
             for _ in decode(model, tokenizer, rows[begin : begin + batch_size], sampling, plan):
@@ -119,7 +119,7 @@ def refusal(
 ) -> str | None:
     """Return why `generate` would refuse a prompt, None where it would not: characters or tokens, or its length."""
     try:
-        _row(
+        make_draft(
             model,
             prompt_ids(tokenizer, prompt, model.vocab_size),
             DecodingPlan(max_tokens, on_overflow=on_overflow),
@@ -152,8 +152,8 @@ def stream(
     `answer = yield from stream(...)` gives the completion. See `generate` for the arguments and errors.
     """
     plan = _plan(tokenizer, max_tokens, stop, seed, ignore_end, on_overflow, cache, logprobs)
-    row = _row(model, prompt_ids(tokenizer, prompt, model.vocab_size), plan, 0, 0)
-    return _pieces(model, tokenizer, row, _within(sampling, model, tokenizer), plan)
+    row = make_draft(model, prompt_ids(tokenizer, prompt, model.vocab_size), plan, 0, 0)
+    return _pieces(model, tokenizer, row, within_vocabulary(sampling, model, tokenizer), plan)
 
 
 def _pieces(
@@ -197,7 +197,7 @@ def _plan(
     return DecodingPlan(max_tokens, tuple(stop), end_id, logprobs, seed, on_overflow, cache)
 
 
-def _within(sampling: Sampling | None, model: LanguageModel, tokenizer: Tokens) -> Sampling:
+def within_vocabulary(sampling: Sampling | None, model: LanguageModel, tokenizer: Tokens) -> Sampling:
     """Return how to sample, without ids that only the model has: imported ones may be padded to a round number."""
     sampling = sampling or Sampling()
     known = getattr(tokenizer, "vocab_size", model.vocab_size)
@@ -221,7 +221,7 @@ def _check(prompts: Sequence[Prompt], n: int, best_of: int, batch_size: int) -> 
         raise ConfigError(*problems)
 
 
-def _row(
+def make_draft(
     model: LanguageModel, ids: list[int], plan: DecodingPlan, prompt: int, completion: int, seed: int | None = None
 ) -> Draft:
     """Return a row that has not begun, or raise `ConfigError` where the context is too short for it."""

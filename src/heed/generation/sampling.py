@@ -1,6 +1,6 @@
 """From the logits of the next token to the token: penalties, bias, filters and the draw.
 
-The order of the steps, stated here once and kept by `adjust`:
+The order of the steps, stated here once; `penalise` takes 1 to 4 and `narrow` 5 to 8:
 
     1. repetition penalty     Keskar et al. 2019 (CTRL), section 4.1; tokens of the prompt and of the answer,
                               or of the answer alone (repetition_penalty_scope)
@@ -174,7 +174,7 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(logits < least, -math.inf)
 
 
-def adjust(
+def penalise(
     logits: Tensor,
     sampling: Sampling,
     *,
@@ -182,17 +182,22 @@ def adjust(
     counts: Tensor | None = None,
     offset: Tensor | None = None,
 ) -> Tensor:
-    """Apply steps 1 to 8 of this module to logits (B, V); what is not asked for costs nothing.
+    """Apply steps 1 to 4 of this module to logits (B, V); what is not asked for costs nothing.
 
     `seen` and `counts` (B, V) serve the penalties, `offset` (V,) is what `offsets` returned.
-    With temperature 0 the steps 5 to 8 are left out, since none of them moves the maximum.
     """
     if sampling.looks_back and seen is not None:
         logits = penalise_repetition(logits, seen, sampling.repetition_penalty)
     if sampling.counts_answer and counts is not None:
         logits = penalise_counts(logits, counts, sampling.frequency_penalty, sampling.presence_penalty)
-    if offset is not None:
-        logits = logits + offset
+    return logits if offset is None else logits + offset
+
+
+def narrow(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Apply steps 5 to 8 of this module to logits (B, V).
+
+    With temperature 0 they are left out, since none of them moves the maximum.
+    """
     if sampling.greedy:
         return logits
     if sampling.temperature != 1:

@@ -26,6 +26,8 @@ from heed.models.norms import LayerNorm, RMSNorm
 
 Step: TypeAlias = Callable[[Tensor, Cache], Tensor]
 """Takes ids (B,) and the cache, adds the tokens to it, and returns the last hidden states (B, D)."""
+Layer: TypeAlias = Callable[[Tensor, LayerCache | StateCache, Place | None, Tensor | None], Tensor]
+"""Takes x (B, D), its cache, what places queries and keys, and the mask; returns (B, D)."""
 Function: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -33,7 +35,8 @@ def lean_step(model: LanguageModel) -> Step | None:
     """Return the lean step of this model, or None where only the model itself will do.
 
     That is: another family, another mechanism or its reference path, normalised queries and keys, or a part that was
-    replaced or given a hook. The step is for rows without padding, in evaluation mode.
+    replaced or given a hook. The step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ
+    in length.
     """
     if type(model) is not GPT or not _plain(model):
         return None
@@ -42,12 +45,11 @@ def lean_step(model: LanguageModel) -> Step | None:
     last = None if model.norm is None else _norm(model.norm)
 
     def step(ids: Tensor, cache: Cache) -> Tensor:
-        cache.room_for(1)
-        index = slice(cache.used, cache.used + 1)
-        x = positions.add(torch.embedding(tokens, ids), index)
+        index, seen = cache.next()
+        x = positions.add(torch.embedding(tokens, ids)[:, None], index)[:, 0]
         place = positions.at(index)
         for block, layer in zip(blocks, cache.layers, strict=True):
-            x = block(x, layer, place)
+            x = block(x, layer, place, seen)
         return x if last is None else last(x)
 
     return step
@@ -70,37 +72,37 @@ def _is_plain(part: nn.Module) -> bool:
     return dots and part.q_norm is None and part.projection is PROJECTIONS["separate"]
 
 
-def _block(block: Block) -> Callable[[Tensor, LayerCache | StateCache, Place | None], Tensor]:
+def _block(block: Block) -> Layer:
     """Return a block as a function of x (B, D)."""
     attend, feed = _attention(block.attention), _feedforward(block.feedforward)
     first, second = _norm(block.attention_norm), _norm(block.feedforward_norm)
     if block.pre:
 
-        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
-            x = x + attend(first(x), cache, place)
+        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
+            x = x + attend(first(x), cache, place, seen)
             return x + feed(second(x))
 
     else:
 
-        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
-            x = first(x + attend(x, cache, place))
+        def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
+            x = first(x + attend(x, cache, place, seen))
             return second(x + feed(x))
 
     return run
 
 
-def _attention(layer: Attention) -> Callable[[Tensor, LayerCache | StateCache, Place | None], Tensor]:
-    """Return an attention layer as a function of x (B, D): one query a row, which sees all that is in the cache."""
+def _attention(layer: Attention) -> Layer:
+    """Return an attention layer as a function of x (B, D): one query a row, over what the cache shows of it."""
     H, Hkv, K = layer.n_heads, layer.n_kv_heads, layer.width
     project, out, grouped = _linear(layer.qkv), _linear(layer.out), Hkv != H
 
-    def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None) -> Tensor:
+    def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
         q, k, v = project(x).view(len(x), H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
         if place is not None:
             q, k = place(q, k)
         assert isinstance(cache, LayerCache)
         k, v = cache.append(k, v)
-        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
+        y = F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=grouped)
         return out(y.reshape(len(x), H * K))
 
     return run

@@ -1,0 +1,1 @@
+"""The serving room: trained models behind an OpenAI-compatible API, with continuous batching (`heed serve`)."""
