@@ -134,6 +134,9 @@ class CompletionChoice:
     """Where the server gives them in a field of its own."""
     top_ids: tuple[tuple[int, ...], ...] | None = None
     """Ids of `top_logprobs`, in the same order; as above."""
+    top_by_id: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    """The likeliest tokens as (id, log-probability), where the server gives both in fields of their own: of tokens that
+    are written alike all are here, of which `top_logprobs` has one."""
     text_offset: tuple[int, ...] | None = None
 
 
@@ -202,7 +205,7 @@ def read_completion(body: Any, chat: bool) -> CompletionAnswer:
     """Return what a server's JSON says. Raises `FailedCallError` where it is no answer in OpenAI's form.
 
     Token ids are read from fields that servers add to it: `token_ids` of a choice or of its `logprobs`,
-    `top_token_ids`, or tokens that are written "token_id:464".
+    `top_token_ids` (with `top_token_logprobs`), or tokens that are written "token_id:464".
     """
     try:
         choices = sorted(body["choices"], key=lambda one: one.get("index", 0))
@@ -231,6 +234,9 @@ def _choice(one: Mapping[str, Any]) -> CompletionChoice:
     if pairs is not None and top_ids is None and any(pairs):
         written = [_written_ids([token for token, _ in place]) for place in pairs]
         top_ids = None if None in written else written
+    by_id = _by_id(told)
+    if by_id is not None and [[p for _, p in place] for place in by_id] != [[p for _, p in t] for t in pairs or ()]:
+        top_ids = None  # they are not of the same tokens
     return CompletionChoice(
         text=_string(one["text"]),
         finish_reason=one.get("finish_reason"),
@@ -239,8 +245,18 @@ def _choice(one: Mapping[str, Any]) -> CompletionChoice:
         top_logprobs=pairs,
         token_ids=_tuples(ids),
         top_ids=_tuples(top_ids),
+        top_by_id=by_id,
         text_offset=_tuples(told.get("text_offset")),
     )
+
+
+def _by_id(told: Mapping[str, Any]) -> tuple[tuple[tuple[int, float], ...], ...] | None:
+    """Return the likeliest tokens of each place by their ids, as heed serve gives them."""
+    ids, values = told.get("top_token_ids"), told.get("top_token_logprobs")
+    if ids is None or values is None:
+        return None
+    places = zip(ids, values, strict=True)
+    return tuple(tuple(zip(map(int, i or ()), map(float, v or ()), strict=True)) for i, v in places)
 
 
 def _chat_choice(one: Mapping[str, Any]) -> CompletionChoice:
