@@ -7,30 +7,37 @@ text, and then the vocabulary's strings tell which is meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from heed.api import Caller, CompletionAnswer, CompletionRequest, FailedCallError
+from heed.api import Caller, CompletionAnswer, CompletionRequest
 from heed.errors import ApiError, ConfigError
 from heed.recovery.oracle import BiasQuestion, Reply
 from heed.recovery.token_names import TokenNames
 
 TOPS = (20, 5, 2, 1)
 """Numbers of likeliest tokens that are asked for, the largest first, until an API agrees."""
+REFUSALS = (400, 422)
+"""Statuses of what an API does not take."""
+NO_TOKEN = -1
+EXTRA = {"ignore_eos": True}
+"""So that an end-of-text token is shown as any other: heed serve and vLLM take it, others may refuse."""
 
 
 class ApiOracle:
-    """Asks a caller about one prompt; `top` likeliest tokens are asked for, none where it is 0."""
+    """Asks a caller about one prompt; `top` likeliest tokens are asked for, none where it is 0. See `agree`."""
 
     def __init__(
         self,
         caller: Caller,
         prompt: str | Sequence[int],
-        top: int,
         names: TokenNames | None = None,
         progress: Callable[[int], None] = lambda calls: None,
     ) -> None:
-        self.caller, self.top, self.names = caller, top, names
+        self.caller, self.names, self.top = caller, names, 0
         self.prompt = prompt if isinstance(prompt, str) else tuple(prompt)
         self.progress = progress
+        self.extra: dict[str, Any] = dict(EXTRA)
+        """What is sent besides OpenAI's parameters."""
         self.texts: dict[int, str] = {}
         """How the API wrote the tokens that it told the ids of."""
 
@@ -52,6 +59,7 @@ class ApiOracle:
             top_p=1.0,
             logit_bias=dict(question.bias),
             logprobs=self.top or None,
+            extra=self.extra,
             draw=question.again,
         )
 
@@ -59,23 +67,26 @@ class ApiOracle:
         """Return what an answer says. Raises `ApiError` where neither it nor a tokenizer tells which token is meant."""
         choice = answer.choices[0]
         shown = choice.top_logprobs[0] if choice.top_logprobs else ()
-        ids = choice.top_ids[0] if choice.top_ids and shown else None
-        if ids is not None and len(ids) != len(shown):
-            raise ApiError(f"{self.caller.endpoint} shows {len(shown)} tokens and tells the ids of {len(ids)}")
-        told = zip(ids, shown, strict=True) if ids is not None else ((self._id(t, question), (t, p)) for t, p in shown)
-        top = []
-        for token, (text, value) in told:
-            if token >= 0:
-                self.texts.setdefault(token, text)
-                top.append((token, value))
-        own = choice.token_logprobs[0] if choice.token_logprobs else None
-        written = choice.tokens[0] if choice.tokens else choice.text
-        if choice.token_ids:
-            token = choice.token_ids[0]
-            self.texts.setdefault(token, written)
+        by_id = choice.top_by_id[0] if choice.top_by_id else ()
+        if by_id:
+            written = {value: text for text, value in reversed(shown)}
+            top = by_id
+            self.texts |= {i: written[p] for i, p in by_id if i not in self.texts and p in written}
         else:
-            token = self._id(written, question)
-        return Reply(token, own, tuple(top))
+            ids = choice.top_ids[0] if choice.top_ids else [self._id(text, question) for text, _ in shown]
+            if len(ids) != len(shown):
+                raise ApiError(f"{self.caller.endpoint} shows {len(shown)} tokens and tells the ids of {len(ids)}")
+            told = [(token, *pair) for token, pair in zip(ids, shown, strict=True) if token >= 0]
+            top = tuple((token, value) for token, _, value in told)
+            self.texts |= {token: text for token, text, _ in told if token not in self.texts}
+        own = choice.token_logprobs[0] if choice.token_logprobs else None
+        if choice.token_ids is not None:
+            token = choice.token_ids[0] if choice.token_ids else NO_TOKEN
+        else:
+            token = self._id(choice.tokens[0] if choice.tokens else choice.text, question)
+        if token >= 0 and choice.tokens:
+            self.texts.setdefault(token, choice.tokens[0])
+        return Reply(token, own, top)
 
     def _id(self, written: str, question: BiasQuestion) -> int:
         if self.names is None:
@@ -85,21 +96,28 @@ class ApiOracle:
         return self.names.meant(written, question)
 
 
-def agreed_top(caller: Caller, prompt: str | Sequence[int], wanted: int | None) -> int:
-    """Return how many likeliest tokens an API agrees to show: `wanted`, or the most of `TOPS`, or 0.
+def agree(oracle: ApiOracle, wanted: int | None) -> None:
+    """Find what an API agrees to: the most likeliest tokens (`wanted`, or of `TOPS`, or none), and to end nowhere.
 
-    A refusal costs nothing. Raises `ApiError` for one that has another reason.
+    A refusal takes no tokens. Raises `ApiError` where it refuses the plainest call as well.
     """
-    for top in TOPS if wanted is None else (wanted,):
-        request = ApiOracle(caller, prompt, top).request(BiasQuestion())
+    tops = [*(TOPS if wanted is None else (wanted,)), *([0] if wanted is None else [])]
+    while True:
+        oracle.top = tops[0]
         try:
-            caller.complete(request)
-            return top
-        except FailedCallError:
-            raise
+            oracle.caller.complete(oracle.request(BiasQuestion()))
+            return
         except ApiError as error:
-            if "logprobs" not in str(error).lower():
+            said = str(error)
+            if not any(f"answers {status}:" in said for status in REFUSALS):
                 raise
-            if wanted is not None:
+            if oracle.extra and any(name in said for name in oracle.extra):
+                oracle.extra = {}
+            elif len(tops) > 1:
+                tops.pop(0)
+            elif oracle.extra:
+                oracle.extra = {}
+            elif wanted is not None:
                 raise ConfigError(f"--top {wanted}: {error}") from None
-    return 0
+            else:
+                raise

@@ -14,7 +14,7 @@ import numpy as np
 
 from heed.api import Bill, Caller, SpentError
 from heed.records import RecoveryFile
-from heed.recovery.api_oracle import ApiOracle, agreed_top
+from heed.recovery.api_oracle import ApiOracle, agree
 from heed.recovery.control import DRIFT, Controlled, control_calls
 from heed.recovery.methods import RecoveryWish, expected_calls, recover
 from heed.recovery.oracle import ApiLimits
@@ -69,10 +69,10 @@ def run_recovery(
     Raises `ApiError` where the API allows no method, has changed, or the budget does not reach; answers are kept.
     """
     began = time.monotonic()
-    top = agreed_top(caller, plan.sent, plan.top)
-    oracle = ApiOracle(caller, plan.sent, top, plan.names, progress)
+    oracle = ApiOracle(caller, plan.sent, plan.names, progress)
+    agree(oracle, plan.top)
     controlled = Controlled(oracle, plan.drift)
-    limits = ApiLimits(plan.vocabulary, top, plan.bias, plan.biased)
+    limits = ApiLimits(plan.vocabulary, oracle.top, plan.bias, plan.biased)
     formula = 0
 
     def approve(traits: ApiTraits, method: str) -> None:
