@@ -5,6 +5,7 @@
     tune.json                           TuneFile ── TunedArm ── RateTrial, StepBytes, SeedRun ── Scores, CurvePoint
     runs/<name>/result.json             KeptResult ── RunResult
     recovery.json                       RecoveryFile ── TruthCheck
+    hidden_size.json                    HiddenSizeFile
 
 A key that this version does not know stays in the object and in the file, and `unknown` names it. A key that was never
 set is not written. `read` refuses what is damaged and says where; `read_leniently` leaves that out and says so, since
@@ -23,7 +24,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from heed import seals
 from heed.errors import CheckpointError, why
 
-STUDY, TUNE, RESULT, RECOVERY = "study.json", "tune.json", "result.json", "recovery.json"
+STUDY, TUNE, RESULT = "study.json", "tune.json", "result.json"
+RECOVERY, HIDDEN_SIZE = "recovery.json", "hidden_size.json"
 
 
 class DamagedError(CheckpointError):
@@ -417,6 +419,33 @@ class RecoveryFile(Kept):
     facts: dict[str, float] = Field(default_factory=dict)
     truth: TruthCheck | None = None
     notes: list[str] = Field(default_factory=list)
+
+
+class HiddenSizeFile(Kept):
+    """hidden_size.json: the rank of what an API said after many prompts."""
+
+    format: int = 1
+    command: list[str] = Field(default_factory=list)
+    endpoint: str = ""
+    model: str = ""
+    vocabulary: Whole
+    prompts: Whole
+    tokens: Whole
+    """Tokens that were read after every prompt."""
+    rank: Whole
+    bounded: bool
+    """Whether there were too few prompts or tokens to tell: the model may be wider."""
+    gap: float
+    """How many times larger the last singular value that counts is than the next one."""
+    floor: float
+    """Where the singular values of noise end."""
+    singular: list[float]
+    error_median: float
+    """Of the log-probabilities, in nats."""
+    formula: Whole
+    asked: Whole
+    spent: dict[str, float | None] = Field(default_factory=dict)
+    seconds: float = 0.0
 
 
 # ---------------------------------------------------------------------- reading and writing

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from heed.api import Caller
+    from heed.records import HiddenSizeFile
     from heed.recovery.methods import RecoveryWish
     from heed.recovery.recovery_run import RecoveryPlan
     from heed.text.tokenizer import Tokenizer
@@ -40,9 +41,10 @@ class RecoverFlags(Section):
       heed recover "The import" --api URL --model quickstart --truth runs/quickstart --out recovered/import
       heed recover "The import" --api URL --model quickstart --method low-rank --matrix runs/quickstart
       heed recover "The import" --api URL --model quickstart --method nucleus --top-p 0.9 --vocab-size 2048
+      heed recover --hidden-size 160 --api URL --model quickstart --vocab-size 2048
     """
 
-    prompt: Annotated[str, tyro.conf.Positional]
+    prompt: Annotated[str | None, tyro.conf.Positional] = None
     """What the next token comes after."""
     api: str
     """Address of an OpenAI-compatible API, such as http://127.0.0.1:8000/v1 (heed serve)."""
@@ -60,6 +62,8 @@ class RecoverFlags(Section):
     """For low-rank: a run folder or a folder of Hugging Face with the output matrix (safetensors)."""
     estimate_from: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """For low-rank: folders of earlier recoveries of this model, whose span takes the place of the matrix."""
+    hidden_size: int | None = Field(default=None, ge=2)
+    """Instead of a prompt: estimate how wide the model is, from so many random prompts; take more than it is wide."""
     truth: Path | None = None
     """A run folder of the model itself: its distribution is shown beside the recovered one."""
     top_p: float = Field(default=0.9, gt=0, lt=1)
@@ -107,13 +111,12 @@ def main(argv: list[str]) -> int:
     """Probe, print the bill, read, write the folder; 0 when every token that was asked for was seen, else 1."""
     flags = parse(RecoverFlags, argv, "recover")
     from heed.recovery.recovery_run import run_recovery
+    from heed.recovery.size_run import run_hidden_size
     from heed.report.recovery_page import verdict, write_recovery
 
-    if flags.budget is None and not flags.dry_run and urlsplit(flags.api).hostname not in LOCAL:
-        raise ConfigError(
-            "--api is not this machine: say what may be spent with --budget, such as --budget '5000 calls', after a "
-            "look at the terms of the provider (--dry-run prints the bill and asks nothing)"
-        )
+    if not flags.dry_run:
+        needs_budget(flags.api, flags.budget)
+    check_flags(flags)
     plan = plan_of(flags, argv)
     if flags.dry_run:
         return print_bills(flags, plan)
@@ -122,6 +125,8 @@ def main(argv: list[str]) -> int:
     caller = open_caller(flags, folder, say)
     try:
         with progress_line() as progress:
+            if flags.hidden_size is not None:
+                return show_size(flags, run_hidden_size(plan, flags.hidden_size, caller, folder, say, progress), folder)
             record, _ = run_recovery(plan, caller, folder, say, progress)
     finally:
         caller.close()
@@ -141,13 +146,52 @@ def main(argv: list[str]) -> int:
     return 1 if record.unseen else 0
 
 
+def check_flags(flags: RecoverFlags) -> None:
+    """Raise `ConfigError` for flags that do not go together."""
+    if (flags.prompt is None) == (flags.hidden_size is None):
+        raise ConfigError(
+            'heed recover needs a PROMPT, or --hidden-size N, such as: heed recover "The import" --api '
+            "http://127.0.0.1:8000/v1 --model quickstart --tokenizer runs/quickstart (heed recover --help shows all)"
+        )
+    if flags.hidden_size is not None:
+        odd = [name for name in ("matrix", "estimate_from", "truth", "dry_run") if getattr(flags, name)]
+        odd += ["method"] if flags.method != "auto" else []
+        if odd:
+            raise ConfigError(f"--{odd[0].replace('_', '-')} says nothing with --hidden-size: leave it out")
+    if (flags.matrix or flags.estimate_from) and flags.method != "low-rank":
+        raise ConfigError("--matrix and --estimate-from are for --method low-rank: add it, or leave them out")
+    if flags.matrix and flags.estimate_from:
+        raise ConfigError("take --matrix or --estimate-from: one reads the output matrix, the other guesses it")
+
+
+def show_size(flags: RecoverFlags, record: HiddenSizeFile, folder: Path) -> int:
+    """Write the page of a hidden size and print what it says; 1 where there were too few prompts to tell."""
+    from heed.report.hidden_size_page import size_verdict, write_hidden_size
+
+    page = write_hidden_size(folder)
+    if flags.json_:
+        print(json.dumps({**record.plain(), "folder": str(folder), "report": str(page)}, indent=2))
+    else:
+        print(f"{size_verdict(record)}\nreport: {page}")
+    return 1 if record.bounded else 0
+
+
+def needs_budget(api: str, budget: str | None) -> None:
+    """Raise `ConfigError` where somebody else's API is to be asked and nobody said what may be spent."""
+    if budget is None and urlsplit(api).hostname not in LOCAL:
+        raise ConfigError(
+            "--api is not this machine: say what may be spent with --budget, such as --budget '5000 calls', after a "
+            "look at the terms of the provider"
+        )
+
+
 def plan_of(flags: RecoverFlags, argv: list[str]) -> RecoveryPlan:
     """Return what the flags ask for, with the tokenizer, the matrix and the truth read."""
     from heed.recovery.recovery_run import RecoveryPlan
     from heed.recovery.token_names import TokenNames
 
     tokenizer = find_tokenizer(flags)
-    ids = None if tokenizer is None else prompt_ids_of(tokenizer, flags.prompt)
+    ids = None if tokenizer is None or flags.prompt is None else prompt_ids_of(tokenizer, flags.prompt)
     wish = wish_of(flags)
     truth = None
     if flags.truth is not None:
@@ -168,7 +212,7 @@ def plan_of(flags: RecoverFlags, argv: list[str]) -> RecoveryPlan:
         if name != "the tokenizer" and size != vocabulary:  # a model may have rows that no token needs
             raise ConfigError(f"{next(iter(known))} says {vocabulary:,} tokens and {name} {size:,}: which is it?")
     return RecoveryPlan(
-        prompt=flags.prompt,
+        prompt=flags.prompt or "",
         prompt_ids=ids,
         vocabulary=vocabulary,
         wish=wish,
@@ -204,10 +248,6 @@ def wish_of(flags: RecoverFlags) -> RecoveryWish:
     from heed.recovery.methods import RecoveryWish
     from heed.recovery.output_matrix import read_output_matrix
 
-    if (flags.matrix or flags.estimate_from) and flags.method != "low-rank":
-        raise ConfigError("--matrix and --estimate-from are for --method low-rank: add it, or leave them out")
-    if flags.matrix and flags.estimate_from:
-        raise ConfigError("take --matrix or --estimate-from: one reads the output matrix, the other guesses it")
     matrix, bias = read_output_matrix(flags.matrix) if flags.matrix is not None else (None, None)
     if flags.estimate_from:
         from heed.recovery.hidden_size import estimated_matrix
@@ -262,7 +302,7 @@ def print_bills(flags: RecoverFlags, plan: RecoveryPlan) -> int:
     top = flags.top if flags.top is not None else 5
     limits = ApiLimits(plan.vocabulary, top, plan.bias, plan.biased)
     prices = None if flags.prices is None else Prices(*flags.prices)
-    length = len(plan.sent) if plan.prompt_ids is not None else len(plan.prompt.encode()) // 4 + 1
+    length = plan.prompt_tokens
     rows = []
     for method, what in METHODS.items():
         if (method == "low-rank" and plan.wish.matrix is None) or (method == "anchor" and top < 2):

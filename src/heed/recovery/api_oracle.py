@@ -50,6 +50,12 @@ class ApiOracle:
             self.progress(1)
         return replies
 
+    def about(self, prompt: str | Sequence[int]) -> ApiOracle:
+        """Return the same about another prompt."""
+        other = ApiOracle(self.caller, prompt, self.names, self.progress)
+        other.top, other.extra, other.texts = self.top, self.extra, self.texts
+        return other
+
     def request(self, question: BiasQuestion) -> CompletionRequest:
         """Return the call that asks a question."""
         return CompletionRequest(

@@ -19,8 +19,8 @@ from heed.recovery.anchor import anchor_calls, read_anchored
 from heed.recovery.forced import forced_calls, read_forced
 from heed.recovery.low_rank import row_space
 from heed.recovery.methods import Remembered
-from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion
-from heed.recovery.probe import ApiTraits, probe, shown_top
+from heed.recovery.oracle import ApiLimits, Ask
+from heed.recovery.probe import ApiTraits, elsewhere, probe
 from heed.recovery.resolution import resolution_of
 from heed.report.recovery_record import read_distribution
 
@@ -88,7 +88,7 @@ def read_many(
             if traits.shows == "nothing":
                 raise ApiError("this API shows no probabilities, and a rank needs exact ones: nothing to estimate from")
             approve(traits)
-        here = traits if not rows else _about(ask, traits)
+        here = traits if not rows else elsewhere(ask, traits)
         found = read_forced(ask, here, tokens) if here.shows == "raw" else read_anchored(ask, here, tokens)
         finer = resolution_of(ask.values())
         if finer != here.resolution:
@@ -119,10 +119,3 @@ def estimated_matrix(folders: Sequence[Path]) -> np.ndarray:
             f"--estimate-from: {len(found)} distributions have rank {estimate.rank}, the model may be wider: give more"
         )
     return row_space([one.log_p for one in found], estimate.rank)
-
-
-def _about(ask: Ask, traits: ApiTraits) -> ApiTraits:
-    """Return how an API behaves that was probed after another prompt: it has another likeliest token."""
-    plain = ask([BiasQuestion()])[0]
-    shown = shown_top(plain)
-    return replace(traits, plain=plain, anchor=max(shown, key=lambda token: shown[token], default=plain.token))

@@ -77,6 +77,13 @@ def probe(ask: Ask, limits: ApiLimits) -> ApiTraits:
     return replace(traits, shows="raw" if forced.logprob is not None else "nothing")
 
 
+def elsewhere(ask: Ask, traits: ApiTraits) -> ApiTraits:
+    """Return how an API behaves after another prompt than the one that was probed: one plain call."""
+    plain = ask([BiasQuestion()])[0]
+    shown = shown_top(plain)
+    return replace(traits, plain=plain, anchor=max(shown, key=lambda token: shown[token], default=plain.token))
+
+
 def shown_top(reply: Reply) -> dict[int, float]:
     """Return the likeliest tokens of a reply; one that chance took is none, so that calls can be counted beforehand."""
     return {token: value for token, value in reply.top if value > NO_NUMBER}

@@ -56,6 +56,11 @@ class RecoveryPlan:
         """The prompt as it is sent."""
         return self.prompt if self.prompt_ids is None else self.prompt_ids
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, guessed by its bytes where it is sent as text."""
+        return len(self.prompt.encode()) // 4 + 1 if self.prompt_ids is None else len(self.prompt_ids)
+
 
 def run_recovery(
     plan: RecoveryPlan,
@@ -101,14 +106,14 @@ def run_recovery(
     return record, found
 
 
-def bill_of_calls(caller: Caller, plan: RecoveryPlan, calls: int) -> Bill:
-    """Return what so many calls cost at most, less the answers that are kept."""
+def bill_of_calls(caller: Caller, plan: RecoveryPlan, calls: int, length: int | None = None) -> Bill:
+    """Return what so many calls cost at most, less the answers that are kept; prompts of `length` tokens, or plan's."""
     kept = min(calls, 0 if caller.store is None else len(caller.store))
-    prompt = len(plan.sent) if plan.prompt_ids is not None else -(-len(plan.prompt.encode()) // 4) + 1
+    prompt = length or plan.prompt_tokens
     left = calls - kept
     prices = caller.spending.prices
     dollars = None if prices is None else prices.dollars(left * prompt, left)
-    return Bill(left, kept, left * prompt, left, plan.prompt_ids is None, dollars)
+    return Bill(left, kept, left * prompt, left, length is None and plan.prompt_ids is None, dollars)
 
 
 def refuse_beyond(caller: Caller, bill: Bill) -> None:

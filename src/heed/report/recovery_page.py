@@ -13,7 +13,7 @@ import numpy as np
 
 from heed.records import RECOVERY, RecoveryFile
 from heed.report.figure import Figure, Line, Plane
-from heed.report.numbers import format_count, format_percent, human_seconds, said_size
+from heed.report.numbers import format_count, format_percent, format_rate, human_seconds
 from heed.report.parts import (
     Banner,
     Details,
@@ -87,7 +87,7 @@ def render(record: RecoveryFile, tokens: RecoveredTokens) -> str:
 
 def verdict(record: RecoveryFile) -> str:
     """Say how much of the distribution is known, and how well."""
-    bars = "" if record.error_worst is None else f", each log-probability within {said_size(record.error_worst)} nats"
+    bars = "" if record.error_worst is None else f", each log-probability within {format_rate(record.error_worst)} nats"
     calls = f"{record.asked + record.controls:,} calls"
     if record.method == "nucleus":
         return (
@@ -187,10 +187,10 @@ def api_rows(record: RecoveryFile) -> list[tuple[str, str]]:
     rows = [
         ("address", record.endpoint), ("model", record.model), ("it shows", SHOWS.get(record.shows, record.shows)),
         ("likeliest tokens shown", format_count(record.top)), ("largest bias", f"{record.bias:g}"),
-        ("log-probabilities are rounded to", record.resolution),
+        ("log-probabilities are printed in", record.resolution),
     ]  # fmt: skip
     if record.noise:
-        rows.append(("equal questions differ by", f"{said_size(record.noise)} nats"))
+        rows.append(("equal questions differ by", f"{format_rate(record.noise)} nats"))
     return [*rows, *((name, f"{value:.6g}") for name, value in record.facts.items())]
 
 
@@ -200,7 +200,7 @@ def cost_rows(record: RecoveryFile) -> list[tuple[str, str]]:
     rows = [
         ("calls by the formula", format_count(record.formula)), ("questions asked", format_count(record.asked)),
         ("controls for a change", format_count(record.controls)),
-        ("calls of this time", format_count(int(spent.get("calls") or 0))),
+        ("calls of the last time, tries that failed included", format_count(int(spent.get("calls") or 0))),
         ("tokens of prompts", format_count(int(spent.get("prompt_tokens") or 0))),
         ("tokens of answers", format_count(int(spent.get("completion_tokens") or 0))),
         ("time", human_seconds(record.seconds)),
