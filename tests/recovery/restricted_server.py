@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,7 +23,8 @@ class RestrictedServer(ThreadingHTTPServer):
     def __init__(self, api: SimulatedApi, *, most: int | None = None, failing: float = 0.0, ids: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.api, self.most, self.failing, self.ids = api, most or api.top, failing, ids
-        self.calls = self.failures = self.under_way = self.together = 0
+        self.calls = self.failures = 0
+        self.hears: Callable[[dict[str, Any]], None] = lambda body: None
         self.random = np.random.default_rng(0)
         self.lock = threading.Lock()
 
@@ -59,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         if top is not None and (top > server.most or api.mode == "nothing"):
             return 400, {"error": {"message": f"logprobs must be at most {server.most}", "param": "logprobs"}}
         assert body["max_tokens"] == 1
+        server.hears(body)
         server.calls += 1
         bias = tuple(sorted((int(token), float(value)) for token, value in body.get("logit_bias", {}).items()))
         api.top = top or api.top
