@@ -236,3 +236,51 @@ def test_every_method_has_a_bill():
     limits = replace(SimulatedApi(some_logits(50)).limits, top=2)
     wish = RecoveryWish(matrix=np.zeros((50, 4)))
     assert all(expected_calls(name, limits, "biased", wish) > 0 for name in METHODS)
+
+
+class OnlyTaken(SimulatedApi):
+    """Shows the probability of the token that it takes, and of no other."""
+
+    def answer(self, question):
+        return replace(super().answer(question), top=())
+
+
+def test_an_api_that_shows_the_token_it_takes_is_read_by_force():
+    api = OnlyTaken(some_logits(100), mode="raw", dtype=np.float32)
+    found = recovered(api, replace(api.limits, top=0), RecoveryWish())
+    assert found.method == "forced"
+    assert found.seen.all()
+    assert worst(found, api.log_p) <= 1e-5
+    assert_bars_hold(found, api.log_p)
+
+
+@pytest.mark.parametrize("top", [0, 1])
+def test_what_a_token_has_by_force_is_not_taken_for_its_own(top):
+    logits = some_logits(60)
+    logits[5] = 12.0  # so likely that a bias of its own does not move it much
+    kind = OnlyTaken if top == 0 else SimulatedApi
+    api = kind(logits, top=1, dtype=np.float32)
+    found = recovered(api, replace(api.limits, top=top), RecoveryWish(accuracy=0.1))
+    assert found.method == "bisection"
+    assert_bars_hold(found, api.log_p)
+
+
+def test_a_nucleus_where_a_likely_token_cannot_be_banned():
+    logits = some_logits(200, 3)
+    likeliest = int(logits.argmax())
+    api = SimulatedApi(logits, top=5, dtype=np.float32, fixed=frozenset([likeliest]))
+    found = recovered(api, api.limits, RecoveryWish(method="nucleus", top_p=0.9))
+    assert found.seen_mass[0] >= 0.9
+    assert_bars_hold(found, api.log_p)
+
+
+def test_probabilities_that_do_not_add_up_are_no_result():
+    class Filtered(SimulatedApi):
+        """Shows each token twice as likely as it is, once it was probed."""
+
+        def show(self, value):
+            return float(value) + (0.7 if self.calls > 6 else 0.0)
+
+    api = Filtered(some_logits(60), mode="raw")
+    with pytest.raises(ApiError, match="add up to"):
+        recovered(api, api.limits, RecoveryWish())

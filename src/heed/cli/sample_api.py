@@ -47,7 +47,7 @@ def write_through_api(flags: SampleFlags) -> int:
     try:
         first = ApiOracle(caller, prompts[0], names)
         agree(first, None)
-        limits = ApiLimits(flags.vocab_size or tokenizer.vocab_size, first.top)
+        limits = ApiLimits(flags.vocab_size or tokenizer.vocab_size, first.top or 0)
         sampler = NucleusSampler(first.about, limits, flags.top_p)
         end = None if flags.ignore_end else tokenizer.end_id
         texts: list[dict[str, Any]] = []

@@ -14,8 +14,9 @@ from heed.errors import ApiError, ConfigError
 from heed.recovery.oracle import BiasQuestion, Reply
 from heed.recovery.token_names import TokenNames
 
-TOPS = (20, 5, 2, 1)
-"""Numbers of likeliest tokens that are asked for, the largest first, until an API agrees."""
+TOPS: tuple[int | None, ...] = (20, 5, 2, 1, 0, None)
+"""Numbers of likeliest tokens that are asked for, the largest first, until an API agrees; 0 shows the token that is
+taken, None nothing."""
 REFUSALS = (400, 422)
 """Statuses of what an API does not take."""
 NO_TOKEN = -1
@@ -24,7 +25,7 @@ EXTRA = {"ignore_eos": True}
 
 
 class ApiOracle:
-    """Asks a caller about one prompt; `top` likeliest tokens are asked for, none where it is 0. See `agree`."""
+    """Asks a caller about one prompt; `top` likeliest tokens are asked for. See `agree`."""
 
     def __init__(
         self,
@@ -33,7 +34,8 @@ class ApiOracle:
         names: TokenNames | None = None,
         progress: Callable[[int], None] = lambda calls: None,
     ) -> None:
-        self.caller, self.names, self.top = caller, names, 0
+        self.caller, self.names = caller, names
+        self.top: int | None = None
         self.prompt = prompt if isinstance(prompt, str) else tuple(prompt)
         self.progress = progress
         self.extra: dict[str, Any] = dict(EXTRA)
@@ -64,7 +66,7 @@ class ApiOracle:
             temperature=0.0 if question.greedy else 1.0,
             top_p=1.0,
             logit_bias=dict(question.bias),
-            logprobs=self.top or None,
+            logprobs=self.top,
             extra=self.extra,
             draw=question.again,
         )
@@ -103,11 +105,11 @@ class ApiOracle:
 
 
 def agree(oracle: ApiOracle, wanted: int | None) -> None:
-    """Find what an API agrees to: the most likeliest tokens (`wanted`, or of `TOPS`, or none), and to end nowhere.
+    """Find what an API agrees to: the most likeliest tokens (`wanted`, or one of `TOPS`), and to end nowhere.
 
     A refusal takes no tokens. Raises `ApiError` where it refuses the plainest call as well.
     """
-    tops = [*(TOPS if wanted is None else (wanted,)), *([0] if wanted is None else [])]
+    tops = list(TOPS if wanted is None else (wanted,))
     while True:
         oracle.top = tops[0]
         try:

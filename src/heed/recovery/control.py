@@ -35,8 +35,8 @@ def control_calls(calls: int) -> int:
 class Controlled:
     """Asks, and asks again what it knows. Raises `ApiError` once the API has changed."""
 
-    def __init__(self, ask: Ask, drift: float = DRIFT) -> None:
-        self._ask, self.drift = ask, drift
+    def __init__(self, ask: Ask, drift: float = DRIFT, bias: float = 100.0) -> None:
+        self._ask, self.drift, self.bias = ask, drift, bias
         self.asked = self.controls = 0
         self.noise = 0.0
         """Nats by which plain answers moved, within what is allowed."""
@@ -77,7 +77,7 @@ class Controlled:
         token, bias = question.bias[0]
         if reply.token != token and bias < 0:
             return {}
-        low, high, kept = 0.0, max(abs(bias), 100.0), {}
+        low, high, kept = 0.0, self.bias, {}
         for _ in range(rounds(high, SENTINEL)):
             middle = BiasQuestion(((token, (low + high) / 2),), greedy=True)
             answer = self._ask([middle])[0]

@@ -85,8 +85,8 @@ def read_many(
         ask = Remembered(ask_about(prompt))
         if traits is None:
             traits = probe(ask, limits)
-            if traits.shows == "nothing":
-                raise ApiError("this API shows no probabilities, and a rank needs exact ones: nothing to estimate from")
+            if traits.shows == "nothing" or (traits.shows == "biased" and traits.limits.top < 2):
+                raise ApiError("this API shows too few probabilities for a rank, which needs exact ones")
             approve(traits)
         here = traits if not rows else elsewhere(ask, traits)
         found = read_forced(ask, here, tokens) if here.shows == "raw" else read_anchored(ask, here, tokens)

@@ -29,8 +29,6 @@ METHODS = {
     "low-rank": "about 2 d tokens and an output matrix (--matrix): all others by least squares",
 }
 """Every method and what it is for; the first three read every token."""
-FITTING = {"biased": "anchor", "raw": "forced", "nothing": "bisection"}
-"""The method for what an API shows."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +70,29 @@ class Remembered:
         return [value for reply in self.replies.values() for value in reply.shown.values()]
 
 
+def fitting(shows: str, top: int) -> str:
+    """Return the method that reads any tokens, for what an API shows and how many of the likeliest.
+
+    >>> fitting("biased", 5), fitting("raw", 0), fitting("biased", 1), fitting("nothing", 0)
+    ('anchor', 'forced', 'bisection', 'bisection')
+    """
+    return "forced" if shows == "raw" else "anchor" if shows == "biased" and top > 1 else "bisection"
+
+
 def method_of(name: str, traits: ApiTraits) -> str:
     """Return the method to read a whole vocabulary with, checked against what the API shows.
 
     Raises `ConfigError` for an unknown name, `ApiError` for a method that the API does not allow.
     """
+    fits = fitting(traits.shows, traits.limits.top)
     if name == "auto":
-        fitting = FITTING[traits.shows]
-        return fitting if fitting != "anchor" or traits.limits.top > 1 else "nucleus"
+        return fits
     if name not in METHODS:
         raise ConfigError(f"--method {name!r}: {did_you_mean(name, [*METHODS, 'auto'])}")
-    if name in ("anchor", "forced") and FITTING[traits.shows] != name:
+    if name in ("anchor", "forced") and name != fits:
         shown = {"biased": "after the bias", "raw": "before the bias", "nothing": "not at all"}[traits.shows]
-        raise ApiError(f"this API shows probabilities {shown}, so {name} reads nothing: take --method auto")
+        few = f" of {traits.limits.top}" if traits.shows == "biased" else ""
+        raise ApiError(f"this API shows probabilities {shown}{few}, so {name} reads nothing: take --method auto")
     return name
 
 
@@ -96,7 +104,7 @@ def expected_calls(method: str, limits: ApiLimits, shows: str, wish: RecoveryWis
     tokens = limits.vocabulary if wish.tokens is None else len(wish.tokens)
     if method == "low-rank":
         assert wish.matrix is not None
-        tokens, method = wanted(wish.matrix.shape[1], limits.vocabulary), FITTING[shows]
+        tokens, method = wanted(wish.matrix.shape[1], limits.vocabulary), fitting(shows, limits.top)
     if method == "nucleus":
         return 1 + min(limits.vocabulary, limits.biased)
     if method == "bisection":
@@ -104,6 +112,8 @@ def expected_calls(method: str, limits: ApiLimits, shows: str, wish: RecoveryWis
     return anchor_calls(tokens, limits.top) if method == "anchor" else forced_calls(tokens, limits.top)
 
 
+SUM = 1e-4
+"""By which a sum of probabilities may miss 1, besides its error bar: a model's own softmax is not exact."""
 Approve = Callable[[ApiTraits, str], None]
 """Is told how an API behaves and which method reads it, before that is paid for; may raise."""
 
@@ -130,7 +140,18 @@ def recover(
     if resolution != traits.resolution:
         traits = replace(traits, resolution=resolution)
         found = read(remembered, traits, method, wish)
+    check_sum(found)
     return traits, replace(found, method=method, calls=len(remembered.replies))
+
+
+def check_sum(found: Distribution) -> None:
+    """Raise `ApiError` where probabilities add up to more than 1, or those of all tokens to less."""
+    mass, off = found.seen_mass
+    if mass - off > 1 + SUM or (found.seen.all() and mass + off < 1 - SUM):
+        raise ApiError(
+            f"the probabilities that were read add up to {mass:.6g} ± {off:.1g}: the API does something else than it "
+            "did when it was probed, such as another temperature or a filter of its own; nothing was written"
+        )
 
 
 def check(method: str, limits: ApiLimits, wish: RecoveryWish) -> None:
@@ -150,9 +171,10 @@ def read(ask: Ask, traits: ApiTraits, method: str, wish: RecoveryWish) -> Distri
     every = wish.tokens or token_order(V)
 
     def some(tokens: Sequence[int]) -> Readings:
-        if FITTING[traits.shows] == "bisection":
+        fits = fitting(traits.shows, traits.limits.top)
+        if fits == "bisection":
             return read_bisected(ask, traits, tokens, wish.accuracy)
-        return read_forced(ask, traits, tokens) if traits.shows == "raw" else read_anchored(ask, traits, tokens)
+        return read_forced(ask, traits, tokens) if fits == "forced" else read_anchored(ask, traits, tokens)
 
     if method == "low-rank":
         assert wish.matrix is not None

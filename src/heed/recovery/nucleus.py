@@ -9,6 +9,7 @@ An API whose reported probabilities do not move is asked for one token a call, w
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 from heed.errors import ApiError
 from heed.recovery.oracle import Ask, biased
@@ -25,6 +26,8 @@ def read_nucleus(ask: Ask, traits: ApiTraits, top_p: float) -> Readings:
     """
     if traits.shows == "nothing":
         raise ApiError("a nucleus needs probabilities, and this API shows none: take --method bisection")
+    if traits.shows == "biased" and not traits.limits.top:
+        raise ApiError("a nucleus needs the likeliest token's probability, and this API shows none: --method bisection")
     readings = Readings()
     for token, value in traits.known.items():
         readings.put(token, value, float(traits.resolution.error(value)))
@@ -37,16 +40,19 @@ def read_nucleus(ask: Ask, traits: ApiTraits, top_p: float) -> Readings:
         new = {u: value for u, value in shown.items() if u not in readings.values and value > NO_NUMBER}
         if not new:  # what is left cannot be banned, or has no probability
             break
-        rest = math.log1p(-mass) if traits.shows == "biased" else 0.0
-        off = max(math.log1p(-low) - rest, rest - math.log1p(-high)) if traits.shows == "biased" else 0.0
+        rest = off = 0.0
+        if traits.shows == "biased":  # a token that shows although it is banned keeps its probability
+            low, mass, high = bounds(readings, without=shown)
+            rest = math.log1p(-mass)
+            off = max(math.log1p(-low) - rest, rest - math.log1p(-high))
         for token, value in new.items():
             readings.put(token, value + rest, float(traits.resolution.error(value)) + off)
     return readings
 
 
-def bounds(readings: Readings) -> tuple[float, float, float]:
-    """Return what the tokens that were read have together at least, as it was read, and at most."""
-    pairs = readings.values.values()
+def bounds(readings: Readings, without: Container[int] = ()) -> tuple[float, float, float]:
+    """Return what the tokens that were read, but some, have together at least, as it was read, and at most."""
+    pairs = [pair for token, pair in readings.values.items() if token not in without]
     return (
         sum(math.exp(value - error) for value, error in pairs),
         sum(math.exp(value) for value, _ in pairs),

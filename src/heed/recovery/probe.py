@@ -21,6 +21,8 @@ BIAS = 40.0
 miss tokens that are e^40 times less likely than the second one, which are asked for again with the largest bias."""
 MOVED = 0.5
 """Nats by which a bias of 40 moves a log-probability at least, where it moves it at all."""
+SURE = 0.01
+"""Nats from 0 within which a token has all of the probability."""
 TRIED = 4
 """Tokens that are forced before it is said that none can be."""
 
@@ -70,7 +72,7 @@ def probe(ask: Ask, limits: ApiLimits) -> ApiTraits:
     pair, forced = ask([biased([ranked[0], *unseen], bias), biased(unseen[:1], limits.bias)])
     values = [value for reply in (plain, pair, forced) for value in reply.shown.values()]
     traits = ApiTraits("nothing", limits, plain, ranked[0], resolution_of(values))
-    if shown and _moved(shown, shown_top(pair), unseen):
+    if _moved(shown, shown_top(pair), unseen) or _forced_moved(shown, forced, unseen[0]):
         return replace(traits, shows="biased", anchor=_anchor(ranked, unseen[0], pair, forced, limits.bias))
     if forced.token != unseen[0] and not _taken(ask, plain, limits):
         raise ApiError("a logit bias of this API changes neither what it shows nor what it takes: nothing to read")
@@ -118,6 +120,16 @@ def _moved(plain: dict[int, float], pair: dict[int, float], unseen: list[int]) -
     if any(token in pair for token in unseen):
         return True
     return any(token in plain and abs(plain[token] - value) > MOVED for token, value in pair.items())
+
+
+def _forced_moved(plain: dict[int, float], forced: Reply, unseen: int) -> bool:
+    """Whether what is told of a token that was forced can only be what it has by that.
+
+    A token that a plain call did not show is less likely than those that it showed; and none has all by itself.
+    """
+    if forced.token != unseen or forced.logprob is None:
+        return False
+    return forced.logprob > min([-SURE, *(value + SURE for value in plain.values())])
 
 
 def _anchor(ranked: list[int], unseen: int, pair: Reply, forced: Reply, bias: float) -> int:

@@ -76,15 +76,15 @@ def run_recovery(
     began = time.monotonic()
     oracle = ApiOracle(caller, plan.sent, plan.names, progress)
     agree(oracle, plan.top)
-    controlled = Controlled(oracle, plan.drift)
-    limits = ApiLimits(plan.vocabulary, oracle.top, plan.bias, plan.biased)
+    controlled = Controlled(oracle, plan.drift, plan.bias)
+    limits = ApiLimits(plan.vocabulary, oracle.top or 0, plan.bias, plan.biased)
     formula = 0
 
     def approve(traits: ApiTraits, method: str) -> None:
         nonlocal formula
         formula = expected_calls(method, traits.limits, traits.shows, plan.wish)
         most = "at most " if method == "nucleus" else ""
-        shows = SHOWS[traits.shows] + (f", {traits.limits.top} a call" if traits.limits.top else "")
+        shows = SHOWS[traits.shows] + (f", {traits.limits.top} a call" if traits.shows != "nothing" else "")
         say(f"the API shows {shows}: {method} takes {most}{formula:,} calls, besides {control_calls(formula)} controls")
         bill = bill_of_calls(caller, plan, formula + control_calls(formula))
         say(bill.said())

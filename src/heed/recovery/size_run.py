@@ -53,7 +53,7 @@ def run_hidden_size(
         say(bill.said())
         refuse_beyond(caller, bill)
 
-    limits = ApiLimits(plan.vocabulary, oracle.top, plan.bias, plan.biased)
+    limits = ApiLimits(plan.vocabulary, oracle.top or 0, plan.bias, plan.biased)
     log_p, error, calls = read_many(oracle.about, texts, asked, limits, approve)
     found = estimate_rank(log_p, error)
     spending = caller.spending
