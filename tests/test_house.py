@@ -48,6 +48,19 @@ def test_arrows_go_down(file):
         assert target == room or RANKS[target] < RANKS[room], f"{file.name} imports {name}: not downwards"
 
 
+NEEDS_TORCH = ("training", "generation", "models", "build", "attention", "objectives")
+"""Rooms that import torch."""
+
+
+def test_only_one_file_of_prompting_needs_torch():
+    files = [file for file in FILES if room_of(file) == "prompting" and file.name != "local.py"]
+    assert files
+    for file in files:
+        assert not {
+            n for n in imported(file) if n.startswith("torch") or n.split(".")[1:2] in [[r] for r in NEEDS_TORCH]
+        }
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if room_of(f) in NO_TORCH], ids=lambda f: str(f.relative_to(SOURCE)))
 def test_rooms_without_torch(file):
     assert not {name for name in imported(file) if name.split(".")[0] == "torch"}
@@ -112,6 +125,7 @@ NAMES_SWITCHES = {
     "asking/respondent.py": "names the files that earlier runs have read",
     "cli/bench_training.py": "says the family for people",
     "cli/tune.py": "the flag of TuneConfig's data.label",
+    "prompting/items.py": "TaskData's data.label, the column of a task file",
     "tuning/heed_encoders.py": "says the family for people and in the files of transformers",
     "tuning/predict.py": "TuneConfig's data.label",
     "report/page.py": "says the family for people",

@@ -212,15 +212,32 @@ def test_a_killed_process_loses_only_what_was_under_way(tmp_path):
 def test_a_rate_is_kept():
     now = [0.0]
     waits: list[float] = []
-    rate = RateLimit(requests=60, tokens=600, clock=lambda: now[0], sleep=waits.append)
+    rate = RateLimit(requests=60, tokens=600, clock=lambda: now[0])
     for _ in range(61):
-        rate.take(1)
+        rate.take(1, waits.append)
     assert waits == [pytest.approx(1.0)]  # a minute's worth is there at the beginning
     now[0] = 61.0
-    rate.take(700)  # more than a minute has: a full bucket
+    rate.take(700, waits.append)  # more than a minute has: a full bucket
     assert waits[1:] == [pytest.approx(0.0, abs=1e-9)] or waits[1:] == []
-    rate.take(60)
+    rate.take(60, waits.append)
     assert waits[-1] == pytest.approx(6.0)
+
+
+def test_what_waits_when_others_have_failed_is_not_asked():
+    class Slow(Echo):
+        def complete(self, request: CompletionRequest) -> CompletionAnswer:
+            if request.prompt == "bad":
+                self.asked.append("bad")
+                raise FailedCallError("no luck", again=False)
+            return super().complete(request)
+
+    slow = Slow()
+    caller = Caller(slow, threads=4, rate=RateLimit(requests=2))  # the third would wait for half a minute
+    began = time.monotonic()
+    with pytest.raises(ApiError, match="no luck"):
+        list(caller.complete_all(requests("bad", "a", "b", "c", "d")))
+    assert time.monotonic() - began < 20
+    assert len(slow.asked) <= 2
 
 
 def test_a_rate_of_nothing():

@@ -104,6 +104,14 @@ def test_failures_are_a_line_each():
     assert (message.startswith("the answer is not in the form of OpenAI's API"), again) == (True, False)
 
 
+def test_an_address_that_is_no_api():
+    refusing = lambda path, body: Reply(error("not found"), 404)
+    with serving(refusing) as served, pytest.raises(FailedCallError) as caught:
+        client(served.url).complete(REQUEST)
+    assert "there is no such page (not found): an API's address usually ends in /v1" in str(caught.value)
+    assert served.paths == ["/v1/completions", "/v1/models"]
+
+
 def test_a_key_is_sent_and_never_shown():
     key = ApiKey("sk-very-secret")
     message, _ = failure(Reply(error("wrong key sk-very-secret"), 401), key=key)

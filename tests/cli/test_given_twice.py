@@ -17,6 +17,7 @@ TWICE = {
     "predict": [["a", "text", "--pair", "b", "--pair", "c"]],
     "sample": [["a", "--n", "2", "--n", "3"], ["a", "--max-tokens", "3", "--max_tokens=4"],
                ["a", "--logit-bias", "13", "-5", "--logit-bias", "1", "2"]],
+    "prompt": [["boolq", "--api", "http://a/v1", "--api", "http://b/v1"], ["sst2", "--shots", "2", "--shots=4"]],
     "eval": [["a", "--split", "test", "--split", "validation"]],
     "compare": [["a.yaml", "--out", "b", "--out", "c"]],
     "audit": [["a", "--seed", "1", "--seed", "2"]],
@@ -52,7 +53,7 @@ def test_every_verb_is_tried():
     assert set(TWICE) == set(VERBS)
 
 
-BARE = ["ask", "tune", "predict", "sample", "compare", "report", "import", "export", "bench", "eval", "audit",
+BARE = ["ask", "tune", "predict", "sample", "prompt", "compare", "report", "import", "export", "bench", "eval", "audit",
         "finetune", "tokenizer train", "tokenizer report", "data biographies"]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from heed.api.completion import (
     CompletionChoice,
     CompletionRequest,
     FailedCallError,
+    RefusedError,
 )
 from heed.api.keys import ApiKey, read_key
 from heed.api.limits import RateLimit, RetryPlan
@@ -39,6 +40,7 @@ __all__ = [
     "FailedCallError",
     "Prices",
     "RateLimit",
+    "RefusedError",
     "RetryPlan",
     "Spending",
     "SpendingLimit",

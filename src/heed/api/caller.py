@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from heed.api.answers import AnswerStore
 from heed.api.bill import Bill, Prices, Spending, SpendingLimit, bill_of
 from heed.api.client import CompletionClient
-from heed.api.completion import Completer, CompletionAnswer, CompletionRequest, FailedCallError
+from heed.api.completion import Completer, CompletionAnswer, CompletionRequest, FailedCallError, RefusedError
 from heed.api.keys import ApiKey
 from heed.api.limits import RateLimit, RetryPlan
 from heed.errors import ApiError
 
+A = TypeVar("A")
 THREADS = 8
 """Requests under way at a time."""
 
@@ -96,12 +98,27 @@ class Caller:
 
         Where one fails no more are begun; what is under way is waited for and kept, and the error is raised.
         """
-        waiting: deque[Future[CompletionAnswer]] = deque()
+        yield from self._all(self.complete, requests)
+
+    def complete_each(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionAnswer | RefusedError]:
+        """Yield the same, and for a request that is refused for its own sake the error, in its place."""
+
+        def complete(request: CompletionRequest) -> CompletionAnswer | RefusedError:
+            try:
+                return self.complete(request)
+            except RefusedError as error:
+                return error
+
+        yield from self._all(complete, requests)
+
+    def _all(self, complete: Callable[[CompletionRequest], A], requests: Iterable[CompletionRequest]) -> Iterator[A]:
+        """Yield what `complete` makes of each request."""
+        waiting: deque[Future[A]] = deque()
         self._stopped.clear()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="asking")
         try:
             for request in requests:
-                waiting.append(pool.submit(self.complete, request))
+                waiting.append(pool.submit(complete, request))
                 if failed := next((one for one in waiting if one.done() and one.exception()), None):
                     failed.result()
                 if len(waiting) >= 2 * self.threads:
@@ -129,7 +146,8 @@ class Caller:
         while True:
             try:
                 with self.spending.trying(request) as got:
-                    self.rate.take(request.most_tokens)
+                    self.rate.take(request.most_tokens, self._sleep)
+                    self._go_on()
                     got.append(self.completer.complete(request))
                     return got[0]
             except FailedCallError as error:
@@ -137,9 +155,15 @@ class Caller:
                 wait = self.retries.wait(failures, error.after) if error.again and not self._stopped.is_set() else None
                 if wait is None:
                     tried = f" (tried {failures} times)" if failures > 1 else ""
-                    raise ApiError(f"{error}{tried}") from None
+                    raise (RefusedError if error.refused else ApiError)(f"{error}{tried}") from None
                 self._say(f"note: {error}; again in {wait:.1f} s")
                 self._sleep(wait)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Raise `FailedCallError` where the others have stopped: nothing is asked any more."""
+        if self._stopped.is_set():
+            raise FailedCallError("stopped", again=False)
 
 
 def open_api(

@@ -19,6 +19,8 @@ from heed.errors import ApiError, ConfigError, did_you_mean, one_line, require
 
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 """Statuses after which another try may help."""
+ITSELF = (400, 413, 422)
+"""Statuses that are about the one request: it is too long, or has a setting that the server does not take."""
 CONNECT_SECONDS = 10.0
 
 
@@ -51,7 +53,7 @@ class CompletionClient:
 
     def models(self) -> list[str]:
         """Return the names of the models that the API says it has. Raises `FailedCallError`."""
-        body = self._call(lambda: self._client.models.with_raw_response.list())
+        body = self._call(lambda: self._client.models.with_raw_response.list(), listing=True)
         try:
             return [str(one["id"]) for one in body["data"]]
         except (KeyError, TypeError):
@@ -70,7 +72,7 @@ class CompletionClient:
         call: Any = create
         return self._call(lambda: call(model=self.model, **prompt, extra_body=body))
 
-    def _call(self, call: Any) -> Any:
+    def _call(self, call: Any, *, listing: bool = False) -> Any:
         """Return the JSON that a call is answered with, or raise `FailedCallError` with what was wrong."""
         openai = self._openai
         try:
@@ -81,7 +83,7 @@ class CompletionClient:
             raise FailedCallError(f"{self.endpoint} {late}", again=True, spent=True) from None
         except openai.APIStatusError as error:
             self._reached = True
-            raise self._refused(error) from None
+            raise self._refused(error, looking=not listing) from None
         except openai.APIConnectionError as error:
             raise self._cut(error.__cause__ or error) from None
         except openai.OpenAIError as error:
@@ -103,20 +105,23 @@ class CompletionClient:
             return FailedCallError(down, again=self._reached)
         return FailedCallError(f"{self.endpoint} broke off the connection ({said})", again=True, spent=True)
 
-    def _refused(self, error: Any) -> FailedCallError:
-        """Return what is said of a status of 4xx or 5xx."""
+    def _refused(self, error: Any, *, looking: bool) -> FailedCallError:
+        """Return what is said of a status of 4xx or 5xx; `looking`: which models there are, where this one is not."""
         status, said = error.status_code, self._line(_message(error))
         again = status in AGAIN and "insufficient_quota" not in (error.code, error.type)
         if status in (401, 403):
             which = "the key is not accepted" if self._key else "a key is needed"
             remedy = "give another one" if self._key else "export HEED_API_KEY, or name its file"
             return FailedCallError(f"{self.endpoint}: {which} ({said}): {remedy}", again=False)
-        if status == 404:
+        if status == 404 and looking:
             return FailedCallError(f"{self.endpoint}: {self._not_there(said)}", again=False)
         if status == 429 and again:
             said = f"too many requests ({said})"
         return FailedCallError(
-            f"{self.endpoint} answers {status}: {said}", again=again, after=wait_of(error.response.headers)
+            f"{self.endpoint} answers {status}: {said}",
+            again=again,
+            after=wait_of(error.response.headers),
+            refused=status in ITSELF,
         )
 
     def _not_there(self, said: str) -> str:

@@ -194,11 +194,19 @@ class Completer(Protocol):
 class FailedCallError(ApiError):
     """A call that failed. `again`: whether another try may help; `after`: seconds to wait first, where it is told."""
 
-    def __init__(self, message: str, *, again: bool, after: float | None = None, spent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, again: bool, after: float | None = None, spent: bool = False, refused: bool = False
+    ) -> None:
         super().__init__(message)
         self.again, self.after = again, after
         self.spent = spent
         """Whether the server may have worked, and be paid, all the same: an answer that was cut or came too late."""
+        self.refused = refused
+        """Whether this one request is no good, such as a prompt that is too long, where others may be."""
+
+
+class RefusedError(ApiError):
+    """A request that is no good, such as a prompt longer than the model reads; others may be answered."""
 
 
 def read_completion(body: Any, chat: bool) -> CompletionAnswer:
@@ -218,9 +226,8 @@ def read_completion(body: Any, chat: bool) -> CompletionAnswer:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         shown = json.dumps(body)[:120]
-        raise FailedCallError(
-            f"the answer is not in the form of OpenAI's API ({error!r}): {shown}", again=False
-        ) from None
+        odd = f"the answer is not in the form of OpenAI's API ({error!r}): {shown}"
+        raise FailedCallError(odd, again=False, spent=True) from None
 
 
 def _choice(one: Mapping[str, Any]) -> CompletionChoice:

@@ -54,18 +54,17 @@ class RateLimit:
         tokens: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if (requests is not None and requests <= 0) or (tokens is not None and tokens <= 0):
             raise ConfigError("requests and tokens a minute must be more than 0")
         self._most = (requests, tokens)
         self._left = [requests or 0.0, tokens or 0.0]
-        self._clock, self._sleep = clock, sleep
+        self._clock = clock
         self._then = clock()
         self._lock = threading.Lock()
 
-    def take(self, tokens: int) -> None:
-        """Wait until a call of so many tokens may be made, and count it."""
+    def take(self, tokens: int, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Count a call of so many tokens, and `sleep` until it may be made."""
         with self._lock:
             now = self._clock()
             wait = 0.0
@@ -78,4 +77,4 @@ class RateLimit:
                 self._left[kind] -= amount  # below 0: what those who come next wait for as well
             self._then = now
         if wait > 0:
-            self._sleep(wait)
+            sleep(wait)

@@ -39,6 +39,11 @@ def main(argv: list[str]) -> int:
     from heed.report.recovery_page import write_recovery
     from heed.training.settings import is_run, read_settings
 
+    if (flags.run / "prompt.json").is_file():
+        from heed.prompting.page import write_prompt_page
+
+        print(write_prompt_page(flags.run))
+        return 0
     if (flags.run / "study.json").is_file():
         raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
     if (flags.run / RECOVERY).is_file():

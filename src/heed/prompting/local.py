@@ -73,7 +73,7 @@ class LocalModel:
                     on_overflow="stop",
                 )[0]
         except (ConfigError, DataError) as error:
-            raise FailedCallError(str(error), again=False) from None
+            raise FailedCallError(str(error), again=False, refused=True) from None
         choices = tuple(self._choice(one, request) for one in found)
         ids = asked if isinstance(asked, list) else [*self._tokenizer.start_ids, *self._tokenizer.encode(asked)]
         return CompletionAnswer(choices, max(1, len(ids)), sum(len(one.ids) for one in found), self.model)
