@@ -1,29 +1,12 @@
-"""Models to be served, in process: a GPT over characters that was never trained, so that its texts vary."""
+"""Servers in this process, asked through the official client."""
 
 import pytest
-import torch
 from openai import OpenAI
+from serving_doubles import make_served
 from starlette.testclient import TestClient
 
-from heed.config import ModelConfig
-from heed.models import GPT
 from heed.serving.app import make_app
-from heed.serving.served_model import ServedModel
 from heed.serving.settings import ServerSettings
-from heed.text.tokenizer import train_tokenizer
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz .,é\n"
-
-
-def make_served(name="tiny", context=48, seed=3, tokenizer=None, **settings):
-    tokenizer = tokenizer or train_tokenizer("char", [LETTERS, LETTERS], 100)
-    config = ModelConfig(**{"n_layers": 2, "n_heads": 2, "d_model": 32, "context": context, **settings})
-    model = GPT(config, tokenizer.vocab_size, torch.Generator().manual_seed(seed)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(8)  # so that some tokens are likelier than others
-    return ServedModel(name, model, tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,7 @@ class ImportFlags(Section):
 def main(argv: list[str]) -> int:
     """Read, convert, write the run folder and print its path; 0 when done."""
     flags = parse(ImportFlags, argv, "import")
-    from heed.models.hub import hub_folder, load_hub
-    from heed.text.published import find_pair, read_pair
-    from heed.text.tokenizer import load_tokenizer
+    from heed.models.hub import hub_folder, hub_tokenizer, load_hub
     from heed.training.checkpoint import save_checkpoint
     from heed.training.run import Run, locked, refuse_if_taken
 
@@ -45,12 +43,7 @@ def main(argv: list[str]) -> int:
     inner = flags.source.removeprefix("hf:")
     folder = Path(inner) if Path(inner).is_dir() else hub_folder(flags.source)
     model, settings = load_hub(folder)
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = load_tokenizer(folder)
-    elif (pair := find_pair(folder)) is not None:
-        tokenizer = read_pair(*pair)
-    else:
-        raise CheckpointError(f"{folder} has no tokenizer.json: save it there with transformers (save_pretrained)")
+    tokenizer = hub_tokenizer(folder)
     if tokenizer.vocab_size > model.vocab_size:
         raise CheckpointError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model {model.vocab_size}: "

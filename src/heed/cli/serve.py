@@ -30,13 +30,14 @@ class ServeFlags(Section):
     examples:
       heed serve runs/quickstart
       heed serve runs/small runs/large --port 8001
+      heed serve hf:openai-community/gpt2
       heed serve runs/quickstart --top-logprobs 2 --logprobs processed
       HEED_API_KEY=... heed serve runs/quickstart --host 0.0.0.0
       curl localhost:8000/v1/completions -H 'Content-Type: application/json' -d '{"prompt": "The import"}'
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Run folders. A model is called by the name of its folder."""
+    """Run folders, folders of transformers, or hf:NAME. A model is called by the name of its folder."""
     name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Other names for the models, one each: --name a --name b."""
     host: str = "127.0.0.1"
@@ -51,6 +52,8 @@ class ServeFlags(Section):
     """The environment variable that may hold a key."""
     checkpoint: str = "best"
     """best, last, or a step."""
+    chat_template: Path | None = None
+    """A chat template in Jinja, for all models, in the place of their own; /v1/chat/completions needs one."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
     rows: int = Field(default=32, ge=1)
@@ -145,6 +148,6 @@ def open_models(flags: ServeFlags) -> list:
     if twice:
         raise ConfigError(f"two models are called {twice[0]!r}: give each a --name")
     return [
-        open_served(run, name=name, checkpoint=flags.checkpoint, device=flags.device)
+        open_served(run, name=name, checkpoint=flags.checkpoint, device=flags.device, template=flags.chat_template)
         for run, name in zip(flags.runs, names, strict=True)
     ]

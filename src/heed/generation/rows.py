@@ -11,6 +11,7 @@ alone; where products of matrices do not depend on their number of rows (see `Sl
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Protocol
 
 import torch
@@ -20,6 +21,9 @@ from heed.attention import Cache, SlotCache
 from heed.generation.reading import Reader, device_of
 from heed.generation.token_step import Step, lean_step
 from heed.models.base import LanguageModel
+
+REMEMBERED = 4
+"""Prompts whose keys and values are kept for when they come again."""
 
 
 class Rows(Protocol):
@@ -54,13 +58,14 @@ class SlotRows:
         self.windows: list[list[int]] = []
         """The tokens of each row that the model still sees."""
         self.cache = self._empty()
+        self._prompts: OrderedDict[tuple[int, ...], tuple[Cache, Tensor]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def add(self, ids: list[int], copies: int = 1) -> Tensor:
         """Read a prompt into `copies` new rows and return the logits (1, V) that follow it."""
-        cache, logits = self._read(ids)
+        cache, logits = self._read_prompt(ids)
         for _ in range(copies):
             self.cache.add(cache)
             self.windows.append(list(ids))
@@ -94,6 +99,16 @@ class SlotRows:
             self.windows[row] = last
         if not self.windows:
             self.cache = self._empty()  # its memory is given back
+
+    def _read_prompt(self, ids: list[int]) -> tuple[Cache, Tensor]:
+        """Read a prompt, or remember it: what is asked about one prompt a thousand times reads it once."""
+        key = tuple(ids)
+        if key not in self._prompts:
+            self._prompts[key] = self._read(ids)
+            if len(self._prompts) > REMEMBERED:
+                self._prompts.popitem(last=False)
+        self._prompts.move_to_end(key)
+        return self._prompts[key]
 
     def _read(self, ids: list[int]) -> tuple[Cache, Tensor]:
         cache = self.model.new_cache(1, len(ids))

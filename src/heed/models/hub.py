@@ -25,6 +25,8 @@ from heed.models.base import LanguageModel
 from heed.models.families import FAMILIES, Family, nearest_family
 from heed.models.feedforward import default_width
 from heed.models.gpt import GPT
+from heed.text.published import find_pair, read_pair
+from heed.text.tokenizer import Tokenizer, load_tokenizer
 
 
 def from_hub(source: str | Path) -> tuple[ModelConfig, dict[str, Tensor], int]:
@@ -163,6 +165,15 @@ def hub_folder(source: str | Path) -> Path:
         ) from error
 
 
+def hub_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer in the folder of a transformers model. Raises `CheckpointError` where there is none."""
+    if (folder / "tokenizer.json").is_file():
+        return load_tokenizer(folder)
+    if (pair := find_pair(folder)) is not None:
+        return read_pair(*pair)
+    raise CheckpointError(f"{folder} has no tokenizer.json: save it there with transformers (save_pretrained)")
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -258,8 +269,6 @@ def _copy_tokenizer(file: Path, folder: Path, context: int, family: Family) -> t
     Return the ids of the tokens before a text and after it. Where the tokenizer puts nothing before one, the GPTs
     have the same token for both, and a Llama has none before.
     """
-    from heed.text.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(file)
     end = tokenizer.end_id
     start = tokenizer.start_ids[0] if tokenizer.start_ids else None if family.model_type == "llama" else end

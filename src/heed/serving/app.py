@@ -23,11 +23,19 @@ from heed import __version__
 from heed.serving.engine import Engine
 from heed.serving.gate import Gate
 from heed.serving.metrics import Metrics
-from heed.serving.orders import Order, completion_order, find_model
+from heed.serving.orders import Order, chat_order, completion_order, find_model
 from heed.serving.pages import add_pages
 from heed.serving.refusals import RefusalError
-from heed.serving.replies import Reply, StreamedReply
-from heed.serving.schemas import CompletionAnswer, CompletionRequest, ErrorBody, ModelCard, ModelList
+from heed.serving.replies import ChatReply, Reply, StreamedReply
+from heed.serving.schemas import (
+    ChatAnswer,
+    ChatRequest,
+    CompletionAnswer,
+    CompletionRequest,
+    ErrorBody,
+    ModelCard,
+    ModelList,
+)
 from heed.serving.served_model import ServedModel
 from heed.serving.settings import ServerSettings
 from heed.serving.tickets import Ended, Heard
@@ -72,16 +80,12 @@ def make_app(served: Sequence[ServedModel], settings: ServerSettings | None = No
     app.add_api_route(
         "/v1/models/{name:path}", server.model, methods=["GET"], response_model=ModelCard, responses=_errors(401, 404)
     )
-    app.add_api_route(
-        "/v1/completions",
-        server.completions,
-        methods=["POST"],
-        response_model=None,
-        responses={
-            200: {"model": CompletionAnswer, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-            **ERRORS,
-        },
-    )
+    for path, route, answer in (
+        ("/v1/completions", server.completions, CompletionAnswer),
+        ("/v1/chat/completions", server.chat, ChatAnswer),
+    ):
+        good = {"model": answer, "content": {"text/event-stream": {}}}
+        app.add_api_route(path, route, methods=["POST"], response_model=None, responses={200: good, **ERRORS})
     add_pages(app)
     app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)
     openapi = app.openapi
@@ -126,14 +130,22 @@ class Server:
         long = int(request.headers.get("content-length") or LONG) >= LONG
         arguments = (body, served, self.settings, send)
         order = await run_in_threadpool(completion_order, *arguments) if long else completion_order(*arguments)
-        return await self.answer(order, heard, request)
+        return await self.answer(Reply(order, self.settings), heard, request)
 
-    async def answer(self, order: Order, heard: asyncio.Queue[Heard], request: Request) -> Response:
+    async def chat(self, body: ChatRequest, request: Request) -> Response:
+        """Write the next message of a chat."""
+        heard, send = _mailbox()
+        served = find_model(self.served, body.model)
+        order = await run_in_threadpool(chat_order, body, served, self.settings, send)
+        return await self.answer(ChatReply(order, self.settings), heard, request)
+
+    async def answer(self, reply: Reply, heard: asyncio.Queue[Heard], request: Request) -> Response:
         """Submit an order, and return its answer: whole, or as a stream."""
+        order = reply.order
         await self._mimic()
         self.engine.submit(order.ticket)
         if order.stream:
-            return _Events(self._stream(StreamedReply(order, self.settings), heard))
+            return _Events(self._stream(reply.stream(), heard))
         leaving = asyncio.create_task(_left(request))
         try:
             getting = asyncio.create_task(heard.get())
@@ -144,7 +156,7 @@ class Server:
             end = getting.result()
             if isinstance(end, RefusalError):
                 raise end
-            return _Json(Reply(order, self.settings).whole())
+            return _Json(reply.whole())
         finally:
             leaving.cancel()
             self._let_go(order)
@@ -227,7 +239,7 @@ def _card(one: ServedModel) -> dict[str, Any]:
         "owned_by": "heed",
         "context": one.context,
         "vocab_size": one.model.vocab_size,
-        "chat": False,
+        "chat": one.template is not None,
     }
 
 
@@ -265,6 +277,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         "missing": "the body is missing" if param is None else f"{param} is missing",
     }
     message = said.get(first["type"], str(first["msg"]))
+    message = message.removeprefix("Value error, ")
     message = ALTERNATIVES.get(param or "", message)
     where = "" if param is None or param in message else f"{param}: "
     return _Json(RefusalError(400, where + message, param=param).body(), 400)

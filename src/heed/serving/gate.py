@@ -116,7 +116,12 @@ class Gate:
                         raise too_large
         except TimeoutError:
             raise RefusalError(408, f"the body did not come within {BODY_SECONDS:g} s", code="timeout") from None
-        whole: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
+        body = b"".join(parts)
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RefusalError(400, f"the body is no UTF-8 (byte {error.start})") from None
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> Message:
             return whole.pop() if whole else await receive()

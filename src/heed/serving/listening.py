@@ -56,9 +56,11 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; the second signal ends at once."""
-        if not self.should_exit:
+        if self.should_exit:
+            self.force_exit = True
+        else:
             threading.Thread(target=self.engine.close, args=(self.grace,), daemon=True).start()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 def listen(app: FastAPI, listener: socket.socket, *, grace: float, connections: int) -> None:

@@ -12,8 +12,9 @@ from heed.generation.decoding import DecodingPlan, beginning, prompt_ids
 from heed.generation.generate import within_vocabulary
 from heed.generation.sampling import Sampling
 from heed.generation.stopping import token_texts
+from heed.serving.chat import ChatError
 from heed.serving.refusals import RefusalError
-from heed.serving.schemas import CompletionRequest, SamplingRequest
+from heed.serving.schemas import ChatRequest, CompletionRequest, SamplingRequest
 from heed.serving.served_model import ServedModel
 from heed.serving.settings import ServerSettings
 from heed.serving.tickets import Heard, Ticket
@@ -93,6 +94,27 @@ def completion_order(
     )  # fmt: skip
 
 
+def chat_order(
+    request: ChatRequest, served: ServedModel, settings: ServerSettings, send: Callable[[Heard], None]
+) -> Order:
+    """Return the order of a request for the next message of a chat. Raises `RefusalError` for what cannot be done."""
+    if served.template is None:
+        message = f"{served.name} has no chat template: ask /v1/completions, or serve it with --chat-template FILE"
+        raise RefusalError(404, message, param="model", code="no_chat_template")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise _wrong("top_logprobs", "top_logprobs needs logprobs: set it to true")
+    try:
+        ids = served.template.ids([{"role": one.role, "content": one.text} for one in request.messages])
+    except ChatError as error:
+        raise _wrong("messages", str(error)) from None
+    wanted = request.max_completion_tokens or request.max_tokens
+    return make_order(
+        request, served, settings, send, [ReadPrompt(ids or beginning(served.tokenizer), "", 0)],
+        max_tokens=wanted, best_of=request.n or 1, logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        echo=False, id="chatcmpl", default=served.context,
+    )  # fmt: skip
+
+
 def make_order(
     request: SamplingRequest,
     served: ServedModel,
@@ -105,6 +127,7 @@ def make_order(
     logprobs: int | None,
     echo: bool,
     id: str,
+    default: int = DEFAULT_TOKENS,
 ) -> Order:
     """Return the order of a request whose prompts are known. Raises `RefusalError` for what cannot be done."""
     if len(prompts) * best_of > settings.max_choices:
@@ -119,8 +142,8 @@ def make_order(
     seed = secrets.randbits(31) if request.seed is None else request.seed
     longest = max(len(prompt.ids) for prompt in prompts)
     plan = DecodingPlan(
-        _most_tokens(max_tokens, longest, served, settings),
-        stop,
+        _most_tokens(max_tokens, longest, served, settings, default),
+        stop if request.ignore_eos else (*stop, *served.ends),
         None if request.ignore_eos else served.tokenizer.end_id,
         # what best_of goes by is noted anyhow
         logprobs if logprobs is not None else 0 if best_of > (request.n or 1) else None,
@@ -150,12 +173,12 @@ def make_order(
     )  # fmt: skip
 
 
-def _most_tokens(wanted: int | None, longest: int, served: ServedModel, settings: ServerSettings) -> int:
-    """Return how many tokens are written at most: by default 16, or what fits behind the longest prompt."""
+def _most_tokens(wanted: int | None, longest: int, served: ServedModel, settings: ServerSettings, default: int) -> int:
+    """Return how many tokens are written at most: by default `default`, or what fits behind the longest prompt."""
     limit = settings.max_tokens
     if wanted is None:
-        room = max(1, served.context - longest + 1) if settings.on_overflow == "error" else DEFAULT_TOKENS
-        return min(DEFAULT_TOKENS, room, limit or DEFAULT_TOKENS)
+        room = max(1, served.context - longest + 1) if settings.on_overflow == "error" else default
+        return min(default, room, limit or default)
     if limit is not None and wanted > limit:
         raise _wrong("max_tokens", f"this server writes at most {limit} tokens, not {wanted}")
     return wanted

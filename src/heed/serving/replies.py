@@ -93,11 +93,16 @@ def _top(token: ShownToken, tokenizer: Tokenizer, settings: ServerSettings) -> d
 
 def token_name(tokenizer: Tokenizer, id: int) -> str:
     """Return the text of one token by itself; its bytes where it is part of a character, written as OpenAI does."""
-    piece = tokenizer.token_bytes(id) if id < tokenizer.vocab_size else b""
+    piece = token_bytes(tokenizer, id)
     try:
         return piece.decode("utf-8")
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+def token_bytes(tokenizer: Tokenizer, id: int) -> bytes:
+    """Return the bytes of a token; none for an id that only the model has, since its vocabulary was padded."""
+    return tokenizer.token_bytes(id) if id < tokenizer.vocab_size else b""
 
 
 class Reply:
@@ -115,10 +120,10 @@ class Reply:
             if best_of > order.n:
                 drafts = sorted(drafts, key=lambda draft: -draft.mean_logprob)[: order.n]  # stable, as in `generate`
             choices += [self._choice(draft, len(choices) + i) for i, draft in enumerate(drafts)]
-        return self._frame(choices) | {"usage": self._usage()}
+        return self.frame(choices) | {"usage": self.usage()}
 
     def _choice(self, draft: Draft, index: int) -> dict[str, Any]:
-        text, tokens = self._echoed(draft.prompt)
+        text, tokens = self.echoed(draft.prompt)
         transcript = Transcript(self.tokenizer, len(text))
         for place, id in enumerate(draft.ids):
             noted = (draft.logprobs[place], draft.alternatives[place]) if draft.logprobs else (None, None)
@@ -127,7 +132,7 @@ class Reply:
         tokens += transcript.release(new, draft.finish_reason)
         return self._as_choice(index, text + new, tokens, draft.finish_reason)
 
-    def _echoed(self, prompt: int) -> tuple[str, list[ShownToken]]:
+    def echoed(self, prompt: int) -> tuple[str, list[ShownToken]]:
         """Return what echo shows of a prompt: its text, and its tokens."""
         if not self.order.echo:
             return "", []
@@ -151,27 +156,99 @@ class Reply:
             "token_ids": [token.id for token in tokens],
         }
 
-    def _frame(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def as_part(self, index: int, text: str, tokens: list[ShownToken], reason: FinishReason | None) -> dict[str, Any]:
+        """Return a piece of a choice of a stream."""
+        return self._as_choice(index, text, tokens, reason)
+
+    def begin(self, draft: int) -> dict[str, Any] | None:
+        """Return the first piece of a choice, where there is one: the prompt, if it is to be shown."""
+        if not self.order.echo:
+            return None
+        return self.as_part(draft, *self.echoed(draft // self.order.ticket.best_of), None)
+
+    def frame(self, choices: list[dict[str, Any]], kind: str = "text_completion") -> dict[str, Any]:
+        """Return what stands around choices."""
         order = self.order
         return {
             "id": order.id,
-            "object": "text_completion",
+            "object": kind,
             "created": order.created,
             "model": order.ticket.served.name,
             "choices": choices,
             "seed": order.seed,
         }
 
-    def _usage(self) -> dict[str, int]:
+    def part_frame(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what stands around pieces of choices."""
+        return self.frame(choices)
+
+    def usage(self) -> dict[str, int]:
+        """Return how many tokens were read and written."""
         read, written = self.order.prompt_tokens, self.order.completion_tokens
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
+    def stream(self) -> StreamedReply:
+        """Return the same, piece by piece."""
+        return StreamedReply(self)
 
-class StreamedReply(Reply):
+
+class ChatReply(Reply):
+    """What an order of a chat gets."""
+
+    def _as_choice(
+        self, index: int, text: str, tokens: list[ShownToken], reason: FinishReason | None
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": self._logprobs(tokens),
+            "finish_reason": "stop" if reason == "end" else reason,
+            "token_ids": [token.id for token in tokens],
+        }
+
+    def as_part(self, index: int, text: str, tokens: list[ShownToken], reason: FinishReason | None) -> dict[str, Any]:
+        """Return a piece of a choice of a stream."""
+        choice = self._as_choice(index, text, tokens, reason)
+        del choice["message"]
+        return choice | {"delta": {"content": text} if text or reason is None else {}}
+
+    def begin(self, draft: int) -> dict[str, Any] | None:
+        """Return the first piece of a choice: whose message it is."""
+        choice = self.as_part(draft, "", [], None)
+        return choice | {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
+
+    def frame(self, choices: list[dict[str, Any]], kind: str | None = None) -> dict[str, Any]:
+        """Return what stands around choices."""
+        return super().frame(choices, kind or "chat.completion")
+
+    def part_frame(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what stands around pieces of choices."""
+        return self.frame(choices, "chat.completion.chunk")
+
+    def _logprobs(self, tokens: list[ShownToken]) -> dict[str, Any] | None:
+        if not self.order.logprobs:
+            return None
+        content = [
+            self._token(token.id, token.logprob or 0.0)
+            | {"top_logprobs": [self._token(*one) for one in token.alternatives or []]}
+            for token in tokens
+        ]
+        return {"content": content, "refusal": None}
+
+    def _token(self, id: int, logprob: float) -> dict[str, Any]:
+        return {
+            "token": token_name(self.tokenizer, id),
+            "logprob": self.settings.rounded(logprob),
+            "bytes": list(token_bytes(self.tokenizer, id)),
+            "token_id": id,
+        }
+
+
+class StreamedReply:
     """What an order gets piece by piece."""
 
-    def __init__(self, order: Order, settings: ServerSettings) -> None:
-        super().__init__(order, settings)
+    def __init__(self, reply: Reply) -> None:
+        self.reply, self.order = reply, reply.order
         self._transcripts: dict[int, Transcript] = {}
 
     def chunks(self, steps: Iterable[Written]) -> Iterator[dict[str, Any]]:
@@ -183,25 +260,26 @@ class StreamedReply(Reply):
                 transcript.add(step.token, step.logprob, step.alternatives)
             tokens = transcript.release(step.text, step.finish_reason)
             if step.text or tokens or step.finish_reason is not None:
-                yield self._chunk([self._as_choice(step.draft, step.text, tokens, step.finish_reason)])
+                yield self._chunk([self.reply.as_part(step.draft, step.text, tokens, step.finish_reason)])
 
     def last(self) -> Iterator[dict[str, Any]]:
         """Yield what comes when all has ended."""
         for number, draft in enumerate(self.order.ticket.drafts):
             if number not in self._transcripts:  # nothing was to be written
                 yield from self._begun(number)
-                yield self._chunk([self._as_choice(number, "", [], draft.finish_reason)])
+                yield self._chunk([self.reply.as_part(number, "", [], draft.finish_reason)])
         if self.order.include_usage:
-            yield self._frame([]) | {"usage": self._usage()}
+            yield self.reply.part_frame([]) | {"usage": self.reply.usage()}
 
     def _begun(self, draft: int) -> Iterator[dict[str, Any]]:
         """Yield the prompt of a draft that begins, where it is to be shown."""
         if draft in self._transcripts:
             return
-        text, tokens = self._echoed(draft // self.order.ticket.best_of)
-        self._transcripts[draft] = Transcript(self.tokenizer, len(text))
-        if self.order.echo:
-            yield self._chunk([self._as_choice(draft, text, tokens, None)])
+        text, _ = self.reply.echoed(draft // self.order.ticket.best_of)
+        self._transcripts[draft] = Transcript(self.reply.tokenizer, len(text))
+        first = self.reply.begin(draft)
+        if first is not None:
+            yield self._chunk([first])
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return self._frame(choices) | ({"usage": None} if self.order.include_usage else {})
+        return self.reply.part_frame(choices) | ({"usage": None} if self.order.include_usage else {})
