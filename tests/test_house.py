@@ -15,7 +15,7 @@ RANKS = {
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "records", "seals", "__init__"), "ground")
 """Files that stand by themselves, and the room that each belongs to."""
-NO_TORCH = ("text", "report", "api", "ground")
+NO_TORCH = ("text", "report", "api", "recovery", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

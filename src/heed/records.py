@@ -4,6 +4,8 @@
     records/<variant>/seed-<n>.json     Outcome
     tune.json                           TuneFile ── TunedArm ── RateTrial, StepBytes, SeedRun ── Scores, CurvePoint
     runs/<name>/result.json             KeptResult ── RunResult
+    recovery.json                       RecoveryFile ── TruthCheck
+    hidden_size.json                    HiddenSizeFile
 
 A key that this version does not know stays in the object and in the file, and `unknown` names it. A key that was never
 set is not written. `read` refuses what is damaged and says where; `read_leniently` leaves that out and says so, since
@@ -23,6 +25,7 @@ from heed import seals
 from heed.errors import CheckpointError, why
 
 STUDY, TUNE, RESULT = "study.json", "tune.json", "result.json"
+RECOVERY, HIDDEN_SIZE = "recovery.json", "hidden_size.json"
 
 
 class DamagedError(CheckpointError):
@@ -358,6 +361,91 @@ class TuneFile(Kept):
     arms: list[TunedArm]
     sizes: list[SizePoint] = Field(default_factory=list)
     largest_batches: dict[str, int] = Field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------- a recovered distribution
+
+
+class TruthCheck(Kept):
+    """How far a recovered distribution is from that of a model at hand."""
+
+    name: str
+    worst: float
+    """The largest difference of a log-probability, in nats."""
+    outside: Whole
+    """Tokens whose difference is more than their error bar."""
+
+
+class RecoveryFile(Kept):
+    """recovery.json: what was asked of an API and what came of it; the distribution itself is in distribution.npz."""
+
+    format: int = 1
+    command: list[str] = Field(default_factory=list)
+    prompt: str = ""
+    prompt_ids: list[int] | None = None
+    endpoint: str = ""
+    model: str = ""
+    vocabulary: Whole
+    method: str
+    shows: str
+    """biased, raw or nothing: which probabilities the API shows."""
+    top: Whole
+    """Likeliest tokens that it shows."""
+    bias: float
+    """Its largest bias."""
+    resolution: str
+    """What it rounds to."""
+    noise: float = 0.0
+    """Nats by which equal questions were answered differently."""
+    formula: Whole
+    """Calls by the formula of the method."""
+    asked: Whole
+    """Questions that were asked, those of the probe among them."""
+    controls: Whole = 0
+    """Calls that looked for a change."""
+    spent: dict[str, float | None] = Field(default_factory=dict)
+    """calls, prompt_tokens, completion_tokens, dollars of the last time; what was kept from earlier costs nothing."""
+    seconds: float = 0.0
+    wanted: Whole
+    """Tokens that were asked for: all, or those of a nucleus."""
+    seen: Whole
+    seen_mass: float
+    seen_mass_error: float
+    unseen_mass: float
+    unseen: list[int] = Field(default_factory=list)
+    """Tokens that were asked for and never seen."""
+    error_median: float | None = None
+    error_worst: float | None = None
+    facts: dict[str, float] = Field(default_factory=dict)
+    truth: TruthCheck | None = None
+    notes: list[str] = Field(default_factory=list)
+
+
+class HiddenSizeFile(Kept):
+    """hidden_size.json: the rank of what an API said after many prompts."""
+
+    format: int = 1
+    command: list[str] = Field(default_factory=list)
+    endpoint: str = ""
+    model: str = ""
+    vocabulary: Whole
+    prompts: Whole
+    tokens: Whole
+    """Tokens that were read after every prompt."""
+    rank: Whole
+    bounded: bool
+    """Whether there were too few prompts or tokens to tell: the model may be wider."""
+    gap: float
+    """How many times larger the last singular value that counts is than the next one."""
+    floor: float
+    """Where the singular values of noise end."""
+    singular: list[float]
+    error_median: float
+    """Of the log-probabilities, in nats."""
+    formula: Whole
+    asked: Whole
+    spent: dict[str, float | None] = Field(default_factory=dict)
+    seconds: float = 0.0
 
 
 # ---------------------------------------------------------------------- reading and writing

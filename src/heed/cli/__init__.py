@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "sample": "text from a trained model",
     "serve": "trained models behind an OpenAI-compatible API, with a page to try them",
     "prompt": "few-shot evaluation of a language model, behind any OpenAI-compatible API or on this machine",
+    "recover": "the whole next-token distribution out of an API that shows a few words and takes a logit bias",
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",
     "audit": "whether a model sees the tokens that it should predict; any model",

@@ -31,9 +31,12 @@ class ReportFlags(Section):
 def main(argv: list[str]) -> int:
     """Write report.html into a run folder, or knowledge.html above several, and print its path; 0 when done."""
     flags = parse(ReportFlags, argv, "report")
+    from heed.records import HIDDEN_SIZE, RECOVERY
+    from heed.report.hidden_size_page import write_hidden_size
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs
     from heed.report.page import write_report
+    from heed.report.recovery_page import write_recovery
     from heed.training.settings import is_run, read_settings
 
     if (flags.run / "prompt.json").is_file():
@@ -43,6 +46,12 @@ def main(argv: list[str]) -> int:
         return 0
     if (flags.run / "study.json").is_file():
         raise ConfigError(f"{flags.run} is the folder of a study: heed compare {quote(str(flags.run))} --report")
+    if (flags.run / RECOVERY).is_file():
+        print(write_recovery(flags.run))
+        return 0
+    if (flags.run / HIDDEN_SIZE).is_file():
+        print(write_hidden_size(flags.run))
+        return 0
     if is_tuned(flags.run):
         tune = flags.run if (flags.run / "tune.json").is_file() else flags.run.absolute().parents[1]
         raise ConfigError(

@@ -39,10 +39,15 @@ class SampleFlags(Section):
       heed sample runs/quickstart --prompt "def f(" --temperature 0 --max-tokens 40 --stop "."
       heed sample runs/quickstart --prompt "The" --logprobs 3 --json
       heed sample runs/quickstart --prompts questions.txt --json > answers.jsonl
+
+    --api samples with --top-p on an API that does not offer it: the likeliest tokens are read by banning what was seen
+    (heed recover), and one of them is drawn here.
+
+      heed sample --api http://127.0.0.1:8000/v1 --model quickstart --tokenizer runs/quickstart --prompt A --top-p 0.9
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """The run folder; none with --api."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """What the text begins with; give several as --prompt A --prompt B. None: begin after an end of text or line."""
     prompts: str | None = None
@@ -89,6 +94,20 @@ class SampleFlags(Section):
     """With --json: each token's log-probability, and this many alternatives."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    api: str | None = None
+    """Instead of a run: the address of an OpenAI-compatible API, with --top-p; prompts go there as token ids."""
+    model: str | None = None
+    """With --api: the name of the model there."""
+    tokenizer: Path | None = None
+    """With --api: tokenizer.json of that model, or a folder with it."""
+    vocab_size: int | None = Field(default=None, ge=2)
+    """With --api: tokens that the model has. Default: those of the tokenizer."""
+    budget: str | None = None
+    """With --api: what may be spent at most, "200 calls, 50000 tokens"; needed where it is not on this machine."""
+    key_env: str | None = None
+    """With --api: the variable of the environment that holds the key. Default: HEED_API_KEY."""
+    key_file: Path | None = None
+    """With --api: the file that holds the key."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print one JSON object on standard output; with --prompts, one a line for each text."""
 
@@ -103,12 +122,12 @@ BATCH = 16
 def main(argv: list[str]) -> int:
     """Load the run, decode, print; 0 when done, 1 when a line of --prompts could not be answered."""
     flags = parse(SampleFlags, argv, "sample")
-    if flags.logprobs is not None and not flags.json_:
-        raise ConfigError("--logprobs are shown with --json only: add it")
-    if flags.prompts is not None and flags.prompt:
-        raise ConfigError("take --prompt or --prompts: one names a prompt, the other a file of them")
-    if flags.strict and flags.prompts is None:
-        raise ConfigError("--strict is about the lines of --prompts: add it, or take --strict away")
+    if flags.api is not None:
+        from heed.cli.sample_api import write_through_api
+
+        return write_through_api(flags)
+    check_flags(flags)
+    assert flags.run is not None
     from heed.cli.train import tell
     from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
@@ -131,6 +150,26 @@ def main(argv: list[str]) -> int:
     model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
     writer = Writer(flags, model, tokenizer, sampling)
     return writer.answer(flags.prompt or ("",)) if lines is None else writer.answer_file(lines)
+
+
+def check_flags(flags: SampleFlags) -> None:
+    """Raise `ConfigError` for flags that say nothing together, and where there is no run."""
+    if flags.run is None:
+        raise ConfigError(
+            'heed sample needs RUN, such as: heed sample runs/quickstart --prompt "The import statement" '
+            "(heed sample --help shows all)"
+        )
+    if flags.logprobs is not None and not flags.json_:
+        raise ConfigError("--logprobs are shown with --json only: add it")
+    if flags.prompts is not None and flags.prompt:
+        raise ConfigError("take --prompt or --prompts: one names a prompt, the other a file of them")
+    if flags.strict and flags.prompts is None:
+        raise ConfigError("--strict is about the lines of --prompts: add it, or take --strict away")
+    alone = [
+        name for name in ("model", "tokenizer", "vocab_size", "budget", "key_env", "key_file") if getattr(flags, name)
+    ]
+    if alone:
+        raise ConfigError(f"--{alone[0].replace('_', '-')} is for --api: add its address, or leave it out")
 
 
 class Writer:
