@@ -224,6 +224,28 @@ class NumberScores(Kept):
     """Mean squared error of that."""
 
 
+class LabelScores(Kept):
+    """The figures of one split of sets of labels: see `heed.report.gradings.labels`."""
+
+    examples: Whole
+    micro_f1: float
+    micro_f1_interval: list[float] | None = None
+    macro_f1: float
+    macro_f1_interval: list[float] | None = None
+    exact_match: float
+    exact_match_interval: list[float] | None = None
+    correct: Whole
+    """Texts all of whose labels are right."""
+    loss: Unknown = math.nan
+    """Nats a label."""
+    baseline: float
+    """The highest micro F1 of always saying the same labels."""
+    threshold: float
+    """Probability from which a label is said."""
+    each: list[dict[str, Any]]
+    """Of each label: texts, precision, recall, f1."""
+
+
 def _kind_of_scores(value: Any) -> str:
     """Return the tag of the figures of a split: each kind of target has one that no other has."""
     has = (lambda name: name in value) if isinstance(value, dict) else lambda name: hasattr(value, name)
@@ -231,10 +253,12 @@ def _kind_of_scores(value: Any) -> str:
 
 
 _CLASSES = "scores:classes"
-_TELLING: dict[str, str] = {"scores:regression": "r2"}
+_TELLING: dict[str, str] = {"scores:regression": "r2", "scores:labels": "micro_f1"}
 """A figure that no other kind of target has, by tag."""
 AnyScores = Annotated[
-    Annotated[Scores, Tag(_CLASSES)] | Annotated[NumberScores, Tag("scores:regression")],
+    Annotated[Scores, Tag(_CLASSES)]
+    | Annotated[NumberScores, Tag("scores:regression")]
+    | Annotated[LabelScores, Tag("scores:labels")],
     Discriminator(_kind_of_scores),
 ]
 """The figures of one split, of any kind of target."""

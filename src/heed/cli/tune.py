@@ -99,7 +99,7 @@ class TuneFlags(Section):
     label: str | None = None
     """Column of the labels."""
     task: str | None = None
-    """What the labels are: classes, regression (numbers); default: as they look."""
+    """What labels are: classes, regression (numbers) or labels (several: a|b, JSON lists); default: as they look."""
     group: str | None = None
     """Column whose equal values stay in one split."""
     validation: str | None = None

@@ -22,8 +22,8 @@ class TuneData(Section):
     label: str = Field(default="label", coerce_numbers_to_str=True)
     """The column of the labels: words, numbers, true or false, or several (see `task`)."""
     task: str = AUTO
-    """What labels are. classes: each text is of one. regression: a number. auto: as they look, which is told; numbers
-    are classes where there are few of them and each comes several times."""
+    """What labels are. classes: each text is of one. regression: a number. labels: several, written a|b or as
+    a JSON list. auto: as they look, which is told; numbers are classes where there are few and each comes again."""
     group: str | None = Field(default=None, coerce_numbers_to_str=True)
     """A column whose equal values stay in one split, such as the passage that several questions are about."""
     validation: str | None = None

@@ -108,6 +108,14 @@ def score_loss(
     return _reduced((logits.float()[:, 0] - (target.float() - center) / scale) ** 2, mask, reduction)
 
 
+def labels_loss(
+    logits: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]
+) -> Tensor:
+    """Return the binary cross-entropy in nats a label of logits (B, C), where `target` (B, C) is 1 for what holds."""
+    losses = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
+    return _reduced(losses.mean(dim=1), mask, reduction)
+
+
 def _reduced(losses: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]) -> Tensor:
     """Return the mean or sum of the losses (B,) of the rows that count, or all of them with 0 where nothing does."""
     if mask is not None:

@@ -100,7 +100,7 @@ def render(record: TuningRecord) -> str:
             Tabled(costs_table(record, peaks=False), "Costs of every arm; bold is the least memory"),
         ]),
         PageSection("why", "Which examples, and why", _examples(record)),
-        PageSection("classes", "Which classes are taken for which", _confusions(record)),
+        PageSection("classes", record.grading.apart, _confusions(record)),
         PageSection("trust", record.grading.trusted, [Multiples(some("reliability-"))]),
         PageSection("learning", "Training", [
             Multiples(some("rates", "sizes")),
@@ -146,7 +146,11 @@ def _examples(record: TuningRecord) -> list[Any]:
 
 def _confusions(record: TuningRecord) -> list[Any]:
     """Return what each arm takes for what: shaded counts, or the commonest confusions of many classes."""
+    each = [(arm.name, record.grading.each(arm.best_run.scores(record.split))) for arm in record.ran]
+    found = [part for name, table in each if table for part in (Heading(name), Tabled(table, f"Labels of {name}"))]
     figures = [figure for arm in record.ran if (figure := confusions(record, arm)) is not None]
+    if found or not figures:
+        return found
     if len(record.target.names) <= MOST_CLASSES:
         return [Multiples(figures)]
     tables = [(arm.name, commonest(record, arm)) for arm in record.ran]

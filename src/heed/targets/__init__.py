@@ -2,6 +2,7 @@
 
     classes       one of several classes
     regression    a number
+    labels        several labels, or none
 
 `choose` says which one some labels are, `target_of` reads what a run or a record says of it.
 """
@@ -13,10 +14,11 @@ from typing import Any
 
 from heed.targets.choosing import AUTO, choose
 from heed.targets.classes import ClassTarget
+from heed.targets.labels import LabelsTarget
 from heed.targets.regression import ScoreTarget
 from heed.targets.target import Label, Target
 
-TARGETS: dict[str, type[Target]] = {kind.kind: kind for kind in (ClassTarget, ScoreTarget)}
+TARGETS: dict[str, type[Target]] = {kind.kind: kind for kind in (ClassTarget, ScoreTarget, LabelsTarget)}
 """By the name of the kind."""
 
 

@@ -33,6 +33,7 @@ class ClassTarget(Target):
     problem = None
     output = "class"
     noun = "label"
+    share = "of each class its share"
     weighable = True
     numpy_code = """chances = np.exp(logits - logits.max(axis=1, keepdims=True))
 chances /= chances.sum(axis=1, keepdims=True)
@@ -115,7 +116,7 @@ print([dict(zip(labels.values(), row)) for row in chances.tolist()])"""
             heads = ["smallest", "largest"]
             shown = [[min(some), max(some)] for some in counts]
         else:
-            heads, shown = [_cut(name) for name in self.names], counts
+            heads, shown = [short(name) for name in self.names], counts
         found = [(head, [f"{some[place]:,}" for some in shown]) for place, head in enumerate(heads)]
         return [*found, ("majority", [f"{100 * max(some) / sum(some):.1f} %" for some in counts])]
 
@@ -129,7 +130,8 @@ print([dict(zip(labels.values(), row)) for row in chances.tolist()])"""
         return spellings(self.names)
 
 
-def _cut(name: str) -> str:
+def short(name: str) -> str:
+    """Return a name as the head of a column."""
     return name if len(name) <= 16 else name[:13] + "..."
 
 
@@ -155,7 +157,7 @@ def class_names(counts: Counter[str], column: str) -> tuple[str, ...]:
     >>> class_names(Counter(["10", "no", "2"]), "label")
     ('2', '10', 'no')
     """
-    names = tuple(sorted(counts, key=_by_number))
+    names = tuple(sorted(counts, key=by_number))
     if len(names) == 1:
         raise DataError(f"all training texts have the label {names[0]!r} (data.label {column}): two classes are needed")
     if len(names) > MANY and _are_measured(names):
@@ -199,7 +201,7 @@ def _are_measured(names: Sequence[str]) -> bool:
     return not all(number.is_integer() for number in numbers)
 
 
-def _by_number(name: str) -> tuple[int, float, str]:
+def by_number(name: str) -> tuple[int, float, str]:
     """Return what sorts numbers by size and before words: 2 before 10."""
     try:
         number = float(name)

@@ -38,6 +38,7 @@ class ScoreTarget(Target):
     kind = "regression"
     problem = "regression"
     output = noun = "score"
+    share = "of each tenth of the scores its share"
     numpy_code = """print(logits[:, 0].tolist())"""
     torch_code = """print(logits[:, 0].tolist())"""
 
@@ -153,7 +154,7 @@ class ScoreTarget(Target):
     def counts(self, labels: np.ndarray) -> dict[str, Any]:
         """Return mean, deviation and range."""
         found = {"mean": labels.mean(), "deviation": labels.std(), "lowest": labels.min(), "highest": labels.max()}
-        return {"scores": {name: float(value) for name, value in found.items()}}
+        return {"scores": {name: float(value) + 0.0 for name, value in found.items()}}
 
     def columns(self, splits: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
         """Return mean, deviation and range."""

@@ -36,6 +36,8 @@ class Target(ABC):
     """What each of `names` is."""
     noun: ClassVar[str]
     """What a text has one of."""
+    share: ClassVar[str]
+    """How splits are held out, for people."""
     weighable: ClassVar[bool] = False
     """Whether classes can be weighted, and targets smoothed."""
     numpy_code: ClassVar[str]

@@ -241,15 +241,17 @@ def _divide(
         chosen[split] = _flat(taken)
         notes.append(
             f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts {HELD_OUT}, "
-            f"of each class its share{'' if together is None else f', no {together} in two splits'}"
+            f"{target.share}{'' if together is None else f', no {together} in two splits'}"
         )
     chosen["train"] = _flat(units)
     if train_examples is not None:
-        chosen |= _limited(units, train_examples, rest, notes)
+        chosen |= _limited(units, train_examples, rest, target.share, notes)
     return chosen
 
 
-def _limited(units: Sequence[Unit], examples: int, rest: str | None, notes: list[str]) -> dict[str, list[int]]:
+def _limited(
+    units: Sequence[Unit], examples: int, rest: str | None, share: str, notes: list[str]
+) -> dict[str, list[int]]:
     """Return the first `examples` rows to train on, and the units wholly behind them as the split `rest`."""
     rows = _flat(units)
     if examples > len(rows):
@@ -261,9 +263,7 @@ def _limited(units: Sequence[Unit], examples: int, rest: str | None, notes: list
             f"data.train_examples {examples:,} leaves no text for the test: lower it, or give data.test (none: no test)"
         )
     fate = f"are the {rest}" if rest is not None else "are left out"
-    notes.append(
-        f"train: {examples:,} of {len(rows):,} texts, of each class its share; the other {len(others):,} {fate}"
-    )
+    notes.append(f"train: {examples:,} of {len(rows):,} texts, {share}; the other {len(others):,} {fate}")
     if cut := len(rows) - examples - len(others):
         notes.append(f"left out: {cut:,} texts that are equal to one in training, or of its group")
     return {"train": rows[:examples]} | ({rest: others} if rest is not None else {})

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heed.errors import ConfigError
 from heed.models.encoder import Encoder
-from heed.models.loss import class_loss, score_loss
+from heed.models.loss import class_loss, labels_loss, score_loss
 from heed.targets import Target
 from heed.tuning.adversarial import Adversary
 from heed.tuning.encoders import Pretrained
@@ -34,6 +34,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "regression": lambda tuned, logits, target, mask, reduction: score_loss(
         logits, target, mask, reduction, tuned.target.center, tuned.target.scale
     ),
+    "labels": lambda tuned, logits, target, mask, reduction: labels_loss(logits, target, mask, reduction),
 }
 """(model, logits, target, mask, reduction) -> loss, by the kind of the target."""
 

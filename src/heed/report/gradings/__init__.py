@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from heed.report.gradings.classes import ClassGrading
 from heed.report.gradings.grading import Grading, RunAnswers
+from heed.report.gradings.labels import LabelsGrading
 from heed.report.gradings.regression import ScoreGrading
 from heed.targets import Target
 
 GRADINGS: dict[str, type[Grading]] = {
     "classes": ClassGrading,
     "regression": ScoreGrading,
+    "labels": LabelsGrading,
 }
 """By the kind of the target."""
 

@@ -122,6 +122,7 @@ class ClassGrading(Grading):
         return f"{share} right"
 
     trusted, alone = "Does 70 % mean 70 %?", "Right with {} alone"
+    apart = "Which classes are taken for which"
 
     @property
     def of(self) -> str:

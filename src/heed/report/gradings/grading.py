@@ -24,6 +24,7 @@ from heed.report.measured import Figures
 from heed.report.numbers import MISSING
 from heed.report.paired import Paired, compare_marks
 from heed.report.statistics import Interval
+from heed.report.tabular import TextTable
 from heed.targets import Target
 
 
@@ -186,6 +187,8 @@ class Grading(ABC):
 
     trusted: ClassVar[str] = "Can the answers be trusted?"
     """The heading over the figures of `trust`."""
+    apart: ClassVar[str] = "Each by itself"
+    """The heading over what is said of each output."""
     alone: ClassVar[str] = "Nearer with {}"
     """The heading over examples that an arm does better than another."""
 
@@ -193,6 +196,10 @@ class Grading(ABC):
     def of(self) -> str:
         """What examples are of, behind their count."""
         return f"of {self.target.said}"
+
+    def each(self, scores: Any) -> TextTable | None:
+        """Return what a run comes to for each output by itself; None where there is no more to be said of it."""
+        return None
 
     def trust(self, name: str, answers: RunAnswers, arm: str, paint: tuple[int, int]) -> Figure | None:
         """Return the figure that tells how far the answers of a run can be trusted; None where there is none."""
