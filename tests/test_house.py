@@ -13,7 +13,9 @@ RANKS = {
     "recovery": 5, "explore": 5, "objectives": 4, "training": 4, "api": 4, "generation": 3, "build": 3, "testing": 3,
     "models": 2, "attention": 1, "text": 1, "report": 1, "ground": 0,
 }  # fmt: skip
-SHARED = {"__main__": "cli"} | dict.fromkeys(("config", "errors", "files", "records", "seals", "__init__"), "ground")
+SHARED = {"__main__": "cli"} | dict.fromkeys(
+    ("config", "errors", "files", "records", "seals", "targets", "__init__"), "ground"
+)
 """Files that stand by themselves, and the room that each belongs to."""
 NO_TORCH = ("text", "report", "api", "recovery", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))

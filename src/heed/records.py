@@ -17,9 +17,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from heed import seals
 from heed.errors import CheckpointError, why
@@ -195,6 +205,68 @@ class Scores(Kept):
     confusion: list[list[Whole]]
 
 
+class NumberScores(Kept):
+    """The figures of one split of scores: see `heed.report.gradings.regression`."""
+
+    examples: Whole
+    r2: Finite
+    r2_interval: list[float] | None = None
+    mse: float
+    mse_interval: list[float] | None = None
+    rmse: float
+    mae: float
+    pearson: Finite = None
+    pearson_interval: list[float] | None = None
+    spearman: Finite = None
+    spearman_interval: list[float] | None = None
+    loss: Unknown = math.nan
+    """Mean squared error / variance of the training scores."""
+    baseline: float = 0.0
+    """R² of always saying the mean of the training scores."""
+    mean_mse: float
+    """Mean squared error of that."""
+
+
+class LabelScores(Kept):
+    """The figures of one split of sets of labels: see `heed.report.gradings.labels`."""
+
+    examples: Whole
+    micro_f1: float
+    micro_f1_interval: list[float] | None = None
+    macro_f1: float
+    macro_f1_interval: list[float] | None = None
+    exact_match: float
+    exact_match_interval: list[float] | None = None
+    correct: Whole
+    """Texts all of whose labels are right."""
+    loss: Unknown = math.nan
+    """Nats a label."""
+    baseline: float
+    """The highest micro F1 of always saying the same labels."""
+    threshold: float
+    """Probability from which a label is said."""
+    each: list[dict[str, Any]]
+    """Of each label: texts, precision, recall, f1."""
+
+
+def _kind_of_scores(value: Any) -> str:
+    """Return the tag of the figures of a split: each kind of target has one that no other has."""
+    has = (lambda name: name in value) if isinstance(value, dict) else lambda name: hasattr(value, name)
+    return next((tag for tag, name in _TELLING.items() if has(name)), _CLASSES)
+
+
+_CLASSES = "scores:classes"
+_TELLING: dict[str, str] = {"scores:regression": "r2", "scores:labels": "micro_f1"}
+"""A figure that no other kind of target has, by tag."""
+AnyScores = Annotated[
+    Annotated[Scores, Tag(_CLASSES)]
+    | Annotated[NumberScores, Tag("scores:regression")]
+    | Annotated[LabelScores, Tag("scores:labels")],
+    Discriminator(_kind_of_scores),
+]
+"""The figures of one split, of any kind of target."""
+
+
 class CurvePoint(Kept):
     """What was measured at one moment of training."""
 
@@ -208,6 +280,14 @@ class CurvePoint(Kept):
     """Of a fixed part of the training texts, in the same way and at the same moment as validation."""
     train_accuracy: Finite = None
     """Of the same part."""
+    validation_figure: Finite = None
+    """What stands in the place of an accuracy where texts have no classes: see `heed.report.gradings`."""
+    train_figure: Finite = None
+
+    def figure(self, split: Literal["train", "validation"]) -> float | None:
+        """Return the accuracy on a split, or what stands in its place."""
+        accuracy = getattr(self, f"{split}_accuracy")
+        return getattr(self, f"{split}_figure") if accuracy is None else accuracy
 
 
 class RateTrial(Kept):
@@ -221,7 +301,19 @@ class RateTrial(Kept):
     """On the validation split; None: it broke down."""
     loss: Finite = None
     refined_loss: Finite = None
+    figure: Finite = None
+    """What stands in the place of `accuracy` where texts have no classes."""
     chosen: bool = False
+
+    @property
+    def value(self) -> float | None:
+        """The accuracy, or what stands in its place; None: it broke down."""
+        return self.figure if self.accuracy is None else self.accuracy
+
+    @property
+    def criterion(self) -> float | None:
+        """What the search goes by, lower is better; None: it broke down."""
+        return self.loss if self.refined_loss is None else self.refined_loss
 
 
 class StepBytes(Kept):
@@ -261,14 +353,14 @@ class RunResult(Kept):
     folder: str = ""
     """Relative to the folder of the tune."""
     best_epoch: float | None = None
-    test: Scores | None = None
+    test: AnyScores | None = None
     seconds: float = 0.0
     examples_per_second: float | None = None
     reason: str = ""
     """Why it ended."""
     curve: list[CurvePoint] = Field(default_factory=list)
-    validation: Scores | None = None
-    train: Scores | None = None
+    validation: AnyScores | None = None
+    train: AnyScores | None = None
     """Of a fixed part of the training texts, by the weights that were kept."""
 
 
@@ -279,7 +371,7 @@ class _Seeded(Kept):
 class SeedRun(RunResult, _Seeded):
     """One training with one seed."""
 
-    validation: Scores  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+    validation: AnyScores  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
 
 
 class KeptResult(Kept):
@@ -326,8 +418,8 @@ class SizePoint(Kept):
     arm: str
     examples: Whole
     seed: int
-    validation: Scores
-    test: Scores | None = None
+    validation: AnyScores
+    test: AnyScores | None = None
 
 
 class TunedTexts(Kept):
@@ -335,6 +427,9 @@ class TunedTexts(Kept):
 
     name: str
     classes: list[Any]
+    """Their names; none of what is no class."""
+    target: dict[str, Any] | None = None
+    """What is learned, where it is no class: see `heed.targets`."""
     splits: dict[str, Any] = Field(default_factory=dict)
     leakage: list[Any] = Field(default_factory=list)
     notes: list[Any] = Field(default_factory=list)
@@ -526,7 +621,7 @@ def _said(shown: str | Path, error: ValidationError) -> str:
     As "t/tune.json, arms 1, runs 0 is damaged (seed is no int)".
     """
     first = error.errors()[0]
-    place = list(first["loc"])
+    place = [part for part in first["loc"] if not str(part).startswith("scores:")]  # a tag is in no file
     last = "" if not place or first["type"] == "model_type" else str(place.pop())
     inside = _dotted(place)
     state = f"{last} {_state(first)}" if last else "no JSON object"

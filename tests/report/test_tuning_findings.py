@@ -9,10 +9,11 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_advice, tuning_errors, tuning_findings
+from heed.report.gradings import grading_of
 from heed.report.numbers import format_accuracy
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import wilson
-from heed.report.tuning_advice import Gap, accuracy_interval, advised, gaps_of, pairs_of, right_of
+from heed.report.tuning_advice import Gap, advised, gaps_of, interval_of, marks_of, pairs_of
 from heed.report.tuning_errors import cut, exchanges, shared_errors, sure_errors
 from heed.report.tuning_findings import (
     blind_sentence,
@@ -34,6 +35,7 @@ from heed.report.tuning_findings import (
 from heed.report.tuning_page import render
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import results_table, tuning_lines
+from heed.targets.classes import ClassTarget
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,9 @@ def record(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gaps(record):
     return gaps_of(record)
+
+
+GRADING = grading_of(ClassTarget(("neg", "pos")))
 
 
 def gap(arm, points, interval=(-2.0, 0.5), memory=0.38, time=0.61, least=-5.0, p=0.3, **more):
@@ -107,13 +112,15 @@ def test_an_interval_that_leaves_out_0_is_not_enough():
     (pair,) = correct_pairs([compare_arms("full", "lora", a[None], b[None])])
     said = gap_sentence(Gap(pair, None, None, -5.0))
     assert said == "4.0 points above full (95 % interval 0.2 to 9.8; no difference found, p = 0.12)"
-    assert pair_sentences([pair])[0].startswith("No difference found between lora and full: 4 examples gained, 0 lost")
+    assert pair_sentences(GRADING, [pair])[0].startswith(
+        "No difference found between lora and full: 4 examples gained, 0 lost"
+    )
 
 
 def test_differences_are_paired_over_examples_and_seeds(record, gaps):
     full, head = record.reference, record.arms[1]
     assert set(gaps) == {arm_.name for arm_ in record.arms} - {full.name}
-    d = 100 * (right_of(head, "test").mean(axis=0) - right_of(full, "test").mean(axis=0))
+    d = 100 * (marks_of(head, "test").mean(axis=0) - marks_of(full, "test").mean(axis=0))
     found = gaps["head"]
     assert found.points == pytest.approx(d.mean())
     assert found.points == pytest.approx(100 * (head.mean("accuracy", "test") - full.mean("accuracy", "test")))
@@ -131,7 +138,7 @@ def test_pairs_are_over_all_seeds(record):
     assert len(pairs) == 10
     assert all(one.points >= 0 for one in pairs)  # the better arm is b
     one = next(one for one in pairs if (one.a, one.b) == ("head", "full"))
-    full, head = (right_of(a, "test") for a in record.arms[:2])
+    full, head = (marks_of(a, "test") for a in record.arms[:2])
     again = compare_arms("head", "full", head, full, same_seeds=True)
     assert (one.gained, one.lost, one.p) == (again.gained, again.lost, again.p)
     assert one.gained == np.mean([(b & ~a).sum() for a, b in zip(head, full, strict=True)])
@@ -141,7 +148,7 @@ def test_the_verdict_and_the_interval(record, gaps):
     use = advised(record, gaps)
     said = verdict(record, gaps)
     assert said.startswith(f"Use {use.name}: ")
-    low, high = accuracy_interval(use, "test")
+    low, high = interval_of(record, use, "test")
     assert low < wilson(round(400 * use.mean("accuracy", "test")), 400)[0] + 0.005
     assert f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %;" in said
     sentences = " ".join(findings(record, gaps, pairs_of(record)))
@@ -153,15 +160,15 @@ def test_the_verdict_and_the_interval(record, gaps):
 
 def test_what_could_have_been_found_is_said():
     lora = SimpleNamespace(name="lora")
-    (sentence,) = power_sentence({"lora": gap("lora", -0.4, detectable=0.0271, groups=90)}, lora)
+    (sentence,) = power_sentence(GRADING, {"lora": gap("lora", -0.4, detectable=0.0271, groups=90)}, lora)
     assert sentence == (
         "Between lora and full an effect of 2.7 points would have been found four times in five on 872 "
         "examples in 90 groups; smaller ones less often."
     )
-    assert power_sentence({"lora": gap("lora", -0.4, detectable=0.009)}, lora) == []
-    assert power_sentence({"lora": gap("lora", -3, (-5, -1), p=0.001)}, lora) == []  # it was found
-    assert "too few to tell" in power_sentence({"lora": gap("lora", -0.4, detectable=1.0)}, lora)[0]
-    assert power_sentence({}, SimpleNamespace(name="full")) == []
+    assert power_sentence(GRADING, {"lora": gap("lora", -0.4, detectable=0.009)}, lora) == []
+    assert power_sentence(GRADING, {"lora": gap("lora", -3, (-5, -1), p=0.001)}, lora) == []  # it was found
+    assert "too few to tell" in power_sentence(GRADING, {"lora": gap("lora", -0.4, detectable=1.0)}, lora)[0]
+    assert power_sentence(GRADING, {}, SimpleNamespace(name="full")) == []
 
 
 def test_pairs_in_words():
@@ -170,22 +177,22 @@ def test_pairs_in_words():
             **(gap("lora", 0, p=p, **more).pair.__dict__ | {"gained": gained, "lost": 10})
         )
 
-    assert pair_sentences([pair(0.83)]) == [
+    assert pair_sentences(GRADING, [pair(0.83)]) == [
         "No difference found between lora and full: 12 examples gained, 10 lost (McNemar's test, p = 0.83)."
     ]
-    assert pair_sentences([pair(0.83, 12.5, runs=(3, 3))]) == [
+    assert pair_sentences(GRADING, [pair(0.83, 12.5, runs=(3, 3))]) == [
         "No difference found between lora and full: 12.5 examples gained, 10 lost, means over seeds (The paired test "
         "over seeds and examples, p = 0.83)."
     ]
-    assert pair_sentences([pair(0.01)])[0].startswith("lora is better than full: ")
-    assert "all 2 pairs" in pair_sentences([pair(0.01)] * 2)[0]
-    assert "tells 1 of 2 pairs" in pair_sentences([pair(0.01), pair(0.83)])[0]
-    assert pair_sentences([pair(0.83)] * 3) == [
+    assert pair_sentences(GRADING, [pair(0.01)])[0].startswith("lora is better than full: ")
+    assert "all 2 pairs" in pair_sentences(GRADING, [pair(0.01)] * 2)[0]
+    assert "tells 1 of 2 pairs" in pair_sentences(GRADING, [pair(0.01), pair(0.83)])[0]
+    assert pair_sentences(GRADING, [pair(0.83)] * 3) == [
         "McNemar's test tells none of the 3 pairs of arms apart (after Holm's correction)."
     ]
-    grouped = pair_sentences([pair(0.83, groups=40)] * 3)[0]
+    grouped = pair_sentences(GRADING, [pair(0.83, groups=40)] * 3)[0]
     assert grouped.startswith("The paired test over groups of examples tells none")
-    assert pair_sentences([pair(1.0, equal=True)]) == ["lora and full say the same of every example."]
+    assert pair_sentences(GRADING, [pair(1.0, equal=True)]) == ["lora and full say the same of every example."]
 
 
 @pytest.mark.parametrize(("correct", "said"), [(55, True), (58, True), (60, False), (90, False)])
@@ -194,8 +201,8 @@ def test_an_arm_that_may_be_no_better_than_one_class(correct, said):
     scores = SimpleNamespace(correct=correct, examples=100)
     run = SimpleNamespace(scores=lambda split: scores)
     arm = SimpleNamespace(name="lora", encoder="minilm", answered=frozenset(), runs=[run], steps=None)
-    majority, unknown = (lambda split: 0.5), (lambda: {})
-    record = SimpleNamespace(split="test", majority=majority, unknown_shares=unknown, ran=[arm])
+    base, unknown = (lambda split: 0.5), (lambda: {})
+    record = SimpleNamespace(split="test", baseline=base, unknown_shares=unknown, ran=[arm], grading=GRADING)
     found = blind_sentence(record, arm)
     assert bool(found) is said
     assert not said or found[0].startswith(
@@ -263,7 +270,7 @@ def test_the_surest_errors_and_those_of_all(record):
         assert count == (~own.right).sum()
         surest = np.flatnonzero(~own.right)[own.sure[~own.right].argmax()]
         assert shown[0].place == record.examples["test"].places[surest]
-        assert shown[0].label == record.classes[labels[surest]]
+        assert shown[0].label == record.target.names[labels[surest]]
     count, shown = shared_errors(record)
     wrong = np.all([~arm_.best_run.answers["test"].right for arm_ in record.arms], axis=0)
     assert count == wrong.sum() > 0
@@ -331,7 +338,9 @@ def test_the_highest_accuracy_is_a_point_estimate_and_ties_are_said(tmp_path):
         return SimpleNamespace(name=name, mean=lambda *_: sum(shares) / len(shares))
 
     def said(*arms):
-        return most_right(SimpleNamespace(ran=arms, split="test", majority=lambda split: 0.5))
+        mean = lambda arm, split: arm.mean()
+        base = lambda split: 0.5
+        return most_right(SimpleNamespace(ran=arms, split="test", baseline=base, mean=mean, grading=GRADING))
 
     assert said(mean("full", 0.75, 0.85), mean("lora", 0.7)) == (
         "full has the highest accuracy as a point estimate, 80.0 %; always the commonest class: 50.0 %"

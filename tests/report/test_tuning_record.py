@@ -76,7 +76,7 @@ def test_an_unfinished_tune_is_read(tmp_path):
 def test_before_any_run(tmp_path):
     record = read_tuning(write_tune(tmp_path, n=20, waiting=("full", "head", "prompt", "prefix", "lora")))
     assert record.reference is None
-    assert record.majority("test") is None
+    assert record.baseline("test") is None
 
 
 @pytest.mark.parametrize(

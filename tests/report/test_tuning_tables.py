@@ -6,7 +6,7 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_tables
-from heed.report.tuning_advice import accuracy_interval, gaps_of, pairs_of
+from heed.report.tuning_advice import gaps_of, interval_of, pairs_of
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import (
     costs_table,
@@ -44,14 +44,14 @@ def test_results(record):
     assert "F1 of 1" in made.head
     assert [row[0] for row in made.rows[:-1]] == [arm.name for arm in record.ran]
     best = record.ran[0]
-    low, high = accuracy_interval(best, "test")
+    low, high = interval_of(record, best, "test")
     assert made.rows[0][3:5] == (
         f"{100 * best.mean('accuracy', 'test'):.1f} %",
         f"{100 * low:.1f} to {100 * high:.1f} %",
     )
     assert made.rows[0][6] == "best"
     assert made.rows[-1][0] == "commonest class"
-    assert made.rows[-1][3] == f"{100 * record.majority('test'):.1f} %"
+    assert made.rows[-1][3] == f"{100 * record.baseline('test'):.1f} %"
     assert (0, 2) in made.best  # the best by validation is first
     assert all(len(row) == len(made.head) for row in made.rows)
 
@@ -84,11 +84,11 @@ def test_costs(record):
 
 def test_pairs(record):
     pairs = pairs_of(record)
-    made = pairs_table(pairs, "test")
+    made = pairs_table(record, pairs)
     assert len(made.rows) == 10
     assert {row for row, _ in made.best} == set(range(len(made.best)))  # found ones stand first
     assert len(made.best) == sum(one.differs for one in pairs)
-    many = pairs_table(pairs * 6, "test")
+    many = pairs_table(record, pairs * 6)
     assert len(many.rows) == 45
     assert "15 least certain pairs are left out" in many.caption
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from heed.errors import DataError
+from heed.targets.classes import ClassTarget
 from heed.text.splits import open_splits, subset
 from heed.text.stratified import Unit, beginning, stratified
 
@@ -43,7 +44,8 @@ def sizes(splits):
 
 def counts(splits):
     return {
-        split: np.bincount(rows.labels, minlength=len(splits.classes)).tolist() for split, rows in splits.rows.items()
+        split: np.bincount(rows.labels, minlength=len(splits.target.names)).tolist()
+        for split, rows in splits.rows.items()
     }
 
 
@@ -61,7 +63,7 @@ def test_every_format_gives_the_same(tmp_path):
     places = {"c.jsonl": "line 1", "d.parquet": "row 1"}
     for name in ("a.tsv", "a.tsv.gz", "b.csv", "c.jsonl", "d.parquet"):
         splits = open_splits(tmp_path / name, **WHOLE)
-        assert splits.classes == ("bad", "good")
+        assert splits.target.names == ("bad", "good")
         rows = splits.rows["train"]
         assert rows.texts == [text for text, _ in ROWS]
         assert rows.labels.tolist() == [1, 0, 1, 0]
@@ -241,13 +243,14 @@ def test_a_test_of_none_is_left_alone(tmp_path):
 
 
 def test_subsets_are_nested(tmp_path):
-    rows = open_splits(write(tmp_path / "a.tsv", MANY), **WHOLE).rows["train"]
-    small, large = subset(rows, 10), subset(rows, 25)
+    splits = open_splits(write(tmp_path / "a.tsv", MANY), **WHOLE)
+    rows = splits.rows["train"]
+    small, large = subset(rows, 10, splits.target), subset(rows, 25, splits.target)
     assert np.bincount(small.labels).tolist() == [4, 6]
     assert np.bincount(large.labels).tolist() == [10, 15]
     assert set(small.texts) < set(large.texts)
     with pytest.raises(DataError, match="101 examples are asked for of a split that has 100"):
-        subset(rows, 101)
+        subset(rows, 101, splits.target)
 
 
 def test_the_fingerprint_knows_everything_that_is_used(tmp_path):
@@ -294,7 +297,7 @@ def test_the_fingerprint_knows_everything_that_is_used(tmp_path):
         ([(f"t {i}", f"t {i}") for i in range(30)], {}, "holds 30 labels in 30 texts: is it another column"),
         (
             MANY,
-            {"classes": ("usual", "rear")},
+            {"target": ClassTarget(("usual", "rear"))},
             "line 2 .train. has the label 'rare', no class of the model: choose one of",
         ),
         (ROWS, {"encoding": "utf-9"}, "unknown encoding"),
@@ -351,10 +354,11 @@ def test_half_a_character_is_mended_and_counted(tmp_path):
 
 def test_labels_of_any_type_and_known_classes(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [{"text": f"t{i}", "label": i % 2 == 0} for i in range(4)])
-    assert open_splits(path, **WHOLE).classes == ("false", "true")
-    assert open_splits(path, classes=("true", "false"), **WHOLE).rows["train"].labels.tolist() == [0, 1, 0, 1]
+    assert open_splits(path, **WHOLE).target.names == ("false", "true")
+    turned = open_splits(path, target=ClassTarget(("true", "false")), **WHOLE)
+    assert turned.rows["train"].labels.tolist() == [0, 1, 0, 1]
     numbers = write_lines(tmp_path / "b.jsonl", [{"text": f"t{i}", "label": i} for i in (10, 9, 2)])
-    assert open_splits(numbers, **WHOLE).classes == ("2", "9", "10")
+    assert open_splits(numbers, **WHOLE).target.names == ("2", "9", "10")
 
 
 def test_a_parquet_column_for_two_purposes(tmp_path):
@@ -397,7 +401,7 @@ def test_the_hub(hub):
     hub["glue", "sst2"] = {"train": table([0, 1] * 20), "validation": table([1, 0]), "test": table([-1, -1, -1])}
     splits = open_splits("hf:glue/sst2", text="sentence")
     assert splits.name == "glue/sst2"
-    assert splits.classes == ("no", "yes")
+    assert splits.target.names == ("no", "yes")
     assert sizes(splits) == {"train": 36, "validation": 2, "test": 4}
     assert splits.rows["validation"].labels.tolist() == [1, 0]
     assert splits.rows["validation"].places == [f"hf:glue/sst2 (validation), row {i}" for i in (1, 2)]
@@ -454,7 +458,7 @@ def test_boolq_is_split_by_passage(shared_data, monkeypatch):
     assert sizes(splits) == {"train": 2616, "validation": 327, "test": 327}
     passages = [set(rows.pairs or []) for rows in splits.rows.values()]
     assert sum(map(len, passages)) == len(set.union(*passages)) == 2938
-    assert splits.classes == ("false", "true")
+    assert splits.target.names == ("false", "true")
     assert "official development set is split" in splits.notes[0]
     # 62.17 % are true: 203.3 of 327; passages with both answers, a stratum of their own, leave it within two rows
     assert all(abs(counts(splits)[split][1] - 203.3) <= 2 for split in ("validation", "test"))

@@ -76,7 +76,7 @@ def test_every_method_learns_at_the_moved_words(table, tiny, method):
     for strength in (0.0, 0.5):
         config = make_config(table, tiny(BERT), method={"name": method, "tokens": 4}, adversarial=strength)
         splits = open_labelled_splits(config)
-        tuned, encoder, _ = build(config, splits.classes)
+        tuned, encoder, _ = build(config, splits.target)
         material = Material.of(splits, encoder, 16)
         material.compute(config, tuned)
         batch = material.encoded["train"].batch(torch.arange(8).numpy())
@@ -99,7 +99,7 @@ def test_every_method_learns_at_the_moved_words(table, tiny, method):
 def test_in_bfloat16_both_passes_are(table, tiny):
     config = make_config(table, tiny(BERT), method={"name": "mean-full"}, train={"precision": "bf16"}, adversarial=0.2)
     splits = open_labelled_splits(config)
-    tuned, encoder, _ = build(config, splits.classes)
+    tuned, encoder, _ = build(config, splits.target)
     seen = []
     tuned.backbone.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
     updater = Updater(tuned.train(), config.train, torch.device("cpu"), Streams(1), quiet)

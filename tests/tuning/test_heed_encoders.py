@@ -3,11 +3,13 @@
 import pytest
 import torch
 from test_methods import disturb
+from tiny_encoders import numbered_classes
 
 from heed.build import build_model
 from heed.config import make_config
 from heed.config.tuning import EncoderConfig, MethodConfig
 from heed.errors import ConfigError, DataError
+from heed.targets.classes import ClassTarget
 from heed.text.tokenizers import load_tokenizer, train_tokenizer
 from heed.training.checkpoint import save_checkpoint
 from heed.training.run import Run
@@ -46,13 +48,15 @@ def runs(tmp_path_factory):
 
 
 def load(folder, **options):
-    return load_encoder(EncoderConfig(name=str(folder), max_length=CONTEXT), ["0", "1"], native=False, **options)
+    return load_encoder(
+        EncoderConfig(name=str(folder), max_length=CONTEXT), ClassTarget(("0", "1")), native=False, **options
+    )
 
 
 def make(folder, method, *, seed=0, **options):
     torch.manual_seed(seed)
     encoder = load(folder)
-    tuned = Tuned(encoder, 2)
+    tuned = Tuned(encoder, numbered_classes(2))
     return tuned, encoder, apply(tuned, MethodConfig(name=method, rank=RANK, **options), CONTEXT)
 
 
@@ -146,9 +150,9 @@ def test_trained_tokens_are_refused(runs, method):
 
 def test_what_cannot_be_an_encoder(runs, tmp_path):
     with pytest.raises(ConfigError, match=r"no classification head here; choose mean-full, head"):
-        load_encoder(EncoderConfig(name=str(runs["gpt"])), ["0", "1"], native=True)
+        load_encoder(EncoderConfig(name=str(runs["gpt"])), ClassTarget(("0", "1")), native=True)
     with pytest.raises(ConfigError, match=f"max_length: 25 is more than the context of {CONTEXT}"):
-        load_encoder(EncoderConfig(name=str(runs["gpt"]), max_length=25), ["0", "1"], native=False)
+        load_encoder(EncoderConfig(name=str(runs["gpt"]), max_length=25), ClassTarget(("0", "1")), native=False)
     recurrent = write_run(tmp_path / "lstm", kind="lstm")
     with pytest.raises(ConfigError, match=r"a run of model.kind lstm cannot be tuned so: choose a run of kind encoder"):
         load(recurrent)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from tiny_encoders import CONFIGS, HEADS, HOMEWORK, INNER, LAYERS, POSITIONS, D, load_tiny, texts
+from tiny_encoders import CONFIGS, HEADS, HOMEWORK, INNER, LAYERS, POSITIONS, D, load_tiny, numbered_classes, texts
 
 from heed.config.tuning import EncoderConfig, MethodConfig
 from heed.errors import ConfigError
@@ -35,7 +35,7 @@ def each(names, methods):
 def make(place, method, *, native=False, classes=2, seed=0, **options):
     torch.manual_seed(seed)
     encoder = load_tiny(place, native=native, classes=classes)
-    tuned = Tuned(encoder, classes)
+    tuned = Tuned(encoder, numbered_classes(classes))
     options = {"tokens": P, "rank": R} | options
     return tuned, encoder, apply(tuned, MethodConfig(name=method, **options), 16)
 
@@ -150,7 +150,7 @@ def test_a_prefix_is_read_by_every_layer(tiny, name):
     tuned, encoder, _ = make(tiny(name), "prefix")
     tuned.eval()
     source = texts(encoder)
-    plain = Tuned(load_tiny(tiny(name)), 2).eval()
+    plain = Tuned(load_tiny(tiny(name)), numbered_classes(2)).eval()
     weight = tuned.backbone.peft.prompt_encoder["default"].embedding.weight
     with torch.no_grad():
         read = tuned.hidden(source)
@@ -171,7 +171,7 @@ def test_a_prefix_begins_as_what_the_encoder_makes_of_tokens(tiny):
     """A text behind the prefix of P drawn tokens is the end of one text, where no token sees what follows: GPT-2."""
     tuned, encoder, _ = make(tiny("gpt2"), "prefix", seed=4)
     torch.manual_seed(4)
-    plain = Tuned(load_tiny(tiny("gpt2")), 2).eval()
+    plain = Tuned(load_tiny(tiny("gpt2")), numbered_classes(2)).eval()
     drawn = torch.randint(plain.backbone.get_input_embeddings().weight.shape[0], (1, P))
     text = texts(encoder, rows=1)
     whole = torch.cat([torch.stack([drawn, torch.ones_like(drawn)], dim=1), text], dim=2)
@@ -183,7 +183,7 @@ def test_a_prefix_begins_as_what_the_encoder_makes_of_tokens(tiny):
 def test_a_prompt_of_a_texts_own_embeddings_is_that_text(tiny, name):
     """With the embeddings of tokens as prompt, the states are those of the tokens before the text: mask, positions."""
     tuned, encoder, _ = make(tiny(name), "prompt")
-    plain = Tuned(load_tiny(tiny(name)), 2).eval()
+    plain = Tuned(load_tiny(tiny(name)), numbered_classes(2)).eval()
     text = texts(encoder, padded=True)
     drawn = torch.arange(6, 6 + P).expand(len(text), P)
     whole = torch.cat([torch.stack([drawn, torch.ones_like(drawn)], dim=1), text], dim=2)
@@ -210,13 +210,13 @@ def test_a_prompt_begins_as_embeddings_of_the_vocabulary(tiny):
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
 def test_trained_tokens_need_positions(tiny, name, method):
     torch.manual_seed(0)
-    tuned = Tuned(load_tiny(tiny(name)), 2)
+    tuned = Tuned(load_tiny(tiny(name)), numbered_classes(2))
     options = MethodConfig(name=method, tokens=POSITIONS - 15)
     with pytest.raises(
         ConfigError, match=rf"need {POSITIONS + 1} positions.*has {POSITIONS}: method.tokens: 48 or enc"
     ):
         apply(tuned, options, 16)
-    tuned = Tuned(load_tiny(tiny(name)), 2)
+    tuned = Tuned(load_tiny(tiny(name)), numbered_classes(2))
     apply(tuned, options, 15)  # exactly as many as there are
     assert tuned.hidden(texts(load_tiny(tiny(name)), rows=1, length=15)).shape == (1, 15, D)
 
@@ -237,7 +237,7 @@ def test_the_same_seed_gives_the_same_model(tiny, method):
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
 def test_adapters_of_matrices_begin_as_nothing(tiny, method):
     tuned, encoder, _ = make(tiny("bert-base-uncased"), method)
-    plain = Tuned(load_tiny(tiny("bert-base-uncased")), 2).eval()
+    plain = Tuned(load_tiny(tiny("bert-base-uncased")), numbered_classes(2)).eval()
     source = texts(encoder)
     with torch.no_grad():
         torch.testing.assert_close(tuned.eval().hidden(source), plain.hidden(source), atol=1e-6, rtol=0)
@@ -247,7 +247,7 @@ def test_a_lora_by_hand(tiny):
     """The states are those of the encoder whose matrices are W + alpha / rank B A."""
     tuned, encoder, _ = make(tiny("bert-base-uncased"), "lora", alpha=6.0)
     disturb(tuned)
-    plain = Tuned(load_tiny(tiny("bert-base-uncased")), 2).eval()
+    plain = Tuned(load_tiny(tiny("bert-base-uncased")), numbered_classes(2)).eval()
     with torch.no_grad():
         for name, module in tuned.backbone.get_base_model().named_modules():
             if hasattr(module, "lora_A"):

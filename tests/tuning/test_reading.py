@@ -9,6 +9,7 @@ from small import make_config, make_plan, read_tune, write_table
 from heed.report.tuning_findings import verdict
 from heed.report.tuning_page import gaps_of, read_tuning, render, tuning_lines
 from heed.studies.tune import tune
+from heed.targets.classes import ClassTarget
 from heed.text.splits import SplitRows
 from heed.tuning.encoders import load_encoder
 from heed.tuning.reading import alike, describe_reading, reading_lines, unknown_token
@@ -19,7 +20,7 @@ COPTIC = "ⲁⲃⲅⲇⲉⲍⲏⲑⲓⲕⲗⲙⲛⲝⲟⲡⲣⲥⲧⲩ"
 
 def read(tiny, name, texts, length=16):
     config = make_config("x.csv", tiny(name), encoder={"max_length": length})
-    encoder = load_encoder(config.encoder, ("neg", "pos"), native=False)
+    encoder = load_encoder(config.encoder, ClassTarget(("neg", "pos")), native=False)
     places = [f"row {i}" for i in range(len(texts))]
     rows = SplitRows(texts, None, np.zeros(len(texts), np.int64), places)
     encoded = encode(rows, encoder.tokenizer, length, encoder.pad_id)

@@ -71,7 +71,7 @@ def test_an_arm_that_cannot_be_tuned_has_no_say(tmp_path, table, tiny, largest):
 def test_it_is_tried_on_the_longest_texts(table, tiny, monkeypatch, method):
     config = make_config(table, tiny(BERT), method={"name": method}, **AUTO)
     splits = open_labelled_splits(config)
-    encoder = batch_size.load_encoder(config.encoder, splits.classes, native=False)
+    encoder = batch_size.load_encoder(config.encoder, splits.target, native=False)
     material = batch_size.Material.of(splits, encoder, config.encoder.max_length)
     seen = []
     original = Tuned.loss
@@ -85,7 +85,7 @@ def test_it_is_tried_on_the_longest_texts(table, tiny, monkeypatch, method):
 def test_not_even_one_text(table, tiny, monkeypatch):
     config = make_config(table, tiny(BERT), method={"name": "lora"}, **AUTO)
     splits = open_labelled_splits(config)
-    encoder = batch_size.load_encoder(config.encoder, splits.classes, native=False)
+    encoder = batch_size.load_encoder(config.encoder, splits.target, native=False)
     material = batch_size.Material.of(splits, encoder, config.encoder.max_length)
     monkeypatch.setattr("heed.training.autobatch.available_memory", lambda device: 0)
     with pytest.raises(ConfigError, match="not even one text fits into memory with lora; take a smaller --max-length"):

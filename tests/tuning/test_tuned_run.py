@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from small import make_config, write_table
-from tiny_encoders import save_tiny, texts
+from tiny_encoders import numbered_classes, save_tiny, texts
 
 from heed.errors import CheckpointError, DataError
 from heed.report.classification import figures
 from heed.studies.tune_plan import open_labelled_splits
+from heed.targets.classes import ClassTarget
 from heed.training.checkpoint import best_step, find_checkpoint, load_checkpoint
 from heed.training.run import Run
 from heed.tuning.encoders import load_encoder
@@ -40,7 +41,7 @@ def material(table, tiny):
 
 def read(config):
     splits = open_labelled_splits(config)
-    return Material.of(splits, load_encoder(config.encoder, splits.classes, native=False), config.encoder.max_length)
+    return Material.of(splits, load_encoder(config.encoder, splits.target, native=False), config.encoder.max_length)
 
 
 def config_of(table, place, method="mean-full", *, seed=1, **train):
@@ -116,13 +117,13 @@ def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny
 
 
 def test_a_head_on_computed_vectors_is_the_head_through_the_encoder(table, tiny, material):
-    tuned, _, learn = build(config_of(table, tiny(BERT), "head"), ("neg", "pos"))
+    tuned, _, learn = build(config_of(table, tiny(BERT), "head"), ClassTarget(("neg", "pos")))
     assert learn == 2 * 16 + 2
     device = torch.device("cpu")
     encoded = material.encoded["validation"]
     vectors = compute_features(tuned, encoded, batch_size=5, device=device)
-    cached = measure(tuned, encoded, batch_size=7, device=device, features=vectors).probabilities
-    through = measure(tuned, encoded, batch_size=4, device=device).probabilities
+    cached = measure(tuned, encoded, batch_size=7, device=device, features=vectors).answers
+    through = measure(tuned, encoded, batch_size=4, device=device).answers
     # other batches are padded to other lengths, where a float32 sum of some 16 terms ends otherwise by 1e-7
     assert np.allclose(cached, through, rtol=0, atol=2e-6)
     assert tuned.training  # it is left as it was
@@ -134,8 +135,8 @@ def test_balanced_weights_make_classes_equal(table, tiny):
     assert weight.tolist() == pytest.approx([6 / 9, 6 / 3, 6 / 6])
     sums = [float(weight[label]) * int((labels == label).sum()) for label in range(3)]
     assert sums == pytest.approx([2, 2, 2])  # three equal parts of six texts
-    encoder = load_encoder(make_config(table, tiny(BERT)).encoder, ["a", "b", "c"], native=False)
-    tuned = Tuned(encoder, 3).eval()
+    encoder = load_encoder(make_config(table, tiny(BERT)).encoder, ClassTarget(("a", "b", "c")), native=False)
+    tuned = Tuned(encoder, numbered_classes(3)).eval()
     tuned.class_weights = weight
     source, target = texts(encoder, rows=3), torch.tensor([0, 1, 2])
     with torch.no_grad():
@@ -169,7 +170,7 @@ def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, 
     loaded, _, _, _ = load_tuned(tmp_path / "run", "cpu")
     assert equal(loaded.state_dict(), weights(tmp_path / "run", 8))
     own = measure(loaded, material.encoded["test"], batch_size=64, device=torch.device("cpu"))
-    assert np.array_equal(own.probabilities, done.measures["test"].probabilities)
+    assert np.array_equal(own.answers, done.measures["test"].answers)
 
 
 def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, table, tiny, material):
@@ -212,12 +213,12 @@ def test_a_checkpoint_of_lora_holds_what_is_trained_and_no_more(tmp_path, table,
 
 def test_a_loaded_run_says_what_the_run_said(tmp_path, table, tiny, material):
     done = train_run(config_of(table, tiny(BERT), "lora"), material, tmp_path / "run")
-    tuned, _, run, classes = load_tuned(tmp_path / "run", "cpu")
-    assert classes == ("neg", "pos")
+    tuned, _, run, target = load_tuned(tmp_path / "run", "cpu")
+    assert target.names == ("neg", "pos")
     assert not tuned.training
     assert run.fact("trained_parameters") == done.trained_parameters
     found = measure(tuned, material.encoded["validation"], batch_size=64, device=torch.device("cpu"))
-    assert np.array_equal(found.probabilities, done.measures["validation"].probabilities)
+    assert np.array_equal(found.answers, done.measures["validation"].answers)
 
 
 def test_a_run_whose_encoder_is_another_by_now_is_refused(tmp_path, table):
@@ -254,4 +255,6 @@ def test_a_part_of_the_training_texts_is_a_part_of_a_larger_one(material):
 def test_predictions_that_cannot_be_written(tmp_path, material):
     chances = np.full((len(material.splits.rows["test"]), 2), 0.5)
     with pytest.raises(CheckpointError, match=r"p.jsonl cannot be written: No such file or directory; make room and"):
-        write_predictions(tmp_path / "none" / "p.jsonl", material.splits.rows["test"], ("neg", "pos"), chances)
+        write_predictions(
+            tmp_path / "none" / "p.jsonl", material.splits.rows["test"], ClassTarget(("neg", "pos")), chances
+        )

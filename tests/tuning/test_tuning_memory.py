@@ -9,6 +9,7 @@ from small import make_config, write_table
 
 from heed.errors import HeedError
 from heed.studies.tune_plan import open_labelled_splits
+from heed.targets.classes import ClassTarget
 from heed.training.peak import peak_bytes, step_peak
 from heed.tuning.encoders import load_encoder
 from heed.tuning.step_memory import measure_memory, size_of
@@ -22,7 +23,7 @@ CPU = torch.device("cpu")
 def texts(tmp_path_factory, tiny):
     config = make_config(write_table(tmp_path_factory.mktemp("texts") / "t.csv"), tiny("bert-base-uncased"))
     splits = open_labelled_splits(config)
-    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    encoder = load_encoder(config.encoder, splits.target, native=False)
     return Material.of(splits, encoder, 16).encoded["train"]
 
 
@@ -30,7 +31,7 @@ def texts(tmp_path_factory, tiny):
 def measured(texts, tiny):
     def measure(method, **train):
         config = make_config("t.csv", tiny("bert-base-uncased"), method={"name": method, "rank": 2}, train=train)
-        tuned, _, learn = build(config, ("neg", "pos"))
+        tuned, _, learn = build(config, ClassTarget(("neg", "pos")))
         whole = sum(parameter.numel() for parameter in tuned.parameters())
         return measure_memory(tuned, config, texts, CPU), learn, whole
 
@@ -87,7 +88,7 @@ def test_the_peak_is_of_allocations_and_not_of_what_remains():
 
 def test_nothing_is_left_of_a_step_that_does_not_fit(texts, tiny, monkeypatch):
     config = make_config("t.csv", tiny("bert-base-uncased"), method={"name": "mean-full"})
-    tuned, _, _ = build(config, ("neg", "pos"))
+    tuned, _, _ = build(config, ClassTarget(("neg", "pos")))
 
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -147,7 +148,7 @@ def test_what_a_step_of_minilm_keeps():
     found = {}
     for method in ("full", "lora"):
         config = make_config("t.csv", "minilm", method={"name": method}, train={"batch_size": 16})
-        tuned, _, _ = build(config, ("neg", "pos"))
+        tuned, _, _ = build(config, ClassTarget(("neg", "pos")))
         found[method] = measure_memory(tuned, config, texts, CPU)
     full, lora = found["full"], found["lora"]
     assert full["forward_peak"] / 1024 == pytest.approx(174_041, rel=0.02)

@@ -18,6 +18,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from heed.config.tuning import EncoderConfig
+from heed.targets.classes import ClassTarget
 from heed.tuning.encoders import Pretrained, load_encoder
 
 WORDS = [
@@ -114,10 +115,15 @@ def tokenizer(specials: str, *, lower: bool) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **tokens)
 
 
+def numbered_classes(count: int) -> ClassTarget:
+    """Return so many classes, called by their numbers."""
+    return ClassTarget(tuple(map(str, range(count))))
+
+
 def load_tiny(folder: Path, *, native: bool = False, classes: int = 2, max_length: int = 16) -> Pretrained:
     """Load a saved encoder by the name of its folder, as a run does."""
     config = EncoderConfig(name=str(folder), max_length=max_length)
-    return load_encoder(config, [str(number) for number in range(classes)], native=native)
+    return load_encoder(config, numbered_classes(classes), native=native)
 
 
 def texts(encoder: Pretrained, *, rows: int = 4, length: int = 9, padded: bool = True, seed: int = 1) -> torch.Tensor:

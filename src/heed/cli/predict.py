@@ -21,6 +21,7 @@ from heed.errors import ConfigError, DataError, why
 from heed.files import growing
 
 if TYPE_CHECKING:
+    from heed.targets import Target
     from heed.tuning.predict import Prediction, Predictor, TextToClassify
 
 AT_ONCE = 512
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> int:
         what = "standard input is empty" if flags.file is None else f"{flags.file} has no rows"
         raise DataError(f"{what}: give {'a text a line' if flags.file is None else 'one with texts'}")
     count, wrong = 0, []
-    with _writer(flags, predictor.classes) as write:
+    with _writer(flags, predictor.target) as write:
         for some in _batches(itertools.chain([first], iter_asked)):
             found = predictor.classify(some)
             write(found)
@@ -185,17 +186,17 @@ def _batches(asked: Iterable[TextToClassify]) -> Iterator[list[TextToClassify]]:
 
 
 @contextmanager
-def _writer(flags: PredictFlags, classes: Sequence[str]) -> Iterator[Callable[[Sequence[Prediction]], None]]:
+def _writer(flags: PredictFlags, target: Target) -> Iterator[Callable[[Sequence[Prediction]], None]]:
     """Give what writes or prints predictions at once; a file has its name when all are written."""
     if flags.out is None:
-        yield lambda found: _print(found, as_json=flags.json_)
+        yield lambda found: _print(found, target, as_json=flags.json_)
         return
     partial, suffix = f"{flags.out}.partial", flags.out.suffix
     try:
         with growing(flags.out) as file:
             if suffix != ".jsonl":
-                _write_names(file, classes, tabs=suffix == ".tsv")
-            yield lambda found: _write(file, found, classes, suffix)
+                _write_names(file, target.chances, tabs=suffix == ".tsv")
+            yield lambda found: _write(file, found, target, suffix)
     except OSError as error:
         done = f", and what was done is in {partial}" if os.path.exists(partial) else ""
         raise DataError(
@@ -206,7 +207,7 @@ def _writer(flags: PredictFlags, classes: Sequence[str]) -> Iterator[Callable[[S
         raise
 
 
-def _print(found: Iterable[Prediction], *, as_json: bool) -> None:
+def _print(found: Iterable[Prediction], target: Target, *, as_json: bool) -> None:
     """Print a line a text."""
     for one in found:
         if as_json:
@@ -214,25 +215,26 @@ def _print(found: Iterable[Prediction], *, as_json: bool) -> None:
         elif one.error is not None:
             print(f"-  -  {' '.join(one.error.split())}")
         else:
-            print(f"{one.predicted}  {one.probability:.3f}  {' '.join(one.text.split())}")
+            print(f"{target.shown(one.as_dict())}  {' '.join(one.text.split())}")
     sys.stdout.flush()
 
 
-def _write_names(file: IO[str], classes: Sequence[str], *, tabs: bool) -> None:
+def _write_names(file: IO[str], names: Sequence[str], *, tabs: bool) -> None:
     """Write the line of names. In a .tsv they are quoted, by which readers of tables know that fields may be."""
-    names = ["place", "text", "pair", "predicted", "probability", *(f"p({name})" for name in classes), "error"]
+    heads = ["place", "text", "pair", "predicted", "probability", *(f"p({name})" for name in names), "error"]
     quoting = csv.QUOTE_ALL if tabs else csv.QUOTE_MINIMAL
-    csv.writer(file, delimiter="\t" if tabs else ",", lineterminator="\n", quoting=quoting).writerow(names)
+    csv.writer(file, delimiter="\t" if tabs else ",", lineterminator="\n", quoting=quoting).writerow(heads)
 
 
-def _write(file: IO[str], found: Iterable[Prediction], classes: Sequence[str], suffix: str) -> None:
+def _write(file: IO[str], found: Iterable[Prediction], target: Target, suffix: str) -> None:
     """Write a line a text: place, text, second text, class, its probability and that of each class, what is wrong."""
     rows = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
     for one in found:
         if suffix == ".jsonl":
             file.write(json.dumps(one.as_dict(), ensure_ascii=False) + "\n")
             continue
-        chances = [one.probability, *((one.probabilities or {}).get(name) for name in classes)]
+        chances = [one.probability, *((one.probabilities or {}).get(name) for name in target.chances)]
         numbers = ["" if chance is None else f"{chance:.6f}" for chance in chances]
-        rows.writerow([one.place, one.text, one.pair or "", one.predicted or "", *numbers, one.error or ""])
+        predicted = "" if one.predicted is None else target.cell(one.predicted)
+        rows.writerow([one.place, one.text, one.pair or "", predicted, *numbers, one.error or ""])
     file.flush()

@@ -20,7 +20,7 @@ from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
 
 ALIASES = {
-    "text": "data.text", "pair": "data.pair", "label": "data.label", "group": "data.group",
+    "text": "data.text", "pair": "data.pair", "label": "data.label", "task": "data.task", "group": "data.group",
     "validation": "data.validation", "test": "data.test", "train_examples": "data.train_examples",
     "max_length": "encoder.max_length", "class_weights": "class_weights", "adversarial": "adversarial",
     "batch_size": "train.batch_size",
@@ -98,6 +98,8 @@ class TuneFlags(Section):
     """Column of second texts."""
     label: str | None = None
     """Column of the labels."""
+    task: str | None = None
+    """What labels are: classes, regression (numbers) or labels (several: a|b, JSON lists); default: as they look."""
     group: str | None = None
     """Column whose equal values stay in one split."""
     validation: str | None = None

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from heed.config.sections import RunConfig, Section, TrainConfig
+from heed.targets import AUTO, TARGETS
 
 
 class TuneData(Section):
@@ -19,7 +20,10 @@ class TuneData(Section):
     pair: str | None = Field(default=None, coerce_numbers_to_str=True)
     """The column of second texts, which are cut first where two together are too long."""
     label: str = Field(default="label", coerce_numbers_to_str=True)
-    """The column of the labels: words, numbers, true or false."""
+    """The column of the labels: words, numbers, true or false, or several (see `task`)."""
+    task: str = AUTO
+    """What labels are. classes: each text is of one. regression: a number. labels: several, written a|b or as
+    a JSON list. auto: as they look, which is told; numbers are classes where there are few and each comes again."""
     group: str | None = Field(default=None, coerce_numbers_to_str=True)
     """A column whose equal values stay in one split, such as the passage that several questions are about."""
     validation: str | None = None
@@ -34,6 +38,14 @@ class TuneData(Section):
     """Train on so many texts; the others are tested on, where no test is given. None: all."""
     encoding: str = "utf-8"
     """Encoding of text files."""
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        """Refuse what is no kind of target."""
+        if value not in (AUTO, *TARGETS):
+            raise ValueError(f"choose one of {', '.join((AUTO, *TARGETS))}")
+        return value
 
 
 class EncoderConfig(Section):

@@ -93,12 +93,36 @@ def class_loss(
     each target is spread over all classes, in the gradients. "mean" divides by the rows that count, whatever their
     classes weigh; "none" gives (B,), with 0 where nothing counts.
     """
-    losses = _cross_entropy(logits.float(), target, smoothing, weight=weight)
+    return _reduced(_cross_entropy(logits.float(), target, smoothing, weight=weight), mask, reduction)
+
+
+def score_loss(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    reduction: Literal["mean", "sum", "none"],
+    center: float,
+    scale: float,
+) -> Tensor:
+    """Return the squared error of logits (B, 1) of the scores `target` (B,), less `center` and divided by `scale`."""
+    return _reduced((logits.float()[:, 0] - (target.float() - center) / scale) ** 2, mask, reduction)
+
+
+def labels_loss(
+    logits: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]
+) -> Tensor:
+    """Return the binary cross-entropy in nats a label of logits (B, C), where `target` (B, C) is 1 for what holds."""
+    losses = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
+    return _reduced(losses.mean(dim=1), mask, reduction)
+
+
+def _reduced(losses: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]) -> Tensor:
+    """Return the mean or sum of the losses (B,) of the rows that count, or all of them with 0 where nothing does."""
     if mask is not None:
         losses = losses * mask
     if reduction == "none":
         return losses
-    count = target.numel() if mask is None else mask.sum()
+    count = losses.numel() if mask is None else mask.sum()
     return losses.sum() / (count if reduction == "mean" else 1)
 
 

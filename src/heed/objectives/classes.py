@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
 from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
 from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, splits, told
-from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
+from heed.report.gradings.classes import KINDS
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
 from heed.text.corpus import Corpus
@@ -38,8 +38,6 @@ from heed.text.named import locate
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import Tokenizer
-
-KINDS = (ACCURACY, MAJORITY, replace(LOSS, unit="nats an example"))
 
 
 @dataclass(frozen=True)

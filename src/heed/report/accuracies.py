@@ -92,6 +92,18 @@ def how_sure(means: np.ndarray, spread: float, groups: Groups, seeds: Sequence[n
     as_groups = Sure(G, t_quantile(max(1, G - 1)), max(1, G - 1))  # as if each group were one example
     if spread <= 0 or G < 2:
         return as_groups
+    whole, freedom = variance(sums, n, groups, rows)
+    if whole <= 0:
+        return as_groups
+    return Sure(min(n, spread / whole), t_quantile(freedom), freedom)
+
+
+def variance(sums: np.ndarray, n: int, groups: Groups, rows: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return V, the variance of a mean over seeds and n examples, and its degrees of freedom (the head of this file).
+
+    `sums` (G,): over the groups, of each example's distance from the mean; `rows`: parts with more than one seed.
+    """
+    G = len(sums)
     scale = G / (G - 1) / n**2
     whole = float((sums**2).sum()) * scale
     uncertain = whole**2 / (G - 1)
@@ -102,10 +114,36 @@ def how_sure(means: np.ndarray, spread: float, groups: Groups, seeds: Sequence[n
         both = sum(float((group_sums(row, groups) ** 2).sum()) for row in rest) * scale
         more = max(0.0, float((of_seeds**2).sum()) - both) / (S - 1) / S
         whole, uncertain = whole + more, uncertain + more**2 / (S - 1)
-    if whole <= 0:
-        return as_groups
-    freedom = whole**2 / uncertain
-    return Sure(min(n, spread / whole), t_quantile(freedom), freedom)
+    return whole, whole**2 / uncertain if uncertain > 0 else G - 1.0
+
+
+def mean_and_error(means: np.ndarray, groups: Groups, seeds: Sequence[np.ndarray]) -> tuple[float, float, float] | None:
+    """Return the mean of any numbers, its standard error and degrees of freedom; None of one group alone.
+
+    `means` (n,) and `seeds` are those of `how_sure`.
+    """
+    mean = float(means.mean())
+    sums = group_sums(means - mean, groups)
+    if len(sums) < 2:
+        return None
+    whole, freedom = variance(sums, len(means), groups, [one for one in seeds if len(one) > 1])
+    return mean, math.sqrt(whole), freedom
+
+
+def marks_interval(marks: np.ndarray, groups: Groups = None) -> Interval | None:
+    """Return the 95 % t interval of the mean of marks (S, n) that are any numbers; None of one group alone.
+
+    >>> low, high = marks_interval(np.array([[1.0, 2.0, 3.0, 6.0]]))  # 3 +- 3.182 * 2.160 / 2
+    >>> round(low, 2), round(high, 2)
+    (-0.44, 6.44)
+    """
+    rows = np.atleast_2d(np.asarray(marks, dtype=np.float64))
+    found = mean_and_error(rows.mean(axis=0), groups, [rows])
+    if found is None:
+        return None
+    mean, error, freedom = found
+    reach = t_quantile(freedom) * error
+    return mean - reach, mean + reach
 
 
 def group_sums(values: np.ndarray, groups: Groups) -> np.ndarray:

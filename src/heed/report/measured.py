@@ -35,8 +35,8 @@ class Figures:
     """The one that chooses the best checkpoint, lower is better."""
     before: tuple[tuple[str, str], ...] = ()
     """What people are told before the figures, each with its name."""
-    probabilities: Any = None
-    """(n, C) float64, what the figures of a tune are made of, in the split's order."""
+    answers: Any = None
+    """(n, C) float64, what the figures of a tune are made of, in the split's order: see `Target.answers`."""
 
     def __getitem__(self, name: str) -> Any:
         """The value of a name. Raises `KeyError` where there is none."""

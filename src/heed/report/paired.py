@@ -11,6 +11,9 @@ with a alone, as a mean over seeds.
     detectable   the true difference that the exact test of n_e examples finds four times in five, by counting every
                  outcome
 
+Where examples are marked by any numbers and not as right or wrong, a t test of the mean difference of marks stands in
+the place of these (`compare_marks`), with the same variance over seeds, examples and groups.
+
 A score test is surer than an exact one: of 100 examples with 4 gained and none lost its interval leaves out 0 and
 McNemar's p is 0.125. What is said follows the test. Six discordant examples that are all on one side have p = 0.031;
 fewer than six can never be told from chance.
@@ -26,7 +29,7 @@ from statistics import NormalDist
 import numpy as np
 
 from heed.errors import DataError
-from heed.report.accuracies import Groups, Sure, checked, group_sums, how_sure
+from heed.report.accuracies import Groups, Sure, checked, group_sums, how_sure, mean_and_error, t_quantile
 from heed.report.mcnemar import mcnemar_p, turned_signs
 from heed.report.statistics import LEVEL, POWER, Interval, holm
 
@@ -59,18 +62,27 @@ class Paired:
     """Whether the two say the same of every example to the last digit: then there is nothing to test."""
     p_holm: float = 1.0
     """After Holm's correction over all pairs that were compared."""
+    difference: float | None = None
+    """Mean mark of b less that of a, where marks are any numbers; gained and lost are then examples that are nearer."""
+    error: float = 0.0
+    """The standard error of `difference`."""
+    freedom: float = math.inf
+    """Its degrees of freedom."""
 
     @property
     def points(self) -> float:
-        """Accuracy of b less that of a, points of a hundred."""
+        """The figure (accuracy, mostly) of b less that of a, points of a hundred."""
+        if self.difference is not None:
+            return 100 * self.difference
         return 100 * (self.gained - self.lost) / self.examples
 
     def turned(self) -> Paired:
         """Return the same comparison of a against b."""
         low, high = self.interval
         return replace(
-            self, a=self.b, b=self.a, gained=self.lost, lost=self.gained, runs=self.runs[::-1], interval=(-high, -low)
-        )
+            self, a=self.b, b=self.a, gained=self.lost, lost=self.gained, runs=self.runs[::-1], interval=(-high, -low),
+            difference=None if self.difference is None else -self.difference,
+        )  # fmt: skip
 
     @property
     def differs(self) -> bool:
@@ -109,6 +121,49 @@ def compare_arms(
     )  # fmt: skip
 
 
+def compare_marks(
+    a: str, b: str, marks_a: np.ndarray, marks_b: np.ndarray, nearer: tuple[float, float], groups: Groups = None, *,
+    same_seeds: bool = False, equal: bool = False,
+) -> Paired:  # fmt: skip
+    """Compare the marks of the runs of two arms, (S_a, n) and (S_b, n) any numbers, more is better; see `compare_arms`.
+
+    `nearer`: in how many examples b, and a, is the nearer one, as a mean over seeds.
+    """
+    one, other = (np.atleast_2d(np.asarray(marks, dtype=np.float64)) for marks in (marks_a, marks_b))
+    n = one.shape[1]
+    if other.shape[1] != n or not n:
+        raise DataError(f"{n} and {other.shape[1]} answers cannot be paired: {a} and {b} need the same examples")
+    seeds = [other - one] if same_seeds else [other, one]
+    d = other.mean(axis=0) - one.mean(axis=0)
+    mean, error, freedom = mean_and_error(d, groups, seeds) or (float(d.mean()), math.inf, 1.0)
+    reach = t_quantile(freedom) * error
+    made = Paired(
+        a=a, b=b, gained=nearer[0], lost=nearer[1], examples=n, groups=n if groups is None else len(np.unique(groups)),
+        runs=(len(one), len(other)), interval=(mean - reach, mean + reach), p=_t_test(mean, error, freedom), test="t",
+        effective=n, detectable=1.0, equal=equal, difference=mean, error=error, freedom=freedom,
+    )  # fmt: skip
+    return replace(made, detectable=_detectable(made, LEVEL))
+
+
+def _t_test(mean: float, error: float, freedom: float) -> float:
+    from scipy import stats
+
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean) / error, freedom))
+
+
+def _detectable(one: Paired, level: float) -> float:
+    """Return the true difference that is found four times in five at a level."""
+    if one.difference is None:
+        return detectable_share(one.effective, (one.gained + one.lost) / one.examples, level)
+    from scipy import stats
+
+    if not math.isfinite(one.error):
+        return 1.0
+    return float(one.error * (stats.t.ppf((1 + level) / 2, one.freedom) + stats.t.ppf(POWER, one.freedom)))
+
+
 def _test(gained: float, lost: float, d: np.ndarray, groups: Groups, runs: int, sure: Sure) -> tuple[float, str]:
     """Return the p-value of "no difference", and what it is from; counts are of n_e examples."""
     from scipy import special, stats
@@ -136,8 +191,7 @@ def correct_pairs(pairs: Sequence[Paired]) -> list[Paired]:
     if left < 2:
         return out
     level = 1 - (1 - LEVEL) / left
-    share = lambda one: detectable_share(one.effective, (one.gained + one.lost) / one.examples, level)
-    return [replace(one, detectable=share(one)) for one in out]
+    return [replace(one, detectable=_detectable(one, level)) for one in out]
 
 
 def paired_interval(gained: float, lost: float, n: float, z: float | None = None) -> Interval:

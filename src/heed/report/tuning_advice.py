@@ -1,5 +1,8 @@
 """Which arm to use: the rule, and the intervals and differences that it goes by.
 
+Accuracy stands here for the figure that arms are compared by: of other targets than classes it is another one, told by
+`heed.report.gradings`.
+
 The rule. The reference is the arm with the best mean accuracy on the validation split. A candidate is an arm that the
 validation split shows to be at most `TOLERANCE` points below it: the lower end of the interval of the difference, not
 its middle. (Of 100 examples an arm that is 3 points worse seems within a point of the best one time in three.) Of the
@@ -19,9 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heed.report.accuracies import accuracy_interval as interval_of
-from heed.report.accuracies import counted_interval
-from heed.report.paired import Paired, compare_arms, correct_pairs
+from heed.report.paired import Paired, correct_pairs
 from heed.report.statistics import Interval
 from heed.report.tuning_arms import Arm, TunedSeed
 from heed.report.tuning_predictions import Split
@@ -88,14 +89,14 @@ def gaps_of(record: TuningRecord) -> dict[str, Gap]:
         memory = _ratio(arm.memory and arm.memory.peak, reference.memory and reference.memory.peak)
         least = -100.0
         if "validation" in arm.answered and "validation" in reference.answered:
-            least = 100 * _compare(reference, arm, "validation").interval[0]
+            least = 100 * _compare(record, reference, arm, "validation").interval[0]
         found[arm.name] = Gap(pair, memory, _ratio(arm.seconds, reference.seconds), least)
     return {arm.name: found[arm.name] for arm in record.ran if arm.name in found}
 
 
-def right_of(arm: Arm, split: Split) -> np.ndarray:
-    """Return what each run of an arm has right, (S, n) bool. Only of an arm all of whose runs have predictions."""
-    return np.array([run.answers[split].right for run in arm.runs])
+def marks_of(arm: Arm, split: Split) -> np.ndarray:
+    """Return the marks (S, n) of the runs of an arm, all of which must have predictions."""
+    return np.array([run.answers[split].marks for run in arm.runs])
 
 
 def advised(record: TuningRecord, gaps: Mapping[str, Gap]) -> Arm | None:
@@ -114,39 +115,37 @@ def pairs_of(record: TuningRecord) -> list[Paired]:
     Arms that hold no predictions are in no pair.
     """
     split = record.split
-    worst_first = sorted(record.answering(split), key=lambda arm: arm.mean("correct", split) or 0.0)
+    worst_first = sorted(record.answering(split), key=lambda arm: arm.mean(record.grading.order, split) or 0.0)
     return correct_pairs(
-        [_compare(a, b, split) for place, a in enumerate(worst_first) for b in worst_first[place + 1 :]]
+        [_compare(record, a, b, split) for place, a in enumerate(worst_first) for b in worst_first[place + 1 :]]
     )
 
 
-def _compare(a: Arm, b: Arm, split: Split) -> Paired:
+def _compare(record: TuningRecord, a: Arm, b: Arm, split: Split) -> Paired:
     """Compare two arms over their seeds."""
     same = [run.seed for run in a.runs] == [run.seed for run in b.runs]
     answers = [(one.answers[split], other.answers[split]) for one, other in zip(a.runs, b.runs, strict=False)]
     equal = len(a.runs) == len(b.runs) and all(
         np.array_equal(one.probabilities, other.probabilities) for one, other in answers
     )
-    groups = answers[0][0].groups
-    return compare_arms(
-        a.name, b.name, right_of(a, split), right_of(b, split), groups, same_seeds=same and not a.soup and not b.soup,
-        equal=equal,
-    )  # fmt: skip
+    said = [[run.answers[split] for run in arm.runs] for arm in (a, b)]
+    paired = same and not a.soup and not b.soup
+    return record.grading.compare(a.name, b.name, said[0], said[1], same_seeds=paired, equal=equal)
 
 
-def accuracy_interval(arm: Arm, split: Split) -> Interval | None:
-    """Return the interval of the mean accuracy of an arm, over its seeds, the examples and their groups."""
+def interval_of(record: TuningRecord, arm: Arm, split: Split) -> Interval | None:
+    """Return the interval of the mean figure of an arm, over its seeds, the examples and their groups."""
     if split in arm.answered:
-        return interval_of(right_of(arm, split), arm.runs[0].answers[split].groups)
+        return record.grading.interval(marks_of(arm, split), arm.runs[0].answers[split].groups)
     found = [scores for run in arm.runs if (scores := run.scores(split)) is not None]
-    return counted_interval([one.correct for one in found], found[0].examples) if found else None
+    return record.grading.interval_of_runs(found) if found else None
 
 
 def beating(record: TuningRecord) -> list[Arm]:
-    """Return the arms whose accuracy is above the commonest class's with its whole interval."""
-    majority = record.majority(record.split)
-    intervals = [(arm, accuracy_interval(arm, record.split)) for arm in record.ran]
-    return [arm for arm, found in intervals if found is not None and (majority is None or found[0] > majority)]
+    """Return the arms whose figure is above that of always the same answer with its whole interval."""
+    base = record.baseline(record.split)
+    intervals = [(arm, interval_of(record, arm, record.split)) for arm in record.ran]
+    return [arm for arm, found in intervals if found is not None and (base is None or found[0] > base)]
 
 
 def undertrained(record: TuningRecord) -> list[Arm]:
@@ -157,7 +156,7 @@ def undertrained(record: TuningRecord) -> list[Arm]:
 
 def _learned(run: TunedSeed) -> bool:
     """Whether the training texts were mostly right at the end."""
-    known = [point.train_accuracy for point in run.curve if point.train_accuracy is not None]
+    known = [share for point in run.curve if (share := point.figure("train")) is not None]
     return bool(known) and known[-1] >= LEARNED
 
 

@@ -7,8 +7,9 @@ from statistics import fmean
 
 from pydantic import Field, PrivateAttr
 
-from heed.records import CurvePoint, Scores, SeedRun, TunedArm, TuneFile
-from heed.report.tuning_predictions import RunAnswers, Split
+from heed.records import AnyScores, CurvePoint, SeedRun, TunedArm, TuneFile
+from heed.report.gradings import RunAnswers
+from heed.report.tuning_predictions import Split
 
 __all__ = ["Arm", "CurvePoint", "ReadTune", "TunedSeed"]
 
@@ -29,7 +30,7 @@ class TunedSeed(SeedRun):
         """The learning rate of its last update; None where it is not known."""
         return self._last_rate
 
-    def scores(self, split: Split) -> Scores | None:
+    def scores(self, split: Split) -> AnyScores | None:
         """Return the figures of a split."""
         return self.validation if split == "validation" else self.test
 

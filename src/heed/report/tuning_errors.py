@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heed.report.numbers import format_percent
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_record import TuningRecord
 
@@ -31,7 +30,7 @@ class Shown:
     """The second text; empty where there is none."""
     label: str
     said: tuple[tuple[str, str, str, bool], ...]
-    """(arm, predicted, probability, whether it is right) of each arm that is shown."""
+    """(arm, predicted, how sure, whether it is right) of each arm that is shown."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,18 @@ class Exchange:
 def exchanges(record: TuningRecord) -> list[Exchange]:
     """Return what each arm wins and loses against the reference, with the examples that they differ most about.
 
-    They differ most where the probability of the label differs most: one is sure that it is right, the other that not.
+    They differ most where one is near and the other far: of classes, where the probabilities of the label differ most.
     """
     having = _answering(record)
     if len(having) < 2 or having[0] is not record.reference:
         return []
     reference, *others = having
-    base, labels = reference.best_run.answers[record.split], record.examples[record.split].labels
-    rows = np.arange(len(labels))
+    base, grading = reference.best_run.answers[record.split], record.grading
     found = []
     for arm in others:
         own = arm.best_run.answers[record.split]
-        gain = own.probabilities[rows, labels] - base.probabilities[rows, labels]
-        won, lost = np.flatnonzero(own.right & ~base.right), np.flatnonzero(base.right & ~own.right)
+        gain = own.close - base.close
+        won, lost = np.flatnonzero(grading.wins(own, base)), np.flatnonzero(grading.wins(base, own))
         shown = [
             tuple(_show(record, int(i), (arm, reference)) for i in which[np.argsort(order, kind="stable")][:EXCHANGED])
             for which, order in ((won, -gain[won]), (lost, gain[lost]))
@@ -82,15 +80,14 @@ def sure_errors(record: TuningRecord) -> list[tuple[str, int, tuple[Shown, ...]]
 
 
 def shared_errors(record: TuningRecord) -> tuple[int, tuple[Shown, ...]]:
-    """Return how many examples every arm gets wrong, and those with the lowest mean probability of their label."""
+    """Return how many examples every arm gets wrong, and those that they are furthest from."""
     having = _answering(record)
     if len(having) < 2:
         return 0, ()
     answers = [arm.best_run.answers[record.split] for arm in having]
-    labels = record.examples[record.split].labels
     wrong = np.flatnonzero(~np.any([one.right for one in answers], axis=0))
-    chance = np.mean([one.probabilities[wrong, labels[wrong]] for one in answers], axis=0)
-    first = wrong[np.argsort(chance, kind="stable")][:SUREST]
+    close = np.mean([one.close[wrong] for one in answers], axis=0)
+    first = wrong[np.argsort(close, kind="stable")][:SUREST]
     return len(wrong), tuple(_show(record, int(i), having[:1]) for i in first)
 
 
@@ -114,8 +111,8 @@ def _show(record: TuningRecord, i: int, arms: Sequence[Arm]) -> Shown:
     said = []
     for arm in arms:
         own = arm.best_run.answers[record.split]
-        name = record.classes[own.predicted[i]]
-        said.append((arm.name, name, format_percent(float(own.sure[i])), bool(own.right[i])))
+        name, sure = record.grading.says(own, i)
+        said.append((arm.name, name, sure, bool(own.right[i])))
     pair = examples.pairs[i]
-    label = record.classes[examples.labels[i]]
+    label = record.grading.label(examples.labels, i)
     return Shown(examples.places[i], cut(examples.texts[i]), cut(pair or ""), label, tuple(said))

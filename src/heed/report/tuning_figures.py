@@ -1,5 +1,7 @@
 """The figures of a tune: accuracy, differences, memory, what accuracy costs, training, rates, calibration, sizes.
 
+Accuracy stands for what arms are compared by: of other targets than classes it is another figure.
+
 An arm has one colour in every figure, by its place in the command, so that it keeps it while the tune goes on. An arm
 that failed or did not fit is drawn as 0 and marked; an arm without runs yet is named and has no bar.
 """
@@ -7,16 +9,14 @@ that failed or did not fit is drawn as 0 and marked; an arm without runs yet is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
+from typing import Literal
 
-from heed.report.calibration import calibration, reliability
-from heed.report.calibration_figure import reliability_figure
 from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.figure import paint as paint_of
 from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds, said_difference, said_shares
 from heed.report.ticks import log_ticks, shorten
-from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval
+from heed.report.tuning_advice import TOLERANCE, Gap, interval_of
 from heed.report.tuning_arms import Arm, CurvePoint
 from heed.report.tuning_findings import examples_and_seeds, front_caption, in_order, listed, most_right, test_of
 from heed.report.tuning_record import TuningRecord
@@ -36,7 +36,7 @@ def tuning_figures(record: TuningRecord, gaps: Mapping[str, Gap]) -> dict[str, F
     found = [accuracy_figure(record), gaps_figure(record, gaps), memory_figure(record)]
     found += [front_figure(record, "memory"), front_figure(record, "time"), rates_figure(record)]
     for place, arm in enumerate(_trained(record)):
-        found += [curve_figure(record, arm, place), accuracy_curve(arm, place)]
+        found += [curve_figure(record, arm, place), accuracy_curve(record, arm, place)]
     found += [sizes_figure(record), *reliability_figures(record)]
     return {figure.name: figure for figure in found if figure is not None}
 
@@ -47,27 +47,28 @@ def colours(record: TuningRecord) -> dict[str, tuple[int, int]]:
 
 
 def accuracy_figure(record: TuningRecord) -> Figure | None:
-    """Accuracy of each arm with its interval, beside the commonest class."""
+    """Accuracy (or what stands in its place) of each arm with its interval, beside always the same answer."""
     if not record.ran and not any(arm.broken for arm in record.arms):
         return None
     paint, split = colours(record), record.split
     rows = []
     for arm in in_order(record):
-        mean, interval = arm.mean("accuracy", split), accuracy_interval(arm, split)
+        mean, interval = record.mean(arm, split), interval_of(record, arm, split)
         if mean is not None and interval is not None:
             text = f"{format_accuracy(mean)} ({said_shares(*interval)})"
             low, high = interval
             rows.append(Row(arm.name, text, paint[arm.name][0], 100 * mean, (100 * low, 100 * high)))
         else:
             rows.append(Row(arm.name, f"0: {arm.status}", 0, 0.0) if arm.broken else Row(arm.name, "not run yet"))
-    base = record.majority(split)
-    label = f"{split} accuracy (%)"
+    base, grading = record.baseline(split), record.grading
+    label = f"{split} {grading.called} (%)"
     rule = None if base is None else 100 * base
-    label += "" if base is None else f"; stroke: commonest class, {100 * base:.1f}"
+    label += "" if base is None else f"; stroke: {grading.always.removeprefix('the ')}, {100 * base:.1f}"
     title = most_right(record)
-    caption = f"Accuracy, mean over seeds, with a 95 % interval over {examples_and_seeds(record)}."
+    called = f"{grading.called[0].upper()}{grading.called[1:]}"
+    caption = f"{called}, mean over seeds, with a 95 % interval over {examples_and_seeds(record)}."
     if any(arm.broken for arm in record.arms):
-        caption += " 0: the arm failed or did not fit into memory; it has no accuracy."
+        caption += f" 0: the arm failed or did not fit into memory; it has no {grading.called}."
     return rows_figure("accuracy", title, caption, rows, Scale(label, rule=rule))
 
 
@@ -88,12 +89,13 @@ def gaps_figure(record: TuningRecord, gaps: Mapping[str, Gap]) -> Figure | None:
         parts += [f"{words}: {listed(arms)}"] if arms else []
     title = f"Against {name}, {'; '.join(parts)}"
     test = test_of([gap.pair for gap in gaps.values()])
+    kind = record.grading.interval_kind
     caption = (
-        f"Line: 95 % score interval over the same examples{' and seeds' if 'seeds' in test else ''}. Filled: "
+        f"Line: 95 % {kind} interval over the same examples{' and seeds' if 'seeds' in test else ''}. Filled: "
         f"{test[0].lower() + test[1:] if test.startswith('The') else test} finds a difference, after Holm's "
         "correction; open: none found, whatever the line shows. Shaded: within 1 point."
     )
-    label = f"difference to {shorten(name, 24)} (points of accuracy, {record.split})"
+    label = f"difference to {shorten(name, 24)} (points of {record.grading.called}, {record.split})"
     scale = Scale(label, sides=("◂ worse", "better ▸"))
     return rows_figure("gaps", title, caption, rows, scale, "intervals")
 
@@ -168,7 +170,7 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     }
     if len(costs) < 2:
         return None
-    right = {arm.name: 100 * (arm.mean("accuracy", record.split) or 0.0) for arm in record.ran}
+    right = {arm.name: 100 * (record.mean(arm, record.split) or 0.0) for arm in record.ran}
     kept, paint = front(costs, right), colours(record)
     unit, word = _cost_unit(what, max(costs.values()))
     corners = [(costs[kept[0]] / unit, right[kept[0]])]
@@ -178,12 +180,13 @@ def front_figure(record: TuningRecord, what: str) -> Figure | None:
     lines += [Line(name, [cost / unit], [right[name]], paint[name][0], stroke=False) for name, cost in costs.items()]
     beaten = [name for name in costs if name not in kept]
     show = human_seconds if what == "time" else human_bytes
-    title = f"{kept[-1]} has the highest accuracy for {show(costs[kept[-1]])} of {what}"
+    called = record.grading.called
+    title = f"{kept[-1]} has the highest {called} for {show(costs[kept[-1]])} of {what}"
     if len(kept) > 1:
-        title = f"What accuracy costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
+        title = f"What {called} costs in {what}: from {kept[0]}, {show(costs[kept[0]])}, to {kept[-1]}, "
         title += show(costs[kept[-1]])
     caption = front_caption(kept, beaten)
-    axes = Plane(word, f"accuracy (%, {record.split})")
+    axes = Plane(word, f"{called} (%, {record.split})")
     return lines_figure(f"front-{what}", title, caption, lines, axes, "points")
 
 
@@ -191,32 +194,37 @@ def curve_figure(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
     """Training and validation loss of an arm over epochs, means over seeds with their range."""
     measured = any(point.train_measured_loss is not None for run in arm.runs for point in run.curve)
     training = "train_measured_loss" if measured else "train_loss"
-    lines = _curves(arm, (("training", training, 1), ("validation", "validation_loss", 2)))
+    curves = [run.curve for run in arm.runs]
+    found = [
+        ("training", mean_curve(curves, training), 1), ("validation", mean_curve(curves, "validation_loss"), 2)
+    ]  # fmt: skip
+    lines = _curves(arm, found)
     if not lines:
         return None
     how = "a fixed part of its texts, measured as validation is" if measured else "the mean of its steps' losses"
     caption = f"{_of_seeds(arm)} Training: {how}."
-    axes = Plane("epoch", "loss (nats)", height=PANEL)
+    axes = Plane("epoch", f"loss ({record.grading.unit})", height=PANEL)
     return lines_figure(f"curve-{place}", curve_sentence(arm.name, lines[-1]), caption, lines, axes)
 
 
-def accuracy_curve(arm: Arm, place: int) -> Figure | None:
+def accuracy_curve(record: TuningRecord, arm: Arm, place: int) -> Figure | None:
     """Training and validation accuracy of an arm over epochs, means over seeds with their range."""
-    lines = _curves(arm, (("training", "train_accuracy", 1), ("validation", "validation_accuracy", 2)), 100.0)
+    curves, called = [run.curve for run in arm.runs], record.grading.called
+    found = [("training", mean_figure(curves, "train"), 1), ("validation", mean_figure(curves, "validation"), 2)]
+    lines = _curves(arm, found, 100.0)
     if len(lines) < 2:
         return None
     ends = [f"{line.label} {line.y[-1]:.1f} %" for line in lines]
-    title = f"{arm.name}: accuracy ends at {' and '.join(ends)}"
+    title = f"{arm.name}: {called} ends at {' and '.join(ends)}"
     caption = f"{_of_seeds(arm)} Training: a fixed part of its texts, measured as validation is."
-    axes = Plane("epoch", "accuracy (%)", height=PANEL)
+    axes = Plane("epoch", f"{called} (%)", height=PANEL)
     return lines_figure(f"curve-{place}-accuracy", title, caption, lines, axes)
 
 
-def _curves(arm: Arm, wanted: Sequence[tuple[str, str, int]], times: float = 1.0) -> list[Line]:
-    """Return a line for each (label, field of `CurvePoint`, series) that an arm has points of."""
+def _curves(arm: Arm, found: Sequence[tuple[str, tuple[list[float], ...], int]], times: float = 1.0) -> list[Line]:
+    """Return a line for each (label, epochs with mean, lowest and highest value, series) that has points."""
     lines = []
-    for label, key, series in wanted:
-        x, *values = mean_curve([run.curve for run in arm.runs], key)
+    for label, (x, *values), series in found:
         if x:
             y, low, high = ([times * value for value in some] for some in values)
             lines.append(Line(label, x, y, series, *((low, high) if len(arm.runs) > 1 else ((), ())), dots=len(x) < 12))
@@ -241,10 +249,18 @@ def curve_sentence(name: str, line: Line) -> str:
 
 def mean_curve(curves: Sequence[Sequence[CurvePoint]], key: str) -> tuple[list[float], ...]:
     """Return epochs, mean, lowest and highest value over those epochs that every curve has."""
-    tables = [
-        {round(point.epoch, 3): value for point in curve if (value := getattr(point, key)) is not None}
-        for curve in curves
-    ]
+    return _over_epochs([[(point.epoch, getattr(point, key)) for point in curve] for curve in curves])
+
+
+def mean_figure(
+    curves: Sequence[Sequence[CurvePoint]], split: Literal["train", "validation"]
+) -> tuple[list[float], ...]:
+    """Return the same of the accuracy on a split, or of what stands in its place."""
+    return _over_epochs([[(point.epoch, point.figure(split)) for point in curve] for curve in curves])
+
+
+def _over_epochs(curves: Sequence[Sequence[tuple[float, float | None]]]) -> tuple[list[float], ...]:
+    tables = [{round(epoch, 3): value for epoch, value in curve if value is not None} for curve in curves]
     shared = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     columns = [[table[epoch] for table in tables] for epoch in shared]
     return shared, [fmean(column) for column in columns], [min(c) for c in columns], [max(c) for c in columns]
@@ -254,9 +270,9 @@ def rates_figure(record: TuningRecord) -> Figure | None:
     """Validation accuracy over the rates that were searched, the chosen one ringed."""
     paint, lines, chosen = colours(record), [], {}
     for arm in record.arms:
-        trials = sorted((one for one in arm.search if one.accuracy is not None), key=lambda one: one.learning_rate)
+        trials = sorted((one for one in arm.search if one.value is not None), key=lambda one: one.learning_rate)
         if trials:
-            x, y = [one.learning_rate for one in trials], [100 * (one.accuracy or 0.0) for one in trials]
+            x, y = [one.learning_rate for one in trials], [100 * (one.value or 0.0) for one in trials]
             ring = next(((a, b, "") for one, a, b in zip(trials, x, y, strict=True) if one.chosen), None)
             chosen |= {arm.name: ring[0]} if ring else {}
             lines.append(Line(arm.name, x, y, paint[arm.name][0], dots=True, ring=ring, dash=paint[arm.name][1]))
@@ -264,20 +280,22 @@ def rates_figure(record: TuningRecord) -> Figure | None:
     if len(across) < 2:
         return None
     low, high = (pick(chosen, key=chosen.__getitem__, default="") for pick in (min, max))
-    title = "Accuracy over the learning rates that were searched"
+    called = f"{record.grading.called[0].upper()}{record.grading.called[1:]}"
+    title = f"{called} over the learning rates that were searched"
     if low and high:
         title = f"The chosen rates go from {format_rate(chosen[low])} ({low}) to {format_rate(chosen[high])} ({high})"
         if chosen[low] == chosen[high]:
             title = f"Every arm chose the rate {format_rate(chosen[low])}"
-    lost = sum(one.accuracy is None for arm in record.arms for one in arm.search)
+    lost = sum(one.value is None for arm in record.arms for one in arm.search)
     caption = (
-        "Accuracy on the validation split after the steps of the search; ring: the rate of the lowest refined loss."
+        f"{called} on the validation split after the steps of the search; ring: the rate of the lowest "
+        f"{record.grading.criterion.replace('validation ', '')}."
     )
     caption += f" {lost} trials broke down and are not drawn." if lost else ""
     ends = [f"{arm.name} ({arm.edge})" for arm in record.arms if arm.edge is not None]
     caption += f" At the end of what was tried, and better ones may lie beyond: {listed(ends)}." if ends else ""
     ticks = tuple(log_ticks(across[0], across[-1]))
-    axes = Plane("learning rate (log)", "validation accuracy (%)", log_x=True, x_ticks=ticks)
+    axes = Plane("learning rate (log)", f"validation {record.grading.called} (%)", log_x=True, x_ticks=ticks)
     return lines_figure("rates", title, caption, lines, axes)
 
 
@@ -290,7 +308,7 @@ def sizes_figure(record: TuningRecord) -> Figure | None:
         for size in record.sizes:
             scores = size.test if split == "test" else size.validation
             if size.arm == name and scores is not None:
-                found.setdefault(size.examples, []).append(100 * scores.accuracy)
+                found.setdefault(size.examples, []).append(100 * getattr(scores, record.grading.figure))
         x = sorted(found)
         low, high = ([pick(found[n]) for n in x] for pick in (min, max))
         series, dash = paint.get(name, (0, 0))
@@ -300,29 +318,27 @@ def sizes_figure(record: TuningRecord) -> Figure | None:
         return None
     best = max(lines, key=lambda line: line.y[-1])
     title = (
-        f"{best.label} has {best.y[0]:.1f} % right after {best.x[0]:,.0f} examples, {best.y[-1]:.1f} % after "
+        f"{best.label} has {record.grading.right(f'{best.y[0]:.1f} %')} after {best.x[0]:,.0f} examples, "
+        f"{best.y[-1]:.1f} % after "
         f"{best.x[-1]:,.0f}"
     )
     several = any(tuple(line.low) != tuple(line.high) for line in lines)
     caption = "Mean over seeds; band: lowest to highest." if several else "One seed at each size."
     ticks = tuple(float(x) for x in sorted({x for line in lines for x in line.x}))
-    axes = Plane("training examples (log)", f"accuracy (%, {split})", log_x=True, x_ticks=ticks)
+    axes = Plane("training examples (log)", f"{record.grading.called} (%, {split})", log_x=True, x_ticks=ticks)
     return lines_figure("sizes", title, caption, lines, axes)
 
 
 def reliability_figures(record: TuningRecord) -> list[Figure]:
     """Return how far the probabilities of each arm can be trusted, each by its best run."""
     paint, having = colours(record), [arm for arm in record.ran if record.split in arm.best_run.answers]
-    figures = []
-    for place, arm in enumerate(having[:RELIABLE]):
-        own = arm.best_run.answers[record.split]
-        found, bins = calibration(own.sure, own.right), reliability(own.sure, own.right)
-        name = shorten(arm.name, 30)
-        figure = reliability_figure(f"reliability-{place}", name, bins, found, paint[arm.name])
-        if own.groups is not None:
-            figure = replace(figure, caption=f"{figure.caption} Answers of one group are taken as independent here.")
-        figures.append(figure)
-    return figures
+    found = [
+        record.grading.trust(
+            f"reliability-{place}", arm.best_run.answers[record.split], shorten(arm.name, 30), paint[arm.name]
+        )
+        for place, arm in enumerate(having[:RELIABLE])
+    ]
+    return [figure for figure in found if figure is not None]
 
 
 def _trained(record: TuningRecord) -> list[Arm]:

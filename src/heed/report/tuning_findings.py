@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from heed.report.gradings import Grading
 from heed.report.numbers import (
     format_accuracy,
     format_count,
@@ -23,7 +24,7 @@ from heed.report.numbers import (
 )
 from heed.report.paired import Paired
 from heed.report.study_speed import ratios
-from heed.report.tuning_advice import TOLERANCE, Gap, accuracy_interval, advised, beating, undertrained
+from heed.report.tuning_advice import TOLERANCE, Gap, advised, beating, interval_of, undertrained
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_record import TuningRecord
 
@@ -43,7 +44,7 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
         so_far = "So far no" if record.unfinished else "No"
         which = "the best on the validation split" if len(record.ran) > 1 else "the only one that has run"
         return (
-            f"{so_far} arm is shown to beat always saying the commonest class: {best.name}, {which}, has "
+            f"{so_far} arm is shown to beat {record.grading.beats}: {best.name}, {which}, has "
             f"{said_accuracy(record, best)}."
         )
     if undertrained(record):
@@ -88,12 +89,13 @@ def gap_sentence(gap: Gap) -> str:
 
 
 def said_accuracy(record: TuningRecord, arm: Arm) -> str:
-    """Return the accuracy of an arm with its interval, beside the commonest class."""
+    """Return the figure of an arm with its interval, beside that of always the same answer."""
     split = record.split
-    between = said_shares(*(accuracy_interval(arm, split) or (0.0, 1.0)))
+    grading = record.grading
+    between = said_shares(*(interval_of(record, arm, split) or (0.0, 1.0)))
     return (
-        f"{format_accuracy(arm.mean('accuracy', split))} on the {split} split (95 % interval {between}; "
-        f"always the commonest class: {format_accuracy(record.majority(split))})"
+        f"{grading.value(format_accuracy(record.mean(arm, split)))} on the {split} split (95 % interval {between}; "
+        f"always {grading.always}: {format_accuracy(record.baseline(split))})"
     )
 
 
@@ -109,10 +111,14 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[Pair
         *blind_sentence(record, use),
     ]
     if use is not best:
-        own = format_accuracy(use.mean("accuracy", record.split))
+        own = format_accuracy(record.mean(use, record.split))
         first = f"{best.name}, the best on the validation split, has {said_accuracy(record, best)}"
         said.append(f"{first}; {use.name} {own}.")
-    said += [*power_sentence(gaps, use), *pair_sentences(pairs), *cost_sentences(record)]
+    said += [
+        *power_sentence(record.grading, gaps, use),
+        *pair_sentences(record.grading, pairs),
+        *cost_sentences(record),
+    ]
     if all(len(arm.runs) == 1 for arm in record.ran):
         said.append(
             "Each arm was trained once: the intervals are about the examples, and say nothing of what another seed "
@@ -150,8 +156,8 @@ def unknown_sentences(record: TuningRecord) -> list[str]:
 
 def blind_sentence(record: TuningRecord, use: Arm) -> list[str]:
     """Say what may help, where the advised arm is not shown to beat always saying the commonest class."""
-    interval, majority = accuracy_interval(use, record.split), record.majority(record.split)
-    if interval is None or majority is None or interval[0] > majority:
+    interval, base = interval_of(record, use, record.split), record.baseline(record.split)
+    if interval is None or base is None or interval[0] > base:
         return []
     help_ = "more texts, epochs or rates may help"
     if record.unknown_shares().get(use.encoder, 0.0) >= MANY_UNKNOWN:
@@ -159,12 +165,12 @@ def blind_sentence(record: TuningRecord, use: Arm) -> list[str]:
     elif use in undertrained(record):
         help_ = "more epochs may help"
     return [
-        f"By accuracy nothing shows that {use.name} beats always saying the commonest class "
-        f"({format_accuracy(majority)}): {help_}; of unequal classes macro F1 tells more."
+        f"By {record.grading.called} nothing shows that {use.name} beats {record.grading.beats} "
+        f"({format_accuracy(base)}): {help_}{record.grading.what_helps}."
     ]
 
 
-def power_sentence(gaps: Mapping[str, Gap], use: Arm) -> list[str]:
+def power_sentence(grading: Grading, gaps: Mapping[str, Gap], use: Arm) -> list[str]:
     """Say which difference would have been found, where the advised arm or the nearest rival is not told apart."""
     rival = gaps.get(use.name) or max(gaps.values(), key=lambda gap: gap.points, default=None)
     if rival is None or rival.pair.differs or rival.pair.equal or 100 * rival.pair.detectable <= TOLERANCE:
@@ -173,14 +179,14 @@ def power_sentence(gaps: Mapping[str, Gap], use: Arm) -> list[str]:
     count = f"{pair.examples:,} examples"
     count += f" in {pair.groups:,} groups" if pair.groups < pair.examples else ""
     if pair.detectable >= 1:
-        return [f"{count} are too few to tell {rival.arm} and {rival.reference} apart, whatever they get right."]
+        return [f"{count} are too few to tell {rival.arm} and {rival.reference} apart, whatever they {grading.do}."]
     return [
         f"Between {rival.arm} and {rival.reference} {said_effect(100 * pair.detectable, 'points')} on {count}; smaller "
         "ones less often."
     ]
 
 
-def pair_sentences(pairs: Sequence[Paired]) -> list[str]:
+def pair_sentences(grading: Grading, pairs: Sequence[Paired]) -> list[str]:
     """Say which arms the test of pairs tells apart."""
     said = [f"{one.b} and {one.a} say the same of every example." for one in pairs if one.equal]
     pairs = [one for one in pairs if not one.equal]
@@ -193,7 +199,7 @@ def pair_sentences(pairs: Sequence[Paired]) -> list[str]:
         one = pairs[0]
         found = f"{one.b} is better than {one.a}" if told else f"No difference found between {one.b} and {one.a}"
         mean = ", means over seeds" if max(one.runs) > 1 else ""
-        counts = f"{show_count(one.gained)} examples gained, {show_count(one.lost)} lost{mean}"
+        counts = f"{grading.exchanged(show_count(one.gained), show_count(one.lost))}{mean}"
         return [*said, f"{found}: {counts} ({test}, p = {said_p(one.p)})."]
     if not told:
         return [*said, f"{test} tells none of the {len(pairs)} pairs of arms apart (after Holm's correction)."]
@@ -211,7 +217,9 @@ def test_of(pairs: Sequence[Paired]) -> str:
     groups = any(one.groups < one.examples for one in pairs)
     if any(max(one.runs) > 1 for one in pairs):
         return f"The paired test over seeds and {'groups of examples' if groups else 'examples'}"
-    return "The paired test over groups of examples" if groups else "McNemar's test"
+    if groups:
+        return "The paired test over groups of examples"
+    return "The paired t test" if any(one.test == "t" for one in pairs) else "McNemar's test"
 
 
 def examples_and_seeds(record: TuningRecord) -> str:
@@ -223,20 +231,19 @@ def examples_and_seeds(record: TuningRecord) -> str:
 
 def most_right(record: TuningRecord) -> str:
     """Say which arm is right most often, as far as its mean alone tells, beside the commonest class."""
-    right = {arm.name: arm.mean("accuracy", record.split) or 0.0 for arm in record.ran}
+    right = {arm.name: record.mean(arm, record.split) or 0.0 for arm in record.ran}
     if not right:
         return "No arm has run to its end"
     most = max(right.values())
     best = [name for name, share in right.items() if share == most]
+    grading = record.grading
     if len(right) == 1:
-        said = f"{best[0]} is right"
+        said = f"{best[0]} {grading.has}"
     elif len(best) > 1:
-        said = f"{listed(best)} are equally often right, and none more often"
+        said = f"{listed(best)} {grading.level}"
     else:
-        said = f"{best[0]} has the highest accuracy as a point estimate"
-    return (
-        f"{said}, {format_accuracy(most)}; always the commonest class: {format_accuracy(record.majority(record.split))}"
-    )
+        said = f"{best[0]} has the highest {grading.called} as a point estimate"
+    return f"{said}, {format_accuracy(most)}; always {grading.always}: {format_accuracy(record.baseline(record.split))}"
 
 
 def front_caption(kept: Sequence[str], beaten: Sequence[str]) -> str:
@@ -254,10 +261,10 @@ def one_class_sentences(record: TuningRecord) -> list[str]:
     for name, one in splits.items() if isinstance(splits, Mapping) else ():
         counts = one.get("classes") if isinstance(one, Mapping) else None
         there = [place for place, count in enumerate(counts) if count] if isinstance(counts, list) else []
-        if len(there) == 1 and len(record.classes) > max(1, there[0]):
+        if len(there) == 1 and len(record.target.names) > max(1, there[0]):
             said.append(
-                f"The {name} split holds one class alone, {record.classes[there[0]]}: figures of it say nothing of "
-                "telling classes apart."
+                f"The {name} split holds one class alone, {record.target.names[there[0]]}: figures of it say nothing "
+                "of telling classes apart."
             )
     return said
 
@@ -300,7 +307,7 @@ def cost_sentences(record: TuningRecord) -> list[str]:
     small = min(sized, key=lambda arm: arm.memory.peak if arm.memory else 0)
     quick = min(record.ran, key=lambda arm: arm.seconds or 0.0)
     peak = human_bytes(small.memory.peak if small.memory else 0)
-    right = format_accuracy(small.mean("accuracy", record.split))
+    right = format_accuracy(record.mean(small, record.split))
     others = [(quick.name, arm.name, _seconds(quick), _seconds(arm)) for arm in record.ran if arm is not quick]
     slower = ratios(others)
     if len(slower) < len(others) or not all(d.found and d.mean > 0 for d in slower):
@@ -309,7 +316,7 @@ def cost_sentences(record: TuningRecord) -> list[str]:
         return [f"Least memory and least time: {small.name} with {peak} and {_time(small)}, at {right}."]
     return [
         f"Least memory: {small.name} with {peak}, at {right}. Least time: {quick.name} with {_time(quick)}, at "
-        f"{format_accuracy(quick.mean('accuracy', record.split))}."
+        f"{format_accuracy(record.mean(quick, record.split))}."
     ]
 
 

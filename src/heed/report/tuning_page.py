@@ -87,27 +87,25 @@ def render(record: TuningRecord) -> str:
     def some(*begins: str) -> list[Figure]:
         return [figure for name, figure in figures.items() if name.startswith(begins)]
 
-    every = [
-        Details("Every pair of arms", [Tabled(pairs_table(pairs, record.split), "Every pair; bold is a difference")])
-    ]
+    every = [Details("Every pair of arms", [Tabled(pairs_table(record, pairs), "Every pair; bold is a difference")])]
     facts = show_facts(record.machine)
     sections = [
-        PageSection("accuracy", "Accuracy", [
+        PageSection("accuracy", record.grading.called[0].upper() + record.grading.called[1:], [
             WideFigure(figures.get("accuracy")), Findings(findings(record, gaps, pairs)),
         ], quiet=True),
         PageSection("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
         PageSection("gaps", "Do they differ?", [WideFigure(figures.get("gaps")), *(every if pairs else [])]),
-        PageSection("costs", "What accuracy costs", [
+        PageSection("costs", f"What {record.grading.called} costs", [
             Multiples(some("front-")), WideFigure(figures.get("memory")),
             Tabled(costs_table(record, peaks=False), "Costs of every arm; bold is the least memory"),
         ]),
         PageSection("why", "Which examples, and why", _examples(record)),
-        PageSection("classes", "Which classes are taken for which", _confusions(record)),
-        PageSection("trust", "Does 70 % mean 70 %?", [Multiples(some("reliability-"))]),
+        PageSection("classes", record.grading.apart, _confusions(record)),
+        PageSection("trust", record.grading.trusted, [Multiples(some("reliability-"))]),
         PageSection("learning", "Training", [
             Multiples(some("rates", "sizes")),
             Paragraph(f"The {PANELS} best arms." if len(record.ran) > PANELS else "", "key small"),
-            Tabled(epochs_table(record), "Training and validation accuracy of every arm by epoch"),
+            Tabled(epochs_table(record), f"Training and validation {record.grading.called} of every arm by epoch"),
             Multiples(some("curve-")),
         ] if some("rates", "sizes", "curve-") else []),
         PageSection("data", "Data", [
@@ -132,24 +130,28 @@ def _examples(record: TuningRecord) -> list[Any]:
     shared, examples = shared_errors(record)
     found = []
     if examples:
-        summary = f"Wrong with every arm: {shared}. Read their labels first"
+        summary = f"{record.grading.shared.format(shared)}. Read their labels first"
         found.append(Details(summary, [ExampleList(examples, "judged")]))
     for one in exchanges(record):
         inside: list[Any] = []
         for name, items in ((one.arm, one.examples_won), (one.reference, one.examples_lost)):
-            inside += [Heading(f"Right with {name} alone"), ExampleList(items, "judged")] if items else []
+            inside += [Heading(record.grading.alone.format(name)), ExampleList(items, "judged")] if items else []
         found.append(Details(f"{one.arm} against {one.reference}: {one.won} won, {one.lost} lost", inside))
     for name, count, items in sure_errors(record):
         if items:
-            found.append(Details(f"The surest errors of {name}, of {count}", [ExampleList(items, "judged")]))
+            found.append(Details(f"{record.grading.mistakes} {name}, of {count}", [ExampleList(items, "judged")]))
     note = Paragraph("Each arm by its run with the lowest validation loss.", "key small")
     return [note, *found] if found else []
 
 
 def _confusions(record: TuningRecord) -> list[Any]:
     """Return what each arm takes for what: shaded counts, or the commonest confusions of many classes."""
+    each = [(arm.name, record.grading.each(arm.best_run.scores(record.split))) for arm in record.ran]
+    found = [part for name, table in each if table for part in (Heading(name), Tabled(table, f"Labels of {name}"))]
     figures = [figure for arm in record.ran if (figure := confusions(record, arm)) is not None]
-    if len(record.classes) <= MOST_CLASSES:
+    if found or not figures:
+        return found
+    if len(record.target.names) <= MOST_CLASSES:
         return [Multiples(figures)]
     tables = [(arm.name, commonest(record, arm)) for arm in record.ran]
     return [part for name, table in tables if table for part in (Heading(name), Tabled(table, f"Confusions of {name}"))]
@@ -171,7 +173,7 @@ def design(record: TuningRecord) -> str:
     updates = f" ({' to '.join(f'{n:,}' for n in dict.fromkeys((steps[0], steps[-1])))} updates a run)" if steps else ""
     return (
         f"{many} arm{'s' if many != 1 else ''} × {seeds} seed{'s' if seeds != 1 else ''} of {epochs} epochs{updates} "
-        f"at batch size {batch}; {sizes} examples in {len(record.classes)} classes. Rates and epochs are chosen on the "
+        f"at batch size {batch}; {sizes} examples {record.grading.of}. Rates and epochs are chosen on the "
         f"validation split, and the {record.split} split is reported. {done} of {planned} runs have finished."
     )
 
@@ -225,7 +227,7 @@ def confusions(record: TuningRecord, arm: Arm) -> Figure | None:
     matrix = record.confusion(arm)
     if matrix is None:
         return None
-    names = tuple(map(str, record.classes))
+    names = record.target.names
     rows = tuple(
         HeatRow(name, tuple(map(int, counts)), place)
         for place, (name, counts) in enumerate(zip(names, matrix.tolist(), strict=True))
@@ -246,7 +248,7 @@ def confusions(record: TuningRecord, arm: Arm) -> Figure | None:
 def commonest(record: TuningRecord, arm: Arm) -> TextTable | None:
     """Return the commonest confusions of an arm that has many classes."""
     rows = [
-        (str(record.classes[label]), str(record.classes[said]), format_count(count), format_percent(share))
+        (record.target.names[label], record.target.names[said], format_count(count), format_percent(share))
         for count, label, said, share in _mistakes(record, arm)[:CONFUSIONS]
     ]
     return words_table(("label", "taken for", "times", "of the class"), rows, 2) if rows else None

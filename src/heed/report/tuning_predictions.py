@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from heed import seals
+from heed.report.gradings import Grading, RunAnswers
 
 Split = Literal["validation", "test"]
 
@@ -29,43 +29,23 @@ class SplitExamples:
     texts: tuple[str, ...]
     pairs: tuple[str | None, ...]
     labels: np.ndarray
-    """(n,) int64, places among the classes."""
+    """(n,) or (n, outputs), as `Target.numbers` gives them."""
     groups: np.ndarray | None = None
     """(n,) int64, the same for examples of one group; None where each is its own."""
-
-
-@dataclass(frozen=True)
-class RunAnswers:
-    """What one run says of the examples of a split, in the order of `SplitExamples`."""
-
-    predicted: np.ndarray
-    """(n,) int64."""
-    probabilities: np.ndarray
-    """(n, C) float64."""
-    right: np.ndarray
-    """(n,) bool."""
-    groups: np.ndarray | None = None
-    """Those of `SplitExamples`."""
-
-    @cached_property
-    def sure(self) -> np.ndarray:
-        """Probabilities of the predicted classes, (n,), at most 1 (float32 sums to a little more)."""
-        return np.minimum(1.0, self.probabilities[np.arange(len(self.predicted)), self.predicted])
 
 
 class PredictionReader:
     """Reads the prediction files of a tune; `examples` and `notes` fill as it reads."""
 
-    def __init__(self, root: Path, classes: tuple[str, ...]) -> None:
-        self.root = root
-        self.classes = classes
+    def __init__(self, root: Path, grading: Grading) -> None:
+        self.root, self.grading = root, grading
         self.examples: dict[Split, SplitExamples] = {}
         self.notes: list[str] = []
         self.names_groups = False
         """Whether a prediction says which group its example is of."""
 
-    def read(self, run: str, split: Split, correct: int) -> RunAnswers | None:
-        """Return the answers of a run on a split, or note why there are none. `correct`: what tune.json counts."""
+    def read(self, run: str, split: Split, scores: Any) -> RunAnswers | None:
+        """Return the answers of a run on a split, or note why there are none. `scores`: what tune.json says."""
         name = f"{run}/predictions-{split}.jsonl"
         try:
             lines = seals.read_text(self.root / name).splitlines()
@@ -78,7 +58,7 @@ class PredictionReader:
             which = f"line {rows.index(None) + 1} is no prediction" if rows else "it is empty"
             return self._without(f"{name} is damaged ({which})")
         whole = [row for row in rows if row is not None]
-        labels = np.array([row["label"] for row in whole], dtype=np.int64)
+        labels = np.array([row["label"] for row in whole])
         places, texts = (tuple(str(row[key]) for row in whole) for key in ("place", "text"))
         pairs = tuple(None if row["pair"] is None else str(row["pair"]) for row in whole)
         groups = _numbers([row["group"] for row in whole])
@@ -86,27 +66,27 @@ class PredictionReader:
         first = self.examples.setdefault(split, SplitExamples(places, texts, pairs, labels, groups))
         if first.places != places or not np.array_equal(first.labels, labels):
             return self._without(f"{name} is about other examples than the first run")
-        predicted = np.array([row["predicted"] for row in whole], dtype=np.int64)
-        right = predicted == labels
-        if right.sum() != correct:
-            self.notes.append(f"{name} has {right.sum():,} right, tune.json says {correct:,}.")
-        return RunAnswers(predicted, np.array([row["probabilities"] for row in whole]), right, first.groups)
+        predicted, said = (np.array([row[key] for row in whole]) for key in ("predicted", "probabilities"))
+        answers = self.grading.mark(labels, predicted, said, first.groups)
+        if (unlike := self.grading.contradiction(answers, scores)) is not None:
+            self.notes.append(f"{name} {unlike}.")
+        return answers
 
     def _without(self, reason: str) -> None:
         self.notes.append(f"{reason}: this run is in no comparison of examples.")
 
     def _row(self, line: str) -> Mapping[str, Any] | None:
-        """Return one line with its classes as places; None when it is no prediction."""
+        """Return one line with what it says as numbers; None when it is no prediction."""
         try:
             row = json.loads(line)
-            p = np.array(row["probabilities"], dtype=np.float64)
-            label, predicted = (self.classes.index(str(row[key])) for key in ("label", "predicted"))
+            found = self.grading.read(row)
             known = {"place": row["place"], "text": row["text"], "pair": row.get("pair"), "group": row.get("group")}
         except (ValueError, TypeError, KeyError):
             return None
-        if p.shape != (len(self.classes),) or not np.isfinite(p).all() or p.min() < 0 or p.max() > 1 + 1e-6:
+        if found is None:
             return None
-        return {**known, "label": label, "predicted": predicted, "probabilities": p}
+        label, predicted, probabilities = found
+        return {**known, "label": label, "predicted": predicted, "probabilities": probabilities}
 
 
 def _numbers(groups: Sequence[Any]) -> np.ndarray | None:

@@ -22,9 +22,11 @@ import numpy as np
 from heed import seals
 from heed.errors import CheckpointError
 from heed.records import TUNE, DamagedError, SizePoint, read, unknown
+from heed.report.gradings import Grading, grading_of
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, ReadTune
 from heed.report.tuning_predictions import PredictionReader, Split, SplitExamples
+from heed.targets import Target, target_of
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
 
@@ -36,7 +38,8 @@ class TuningRecord:
     folder: Path
     name: str
     """Of the data."""
-    classes: tuple[str, ...]
+    target: Target
+    """What was learned of a text."""
     data: Mapping[str, Any]
     """Splits, leakage, notes and lengths, as tune.json has them."""
     encoders: Mapping[str, Mapping[str, Any]]
@@ -60,13 +63,13 @@ class TuningRecord:
 
     @cached_property
     def ran(self) -> tuple[Arm, ...]:
-        """The arms that have a figure of the split that is reported, the best mean validation accuracy first."""
-        having = [arm for arm in self.arms if arm.mean("accuracy", self.split) is not None]
-        return tuple(sorted(having, key=lambda arm: -(arm.mean("accuracy", "validation") or 0.0)))
+        """The arms that have a figure of the split that is reported, the best mean on validation first."""
+        having = [arm for arm in self.arms if self.mean(arm, self.split) is not None]
+        return tuple(sorted(having, key=lambda arm: -(self.mean(arm, "validation") or 0.0)))
 
     @property
     def reference(self) -> Arm | None:
-        """The arm with the best mean validation accuracy; None before there is one."""
+        """The arm with the best mean on validation; None before there is one."""
         return self.ran[0] if self.ran else None
 
     @property
@@ -74,10 +77,19 @@ class TuningRecord:
         """Names of the arms that lack runs and did not fail."""
         return [arm.name for arm in self.arms if not arm.failed and len(arm.soup or arm.runs) < len(self.seeds)]
 
-    def majority(self, split: Split) -> float | None:
-        """Return the share of the commonest class of a split."""
+    @cached_property
+    def grading(self) -> Grading:
+        """How what runs say is marked."""
+        return grading_of(self.target)
+
+    def mean(self, arm: Arm, split: Split) -> float | None:
+        """Return the mean over seeds of the figure that arms are compared by; None where no run has it."""
+        return arm.mean(self.grading.figure, split)
+
+    def baseline(self, split: Split) -> float | None:
+        """Return what always the same answer gets on a split, such as the share of the commonest class."""
         found = [scores for arm in self.arms for run in arm.runs if (scores := run.scores(split)) is not None]
-        return found[0].majority if found else None
+        return getattr(found[0], self.grading.baseline) if found else None
 
     def answering(self, split: Split) -> list[Arm]:
         """Return the arms all of whose runs have predictions of a split, the best first."""
@@ -93,10 +105,12 @@ class TuningRecord:
         }
 
     def confusion(self, arm: Arm) -> np.ndarray | None:
-        """Return the confusion matrix (C, C) of the best run of an arm on the split that is reported."""
-        scores = arm.best_run.scores(self.split)
-        counts = np.array(scores.confusion if scores is not None else [])
-        return counts if counts.shape == (len(self.classes),) * 2 else None
+        """Return the confusion matrix (C, C) of the best run of an arm on the split that is reported.
+
+        None where there is none, as of what is no class.
+        """
+        counts = np.array(getattr(arm.best_run.scores(self.split), "confusion", []))
+        return counts if counts.shape == (len(self.target.names),) * 2 else None
 
 
 def read_tuning(folder: str | Path) -> TuningRecord:
@@ -114,12 +128,16 @@ def read_tuning(folder: str | Path) -> TuningRecord:
 
 
 def _record(root: Path, tune: ReadTune) -> TuningRecord:
-    reader = PredictionReader(root, tuple(str(name) for name in tune.data.classes))
+    try:
+        target = target_of(tune.data.plain())
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("data says nothing of what is learned, or what this heed does not know") from None
+    reader = PredictionReader(root, grading_of(target))
     for run in (run for arm in tune.arms for run in arm.runs):
         run.curve = [point for point in run.curve if not math.isnan(point.epoch)]  # before anything was logged
         run._last_rate = _last_rate(root / run.folder / "metrics.jsonl")
         for split, scores in zip(SPLITS, (run.validation, run.test), strict=True):
-            if scores is not None and (read := reader.read(run.folder, split, scores.correct)) is not None:
+            if scores is not None and (read := reader.read(run.folder, split, scores)) is not None:
                 run.answers[split] = read
     known = ("epochs", "batch_size", "steps", "search")
     content = tune.plain()
@@ -127,7 +145,7 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
     return TuningRecord(
         folder=root,
         name=tune.data.name,
-        classes=reader.classes,
+        target=target,
         data=tune.data.plain(),
         encoders=tune.encoders,
         seeds=tuple(tune.seeds),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from heed.records import AnyScores
 from heed.report.numbers import (
     MISSING,
     format_accuracy,
@@ -28,7 +29,7 @@ from heed.report.numbers import (
 from heed.report.paired import Paired
 from heed.report.statistics import Interval
 from heed.report.tabular import TextTable, to_latex, to_markdown, to_text
-from heed.report.tuning_advice import Gap, accuracy_interval, gaps_of, pairs_of
+from heed.report.tuning_advice import Gap, gaps_of, interval_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
 from heed.report.tuning_findings import (
@@ -51,35 +52,39 @@ MOST_PAIRS = 45
 
 
 def results_table(record: TuningRecord, gaps: Mapping[str, Gap]) -> TextTable:
-    """Return accuracy, F1 and correlation of each arm, and the commonest class below them."""
+    """Return the figures of each arm (of classes accuracy, F1, correlation), and always the same answer below them."""
     split, reference = record.split, record.reference
     splits = SPLITS if split == "test" else SPLITS[:1]
-    positive = [("f1_positive", f"F1 of {record.classes[1]}")] if len(record.classes) == 2 else []
-    kinds = [("f1", "macro F1"), *positive, ("mcc", "MCC"), ("calibration_error", "calibration error")]
+    grading, kinds = record.grading, record.grading.columns
     several = len(record.seeds) > 1
     head = ["arm", "seeds", *splits, "95 % interval", *(["of seeds"] if several else [])]
     head += [*([f"Δ {reference.name}"] if gaps and reference else []), *(name for _, name in kinds)]
     rows = []
     for arm in in_order(record):
         row = [arm.name, seeds_done(record, arm)]
-        row += [format_accuracy(0.0 if arm.broken else arm.mean("accuracy", one)) for one in splits]
-        row += [_between(accuracy_interval(arm, split)), *([_range(arm, split)] if several else [])]
+        row += [format_accuracy(0.0 if arm.broken else record.mean(arm, one)) for one in splits]
+        row += [_between(interval_of(record, arm, split)), *([_range(record, arm, split)] if several else [])]
         row += ["best" if arm is reference else _gap(gaps.get(arm.name))] if gaps else []
-        rows.append((*row, *(_three(arm.mean(kind, split)) for kind, _ in kinds)))
+        scores = [one for run in arm.runs if (one := run.scores(split)) is not None]
+        answers = [run.answers[split] for run in arm.runs] if split in arm.answered else []
+        rows.append((*row, *(grading.shown(kind, scores, answers) for kind, _ in kinds)))
     if record.ran:
-        base = [format_accuracy(record.majority(one)) for one in splits]
-        row = ["commonest class", MISSING, *base]
+        base = [format_accuracy(record.baseline(one)) for one in splits]
+        row = [grading.always.removeprefix("the "), MISSING, *base]
         rows.append((*row, *[MISSING] * (len(head) - len(row))))
     best = {(row, 2 + column) for column, one in enumerate(splits) if (row := _best(record, one)) is not None}
     numeric = tuple(place > 1 for place in range(len(head)))
     caption = (
-        f"{record.name}: accuracy of {len(record.arms)} arms, means over seeds. 95 % interval: of the mean on the "
-        f"{split} split, over {examples_and_seeds(record)}. "
+        f"{record.name}: {grading.called} of {len(record.arms)} arms, means over seeds. 95 % interval: of the mean on "
+        f"the {split} split, over {examples_and_seeds(record)}. "
     )
     caption += "Of seeds: the lowest and the highest. " if several else ""
     if gaps and reference is not None:
-        caption += f"Δ: points to {reference.name}, paired over the same, with its 95 % score interval. "
-    caption += f"{bins_caption(record)} Commonest class: what always saying it gets. "
+        caption += (
+            f"Δ: points to {reference.name}, paired over the same, with its 95 % {grading.interval_kind} interval. "
+        )
+    same = grading.always.removeprefix("the ")
+    caption += f"{grading.caption(_all_scores(record))}{same[0].upper()}{same[1:]}: what always saying it gets. "
     caption += f"{MISSING}: not known."
     return TextTable(
         tuple(head), tuple(rows), numeric, frozenset(best), caption, notes(record), "the highest of its split"
@@ -133,7 +138,7 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> TextTable:
     return TextTable(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
 
-def pairs_table(pairs: Sequence[Paired], split: str) -> TextTable:
+def pairs_table(record: TuningRecord, pairs: Sequence[Paired]) -> TextTable:
     """Return the comparison of every pair of arms."""
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
@@ -148,9 +153,8 @@ def pairs_table(pairs: Sequence[Paired], split: str) -> TextTable:
         )  # fmt: skip
     left = len(pairs) - len(shown)
     caption = (
-        f"{test_of(pairs)}, of every pair of arms on the {split} split. Gained: right with the first alone; lost: with "
-        "the second alone; means over seeds. 95 % interval: of the points, by a score test, which is surer than an "
-        f"exact one; the test decides. p after Holm's correction over all {len(pairs)} pairs. Found 4 in 5: the true "
+        f"{test_of(pairs)}, of every pair of arms on the {record.split} split. {record.grading.pairs_caption} "
+        f"p after Holm's correction over all {len(pairs)} pairs. Found 4 in 5: the true "
         f"difference, in points, that would have been found four times in five ({MISSING}: none would)."
         + (f" The {left} least certain pairs are left out." if left else "")
     )
@@ -166,35 +170,37 @@ def sizes_table(record: TuningRecord) -> TextTable:
     found: dict[tuple[int, str], list[float]] = {}
     for size in record.sizes:
         if (scores := size.test if split == "test" else size.validation) is not None:
-            found.setdefault((size.examples, size.arm), []).append(scores.accuracy)
+            found.setdefault((size.examples, size.arm), []).append(getattr(scores, record.grading.figure))
     arms = list(dict.fromkeys(arm for _, arm in found))
     mean = lambda key: fmean(found[key]) if key in found else None
     rows = [
         (format_count(size), *(format_accuracy(mean((size, arm))) for arm in arms))
         for size in sorted({size for size, _ in found})
     ]
-    caption = f"{record.name}: accuracy on the {split} split after fewer training texts, mean over seeds."
+    caption = (
+        f"{record.name}: {record.grading.called} on the {split} split after fewer training texts, mean over seeds."
+    )
     return TextTable(
         (f"training texts ({split})", *arms), tuple(rows), (True,) * (1 + len(arms)), frozenset(), caption, ()
     )
 
 
 def data_table(record: TuningRecord) -> TextTable:
-    """Return how many examples each split has, of which class, how long, and how an encoder reads them."""
+    """Return how many examples each split has, of which label, how long, and how an encoder reads them."""
     splits = record.data.get("splits")
     read = {name: facts["read"] for name, facts in record.encoders.items() if isinstance(facts.get("read"), dict)}
     read = read or {"": {split: {"cut": count} for split, count in (record.data.get("cut") or {}).items()}}
-    classes = list(record.classes) if len(record.classes) <= 6 else []
+    splits = splits if isinstance(splits, dict) else {}
+    columns = record.grading.data_columns(splits)
     kinds = [("cut", format_count), ("unknown", format_percent), ("alike", format_count)]
     kinds = kinds if any("unknown" in one for splits_ in read.values() for one in splits_.values()) else kinds[:1]
     names = [(kind if kind != "unknown" else "unknown tokens", name) for name in read for kind, _ in kinds]
-    head = ["split", "examples", *classes, "duplicates", "median length", "95 %", "longest"]
+    head = ["split", "examples", *(name for name, _ in columns), "duplicates", "median length", "95 %", "longest"]
     head += [f"{kind} ({name})" if len(read) > 1 else kind for kind, name in names]
     rows = []
-    for name, one in splits.items() if isinstance(splits, dict) else []:
+    for place, (name, one) in enumerate(splits.items()):
         lengths = one.get("characters") or {}
-        counts = [format_count(count) for count in one.get("classes", [])][: len(classes)]
-        row = [name, format_count(one.get("examples")), *counts, *[MISSING] * (len(classes) - len(counts))]
+        row = [name, format_count(one.get("examples")), *(cells[place] for _, cells in columns)]
         row += [format_count(one.get("duplicates"))]
         row += [_length(lengths.get(key)) for key in ("median", "p95", "longest")]
         row += [show((splits_.get(name) or {}).get(kind)) for splits_ in read.values() for kind, show in kinds]
@@ -243,7 +249,7 @@ def tuning_tables(record: TuningRecord) -> list[TextTable]:
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]
     tables += [table for table in (epochs_table(record),) if table is not None]
-    tables += [pairs_table(pairs, record.split)] if pairs else []
+    tables += [pairs_table(record, pairs)] if pairs else []
     return tables + ([sizes_table(record)] if record.sizes else [])
 
 
@@ -273,16 +279,13 @@ def tuning_lines(folder: str | Path) -> list[str]:
     return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *mixed_schedules(record), *record.notes]
 
 
-def bins_caption(record: TuningRecord) -> str:
-    """Name the bins of the calibration error."""
-    found = {scores.bins for arm in record.ran for run in arm.runs if (scores := run.scores(record.split)) is not None}
-    counts = " or ".join(str(bins) for bins in sorted(found))
-    return f"Calibration error: over {counts} bins of equal mass (as many answers each)." if found else ""
+def _all_scores(record: TuningRecord) -> list[AnyScores]:
+    return [scores for arm in record.ran for run in arm.runs if (scores := run.scores(record.split)) is not None]
 
 
 def _best(record: TuningRecord, split: Split) -> int | None:
-    """Return the row of the highest accuracy of a split."""
-    means = {place: arm.mean("accuracy", split) for place, arm in enumerate(record.ran)}
+    """Return the row of the best arm of a split."""
+    means = {place: record.mean(arm, split) for place, arm in enumerate(record.ran)}
     known = {place: mean for place, mean in means.items() if mean is not None}
     return max(known, key=known.__getitem__, default=None)
 
@@ -291,17 +294,14 @@ def _between(interval: Interval | None) -> str:
     return MISSING if interval is None else said_shares(*interval)
 
 
-def _range(arm: Arm, split: Split) -> str:
-    found = [scores.accuracy for run in arm.runs if (scores := run.scores(split)) is not None]
+def _range(record: TuningRecord, arm: Arm, split: Split) -> str:
+    figure = record.grading.figure
+    found = [getattr(scores, figure) for run in arm.runs if (scores := run.scores(split)) is not None]
     return f"{100 * min(found):.1f} to {100 * max(found):.1f}" if len(found) > 1 else MISSING
 
 
 def _gap(gap: Gap | None) -> str:
     return MISSING if gap is None else said_difference(gap.points, gap.interval)
-
-
-def _three(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3f}"
 
 
 def _share(share: float) -> str:

@@ -16,12 +16,14 @@ import torch
 
 from heed import records
 from heed.config.tuning import TuneConfig
-from heed.errors import CheckpointError, DataError
+from heed.errors import CheckpointError, ConfigError, DataError
 from heed.report.measured import Figures
 from heed.report.overfit_page import FILE, PAGE, write_overfit
 from heed.studies.rates import WIDE, own_rates
 from heed.studies.tune_plan import Say, TunePlan, arm_config, check_methods, open_labelled_splits
 from heed.studies.tune_record import Pair, name_arms
+from heed.targets import Target
+from heed.targets.classes import ClassTarget
 from heed.text.batches import Batch
 from heed.text.splits import Splits
 from heed.training.devices import choose_device, machine_facts, take_threads
@@ -51,6 +53,8 @@ def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> 
     check_methods(plan)
     names = name_arms(plan.pairs)
     splits = open_labelled_splits(plan.config)
+    if not isinstance(splits.target, ClassTarget):
+        raise ConfigError(f"--overfit: it is about classes, and this is {splits.target.kind}: leave it out")
     record: dict[str, Any] = {}
     for encoder in plan.encoders:
         texts, numbers = _some(plan, encoder, splits, size)
@@ -58,7 +62,7 @@ def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> 
         if folder is not None:
             _refuse_others(folder)
         for pair in (pair for pair in plan.pairs if pair.encoder == encoder):
-            arm = {"name": names[pair], **pair._asdict(), **_learn(plan, pair, texts, splits.classes, say)}
+            arm = {"name": names[pair], **pair._asdict(), **_learn(plan, pair, texts, splits.target, say)}
             record["arms"].append(arm)
             if arm["accuracy"] == 1:
                 say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
@@ -70,11 +74,11 @@ def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> 
     return {arm["name"]: arm["accuracy"] for arm in record["arms"]}
 
 
-def _learn(plan: TunePlan, pair: Pair, texts: EncodedTexts, classes: tuple[str, ...], say: Say) -> dict[str, Any]:
+def _learn(plan: TunePlan, pair: Pair, texts: EncodedTexts, target: Target, say: Say) -> dict[str, Any]:
     """Train one arm on all texts at once until it knows them, and return how it went."""
     device = choose_device(plan.config.run.device)
     config = _config(plan, pair)
-    tuned, _, _ = build(config, classes)
+    tuned, _, _ = build(config, target)
     tuned.to(device).eval()  # without dropout
     updater = Updater(tuned, config.train, device, Streams(config.run.seed), say)
     batch = _whole(tuned, texts, device, frozen_features(pair.method))
@@ -87,7 +91,7 @@ def _learn(plan: TunePlan, pair: Pair, texts: EncodedTexts, classes: tuple[str, 
             curve.append(_point(step, found))
             if found["accuracy"] == 1:
                 break
-    predicted = [classes[int(row.argmax())] for row in found.probabilities]
+    predicted = [target.line(row)["predicted"] for row in found.answers]
     rate = config.train.learning_rate
     return {
         "learning_rate": rate, "accuracy": found["accuracy"], "curve": curve, "predicted": predicted
@@ -110,7 +114,7 @@ def _config(plan: TunePlan, pair: Pair) -> TuneConfig:
 def _some(plan: TunePlan, name: str, splits: Splits, size: int) -> tuple[EncodedTexts, np.ndarray]:
     """Return the texts as an encoder reads them, and their numbers in the training split."""
     config = arm_config(plan, Pair(name, plan.methods[0]))
-    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    encoder = load_encoder(config.encoder, splits.target, native=False)
     texts = Material.of(splits, encoder, config.encoder.max_length).encoded["train"]
     if len(texts) < size:
         raise DataError(f"--overfit: there are only {len(texts):,} training texts: take at most that")
@@ -126,7 +130,7 @@ def _begin(plan: TunePlan, splits: Splits, numbers: np.ndarray) -> dict[str, Any
             "place": rows.places[number],
             "text": rows.texts[number],
             "pair": None if rows.pairs is None else rows.pairs[number],
-            "label": splits.classes[int(rows.labels[number])],
+            "label": splits.target.written(rows.labels[number]),
         }
         for number in numbers
     ]
@@ -135,7 +139,7 @@ def _begin(plan: TunePlan, splits: Splits, numbers: np.ndarray) -> dict[str, Any
         "format": 1,
         "command": list(plan.command),
         "machine": machine_facts() | {"device": device},
-        "data": {"name": splits.name, "classes": list(splits.classes), "fingerprint": splits.fingerprint},
+        "data": {"name": splits.name, **splits.target.facts(), "fingerprint": splits.fingerprint},
         "most_steps": MOST_STEPS,
         "texts": chosen,
         "arms": [],

@@ -44,7 +44,7 @@ def settle_batch(plan: TunePlan, splits: Splits, earlier: TuneFile | None, say: 
     for pair, arm in name_arms(plan.pairs).items() if not size else ():
         config = arm_config(plan, pair)
         try:
-            encoder = load_encoder(config.encoder, splits.classes, native=False)
+            encoder = load_encoder(config.encoder, splits.target, native=False)
             search = find_batch(config, Material.of(splits, encoder, config.encoder.max_length))
         except HeedError as error:
             reason = reason or str(error)
@@ -64,7 +64,7 @@ def find_batch(config: TuneConfig, material: Material) -> BatchSearch:
     Raises `ConfigError` when not even one text fits, and what `build` raises.
     """
     device = choose_device(config.run.device)
-    tuned, _, _ = build(config, material.splits.classes)
+    tuned, _, _ = build(config, material.splits.target)
     tuned.to(device).train()
     texts, frozen = material.encoded["train"], frozen_features(config.method.name)
     width = tuned.shape.d_model if frozen else None

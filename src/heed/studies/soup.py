@@ -96,7 +96,7 @@ def _mix(now: Tuning, pair: Pair, folder: Path, best: Sequence[Path]) -> dict[st
     """Write the mean of some checkpoints as a run in `folder`, and classify the splits with it."""
     config = changed(arm_config(now.plan, pair), run={"name": folder.name, "folder": str(folder.parent)})
     material = now.materials[pair.encoder]
-    tuned, encoder, learn = build(config, material.splits.classes)
+    tuned, encoder, learn = build(config, material.splits.target)
     load_weights(tuned, mean_weights([load_checkpoint(path).model for path in best]))
     tuned.to(choose_device(config.run.device))
     splits = [split for split in ("validation", "test") if split in material.encoded]

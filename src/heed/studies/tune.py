@@ -147,7 +147,7 @@ def _begin(
             now.materials[encoder].first(size)
     for pair in plan.pairs if plan.config.method.targets else ():  # one that matches nothing is a mistake
         if any("targets" in part.reads for part in parts(pair.method)):
-            build(arm_config(plan, pair), splits.classes)
+            build(arm_config(plan, pair), splits.target)
     if overwrite:
         clear(folder)
     for line in describe_lines(now.record.data.plain()):
@@ -184,7 +184,7 @@ def _new_record(plan: TunePlan, splits: Splits) -> TuneFile:
 def _read(now: Tuning, pair: Pair) -> Material:
     """Return the texts as an encoder reads them, once for all its methods, and note what it is."""
     config, splits = arm_config(now.plan, pair), now.splits
-    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    encoder = load_encoder(config.encoder, splits.target, native=False)
     material = Material.of(splits, encoder, config.encoder.max_length)
     shape = encoder.shape
     facts: dict[str, Any] = {

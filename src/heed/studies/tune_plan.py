@@ -68,6 +68,14 @@ def open_labelled_splits(config: TuneConfig) -> Splits:
     splits = open_splits(**config.data.model_dump())
     if "validation" not in splits.rows:
         raise DataError("there is no validation split: give data.validation or a data.validation_fraction")
+    target = splits.target
+    for split, rows in splits.rows.items():
+        if (same := target.unmeasurable(rows.labels)) is not None:
+            raise DataError(f"all {len(rows):,} texts of the {split} split have {same}: nothing can be measured on it")
+    if not target.weighable:
+        given = {"class_weights": config.class_weights != "none", "train.label_smoothing": config.train.label_smoothing}
+        if wrong := [name for name, value in given.items() if value]:
+            raise ConfigError(f"{wrong[0]}: it is about classes, and this is {target.kind}: leave it out")
     return splits
 
 

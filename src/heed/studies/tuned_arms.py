@@ -16,6 +16,7 @@ from typing import Any
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, HeedError
 from heed.records import RESULT, Outcome, RateTrial, RunResult, SeedRun, SizePoint, TunedArm
+from heed.report.gradings import grading_of
 from heed.studies.rates import Candidate, at_an_end, candidates, search_rates
 from heed.studies.soup import add_soup
 from heed.studies.tune_plan import arm_config
@@ -161,7 +162,7 @@ def _search(
         while True:
             begun = len(arm.search)
             yield [ask(candidate, begun + number) for number, candidate in enumerate(together, 1)]
-            together = search.send([trial.refined_loss for trial in arm.search[begun:]])
+            together = search.send([trial.criterion for trial in arm.search[begun:]])
     except StopIteration as ended:
         chosen: Candidate = ended.value
     if (end := at_an_end(chosen, grid)) is not None:
@@ -181,7 +182,11 @@ def _put_trial(now: Tuning, arm: TunedArm, candidate: Candidate, task: TunedTask
         result = _result(task)
         assert result.validation is not None
         figures = result.validation.plain()
-        found |= {"seconds": result.seconds} | {key: figures[key] for key in ("accuracy", "loss", "refined_loss")}
+        found |= {"seconds": result.seconds, "loss": figures["loss"]}
+        if "accuracy" in figures:
+            found |= {key: figures[key] for key in ("accuracy", "refined_loss")}
+        else:
+            found["figure"] = figures[grading_of(now.splits.target).figure]
     arm.search.append(RateTrial.model_validate(found))
     now.write()
 

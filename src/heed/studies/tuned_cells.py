@@ -24,6 +24,7 @@ from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.files import remove
 from heed.records import RESULT, CurvePoint, DamagedError, KeptResult, Outcome, RunResult, StepBytes
+from heed.report.gradings import grading_of
 from heed.studies.runner import Task
 from heed.studies.tune_plan import open_labelled_splits
 from heed.studies.tune_record import counted
@@ -87,7 +88,7 @@ def make_alone(task: TunedTask) -> Outcome:
     config = task.config
     take_threads(config.run.threads)
     splits = open_labelled_splits(config)
-    encoder = load_encoder(config.encoder, splits.classes, native=False)
+    encoder = load_encoder(config.encoder, splits.target, native=False)
     material = Material.of(splits, encoder, config.encoder.max_length)
     return make(task, material)
 
@@ -111,7 +112,7 @@ def make(task: TunedTask, material: Material, progress: Callable[[int], Progress
 
 def _measure(task: TunedTask, material: Material) -> ArmOutcome:
     config = task.config
-    tuned, _, learn = build(config, material.splits.classes)
+    tuned, _, learn = build(config, material.splits.target)
     found = ArmOutcome.of(
         "finished",
         trained_parameters=learn,
@@ -130,7 +131,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
     config, folder, last = task.config, task.folder, task.last
     if task.size is not None:
         if frozen_features(config.method.name):  # vectors depend in their last digits on the texts beside them
-            material.compute(config, build(config, material.splits.classes)[0])
+            material.compute(config, build(config, material.splits.target)[0])
         material = material.first(task.size)
     key = _key(config, material)
     kept = folder / RESULT
@@ -148,8 +149,9 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
     if done.fit.reason == "interrupted":
         return Outcome.of("interrupted", f"stopped after step {done.fit.step:,}")
     figures = {split: found.as_dict() for split, found in done.measures.items()}
+    figure = grading_of(material.splits.target).figure
     result = RunResult.model_validate(
-        {"folder": f"runs/{folder.name}", "test": None} | _timing(folder, done.fit) | figures
+        {"folder": f"runs/{folder.name}", "test": None} | _timing(folder, done.fit, figure) | figures
     )
     records.write(kept, KeptResult(key=key, result=result))
     if last:
@@ -166,8 +168,9 @@ def kept_result(path: Path, key: str | None = None) -> RunResult | None:
     return found.result if key in (None, found.key) else None
 
 
-def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
-    """Return seconds, speed and curve of a run from its metrics."""
+def _timing(folder: Path, fit: FitResult, figure: str) -> dict[str, Any]:
+    """Return seconds, speed and curve of a run from its metrics; `figure` is what arms are compared by."""
+    name = "accuracy" if figure == "accuracy" else "figure"
     events = read_metrics(folder / "metrics.jsonl")
     curve: dict[int, CurvePoint] = {}
     losses: list[float] = []
@@ -182,9 +185,9 @@ def _timing(folder: Path, fit: FitResult) -> dict[str, Any]:
                     "epoch": epochs[max(known)] if known else None,
                     "train_loss": sum(losses) / len(losses) if losses else None,
                     "validation_loss": event["loss"],
-                    "validation_accuracy": event["accuracy"],
+                    f"validation_{name}": event[figure],
                     "train_measured_loss": event.get("train", {}).get("loss"),
-                    "train_accuracy": event.get("train", {}).get("accuracy"),
+                    f"train_{name}": event.get("train", {}).get(figure),
                 }
             )
             losses = []

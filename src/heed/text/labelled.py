@@ -17,7 +17,7 @@ import numpy as np
 
 from heed.config import BY_CLASS, BY_TEXT
 from heed.errors import DataError
-from heed.text.classes import class_names, spellings
+from heed.targets.classes import ClassTarget
 from heed.text.corpus import NO_TEST, SPLITS, Corpus, held_out_shares
 from heed.text.formats import Reading
 from heed.text.labelled_rows import (
@@ -49,11 +49,11 @@ class LabelledCorpus(Corpus):
     def __init__(self, splits: Splits, rule: str) -> None:
         self.name, self.word_rule, self.split_rule = splits.name, "words", rule
         self.splits, self.fingerprint = tuple(splits.rows), splits.fingerprint
-        self.classes, self._rows = splits.classes, splits.rows
+        self.classes, self._rows = splits.target.names, splits.rows
         counts = np.bincount(splits.rows["train"].labels, minlength=len(self.classes)).tolist()
         named = [f"{name} ({count:,})" for name, count in zip(self.classes, counts, strict=True)]
         shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")
-        self._notes = [*splits.notes, f"{len(self.classes)} classes in train: {shown}", *spellings(self.classes)]
+        self._notes = [*splits.notes, f"{len(self.classes)} classes in train: {shown}", *splits.target.notes()]
         self._left_out = {}
 
     def documents(self, split: str) -> Iterator[str]:
@@ -99,7 +99,8 @@ def open_labelled(
             return _open_by_text(name, wanted, given, shares, classes)
         parts, notes = find_parts_of(name, given.get("validation"), given.get("test"), wanted)
         held_out = held_out_shares(*shares, parts)
-        splits = split_parts(name, parts, notes, wanted, shares, given.get("test"), None, classes)
+        known = None if classes is None else ClassTarget(tuple(classes))
+        splits = split_parts(name, parts, notes, wanted, shares, given.get("test"), None, ClassTarget.kind, known)
         if splits.rows["train"].pairs is not None:
             raise DataError("these are pairs of texts, and one text is read: name it with --data.column, or heed tune")
         of_rule = ("of each class its share",) if held_out else ()
@@ -123,24 +124,24 @@ def _open_by_text(
     found["train"] = without_held_out(found, name)
     parts = {split: Part(given.get(split, name), found[split]) for split in SPLITS if split in found}
     mended: Counter[str] = Counter()
-    tables = {split: read_part(part, split, wanted, mended) for split, part in parts.items()}
+    tables = {split: read_part(part, split, wanted, mended, ClassTarget) for split, part in parts.items()}
     sources = {split: _source(part, tables[split], wanted) for split, part in parts.items()}
     corpus = Corpus(sources, held_out_shares(*shares, sources), "words")
     if corpus._limits:
         raise DataError(f"{corpus.name} has a single text, too few to be split: give more")
     train = tables["train"]
     of = [corpus._split_of(draw(text)) if corpus._shares else "train" for text in train.texts]
-    labels = Counter(label for label, split in zip(train.labels, of, strict=True) if split == "train")
-    names = class_names(labels, wanted.label) if classes is None else tuple(classes)
+    labels = [label for label, split in zip(train.labels, of, strict=True) if split == "train"]
+    target = ClassTarget.learned(labels, wanted.label) if classes is None else ClassTarget(tuple(classes))
     rows: dict[str, SplitRows] = {}
     for split in corpus.splits:
         if split in tables and split != "train":
-            rows[split] = numbered(tables[split], names, split)
+            rows[split] = numbered(tables[split], target, split)
         else:
             chosen = [row for row, its in enumerate(of) if its == split]
-            rows[split] = numbered(train.take(chosen), names, split)
+            rows[split] = numbered(train.take(chosen), target, split)
     notes = [*corpus._notes, *(f"{what}: {count:,}" for what, count in mended.items())]
-    return LabelledCorpus(Splits(corpus.name, names, rows, notes, corpus.fingerprint), corpus.split_rule)
+    return LabelledCorpus(Splits(corpus.name, target, rows, notes, corpus.fingerprint), corpus.split_rule)
 
 
 def _source(part: Part, table: Table, wanted: Wanted) -> Source:

