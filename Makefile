@@ -24,11 +24,14 @@ quickstart: .venv/core
 	$(BIN)/heed train --config configs/quickstart.yaml --overwrite
 	$(BIN)/heed sample runs/quickstart --prompt "The import statement" --max-tokens 120
 
+# a process a core, four at most; a file stays with one of them
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from heed.api import ChatTurn
 from heed.config import Section, parse_yaml
 from heed.errors import ConfigError, did_you_mean
 from heed.files import advice
-from heed.text.classes import label_name
+from heed.targets.classes import label_name
 from heed.text.named import NAMED
 
 SHIPPED = ("boolq", "sst2", "grammar", "instructions")
