@@ -84,11 +84,11 @@ def test_costs(record):
 
 def test_pairs(record):
     pairs = pairs_of(record)
-    made = pairs_table(record, pairs)
+    made = pairs_table(pairs, record.split, record.grading.pairs_caption)
     assert len(made.rows) == 10
     assert {row for row, _ in made.best} == set(range(len(made.best)))  # found ones stand first
     assert len(made.best) == sum(one.differs for one in pairs)
-    many = pairs_table(record, pairs * 6)
+    many = pairs_table(pairs * 6, record.split, record.grading.pairs_caption)
     assert len(many.rows) == 45
     assert "15 least certain pairs are left out" in many.caption
 

@@ -204,7 +204,7 @@ def _show(flags: PromptFlags, folder: Path, page: Path) -> int:
         print(json.dumps(values | {"run": str(folder), "page": str(page)}, ensure_ascii=False, indent=2))
         return 0
     print(verdict(record, figures))
-    for line in [*(sentences(figures) if figures else []), *pair_sentences(pairs)]:
+    for line in [*(sentences(figures) if figures else []), *pair_sentences(record.grading, pairs)]:
         print(line)
     if figures is None or figures.unread:
         for row in record.rows if figures is None else [row for row in record.rows if row["predicted"] is None][:5]:

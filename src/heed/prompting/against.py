@@ -18,8 +18,9 @@ from heed.records import TUNE
 from heed.report.accuracies import accuracy_interval
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import Interval
-from heed.report.tuning_advice import right_of
+from heed.report.tuning_advice import marks_of
 from heed.report.tuning_record import read_tuning
+from heed.targets import ClassTarget
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,18 @@ def _tune_of(folder: Path) -> Path | None:
 def _tuned(record: PromptRecord, root: Path) -> list[Rival]:
     """Return the arms of a tune that have predictions of the items."""
     tune = read_tuning(root)
+    if not isinstance(tune.target, ClassTarget):
+        raise DataError(f"{root} learned no classes: a prompt is held against a tune that did")
     for split, examples in tune.examples.items():
         keys = [(text, pair or "") for text, pair in zip(examples.texts, examples.pairs, strict=True)]
         places = _places(record, keys)
         arms = tune.answering(split)
         if places is None or not arms:
             continue
-        wrong = [i for i, place in enumerate(places) if _label(record, i) != tune.classes[examples.labels[place]]]
+        wrong = [i for i, place in enumerate(places) if _label(record, i) != tune.target.names[examples.labels[place]]]
         if wrong:
             raise DataError(f"{record.items[wrong[0]]['place']} has another label in {root}: are these the same data?")
-        return [_rival(record, arm.name, right_of(arm, split)[:, places]) for arm in arms]
+        return [_rival(record, arm.name, marks_of(arm, split).astype(bool)[:, places]) for arm in arms]
     raise DataError(
         f"{root} has no predictions of these {len(record.items):,} items: prompt with the --data, --split and columns "
         "that it was tuned on"

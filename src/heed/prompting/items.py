@@ -11,6 +11,7 @@ from pathlib import Path
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
 from heed.prompting.task import PromptTask, TaskData
+from heed.targets.classes import ClassTarget
 from heed.text.formats import kind_of, read_rows, whole_characters
 from heed.text.labelled_rows import Wanted, read_part
 from heed.text.named import locate
@@ -67,24 +68,26 @@ def open_items(task: PromptTask, count: int | None) -> TaskItems:
 
 def _of_classes(task: PromptTask, data: TaskData, count: int | None) -> TaskItems:
     """Return the items of a split, of each class its share, and the pool: the training texts."""
-    label, classes = data.label or "label", tuple(task.labels)
+    label, target = data.label or "label", ClassTarget(tuple(task.labels))
+    classes = target.names
     if data.split == "all":
         wanted = Wanted(data.text, data.pair, label, data.group, data.encoding)
         parts, notes = find_parts_of(data.source, None, None, wanted)
         mended: Counter[str] = Counter()
-        table = read_part(parts["train"], "train", wanted, mended)
+        table = read_part(parts["train"], "train", wanted, mended, ClassTarget)
         notes += [*parts["train"].notes, *(f"{what}: {number:,}" for what, number in mended.items())]
         _refuse_other_labels(task, table.labels, table.places)
-        tested = pool = numbered(table, classes, "train")
+        tested = pool = numbered(table, target, "train")
         name, fingerprint = Path(data.source).name, ""
     else:
         splits = open_splits(
             data.source, text=data.text, pair=data.pair, label=label, group=data.group, validation=data.validation,
             test=data.test, validation_fraction=data.validation_fraction, test_fraction=data.test_fraction,
-            encoding=data.encoding,
+            encoding=data.encoding, task=ClassTarget.kind,
         )  # fmt: skip
-        _refuse_other_labels(task, splits.classes, [data.source] * len(splits.classes))
-        own = {name: place for place, name in enumerate(splits.classes)}
+        target = ClassTarget(splits.target.names)
+        _refuse_other_labels(task, target.names, [data.source] * len(target.names))
+        own = {name: place for place, name in enumerate(target.names)}
         if list(own) != list(classes):  # the task's own order of classes counts
             odd = [name for name in classes if name not in own]
             notes = [f"no text is labelled {name!r}" for name in odd]
@@ -93,9 +96,9 @@ def _of_classes(task: PromptTask, data: TaskData, count: int | None) -> TaskItem
         if data.split not in splits.rows:
             raise DataError(f"{data.source} has no {data.split} split: choose one of {', '.join(splits.rows)}")
         tested, pool, name = splits.rows[data.split], splits.rows["train"], splits.name
-        notes, fingerprint, classes = [*splits.notes, *notes], splits.fingerprint, splits.classes
+        notes, fingerprint, classes = [*splits.notes, *notes], splits.fingerprint, target.names
     if count is not None and count < len(tested):
-        tested = subset(tested, count)
+        tested = subset(tested, count, target)
     items = _items(tested, classes)
     kept, left_out = without(_items(pool, classes), items)
     if left_out and data.split not in ("train", "all"):

@@ -72,11 +72,13 @@ def render(record: PromptRecord) -> str:
     sections = [
         PageSection("accuracy", "Accuracy", [
             WideFigure(accuracy_figure(record, figures, rivals)),
-            Findings([*(sentences(figures) if figures else []), *pair_sentences(pairs)]),
+            Findings([*(sentences(figures) if figures else []), *pair_sentences(record.grading, pairs)]),
         ], quiet=True),
         PageSection("pairs", "Against others, on the same items", [
-            Tabled(pairs_table(pairs, str(file.data.get("split", ""))), "Pairs; bold is a difference") if pairs else
-            Findings([]),
+            Tabled(
+                pairs_table(pairs, str(file.data.get("split", "")), record.grading.pairs_caption),
+                "Pairs; bold is a difference",
+            ) if pairs else Findings([]),
         ]),
         PageSection("rounds", "Demonstrations", [
             Tabled(rounds_table(record), "Every round") if record.done else Findings([]),

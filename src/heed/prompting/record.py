@@ -22,6 +22,8 @@ from pydantic import Field
 from heed import seals
 from heed.errors import CheckpointError
 from heed.records import DamagedError, Kept, Whole, read
+from heed.report.gradings import Grading, grading_of
+from heed.targets import ClassTarget
 
 PROMPT, ITEMS = "prompt.json", "items.jsonl"
 
@@ -77,6 +79,11 @@ class PromptRecord:
     def done(self) -> bool:
         """Whether every item was answered."""
         return self.file.state == "done" and bool(self.rows)
+
+    @property
+    def grading(self) -> Grading:
+        """How answers are marked: as those of a classifier."""
+        return grading_of(ClassTarget(tuple(self.file.classes)))
 
     @property
     def rounds(self) -> int:

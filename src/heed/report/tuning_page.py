@@ -87,7 +87,16 @@ def render(record: TuningRecord) -> str:
     def some(*begins: str) -> list[Figure]:
         return [figure for name, figure in figures.items() if name.startswith(begins)]
 
-    every = [Details("Every pair of arms", [Tabled(pairs_table(record, pairs), "Every pair; bold is a difference")])]
+    every = [
+        Details(
+            "Every pair of arms",
+            [
+                Tabled(
+                    pairs_table(pairs, record.split, record.grading.pairs_caption), "Every pair; bold is a difference"
+                )
+            ],
+        )
+    ]
     facts = show_facts(record.machine)
     sections = [
         PageSection("accuracy", record.grading.called[0].upper() + record.grading.called[1:], [

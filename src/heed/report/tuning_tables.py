@@ -138,8 +138,8 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> TextTable:
     return TextTable(tuple(head), tuple(rows), numeric, best, caption, (), "the least memory")
 
 
-def pairs_table(record: TuningRecord, pairs: Sequence[Paired]) -> TextTable:
-    """Return the comparison of every pair of arms."""
+def pairs_table(pairs: Sequence[Paired], split: str, meaning: str) -> TextTable:
+    """Return the comparison of every pair of arms on a split; `meaning` says what a difference of them is."""
     shown = sorted(pairs, key=lambda one: (one.p_holm, -abs(one.points)))[:MOST_PAIRS]
     rows = []
     for one in shown:
@@ -153,7 +153,7 @@ def pairs_table(record: TuningRecord, pairs: Sequence[Paired]) -> TextTable:
         )  # fmt: skip
     left = len(pairs) - len(shown)
     caption = (
-        f"{test_of(pairs)}, of every pair of arms on the {record.split} split. {record.grading.pairs_caption} "
+        f"{test_of(pairs)}, of every pair of arms on the {split} split. {meaning} "
         f"p after Holm's correction over all {len(pairs)} pairs. Found 4 in 5: the true "
         f"difference, in points, that would have been found four times in five ({MISSING}: none would)."
         + (f" The {left} least certain pairs are left out." if left else "")
@@ -249,7 +249,7 @@ def tuning_tables(record: TuningRecord) -> list[TextTable]:
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]
     tables += [table for table in (epochs_table(record),) if table is not None]
-    tables += [pairs_table(record, pairs)] if pairs else []
+    tables += [pairs_table(pairs, record.split, record.grading.pairs_caption)] if pairs else []
     return tables + ([sizes_table(record)] if record.sizes else [])
 
 
