@@ -21,7 +21,7 @@ from heed.cli import tell
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, one_line
-from heed.files import is_left, working_in
+from heed.files import is_left, sweep, working_in
 
 if TYPE_CHECKING:
     from heed.api import Caller
@@ -151,6 +151,7 @@ def main(argv: list[str]) -> int:
     name = _name(flags)
     folder = flags.out or Path("runs") / f"prompt-{task.name}-{name}"
     with working_in(folder, f"asking in {folder}", "choose another --out"):
+        sweep(folder)
         return _ask(flags, evaluation, folder)
 
 
