@@ -102,7 +102,7 @@ VERBS = {
         (["tokenizer", "train", "animals.txt", "--kind", "char", "--out", "t.json"],),
     ),
     "prompt": Verb(
-        ["prompt", "moods.yaml", "--run", "runs/a", "--items", "3", "--shots", "0", "--device", "cpu", "--out", "p"],
+        ["prompt", "moods.yaml", "--run", "runs/a", "--items", "2", "--shots", "0", "--device", "cpu", "--out", "p"],
         (
             [
                 *TRAIN,
