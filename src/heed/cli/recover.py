@@ -10,23 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heed.cli import tell
 from heed.cli.recover_flags import RecoverFlags
 from heed.cli.recover_plan import needs_budget, plan_of, print_bills
 from heed.cli.settings import parse
 from heed.errors import ConfigError
+from heed.files import HASHES, is_left, working_in
+from heed.records import HIDDEN_SIZE, RECOVERY, HiddenSizeFile, RecoveryFile, read
 
 if TYPE_CHECKING:
     from heed.api import Caller
-    from heed.records import HiddenSizeFile
+    from heed.recovery.recovery_run import RecoveryPlan
+
+OWN = (
+    RECOVERY, HIDDEN_SIZE, HASHES, "answers.jsonl", "distribution.npz", "distribution.jsonl", "report.html",
+)  # fmt: skip
+"""What a folder of a recovery holds."""
 
 
 def main(argv: list[str]) -> int:
     """Probe, print the bill, read, write the folder; 0 when every token that was asked for was seen, else 1."""
     flags = parse(RecoverFlags, argv, "recover")
-    from heed.recovery.recovery_run import run_recovery
-    from heed.recovery.size_run import run_hidden_size
-    from heed.report.recovery_page import verdict, write_recovery
-
     if not flags.dry_run:
         needs_budget(flags.api, flags.budget)
     check_flags(flags)
@@ -34,29 +38,57 @@ def main(argv: list[str]) -> int:
     if flags.dry_run:
         return print_bills(flags, plan)
     folder = flags.out or free_folder(flags.model)
-    say = lambda line: print(line, file=sys.stderr, flush=True)
-    caller = open_caller(flags, folder, say)
+    with working_in(folder, f"recovering into {folder}", "choose another --out"):
+        check_folder(flags, folder)
+        return ask(flags, plan, folder)
+
+
+def ask(flags: RecoverFlags, plan: RecoveryPlan, folder: Path) -> int:
+    """Ask the API, and write down what came of it."""
+    from heed.recovery.recovery_run import run_recovery
+    from heed.recovery.size_run import run_hidden_size
+
+    caller = open_caller(flags, folder, tell)
     try:
         with progress_line() as progress:
             if flags.hidden_size is not None:
-                return show_size(flags, run_hidden_size(plan, flags.hidden_size, caller, folder, say, progress), folder)
-            record, _ = run_recovery(plan, caller, folder, say, progress)
+                return show_size(
+                    flags, run_hidden_size(plan, flags.hidden_size, caller, folder, tell, progress), folder
+                )
+            record, _ = run_recovery(plan, caller, folder, tell, progress)
     finally:
         caller.close()
+    return show_distribution(flags, record, folder)
+
+
+def show_distribution(flags: RecoverFlags, record: RecoveryFile, folder: Path) -> int:
+    """Write the page of a distribution and print what it says; 1 where tokens were asked for and never seen."""
+    from heed.report.recovery_page import verdict, write_recovery
+
     page = write_recovery(folder)
     if flags.json_:
-        json.dump(
-            {**record.plain(), "folder": str(folder), "report": str(page)}, sys.stdout, ensure_ascii=False, indent=2
-        )
-        print()
-    else:
-        print(verdict(record))
-        if record.truth is not None:
-            print(f"largest difference to {record.truth.name}: {record.truth.worst:.3g} nats")
-        if record.unseen:
-            print(f"never seen: {len(record.unseen):,} tokens, {', '.join(map(str, record.unseen[:10]))}")
-        print(f"report: {page}")
+        print(json.dumps({**record.plain(), "folder": str(folder), "report": str(page)}, ensure_ascii=False, indent=2))
+        return 1 if record.unseen else 0
+    print(verdict(record))
+    if record.truth is not None:
+        print(f"largest difference to {record.truth.name}: {record.truth.worst:.3g} nats")
+    if record.unseen:
+        print(f"never seen: {len(record.unseen):,} tokens, {', '.join(map(str, record.unseen[:10]))}")
+    print(f"report: {page}")
     return 1 if record.unseen else 0
+
+
+def check_folder(flags: RecoverFlags, folder: Path) -> None:
+    """Raise `ConfigError` where a folder holds something else, or what was recovered of another prompt or model."""
+    other = next((path.name for path in sorted(folder.iterdir()) if not (path.name in OWN or is_left(path.name))), None)
+    if other is not None:
+        raise ConfigError(f"{folder} holds other things ({other}): choose another --out")
+    asked = (flags.prompt, flags.model)
+    for name, kind in ((RECOVERY, RecoveryFile), (HIDDEN_SIZE, HiddenSizeFile)):
+        if (folder / name).is_file():
+            there = read(kind, folder / name)
+            if (there.prompt if isinstance(there, RecoveryFile) else None, there.model) != asked:
+                raise ConfigError(f"{folder} holds what was recovered of another prompt or model: choose another --out")
 
 
 def check_flags(flags: RecoverFlags) -> None:

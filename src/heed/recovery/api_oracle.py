@@ -85,6 +85,7 @@ class ApiOracle:
             if len(ids) != len(shown):
                 raise ApiError(f"{self.caller.endpoint} shows {len(shown)} tokens and tells the ids of {len(ids)}")
             told = [(token, *pair) for token, pair in zip(ids, shown, strict=True) if token >= 0]
+            told = told[: self.top or 0]  # the token that was taken may stand below the likeliest
             top = tuple((token, value) for token, _, value in told)
             self.texts |= {token: text for token, text, _ in told if token not in self.texts}
         own = choice.token_logprobs[0] if choice.token_logprobs else None
