@@ -66,6 +66,14 @@ def test_token_ids_may_be_written_as_tokens():
     assert (choice.token_ids, choice.top_ids) == ((9,), ((9,),))
 
 
+def test_places_with_ids_as_llama_cpp_and_chats_have_them():
+    place = {"token": " yes", "logprob": -0.5, "id": 9, "top_logprobs": [{"token": " yes", "logprob": -0.5, "id": 9}]}
+    with serving(lambda path, body: Reply(completion(logprobs={"content": [place]}))) as served:
+        choice = client(served.url).complete(REQUEST).choices[0]
+    assert choice.top_logprobs == (((" yes", -0.5),),)
+    assert (choice.token_ids, choice.top_ids, choice.top_by_id) == ((9,), ((9,),), (((9, -0.5),),))
+
+
 def test_choices_come_in_their_order():
     body = completion()
     body["choices"] = [{"index": 1, "text": "b"}, {"index": 0, "text": "a"}]

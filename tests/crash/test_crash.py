@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from cli.conftest import settled, write_text
+from heed.api import AnswerStore
 from heed.report.record import changes_of, hold
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -31,7 +32,7 @@ TINY = [
 ]  # fmt: skip
 VOLATILE = {
     "time", "seconds", "evaluation_seconds", "command", "tokens_per_second", "examples_per_second", "memory",
-    "memory_bytes", "machine", "self", "git_commit", "path",
+    "memory_bytes", "machine", "self", "git_commit", "path", "spent",
 }  # fmt: skip
 """What differs between two runs that are the same."""
 
@@ -100,6 +101,22 @@ VERBS = {
         ["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json", "--overwrite"],
         (["tokenizer", "train", "animals.txt", "--kind", "char", "--out", "t.json"],),
     ),
+    "prompt": Verb(
+        ["prompt", "moods.yaml", "--run", "runs/a", "--items", "2", "--shots", "0", "--device", "cpu", "--out", "p"],
+        (
+            [
+                *TRAIN,
+                "--train.steps",
+                "2",
+                "--tokenizer.kind",
+                "bpe",
+                "--tokenizer.vocab-size",
+                "300",
+                "--model.context",
+                "300",
+            ],
+        ),
+    ),
     "biographies": Verb(["data", "biographies", "--out", "people", "--people", "20"]),
 }
 STUDY: dict[str, Any] = {
@@ -166,6 +183,7 @@ def begun(server, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any
             (start / "study.yaml").write_text(yaml.safe_dump(STUDY))
             write_reviews(start)
             write_people(start)
+            write_moods(start)
             for argv in VERBS[name].before:
                 answer = server.run(start, settled(argv))
                 assert answer["code"] == 0, answer["said"]
@@ -197,6 +215,16 @@ def write_people(folder: Path) -> None:
     (folder / "pairs.tsv").write_text("".join(f"Where was {n} born?\t{p}\n" for n, p in born.items()), encoding="utf-8")
 
 
+def write_moods(folder: Path) -> None:
+    task = {"name": "moods", "template": "{text} :", "labels": {"0": "bad", "1": "good"}, "max_tokens": 2,
+            "data": {"source": "moods.csv"}}  # fmt: skip
+    (folder / "moods.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+    rows = "".join(
+        f"the {name} is {'fine' if n % 2 else 'dull'},{n % 2}\n" for n, name in enumerate("abcdefghijklmnop")
+    )
+    (folder / "moods.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
+
+
 def plain(value: Any) -> Any:
     """Return plain values without what differs from run to run."""
     if isinstance(value, dict):
@@ -207,6 +235,9 @@ def plain(value: Any) -> Any:
 def content_of(path: Path) -> Any:
     if path.suffix in (".html", ".md", ".tex", ".log") or path.name == "hashes.json":
         return path.stat().st_size > 0  # they show seconds, or are of what does
+    if path.name == "answers.jsonl":  # lines that were torn stay, and are passed over
+        store = AnswerStore(path)
+        return sorted(plain(store._found).items())
     if path.name == "metrics.jsonl":
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return plain(hold(lines)[0]), changes_of(lines)

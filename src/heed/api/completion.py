@@ -233,6 +233,8 @@ def read_completion(body: Any, chat: bool) -> CompletionAnswer:
 def _choice(one: Mapping[str, Any]) -> CompletionChoice:
     """Return a choice of the completions interface."""
     told = one.get("logprobs") or {}
+    if "content" in told:  # llama.cpp
+        return _of_places(_string(one["text"]), one)
     tokens = told.get("tokens")
     ids = told.get("token_ids") or one.get("token_ids") or _written_ids(tokens)
     top = told.get("top_logprobs")
@@ -267,22 +269,35 @@ def _by_id(told: Mapping[str, Any]) -> tuple[tuple[tuple[int, float], ...], ...]
 
 
 def _chat_choice(one: Mapping[str, Any]) -> CompletionChoice:
-    """Return a choice of the chat interface, whose log-probabilities have another form."""
+    """Return a choice of the chat interface."""
+    return _of_places(_string(one["message"].get("content") or ""), one)
+
+
+def _of_places(text: str, one: Mapping[str, Any]) -> CompletionChoice:
+    """Return a choice whose log-probabilities have the form of chats: a list of places under "content"."""
     places = (one.get("logprobs") or {}).get("content")
-    text = _string(one["message"].get("content") or "")
     if places is None:
         return CompletionChoice(text, one.get("finish_reason"), token_ids=_tuples(one.get("token_ids")))
-    top = tuple(tuple((t["token"], float(t["logprob"])) for t in place.get("top_logprobs", ())) for place in places)
-    tokens = [place["token"] for place in places]
-    ids = [place.get("token_id") for place in places]
+    tokens, ids = [place["token"] for place in places], [_id(place) for place in places]
+    tops = [place.get("top_logprobs") or [] for place in places]
+    by_id = tuple(tuple((_id(t), float(t["logprob"])) for t in top) for top in tops)
+    known = all(id is not None for top in by_id for id, _ in top)
     return CompletionChoice(
         text=text,
         finish_reason=one.get("finish_reason"),
         tokens=tuple(tokens),
         token_logprobs=_numbers([place["logprob"] for place in places]),
-        top_logprobs=top,
+        top_logprobs=tuple(tuple((t["token"], float(t["logprob"])) for t in top) for top in tops),
         token_ids=_tuples(one.get("token_ids") or (_written_ids(tokens) if None in ids else ids)),
+        top_ids=tuple(tuple(id for id, _ in top) for top in by_id) if known else None,  # type: ignore[misc]
+        top_by_id=by_id if known else None,  # type: ignore[arg-type]
     )
+
+
+def _id(told: Mapping[str, Any]) -> int | None:
+    """Return the id of a token where the server adds it: heed serve as `token_id`, llama.cpp as `id`."""
+    found = told.get("token_id", told.get("id"))
+    return found if isinstance(found, int) else None
 
 
 def _likeliest(place: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:

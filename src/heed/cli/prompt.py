@@ -21,7 +21,7 @@ from heed.cli import tell
 from heed.cli.settings import parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, one_line
-from heed.files import is_left, working_in
+from heed.files import HASHES, is_left, sweep, working_in
 
 if TYPE_CHECKING:
     from heed.api import Caller
@@ -151,6 +151,7 @@ def main(argv: list[str]) -> int:
     name = _name(flags)
     folder = flags.out or Path("runs") / f"prompt-{task.name}-{name}"
     with working_in(folder, f"asking in {folder}", "choose another --out"):
+        sweep(folder)
         return _ask(flags, evaluation, folder)
 
 
@@ -392,10 +393,12 @@ def _rounds(evaluation: Evaluation, asked: Any) -> list[dict[str, Any]]:
 
 def _refuse_other(folder: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
     """Raise `CheckpointError` where a folder holds something else, or was asked otherwise."""
+    from heed.api import ANSWERS
     from heed.prompting.record import PROMPT, read_prompt
 
     if not (folder / PROMPT).exists():
-        if odd := [name for name in os.listdir(folder) if not is_left(name) and name != "answers.jsonl"]:
+        begun = (ANSWERS, HASHES)  # by a process that died
+        if odd := [name for name in os.listdir(folder) if not is_left(name) and name not in begun]:
             raise CheckpointError(f"{folder} holds {odd[0]} and is no run of heed prompt: choose another --out")
         return
     if overwrite:

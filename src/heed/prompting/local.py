@@ -95,6 +95,7 @@ class LocalModel:
             top_logprobs=tuple(self._named(place) for place in top),
             token_ids=tuple([one.id for one in echoed] + found.ids),
             top_ids=tuple(tuple(token for token, _ in place) for place in top),
+            top_by_id=tuple(tuple(place) for place in top),
             text_offset=tuple(accumulate(map(len, texts[:-1]), initial=0)) if texts else (),
         )
 
