@@ -67,14 +67,18 @@ class Handler(BaseHTTPRequestHandler):
         reply = api.answer(BiasQuestion(bias, greedy=body["temperature"] == 0))
         told: dict[str, Any] | None = None
         if top is not None:
+            likeliest = dict(reply.top) | ({} if reply.logprob is None else {reply.token: reply.logprob})
             told = {
                 "tokens": [server.name(reply.token)],
                 "token_logprobs": [reply.logprob],
-                "top_logprobs": [{server.name(token): value for token, value in reply.top}],
+                "top_logprobs": [{server.name(token): value for token, value in likeliest.items()}],
                 "text_offset": [0],
             }
             if server.ids:
-                told |= {"token_ids": [reply.token], "top_token_ids": [[token for token, _ in reply.top]]}
+                told |= {
+                    "token_ids": [reply.token],
+                    "top_token_ids": [sorted(likeliest, key=lambda token: -likeliest[token])],
+                }
         choice = {"index": 0, "text": server.name(reply.token), "finish_reason": "length", "logprobs": told}
         if server.ids:
             choice["token_ids"] = [reply.token]

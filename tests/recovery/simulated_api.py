@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heed.errors import ApiError
-from heed.recovery.oracle import ApiLimits, BiasQuestion, Reply
+from heed.recovery.oracle import ApiLimits, BiasQuestion, BiasReply
 
 
 @dataclass
@@ -47,10 +47,10 @@ class SimulatedApi:
     def log_p(self) -> np.ndarray:
         return log_softmax(self.logits.astype(np.float64))
 
-    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[BiasReply]:
         return [self.answer(question) for question in questions]
 
-    def answer(self, question: BiasQuestion) -> Reply:
+    def answer(self, question: BiasQuestion) -> BiasReply:
         self.calls += 1
         self.asked.append(question)
         assert len(question.bias) <= self.biased, "the API refuses: too many biased tokens"
@@ -67,11 +67,11 @@ class SimulatedApi:
             below = np.cumsum(np.exp(after.astype(np.float64)))
             token = int(np.searchsorted(below, self.random.random() * below[-1], side="right"))
         if self.mode == "nothing":
-            return Reply(token)
+            return BiasReply(token)
         reported = after if self.mode == "biased" else log_softmax(logits)
         enough = np.flatnonzero(reported >= np.partition(reported, -self.top)[-self.top])
         likeliest = enough[np.argsort(-reported[enough], kind="stable")][: self.top]
-        return Reply(token, self.show(reported[token]), tuple((int(v), self.show(reported[v])) for v in likeliest))
+        return BiasReply(token, self.show(reported[token]), tuple((int(v), self.show(reported[v])) for v in likeliest))
 
     def show(self, value: np.floating) -> float:
         if self.step:
@@ -86,7 +86,7 @@ class FailingApi:
     api: SimulatedApi
     failures: int = 0
 
-    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[BiasReply]:
         replies = []
         for question in questions:
             if self.api.random.random() < 0.1:

@@ -86,12 +86,13 @@ def test_the_runs_own_output_matrix_saves_calls(small_run, tmp_path):
     assert record["facts"]["columns"] == 32
 
 
-def test_no_probabilities(small_run, tmp_path):
-    with served(small_run, "--top-logprobs", "0", "--logprobs", "processed") as url:
-        record = recover(
-            url, small_run, tmp_path, "--method", "low-rank", "--matrix", str(small_run), "--accuracy", "0.02"
-        )
-    assert record["shows"] == "nothing"
+@pytest.mark.parametrize(("logprobs", "method"), [("processed", "low-rank"), ("raw", "auto")])
+def test_only_the_taken_token_is_shown(small_run, tmp_path, logprobs, method):
+    flags = ["--method", method, *(["--matrix", str(small_run), "--accuracy", "0.02"] if method == "low-rank" else [])]
+    with served(small_run, "--top-logprobs", "0", "--logprobs", logprobs) as url:
+        record = recover(url, small_run, tmp_path, *flags)
+    assert record["top"] == 0
+    assert record["method"] == {"processed": "low-rank", "raw": "forced"}[logprobs]
     assert record["seen"] == 2_000
     assert record["truth"]["outside"] == 0
-    assert record["error_worst"] < 1
+    assert record["error_worst"] < (1 if logprobs == "processed" else 1e-5)

@@ -8,7 +8,7 @@ import pytest
 from heed.errors import ApiError
 from heed.recovery.control import Controlled, control_calls, distance
 from heed.recovery.methods import RecoveryWish, recover
-from heed.recovery.oracle import BiasQuestion, Reply
+from heed.recovery.oracle import BiasQuestion, BiasReply
 from recovery.simulated_api import SimulatedApi, some_logits
 
 
@@ -89,7 +89,7 @@ def test_controls_are_asked_anew():
 
     def ask(questions):
         asked.extend(questions)
-        return [Reply(0, -0.1, ((0, -0.1), (1, -2.4))) for _ in questions]
+        return [BiasReply(0, -0.1, ((0, -0.1), (1, -2.4))) for _ in questions]
 
     control = Controlled(ask)
     control([BiasQuestion()])

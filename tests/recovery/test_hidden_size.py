@@ -12,7 +12,7 @@ from heed.errors import DataError
 from heed.recovery.hidden_size import estimate_rank, estimated_matrix, read_many
 from heed.recovery.low_rank import row_space
 from heed.recovery.methods import RecoveryWish, recover
-from heed.recovery.oracle import BiasQuestion, Reply
+from heed.recovery.oracle import BiasQuestion, BiasReply
 from recovery.restricted_server import serving
 from recovery.simulated_api import SimulatedApi
 
@@ -78,7 +78,7 @@ def test_the_verb_estimates_and_takes_its_estimate(tmp_path, capsys):
     class ByPrompt(SimulatedApi):
         ids: tuple[int, ...] = ()
 
-        def answer(self, question: BiasQuestion) -> Reply:
+        def answer(self, question: BiasQuestion) -> BiasReply:
             self.logits = logits(self.ids).astype(np.float32)
             return super().answer(question)
 

@@ -255,9 +255,10 @@ def test_an_api_that_shows_the_token_it_takes_is_read_by_force():
 
 
 @pytest.mark.parametrize("top", [0, 1])
-def test_what_a_token_has_by_force_is_not_taken_for_its_own(top):
+@pytest.mark.parametrize("tall", [0.0, 12.0])
+def test_what_a_token_has_by_force_is_not_taken_for_its_own(top, tall):
     logits = some_logits(60)
-    logits[5] = 12.0  # so likely that a bias of its own does not move it much
+    logits[5] = tall  # where it is so likely, a bias of its own does not move it much
     kind = OnlyTaken if top == 0 else SimulatedApi
     api = kind(logits, top=1, dtype=np.float32)
     found = recovered(api, replace(api.limits, top=top), RecoveryWish(accuracy=0.1))

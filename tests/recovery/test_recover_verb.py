@@ -143,6 +143,19 @@ def test_mistakes_are_one_line(tmp_path, capsys, flags, said):
     assert said in error_line(capsys)
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("model: {}\n")
+    with serving(SimulatedApi(some_logits(50)), most=2) as server:
+        assert recover(server, tmp_path) == 2
+        assert "holds other things (config.yaml)" in error_line(capsys)
+        assert recover(server, tmp_path / "a") == 0
+        argv = ["--api", server.url, "--model", "m", "--vocab-size", "50", "--out", str(tmp_path / "a")]
+        assert main(["recover", "Twice", *argv]) == 2
+        assert "of another prompt or model" in error_line(capsys)
+        assert main(["recover", "--hidden-size", "5", *argv]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "config.yaml"]
+
+
 def test_a_server_that_is_down_is_one_line(tmp_path, capsys):
     argv = ["recover", "Once", "--api", "http://127.0.0.1:9/v1", "--model", "m", "--vocab-size", "10"]
     assert main([*argv, "--out", str(tmp_path)]) == 2
@@ -181,3 +194,30 @@ def test_killed_and_given_again_it_goes_on(tmp_path):
         assert server.calls <= 400 + 5 + 8 + 1  # all that a whole one takes, and what was under way
     _, tokens = read_recovery(tmp_path)
     assert np.abs(tokens.log_p - log_softmax(some_logits(400).astype(np.float64))).max() <= 1e-5
+
+
+@pytest.mark.parametrize("mode", ["biased", "raw"])
+def test_strings_are_told_apart_by_a_tokenizer(tmp_path, mode):
+    """Without ids a string may be several tokens: of those that one bias is on, it is that; else it is none."""
+    from heed.api import open_api
+    from heed.recovery.api_oracle import ApiOracle, agree
+    from heed.recovery.methods import RecoveryWish
+    from heed.recovery.methods import recover as read_all
+    from heed.recovery.token_names import TokenNames
+
+    pieces = [f"t{token}".encode() for token in range(60)]
+    pieces[20], pieces[45] = b"\xe2", b"\xe3"  # both are written as U+FFFD
+    pieces[30] = b"t31"
+
+    api = SimulatedApi(some_logits(60), top=3, mode=mode, dtype=np.float32)
+    with serving(api, most=3, ids=False) as server:
+        server.name = lambda token: pieces[token].decode("utf-8", errors="replace")
+        caller = open_api(server.url, "m", answers=tmp_path / "a.jsonl")
+        oracle = ApiOracle(caller, "Once", TokenNames(pieces))
+        agree(oracle, None)
+        _, found = read_all(oracle, api.limits, RecoveryWish())
+        caller.close()
+    seen = found.seen
+    assert seen.sum() >= 58
+    assert np.abs(found.log_p - api.log_p)[seen].max() <= 1e-5
+    assert np.all(np.abs(found.log_p - api.log_p)[seen] <= found.error[seen])

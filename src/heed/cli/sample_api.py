@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
-    from heed.cli.sample import SampleFlags
+    from heed.cli.sample_flags import SampleFlags
     from heed.recovery.nucleus_sampler import DrawnText
     from heed.text.tokenizers import Tokenizer
 
@@ -25,7 +25,7 @@ def write_through_api(flags: SampleFlags) -> int:
     """Write texts with an API, a nucleus read for each token, and print them; 0 when done."""
     from heed.api import open_api, read_key, read_limit
     from heed.cli import tell
-    from heed.cli.recover import needs_budget, prompt_ids_of
+    from heed.cli.recover_plan import needs_budget, prompt_ids_of
     from heed.recovery.api_oracle import ApiOracle, agree
     from heed.recovery.nucleus_sampler import NucleusSampler
     from heed.recovery.oracle import ApiLimits
@@ -101,7 +101,7 @@ def shown(prompt: str, drawn: DrawnText, tokenizer: Tokenizer, stop: tuple[str, 
 
 def print_texts(flags: SampleFlags, texts: list[dict[str, Any]], calls: int) -> None:
     """Print texts, or one JSON object."""
-    from heed.cli.sample import RULE
+    from heed.cli.sample_flags import RULE
 
     if flags.json_:
         result = {"api": flags.api, "model": flags.model, "top_p": flags.top_p, "calls": calls, "completions": texts}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heed.errors import ApiError
-from heed.recovery.oracle import Ask, Reply, biased
+from heed.recovery.oracle import Ask, BiasReply, biased
 from heed.recovery.probe import ApiTraits
 from heed.recovery.readings import Readings
 from heed.recovery.resolution import NO_NUMBER
@@ -51,7 +51,7 @@ def read_anchored(ask: Ask, traits: ApiTraits, tokens: Sequence[int]) -> Reading
     return readings
 
 
-def _read(readings: Readings, traits: ApiTraits, group: Sequence[int], reply: Reply, bias: float) -> None:
+def _read(readings: Readings, traits: ApiTraits, group: Sequence[int], reply: BiasReply, bias: float) -> None:
     """Add what a reply shows of a group of tokens that were biased with the anchor."""
     known, shown, anchor = traits.known, reply.shown, traits.anchor
     if shown.get(anchor, NO_NUMBER) <= NO_NUMBER:

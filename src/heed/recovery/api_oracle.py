@@ -11,7 +11,7 @@ from typing import Any
 
 from heed.api import Caller, CompletionAnswer, CompletionRequest
 from heed.errors import ApiError, ConfigError
-from heed.recovery.oracle import BiasQuestion, Reply
+from heed.recovery.oracle import BiasQuestion, BiasReply
 from heed.recovery.token_names import TokenNames
 
 TOPS: tuple[int | None, ...] = (20, 5, 2, 1, 0, None)
@@ -43,7 +43,7 @@ class ApiOracle:
         self.texts: dict[int, str] = {}
         """How the API wrote the tokens that it told the ids of."""
 
-    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[BiasReply]:
         """Return the replies in the order of the questions. Raises `ApiError`."""
         answers = self.caller.complete_all(map(self.request, questions))
         replies = []
@@ -71,7 +71,7 @@ class ApiOracle:
             draw=question.again,
         )
 
-    def reply(self, question: BiasQuestion, answer: CompletionAnswer) -> Reply:
+    def reply(self, question: BiasQuestion, answer: CompletionAnswer) -> BiasReply:
         """Return what an answer says. Raises `ApiError` where neither it nor a tokenizer tells which token is meant."""
         choice = answer.choices[0]
         shown = choice.top_logprobs[0] if choice.top_logprobs else ()
@@ -85,6 +85,7 @@ class ApiOracle:
             if len(ids) != len(shown):
                 raise ApiError(f"{self.caller.endpoint} shows {len(shown)} tokens and tells the ids of {len(ids)}")
             told = [(token, *pair) for token, pair in zip(ids, shown, strict=True) if token >= 0]
+            told = told[: self.top or 0]  # the token that was taken may stand below the likeliest
             top = tuple((token, value) for token, _, value in told)
             self.texts |= {token: text for token, text, _ in told if token not in self.texts}
         own = choice.token_logprobs[0] if choice.token_logprobs else None
@@ -94,7 +95,7 @@ class ApiOracle:
             token = self._id(choice.tokens[0] if choice.tokens else choice.text, question)
         if token >= 0 and choice.tokens:
             self.texts.setdefault(token, choice.tokens[0])
-        return Reply(token, own, top)
+        return BiasReply(token, own, top)
 
     def _id(self, written: str, question: BiasQuestion) -> int:
         if self.names is None:

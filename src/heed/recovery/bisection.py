@@ -40,7 +40,7 @@ def read_bisected(ask: Ask, traits: ApiTraits, tokens: Sequence[int], accuracy: 
 
     A token that no bias makes the likeliest is missing from them.
     """
-    top = traits.plain.token
+    top = traits.likeliest
     readings = Readings(relative=True)
     readings.put(top, 0.0, 0.0)
     left = [token for token in tokens if token != top]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from heed.errors import ApiError
 from heed.recovery.bisection import rounds
-from heed.recovery.oracle import Ask, BiasQuestion, Reply
+from heed.recovery.oracle import Ask, BiasQuestion, BiasReply
 from heed.recovery.probe import shown_top
 from heed.recovery.resolution import resolution_of
 
@@ -40,11 +40,11 @@ class Controlled:
         self.asked = self.controls = 0
         self.noise = 0.0
         """Nats by which plain answers moved, within what is allowed."""
-        self._reference: dict[BiasQuestion, Reply] = {}
+        self._reference: dict[BiasQuestion, BiasReply] = {}
 
-    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[BiasReply]:
         """Return the replies; every hundred calls the controls are among them."""
-        replies: list[Reply] = []
+        replies: list[BiasReply] = []
         while len(replies) < len(questions):
             room = EVERY - self.asked % EVERY
             part = list(questions[len(replies) : len(replies) + room])
@@ -64,7 +64,7 @@ class Controlled:
         for question, reply in zip(again, self._ask(again), strict=True):
             self._compare(question, reply)
 
-    def _learn(self, questions: Sequence[BiasQuestion], replies: Sequence[Reply]) -> None:
+    def _learn(self, questions: Sequence[BiasQuestion], replies: Sequence[BiasReply]) -> None:
         """Take the first plain reply as the reference, or a threshold where it shows no probabilities."""
         for question, reply in zip(questions, replies, strict=False):
             if not self._reference and not question.bias and (reply.top or question.greedy):
@@ -72,7 +72,7 @@ class Controlled:
             if len(self._reference) == 1 and question.greedy and len(question.bias) == 1 and not reply.top:
                 self._reference |= self._threshold(question, reply)
 
-    def _threshold(self, question: BiasQuestion, reply: Reply) -> dict[BiasQuestion, Reply]:
+    def _threshold(self, question: BiasQuestion, reply: BiasReply) -> dict[BiasQuestion, BiasReply]:
         """Bisect a token, and return the last questions that it lost and won."""
         token, bias = question.bias[0]
         if reply.token != token and bias < 0:
@@ -89,7 +89,7 @@ class Controlled:
         self.controls += 1
         return [replace(question, again=self.controls) for question in self._reference]
 
-    def _compare(self, question: BiasQuestion, reply: Reply) -> None:
+    def _compare(self, question: BiasQuestion, reply: BiasReply) -> None:
         """Hold a reply against the reference; raises `ApiError` where they differ by more than is allowed."""
         known = self._reference[replace(question, again=0)]
         where = f"before call {self.asked + 1:,}, after call {max(0, self.asked - EVERY):,}"

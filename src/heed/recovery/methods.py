@@ -16,7 +16,7 @@ from heed.recovery.bisection import bisection_calls, read_bisected
 from heed.recovery.forced import forced_calls, read_forced
 from heed.recovery.low_rank import choose_tokens, fit_low_rank, wanted
 from heed.recovery.nucleus import read_nucleus
-from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion, Reply
+from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion, BiasReply
 from heed.recovery.probe import ApiTraits, first_unseen, probe, token_order
 from heed.recovery.readings import Distribution, Readings, distribution_of
 from heed.recovery.resolution import resolution_of
@@ -57,9 +57,9 @@ class Remembered:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self.replies: dict[BiasQuestion, Reply] = {}
+        self.replies: dict[BiasQuestion, BiasReply] = {}
 
-    def __call__(self, questions: Sequence[BiasQuestion]) -> list[Reply]:
+    def __call__(self, questions: Sequence[BiasQuestion]) -> list[BiasReply]:
         """Return the replies, those that are known without asking."""
         new = list(dict.fromkeys(question for question in questions if question not in self.replies))
         self.replies |= zip(new, self._ask(new) if new else [], strict=True)
@@ -179,7 +179,7 @@ def read(ask: Ask, traits: ApiTraits, method: str, wish: RecoveryWish) -> Distri
     if method == "low-rank":
         assert wish.matrix is not None
         known = [
-            *(traits.known or [traits.plain.token]),
+            *(traits.known or [traits.likeliest]),
             *first_unseen(traits.plain, traits.limits, max(1, traits.limits.top - 1)),
         ]
         tokens = choose_tokens(wish.matrix.shape[1], V, wish.seed, known)

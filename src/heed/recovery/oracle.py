@@ -1,6 +1,6 @@
 """What a method asks an API, and what it is told: the only thing that the methods know of a server.
 
-    BiasQuestion ──> Ask (a server, or a simulation of one) ──> Reply
+    BiasQuestion ──> Ask (a server, or a simulation of one) ──> BiasReply
 
 The prompt is the same in all questions, so it is no part of them.
 """
@@ -24,7 +24,7 @@ class BiasQuestion:
 
 
 @dataclass(frozen=True)
-class Reply:
+class BiasReply:
     """The token that an API took, and what it showed of the probabilities."""
 
     token: int
@@ -41,7 +41,7 @@ class Reply:
         return own | dict(self.top)
 
 
-Ask = Callable[[Sequence[BiasQuestion]], list[Reply]]
+Ask = Callable[[Sequence[BiasQuestion]], list[BiasReply]]
 """Gives the replies to questions, in their order; several may be on their way at once."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from heed.errors import ApiError
-from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion, Reply, biased
+from heed.recovery.oracle import ApiLimits, Ask, BiasQuestion, BiasReply, biased
 from heed.recovery.resolution import NO_NUMBER, Resolution, resolution_of
 
 BIAS = 40.0
@@ -37,7 +37,7 @@ class ApiTraits:
     """The probabilities after the bias, those before it, or none."""
     limits: ApiLimits
     """With the number of likeliest tokens that it really shows."""
-    plain: Reply
+    plain: BiasReply
     """What it says without any bias."""
     anchor: int
     """The likeliest token that can be biased."""
@@ -47,6 +47,12 @@ class ApiTraits:
     def known(self) -> dict[int, float]:
         """What the plain call showed of the likeliest tokens."""
         return shown_top(self.plain)
+
+    @property
+    def likeliest(self) -> int:
+        """The likeliest token."""
+        known = self.known
+        return max(known, key=lambda token: known[token]) if known else self.plain.token
 
     @property
     def bias(self) -> float:
@@ -60,7 +66,7 @@ def probe(ask: Ask, limits: ApiLimits) -> ApiTraits:
     Raises `ApiError` where a bias changes nothing that can be seen.
     """
     plain = ask([BiasQuestion()])[0]
-    if not plain.shown:
+    if not plain.top:
         plain = ask([BiasQuestion(greedy=True)])[0]
     shown = shown_top(plain)
     limits = replace(limits, top=min(limits.top, len(shown)) if shown else 0)
@@ -86,7 +92,7 @@ def elsewhere(ask: Ask, traits: ApiTraits) -> ApiTraits:
     return replace(traits, plain=plain, anchor=max(shown, key=lambda token: shown[token], default=plain.token))
 
 
-def shown_top(reply: Reply) -> dict[int, float]:
+def shown_top(reply: BiasReply) -> dict[int, float]:
     """Return the likeliest tokens of a reply; one that chance took is none, so that calls can be counted beforehand."""
     return {token: value for token, value in reply.top if value > NO_NUMBER}
 
@@ -100,14 +106,14 @@ def token_order(vocabulary: int) -> list[int]:
     return [*range(vocabulary // 3, vocabulary), *range(vocabulary // 3)]
 
 
-def first_unseen(plain: Reply, limits: ApiLimits, count: int) -> list[int]:
+def first_unseen(plain: BiasReply, limits: ApiLimits, count: int) -> list[int]:
     """Return the first `count` tokens that a plain call did not show."""
     known = shown_top(plain) or {plain.token}
     wanted = (token for token in token_order(limits.vocabulary) if token not in known)
     return [token for token, _ in zip(wanted, range(count), strict=False)]
 
 
-def _taken(ask: Ask, plain: Reply, limits: ApiLimits) -> bool:
+def _taken(ask: Ask, plain: BiasReply, limits: ApiLimits) -> bool:
     """Whether one of a few other tokens is taken when it is forced: the first may have been one that cannot be."""
     unseen = first_unseen(plain, limits, limits.vocabulary)
     others = unseen[1 :: max(1, len(unseen) // TRIED)][:TRIED]
@@ -122,7 +128,7 @@ def _moved(plain: dict[int, float], pair: dict[int, float], unseen: list[int]) -
     return any(token in plain and abs(plain[token] - value) > MOVED for token, value in pair.items())
 
 
-def _forced_moved(plain: dict[int, float], forced: Reply, unseen: int) -> bool:
+def _forced_moved(plain: dict[int, float], forced: BiasReply, unseen: int) -> bool:
     """Whether what is told of a token that was forced can only be what it has by that.
 
     A token that a plain call did not show is less likely than those that it showed; and none has all by itself.
@@ -132,7 +138,7 @@ def _forced_moved(plain: dict[int, float], forced: Reply, unseen: int) -> bool:
     return forced.logprob > min([-SURE, *(value + SURE for value in plain.values())])
 
 
-def _anchor(ranked: list[int], unseen: int, pair: Reply, forced: Reply, bias: float) -> int:
+def _anchor(ranked: list[int], unseen: int, pair: BiasReply, forced: BiasReply, bias: float) -> int:
     """Return the likeliest token if it can be biased, else the second one.
 
     With both biased alike their distance is d; with the unseen one alone it is d + bias. Where the likeliest did not

@@ -1,0 +1,87 @@
+"""What `heed recover` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from heed.config import Section
+
+
+class RecoverFlags(Section):
+    """Recover the distribution of the next token from an API that shows only the likeliest few.
+
+    Three calls tell how the API behaves and which method reads it; then the bill is printed, and then the calls are
+    made. Every answer is kept in the folder: the same command goes on where it was. Ask only where the terms of the
+    provider allow it.
+
+    examples:
+      heed recover "The import" --api http://127.0.0.1:8000/v1 --model quickstart --tokenizer runs/quickstart
+      heed recover "The import" --api URL --model quickstart --tokenizer runs/quickstart --dry-run
+      heed recover "The import" --api URL --model quickstart --truth runs/quickstart --out recovered/import
+      heed recover "The import" --api URL --model quickstart --method low-rank --matrix runs/quickstart
+      heed recover "The import" --api URL --model quickstart --method nucleus --top-p 0.9 --vocab-size 2048
+      heed recover --hidden-size 160 --api URL --model quickstart --vocab-size 2048
+    """
+
+    prompt: Annotated[str | None, tyro.conf.Positional] = None
+    """What the next token comes after."""
+    api: str
+    """Address of an OpenAI-compatible API, such as http://127.0.0.1:8000/v1 (heed serve)."""
+    model: str
+    """Name of the model there."""
+    out: Path | None = None
+    """Folder of the result; default: recovered/MODEL-N."""
+    method: Literal["auto", "anchor", "forced", "bisection", "nucleus", "low-rank"] = "auto"
+    """auto takes what the API allows; nucleus the likeliest tokens only; low-rank needs --matrix or --estimate-from."""
+    tokenizer: Path | None = None
+    """tokenizer.json of the model, or a folder with it: the prompt is sent as token ids, and tokens have names."""
+    vocab_size: int | None = Field(default=None, ge=2)
+    """Tokens that the model has; default: those of the tokenizer, the matrix or the truth."""
+    matrix: Path | None = None
+    """For low-rank: a run folder or a folder of Hugging Face with the output matrix (safetensors)."""
+    estimate_from: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """For low-rank: folders of earlier recoveries of this model, whose span takes the place of the matrix."""
+    hidden_size: int | None = Field(default=None, ge=2)
+    """Instead of a prompt: estimate how wide the model is, from so many random prompts; take more than it is wide."""
+    truth: Path | None = None
+    """A run folder of the model itself: its distribution is shown beside the recovered one."""
+    top_p: float = Field(default=0.9, gt=0, lt=1)
+    """For nucleus: read the likeliest tokens that have this probability."""
+    accuracy: float = Field(default=0.05, gt=0)
+    """For bisection: nats that a logit is known to."""
+    top: int | None = Field(default=None, ge=0)
+    """Likeliest tokens to ask for; default: as many as the API agrees to show."""
+    bias_limit: float = Field(default=100.0, gt=0)
+    """Largest logit bias that the API takes."""
+    most_biased: int = Field(default=1024, ge=1)
+    """Tokens that may be biased in one call."""
+    drift: float = Field(default=0.01, ge=0)
+    """Nats that a plain answer may move by before the model counts as changed."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the tokens that low-rank reads."""
+    budget: str | None = None
+    """What may be spent at most: "2000 calls, 50000 tokens, $2"; needed where the API is not on this machine."""
+    prices: tuple[float, float] | None = None
+    """Dollars for a million tokens of prompt, and of answer: --prices 0.5 1.5."""
+    key_env: str | None = None
+    """The variable of the environment that holds the key. Default: HEED_API_KEY."""
+    key_file: Path | None = None
+    """The file that holds the key."""
+    threads: int = Field(default=8, ge=1, le=256)
+    """Calls under way at a time."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """At most so many calls a minute."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """At most so many tokens a minute."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds that an answer may take."""
+    tries: int = Field(default=6, ge=1, le=100)
+    """Times that a call is tried."""
+    dry_run: bool = False
+    """Ask nothing: print what each method would take."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on standard output."""
