@@ -166,8 +166,12 @@ def class_names(counts: Counter[str], column: str) -> tuple[str, ...]:
             "scores, not classes: round them to a few whole numbers, or name another column"
         )
     if len(names) > MANY and counts.total() < FEWEST_PER_CLASS * len(names):
+        numbers = [name for name in names if by_number(name)[0] == 0]
+        odd = next((name for name in names if by_number(name)[0]), "")
+        more = f" Or as scores (heed tune --task regression) they would do but for {odd!r}"
         raise DataError(
             f"data.label {column!r} holds {len(names):,} labels in {counts.total():,} texts: is it another column?"
+            f"{more if odd and len(numbers) > len(names) / 2 else ''}"
         )
     return names
 

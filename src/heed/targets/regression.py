@@ -22,6 +22,10 @@ from heed.targets.classes import FEWEST_PER_CLASS, MANY
 from heed.targets.target import Label, Target
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+LARGEST = 1e30
+"""The largest score, and one over the smallest; float32 goes to 3e38."""
+LEAST_SPREAD = 1e-5
+"""The deviation of scores as a share of their mean, at least: float32 tells apart what differs by 1e-7 of its size."""
 STRATA = 10
 """Parts of equal size, by their scores, that a splitter keeps in their share."""
 
@@ -80,14 +84,19 @@ class ScoreTarget(Target):
 
     def fitted(self, labels: np.ndarray) -> Self:
         """Return the same with mean and deviation of the training texts."""
-        with np.errstate(over="ignore"):
-            center, scale = float(np.mean(labels)), float(np.std(labels))
-        if not (math.isfinite(center) and math.isfinite(scale)):
-            raise DataError(f"the scores in {self.names[0]!r} are too large to be learned: divide them by something")
-        if scale <= 1e-12 * abs(center):
+        if np.ptp(labels / 2) == 0:  # halved, so that it is a number
             raise DataError(
                 f"all training texts have the score {labels[0]:.7g} (data.label {self.names[0]}): there is nothing to "
                 "learn"
+            )
+        hint = f"the scores in {self.names[0]!r}, which are learned in float32"
+        largest = float(np.abs(labels).max())
+        if largest > LARGEST or largest < 1 / LARGEST:
+            raise DataError(f"{hint}, are too large or too small (up to {largest:.3g}): give them in another unit")
+        center, scale = float(np.mean(labels)), float(np.std(labels))
+        if scale < LEAST_SPREAD * abs(center):
+            raise DataError(
+                f"{hint}, lie too close together ({center:.7g} ± {scale:.2g}): subtract what they have in common"
             )
         return replace(self, center=center, scale=scale)
 
