@@ -37,8 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(
         ["train", str(folder / "text"), "--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "320",
          "--model.n-layers", "2", "--model.n-heads", "2", "--model.d-model", "32", "--model.context", "80",
-         "--train.steps", "400", "--train.batch-size", "8", "--train.learning-rate", "3e-3",
-         "--train.warmup-steps", "20", "--train.eval-every", "400", "--train.checkpoint-every", "400",
+         "--train.steps", "150", "--train.batch-size", "8", "--train.learning-rate", "3e-3",
+         "--train.warmup-steps", "20", "--train.eval-every", "150", "--train.checkpoint-every", "150",
          "--data.workers", "1", "--run.folder", str(folder), "--run.name", "mood"]
     ) == 0  # fmt: skip
     return folder / "mood"

@@ -62,6 +62,7 @@ def test_what_it_cannot_answer_is_refused(model):
         model.complete(CompletionRequest("a", extra={"top_k": 3}))
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_answer_alike(model, run, tmp_path):
     assert main(["export", str(run), "--to", "hf", "--out", str(tmp_path / "exported")]) == 0
     other = LocalModel(tmp_path / "exported", device="cpu")

@@ -47,7 +47,7 @@ def test_over_http_and_without_it_the_results_are_the_same(capsys, tmp_path, tas
         calls = len(served.asked)
         again = asked(capsys, *common, *api, "--out", tmp_path / "there")
         assert len(served.asked) == calls  # every answer is kept
-    assert here["accuracy"] > 0.7 or "--calibrate" in how
+    assert here["unread"] < 5
     assert {k: v for k, v in here.items() if k not in ("run", "page", "spent")} == {
         k: v for k, v in there.items() if k not in ("run", "page", "spent")
     }
