@@ -13,8 +13,9 @@ from heed.recovery.hidden_size import estimate_rank, estimated_matrix, read_many
 from heed.recovery.low_rank import row_space
 from heed.recovery.methods import RecoveryWish, recover
 from heed.recovery.oracle import BiasQuestion, BiasReply
+from heed.report.recovery_record import read_recovery
 from recovery.restricted_server import serving
-from recovery.simulated_api import SimulatedApi
+from recovery.simulated_api import SimulatedApi, log_softmax
 
 
 def model(vocabulary: int = 120, columns: int = 12):
@@ -95,6 +96,32 @@ def test_the_verb_estimates_and_takes_its_estimate(tmp_path, capsys):
         assert main(["recover", "--hidden-size", "4", *common, "--out", str(tmp_path / "few")]) == 1
     assert "Take more prompts" in capsys.readouterr().out
     assert "The hidden size is 6" in (tmp_path / "size" / "report.html").read_text(encoding="utf-8")
+
+
+def test_earlier_recoveries_take_the_place_of_the_matrix(tmp_path):
+    logits = model(60, 6)
+    api = SimulatedApi(np.zeros(60, dtype=np.float32), top=5, dtype=np.float32)
+    with serving(api, most=5) as server:
+
+        def hear(body):
+            api.logits = logits(tuple(map(ord, body["prompt"]))).astype(np.float32)
+
+        server.hears = hear
+        common = ["--api", server.url, "--model", "m", "--vocab-size", "60"]
+        earlier = [str(tmp_path / str(number)) for number in range(10)]
+        for number, folder in enumerate(earlier):
+            assert main(["recover", f"prompt {number}", *common, "--out", folder]) == 0
+        wish = ["--method", "low-rank", *(word for folder in earlier for word in ("--estimate-from", folder))]
+        assert main(["recover", "another", *common, *wish, "--out", str(tmp_path / "new")]) == 0
+        few = ["--method", "low-rank", *(word for folder in earlier[:4] for word in ("--estimate-from", folder))]
+        assert main(["recover", "another", *common, *few, "--out", str(tmp_path / "few")]) == 2
+    record, tokens = read_recovery(tmp_path / "new")
+    truth = log_softmax(logits(tuple(map(ord, "another"))).astype(np.float32).astype(np.float64))
+    assert record.facts["columns"] == 6
+    assert record.asked <= 6
+    assert np.abs(tokens.log_p - truth).max() < 1e-3
+    assert np.all(np.abs(tokens.log_p - truth) <= tokens.error)
+    assert "estimate" in record.notes[0]
 
 
 def test_distributions_of_other_models_are_no_matrix(tmp_path):

@@ -164,11 +164,13 @@ def test_the_likeliest_token_cannot_be_biased(top):
 
 
 def test_a_tie_with_a_token_that_cannot_be_biased_is_not_read_as_biased():
-    logits = some_logits(200)
+    logits = some_logits(200).astype(np.float64)
     second, low = np.argsort(-logits)[1], int(logits.argmin())
     logits[low] = logits[second]
     fixed = int(max(second, low))  # comes after the other, so the plain call does not show it
-    api = SimulatedApi(logits, top=2, dtype=np.float32, fixed=frozenset([fixed]))
+    later = logits.copy()
+    later[fixed] += 1e-9  # and before it from then on
+    api = SimulatedApi(logits, top=2, fixed=frozenset([fixed]), later=later, changes_at=2)
     found = recovered(api, api.limits, RecoveryWish())
     assert list(np.flatnonzero(~found.seen)) == [fixed]
 
@@ -260,10 +262,11 @@ def test_what_a_token_has_by_force_is_not_taken_for_its_own(top, tall):
     logits = some_logits(60)
     logits[5] = tall  # where it is so likely, a bias of its own does not move it much
     kind = OnlyTaken if top == 0 else SimulatedApi
-    api = kind(logits, top=1, dtype=np.float32)
-    found = recovered(api, replace(api.limits, top=top), RecoveryWish(accuracy=0.1))
-    assert found.method == "bisection"
-    assert_bars_hold(found, api.log_p)
+    for seed in range(4):
+        api = kind(logits, top=1, dtype=np.float32, seed=seed)
+        found = recovered(api, replace(api.limits, top=top), RecoveryWish(accuracy=0.1))
+        assert found.method == "bisection"
+        assert_bars_hold(found, api.log_p)
 
 
 def test_a_nucleus_where_a_likely_token_cannot_be_banned():
