@@ -151,9 +151,6 @@ def test_what_is_learned_is_decided_in_one_place():
 CIRCLES = {
     "studies/plan.py studies/plan_checks.py": "the checks read the plan that they are called by",
     "studies/search.py studies/study.py": "a study searches, and a search reads the study's folder",
-    "tuning/encoders.py tuning/heed_encoders.py tuning/methods/adapted.py tuning/methods/virtual.py tuning/model.py": (
-        "an encoder of one's own is read by what makes a model of it"
-    ),
     "attention/mechanism.py attention/plugins.py attention/scores.py": "a mechanism finds scores by name",
     "text/bpe.py text/bpe_trainer.py text/characters.py text/foreign.py text/patterns.py text/published.py "
     "text/tokenizer.py text/words.py": "the base class of tokenizers finds its kinds",
