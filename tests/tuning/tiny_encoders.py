@@ -19,7 +19,8 @@ from tokenizers.processors import TemplateProcessing
 
 from heed.config.tuning import EncoderConfig
 from heed.targets.classes import ClassTarget
-from heed.tuning.encoders import Pretrained, load_encoder
+from heed.tuning.encoders import load_encoder
+from heed.tuning.pretrained import Pretrained
 
 WORDS = [
     "the", "a", "film", "is", "was", "not", "good", "bad", "fine", "dull", "and",

@@ -136,7 +136,7 @@ print([{{name: p for name, p in zip(labels.values(), row) if p >= {THRESHOLD}}} 
 
     def written(self, label: Any) -> Any:
         """Return the names of a set."""
-        return [name for name, holds in zip(self.names, label, strict=True) if holds]
+        return [name for name, holds in zip(self.names, list(label), strict=True) if holds]
 
     def line(self, answer: np.ndarray) -> dict[str, Any]:
         """Return the labels that are likely enough, and every probability."""

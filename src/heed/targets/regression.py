@@ -139,8 +139,8 @@ class ScoreTarget(Target):
         return float(label)
 
     def line(self, answer: np.ndarray) -> dict[str, Any]:
-        """Return the score with the digits that float32 has."""
-        return {"predicted": float(f"{float(answer[0]):.7g}")}
+        """Return the score with the digits that tell one float32 from another."""
+        return {"predicted": float(f"{float(answer[0]):.9g}")}
 
     def shown(self, line: Mapping[str, Any]) -> str:
         """Return the score with four digits."""

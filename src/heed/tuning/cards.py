@@ -12,8 +12,8 @@ from pathlib import Path
 from heed.config.tuning import TuneConfig
 from heed.files import write_json, write_text
 from heed.targets import Target
-from heed.tuning.encoders import Pretrained
 from heed.tuning.predict import columns_of
+from heed.tuning.pretrained import Pretrained
 from heed.tuning.texts import SECOND, carry_limits
 
 LABELS, CARD = "labels.json", "README.md"

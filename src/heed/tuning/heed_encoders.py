@@ -21,8 +21,8 @@ from heed.models.gpt import GPT
 from heed.text.tokenizers import Tokenizer
 from heed.training.checkpoint import find_checkpoint
 from heed.training.run import Run, load_run
-from heed.tuning.encoders import EncoderShape, Pretrained
 from heed.tuning.methods.virtual import FOR_OWN
+from heed.tuning.pretrained import EncoderShape, Pretrained
 
 SAMPLE = "It was 7 o'clock, and then: nothing at all."
 

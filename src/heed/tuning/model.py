@@ -25,7 +25,7 @@ from heed.models.encoder import Encoder
 from heed.models.loss import class_loss, labels_loss, score_loss
 from heed.targets import Target
 from heed.tuning.adversarial import Adversary
-from heed.tuning.encoders import Pretrained
+from heed.tuning.pretrained import Pretrained
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "classes": lambda tuned, logits, target, mask, reduction: class_loss(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heed.tuning.encoders import Pretrained
+from heed.tuning.pretrained import Pretrained
 from heed.tuning.texts import EncodedTexts
 
 

@@ -29,10 +29,11 @@ from heed.training.fit import FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_weights, open_as
 from heed.training.streams import Streams, stream_seed
-from heed.tuning.encoders import Pretrained, load_encoder
+from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.methods import apply, frozen_features, is_native
 from heed.tuning.model import Tuned
+from heed.tuning.pretrained import Pretrained
 from heed.tuning.texts import EncodedTexts, FeatureBatches, TextBatches, encode
 
 EVALUATION = 64
