@@ -30,8 +30,8 @@ from heed.serving.replies import ChatReply, Reply, StreamedReply
 from heed.serving.schemas import (
     ChatAnswer,
     ChatRequest,
-    CompletionAnswer,
-    CompletionRequest,
+    CompletionBody,
+    CompletionResponse,
     ErrorBody,
     ModelCard,
     ModelList,
@@ -81,7 +81,7 @@ def make_app(served: Sequence[ServedModel], settings: ServerSettings | None = No
         "/v1/models/{name:path}", server.model, methods=["GET"], response_model=ModelCard, responses=_errors(401, 404)
     )
     for path, route, answer in (
-        ("/v1/completions", server.completions, CompletionAnswer),
+        ("/v1/completions", server.completions, CompletionResponse),
         ("/v1/chat/completions", server.chat, ChatAnswer),
     ):
         good = {"model": answer, "content": {"text/event-stream": {}}}
@@ -123,7 +123,7 @@ class Server:
         """Describe a model."""
         return _card(find_model(self.served, name), self.settings)
 
-    async def completions(self, body: CompletionRequest, request: Request) -> Response:
+    async def completions(self, body: CompletionBody, request: Request) -> Response:
         """Write after a text."""
         heard, send = _mailbox()
         served = find_model(self.served, body.model)

@@ -14,7 +14,7 @@ from heed.generation.sampling import Sampling
 from heed.generation.stopping import token_texts
 from heed.serving.chat import ChatError
 from heed.serving.refusals import RefusalError
-from heed.serving.schemas import ChatRequest, CompletionRequest, SamplingRequest
+from heed.serving.schemas import ChatRequest, CompletionBody, SamplingRequest
 from heed.serving.served_model import ServedModel
 from heed.serving.settings import ServerSettings
 from heed.serving.tickets import Heard, Ticket
@@ -76,7 +76,7 @@ def find_model(served: dict[str, ServedModel], name: str | None) -> ServedModel:
 
 
 def completion_order(
-    request: CompletionRequest, served: ServedModel, settings: ServerSettings, send: Callable[[Heard], None]
+    request: CompletionBody, served: ServedModel, settings: ServerSettings, send: Callable[[Heard], None]
 ) -> Order:
     """Return the order of a request for completions. Raises `RefusalError` for what cannot be done."""
     n = request.n or 1

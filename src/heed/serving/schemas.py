@@ -74,7 +74,7 @@ class TextPart(_Known):
     text: StrictStr
 
 
-class CompletionRequest(SamplingRequest):
+class CompletionBody(SamplingRequest):
     """The body of /v1/completions."""
 
     prompt: (
@@ -146,7 +146,7 @@ class TokenLogprobs(BaseModel):
     """Not OpenAI's: their log-probabilities. Two ids of one text are two here, and one in `top_logprobs`."""
 
 
-class CompletionChoice(BaseModel):
+class ResponseChoice(BaseModel):
     """One text."""
 
     text: str
@@ -158,14 +158,14 @@ class CompletionChoice(BaseModel):
     """Not OpenAI's: the ids of the tokens of `text`; with echo, those of the prompt first."""
 
 
-class CompletionAnswer(BaseModel):
+class CompletionResponse(BaseModel):
     """The answer of /v1/completions, and a chunk of its stream."""
 
     id: str
     object: Literal["text_completion"]
     created: int
     model: str
-    choices: list[CompletionChoice]
+    choices: list[ResponseChoice]
     usage: Usage | None = None
     seed: int
     """Not OpenAI's: what the texts were drawn with; the same seed gives the same texts."""
