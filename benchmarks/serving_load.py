@@ -134,7 +134,9 @@ async def watch(process: psutil.Process, load: Load) -> None:
         await asyncio.sleep(1)
 
 
-async def put_load(url: str, process: psutil.Process, model: str, words: list[str], clients: int, seconds: float) -> Load:
+async def put_load(
+    url: str, process: psutil.Process, model: str, words: list[str], clients: int, seconds: float
+) -> Load:
     """Let so many clients ask for so long."""
     load = Load()
     async with httpx2.AsyncClient(timeout=300, base_url=url) as http:  # what loads at the first request
