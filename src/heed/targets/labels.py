@@ -122,7 +122,7 @@ print([{{name: p for name, p in zip(labels.values(), row) if p >= {THRESHOLD}}} 
 
     def missing(self, labels: np.ndarray) -> list[str]:
         """Return the labels that no text has."""
-        return [name for name, there in zip(self.names, labels.any(axis=0), strict=True) if not there]
+        return [name for name, there in zip(self.names, np.any(labels, axis=0).tolist(), strict=True) if not there]
 
     def unmeasurable(self, labels: np.ndarray) -> str | None:
         """Return that no text has a label."""
