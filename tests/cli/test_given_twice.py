@@ -17,6 +17,8 @@ TWICE = {
     "predict": [["a", "text", "--pair", "b", "--pair", "c"]],
     "sample": [["a", "--n", "2", "--n", "3"], ["a", "--max-tokens", "3", "--max_tokens=4"],
                ["a", "--logit-bias", "13", "-5", "--logit-bias", "1", "2"]],
+    "serve": [["a", "--port", "1", "--port", "2"]],
+    "recover": [["x", "--api", "http://a/v1", "--model", "m", "--model", "n"]],
     "prompt": [["boolq", "--api", "http://a/v1", "--api", "http://b/v1"], ["sst2", "--shots", "2", "--shots=4"]],
     "eval": [["a", "--split", "test", "--split", "validation"]],
     "compare": [["a.yaml", "--out", "b", "--out", "c"]],
@@ -54,7 +56,7 @@ def test_every_verb_is_tried():
 
 
 BARE = ["ask", "tune", "predict", "sample", "prompt", "compare", "report", "import", "export", "bench", "eval", "audit",
-        "finetune", "tokenizer train", "tokenizer report", "data biographies"]  # fmt: skip
+        "finetune", "serve", "recover", "tokenizer train", "tokenizer report", "data biographies"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", BARE)

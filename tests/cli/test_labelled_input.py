@@ -36,7 +36,9 @@ def both(heed, tmp_path):
 
 
 def test_scores_are_no_classes(both, tmp_path):
-    for line in both(table(tmp_path / "a.csv", [(f"text {n}", round(0.2 * (n % 26), 1)) for n in range(300)])):
+    """`heed tune` learns scores as such, where nothing else is asked for."""
+    scores = table(tmp_path / "a.csv", [(f"text {n}", round(0.2 * (n % 26), 1)) for n in range(300)])
+    for line in both(scores, "--task", "classes"):
         assert "holds 26 numbers from 0.0 to 5.0, which look like scores, not classes: round them" in line
         assert "a.csv" in line
 
@@ -66,9 +68,9 @@ def test_rows_of_other_lengths_and_kinds(both, tmp_path):
         assert "a.csv, line 42 has 3 fields, the first line 2: quote the text" in line
     for line in both(table(tmp_path / "b.csv", [*ROWS, ("good",)])):
         assert "b.csv, line 42 has no label" in line
-    (tmp_path / "c.jsonl").write_text('{"text": "a", "label": [1]}\n{"text": 5, "label": 1}\n')
+    (tmp_path / "c.jsonl").write_text('{"text": "a", "label": {"a": 1}}\n{"text": 5, "label": 1}\n')
     for line in both(tmp_path / "c.jsonl"):
-        assert "c.jsonl, line 1 has the label [1]" in line
+        assert "c.jsonl, line 1 has the label {'a': 1}" in line
         assert "none of the 2 rows is whole" in line
 
 

@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
     """Open the models, listen, and answer until a signal comes; 0 then."""
     flags = parse(ServeFlags, argv, "serve")
     if not flags.runs:
-        raise ConfigError("there is nothing to serve: heed serve RUN")
+        raise ConfigError("there is nothing to serve: name a run folder, such as: heed serve runs/quickstart")
     require("fastapi", "serve")
     require("uvicorn", "serve")
     from heed.serving.listening import bind, is_local, listen
