@@ -179,7 +179,7 @@ def test_draw_of_the_largest_number_below_one_stays_in_the_vocabulary():
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1, not 1.1"),
         ({"min_p": 1.5}, "min_p must be between 0 and 1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be from 0.001"),
         ({"frequency_penalty": math.inf}, "frequency_penalty must be from -1e.06 to 1e.06, not inf"),
         ({"frequency_penalty": -2e6}, "frequency_penalty must be from"),
         ({"presence_penalty": math.nan}, "presence_penalty must be from"),

@@ -81,7 +81,7 @@ class Sampling:
             (k is not None and (not isinstance(k, int) or k < 1), f"top_k must be a whole number, 1 or more, not {k}"),
             (p is not None and not 0 < p <= 1, f"top_p must be above 0 and at most 1, not {p}"),
             (m is not None and not 0 <= m <= 1, f"min_p must be between 0 and 1, not {m}"),
-            (not 0 < r < math.inf, f"repetition_penalty must be above 0 (1 is none), not {r}"),
+            (not 1e-3 <= r <= 1e3, f"repetition_penalty must be from 0.001 to 1000 (1 is none), not {r}"),
             (
                 scope not in ("all", "generated"),
                 f"repetition_penalty_scope must be 'all' or 'generated' (the prompt left out), not {scope!r}",

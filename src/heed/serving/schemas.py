@@ -61,7 +61,7 @@ class SamplingRequest(_Known):
     """Not OpenAI's: as in heed sample, and in vLLM."""
     min_p: Annotated[float, Field(ge=0, le=1), NUMBER] | None = None
     """As top_k."""
-    repetition_penalty: Annotated[float, Field(gt=0, le=1000), NUMBER] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.001, le=1000), NUMBER] | None = None
     """As top_k."""
     ignore_eos: StrictBool | None = None
     """As top_k: go on after an end-of-text token."""
