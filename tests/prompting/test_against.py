@@ -78,7 +78,6 @@ def test_other_items_are_refused_before_anything_is_asked(capsys, tmp_path, tune
 
 @pytest.mark.slow
 def test_a_real_tune_holds_out_the_same_items(capsys, tmp_path, run):
-    pytest.importorskip("peft")
     reviews = write_reviews(tmp_path / "reviews.csv")
     shares = ["--data.validation-fraction", "0.1", "--data.test-fraction", "0.3"]
     columns = ["--text", "review", "--label", "mood"]

@@ -101,7 +101,7 @@ class PromptFlags(Section):
     prices: tuple[float, float] | None = None
     """Dollars for a million tokens of prompt, and of answer: --prices 0.5 1.5."""
     key_env: str | None = None
-    """The variable of the environment that holds the key."""
+    """The variable of the environment that holds the key. Default: HEED_API_KEY."""
     key_file: Path | None = None
     """The file that holds the key."""
     threads: int = Field(default=8, ge=1, le=256)
