@@ -357,9 +357,8 @@ def tune_until_killed(arms, folder, batch):
     tune(arms, folder, quiet)
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(2, marks=pytest.mark.slow), 13, pytest.param(23, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # in the search, in the first run, in the second
+@pytest.mark.parametrize("count", [2, 13, 23])
 def test_killed_and_the_same_command_again(tmp_path, table, tiny, undisturbed, count):
     assert exit_code_of(tune_until_killed, long_plan(table, tiny), tmp_path, count) == -signal.SIGKILL
     assert read_tune(tmp_path)["arms"][0]["status"] == "running"
