@@ -95,6 +95,8 @@ def verdict(record: RecoveryFile) -> str:
             f"{calls}{bars}."
         )
     if record.seen == record.vocabulary:
+        if record.method == "low-rank":
+            return f"All {record.vocabulary:,} tokens are known after {calls}{bars}."
         return f"All {record.vocabulary:,} tokens were read in {calls}{bars}."
     return (
         f"{record.seen:,} of {record.wanted:,} tokens were read in {calls}{bars}; the others have "
