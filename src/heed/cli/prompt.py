@@ -161,7 +161,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
     from heed.prompting.evaluation import as_rows
     from heed.prompting.page import write_prompt_page
     from heed.prompting.record import PROMPT, PromptFile, write_items
-    from heed.records import write
+    from heed.records.kept import write_record
 
     caller = _caller(flags, folder)
     try:
@@ -172,7 +172,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
         )
         check_rivals(file, evaluation.items.tested, flags.against)
         tell(f"bill: {evaluation.bill(caller).said()}")
-        write(folder / PROMPT, file)
+        write_record(folder / PROMPT, file)
         asked = evaluation.ask(caller, _progress())
     finally:
         caller.close()
@@ -182,7 +182,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
     spending = caller.spending
     spent = {"calls": spending.calls, "prompt_tokens": spending.prompt_tokens, "dollars": spending.dollars,
              "completion_tokens": spending.completion_tokens, "said": spending.said()}  # fmt: skip
-    write(
+    write_record(
         folder / PROMPT, PromptFile.model_validate({**file.plain(), "state": "done", "rounds": rounds, "spent": spent})
     )
     page = write_prompt_page(folder)

@@ -16,7 +16,9 @@ from heed.cli.recover_plan import needs_budget, plan_of, print_bills
 from heed.cli.settings import parse
 from heed.errors import ConfigError
 from heed.files import HASHES, is_left, working_in
-from heed.records import HIDDEN_SIZE, RECOVERY, HiddenSizeFile, RecoveryFile, read
+from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
+from heed.records.kept import read_record
+from heed.records.recovery import RECOVERY, RecoveryFile
 
 if TYPE_CHECKING:
     from heed.api import Caller
@@ -86,7 +88,7 @@ def check_folder(flags: RecoverFlags, folder: Path) -> None:
     asked = (flags.prompt, flags.model)
     for name, kind in ((RECOVERY, RecoveryFile), (HIDDEN_SIZE, HiddenSizeFile)):
         if (folder / name).is_file():
-            there = read(kind, folder / name)
+            there = read_record(kind, folder / name)
             if (there.prompt if isinstance(there, RecoveryFile) else None, there.model) != asked:
                 raise ConfigError(f"{folder} holds what was recovered of another prompt or model: choose another --out")
 

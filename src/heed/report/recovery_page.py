@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heed.records import RECOVERY, RecoveryFile
+from heed.records.recovery import RECOVERY, RecoveryFile
 from heed.report.figure import Figure, Line, Plane
 from heed.report.numbers import format_count, format_percent, format_rate, human_seconds
 from heed.report.parts import (

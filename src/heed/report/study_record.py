@@ -23,7 +23,8 @@ from pydantic import Field, PrivateAttr
 from heed import seals
 from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
-from heed.records import STUDY, StudyCell, StudyFile, VariantFacts, read_leniently, unknown
+from heed.records.kept import read_leniently, unknown
+from heed.records.study import STUDY, StudyCell, StudyFile, VariantFacts
 from heed.report.figure_kinds import FIGURES
 from heed.report.passport import Passport, differences
 from heed.report.record import RunRecord, gather, number, passport_of

@@ -7,7 +7,8 @@ from statistics import fmean
 
 from pydantic import Field, PrivateAttr
 
-from heed.records import AnyScores, CurvePoint, SeedRun, TunedArm, TuneFile
+from heed.records.scores import AnyScores
+from heed.records.tune import CurvePoint, SeedRun, TunedArm, TuneFile
 from heed.report.gradings import RunAnswers
 from heed.report.tuning_predictions import Split
 

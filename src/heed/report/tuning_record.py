@@ -21,7 +21,8 @@ import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError
-from heed.records import TUNE, DamagedError, SizePoint, read, unknown
+from heed.records.kept import DamagedError, read_record, unknown
+from heed.records.tune import TUNE, SizePoint
 from heed.report.gradings import Grading, grading_of
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, ReadTune
@@ -118,7 +119,7 @@ def read_tuning(folder: str | Path) -> TuningRecord:
     root = Path(folder).resolve()
     shown = f"{folder}/{TUNE}"
     try:
-        return _record(root, read(ReadTune, root / TUNE, shown))
+        return _record(root, read_record(ReadTune, root / TUNE, shown))
     except DamagedError as error:
         raise DamagedError(f"{error}: run heed tune again") from None
     except FileNotFoundError:

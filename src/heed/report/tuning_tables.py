@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from heed.records import AnyScores
+from heed.records.scores import AnyScores
 from heed.report.numbers import (
     MISSING,
     format_accuracy,

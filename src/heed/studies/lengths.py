@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
-from heed import records, seals
+from heed import seals
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models import with_context
+from heed.records.kept import write_record
 from heed.report.study_record import LENGTHS
 from heed.training.devices import out_of_memory
 
@@ -64,7 +65,7 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
         except Exception as error:  # a length that cannot be read is a result, as a run that fails is
             say(traceback.format_exc())
             found = {"reason": reason_of(error)}
-        records.write(folder / LENGTHS, dict(sorted({**_read(folder), str(length): found}.items(), key=_by_length)))
+        write_record(folder / LENGTHS, dict(sorted({**_read(folder), str(length): found}.items(), key=_by_length)))
 
 
 def reason_of(error: Exception) -> str:

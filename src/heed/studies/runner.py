@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from heed import records
-from heed.records import TRAINED, DamagedError, Outcome
+from heed.records.kept import DamagedError, read_record
+from heed.records.study import TRAINED, Outcome
 
 POLL = 0.2
 """Seconds between two looks at the jobs."""
@@ -132,7 +132,7 @@ class Follower:
 def settled(task: Task) -> Outcome | None:
     """Return the record of a run that need not be made again, None where it must."""
     try:
-        found = records.read(Outcome, task.record)
+        found = read_record(Outcome, task.record)
     except (OSError, ValueError, DamagedError):
         return None
     there = found.state not in TRAINED or task.folder.is_dir()
@@ -190,7 +190,7 @@ class Process:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
         if self.task.record.exists():
-            return records.read(self.task.outcome, self.task.record)
+            return read_record(self.task.outcome, self.task.record)
         if self.asked or code == 0:
             return Outcome.of("interrupted")
         if code == -signal.SIGKILL:

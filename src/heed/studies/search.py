@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
 from heed.studies.runner import Follower, Launch, RunRow, Standing, Task, settled, work

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed import records
 from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.files import remove
-from heed.records import RESULT, CurvePoint, DamagedError, KeptResult, Outcome, RunResult, StepBytes
+from heed.records.kept import DamagedError, read_record, write_record
+from heed.records.study import Outcome
+from heed.records.tune import RESULT, CurvePoint, KeptResult, RunResult, StepBytes
 from heed.report.gradings import grading_of
 from heed.studies.runner import Task
 from heed.studies.tune_plan import open_labelled_splits
@@ -153,7 +154,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
     result = RunResult.model_validate(
         {"folder": f"runs/{folder.name}", "test": None} | _timing(folder, done.fit, figure) | figures
     )
-    records.write(kept, KeptResult(key=key, result=result))
+    write_record(kept, KeptResult(key=key, result=result))
     if last:
         remove(folder / "checkpoints")
     return Outcome.of("finished")
@@ -162,7 +163,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
 def kept_result(path: Path, key: str | None = None) -> RunResult | None:
     """Return what a result.json says came of a run; None where there is none, or its key is another than `key`."""
     try:
-        found = records.read(KeptResult, path)
+        found = read_record(KeptResult, path)
     except (OSError, ValueError, DamagedError):
         return None
     return found.result if key in (None, found.key) else None
