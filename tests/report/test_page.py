@@ -91,7 +91,7 @@ def test_an_unfinished_run_says_so_and_shows_its_best_evaluation(tmp_path):
     assert [banner.title for banner in banners(record)] == ["Unfinished", "About the files"]
     best = record.best()
     assert best is not None
-    assert headline(record)[0].value == f"{best['loss']:.4f}"
+    assert headline(record)[0].value == f"{best.loss:.4f}"
     assert "Best validation so far, at step 625" in render(record)
 
 

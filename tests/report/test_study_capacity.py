@@ -133,7 +133,7 @@ def test_a_study_of_losses_shows_perplexities_too(folder):
     made = table(record)
     place = made.head.index("validation perplexity")
     for row in made.rows:
-        values = [cell.figures["validation"]["token_perplexity"] for cell in record.cells_of(row[0])]
+        values = [cell.finite_figure("validation", "token_perplexity") for cell in record.cells_of(row[0])]
         mean = float(row[place].split(" ± ")[0])
         assert mean == pytest.approx(fmean(values), rel=0.05)
     page = render(record)

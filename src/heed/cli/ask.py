@@ -100,7 +100,7 @@ def _withheld(one: AnsweredQuestion, trust: Trust | None) -> bool:
 
 def _record(one: AnsweredQuestion, trust: Trust | None) -> dict[str, Any]:
     """Return an answer as plain values, without marks: what is right is not known."""
-    record = {key: value for key, value in one.as_dict().items() if key not in ("gold", "correct")}
+    record = {key: value for key, value in one.line().plain().items() if key not in ("gold", "correct")}
     return record | {"threshold": None if trust is None else trust.threshold, "withheld": _withheld(one, trust)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -214,7 +213,7 @@ def _keep(
             said.append(f"heed ask keeps the one from before, {format_percent(before.threshold)}")
         return said, None
     trust.save(flags.run)
-    said, shown = [trust.sentence()], asdict(trust)
+    said, shown = [trust.sentence()], trust.plain()
     if marked:
         here = beyond(trust.threshold, [one.probability for one in marked], [one.correct for one in marked])
         shown |= {"given_here": here.answered, "right_here": here.right}

@@ -8,11 +8,23 @@ since most of a study can still be shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from heed import seals
 from heed.errors import CheckpointError, why
@@ -26,14 +38,21 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _real(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     """Return None for what is no finite number: such a figure is as good as missing."""
     return value if type(value) in (int, float) and math.isfinite(value) else None
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 """162.0 steps are 162."""
-Finite = Annotated[float | None, BeforeValidator(_real)]
+Finite = Annotated[float | None, BeforeValidator(finite_or_none)]
+Number = Annotated[float | None, PlainValidator(lambda value: value if type(value) in (int, float) else None)]
+"""Any number as it is, NaN and infinity too; None for what is none."""
+PlainObject = Annotated[
+    dict[str, Any] | None, BeforeValidator(lambda value: value if isinstance(value, dict) else None)
+]
+PlainList = Annotated[list[Any] | None, BeforeValidator(lambda value: value if isinstance(value, list) else None)]
+"""None for what is none: it is as good as missing."""
 Unknown = Annotated[
     float,
     Field(allow_inf_nan=True),
@@ -51,6 +70,8 @@ class Kept(BaseModel):
     )
     FORMAT: ClassVar[int] = 1
     """The version of a file, in its key `format`; without one it is the first."""
+    OPEN: ClassVar[bool] = False
+    """Whether any key may stand in it, so that none is unknown."""
 
     @model_validator(mode="before")
     @classmethod
@@ -58,8 +79,8 @@ class Kept(BaseModel):
         """Take null for what is not there, where that has a value that is not None."""
         if not isinstance(values, dict):
             return values
-        usual = {field.alias or name: field.get_default(call_default_factory=True) for name, field in _optional(cls)}
-        return {key: value for key, value in values.items() if value is not None or usual.get(key) in (None, math.nan)}
+        set_anyway = _never_null(cls)
+        return {key: value for key, value in values.items() if value is not None or key not in set_anyway}
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same object; contents are compared by `plain`."""
@@ -72,13 +93,41 @@ class Kept(BaseModel):
         """Return what the file holds: the keys that were set, and those that are not known here."""
         return self.model_dump(exclude_unset=True, by_alias=True)
 
+    def finite(self, name: str) -> float | None:
+        """Return what stands under a name, None where that is no finite number."""
+        return finite_or_none(getattr(self, name, None))
+
     def but(self, **changes: Any) -> Self:
         """Return the same with other values."""
         return self.model_copy(update=changes)
 
 
-def _optional(kind: type[BaseModel]) -> list[tuple[str, Any]]:
-    return [(name, field) for name, field in kind.model_fields.items() if not field.is_required()]
+@cache
+def _never_null(kind: type[BaseModel]) -> frozenset[str]:
+    """Return the keys that have a value where they are not set."""
+    optional = {field.alias or name: field for name, field in kind.model_fields.items() if not field.is_required()}
+    usual = {key: field.get_default(call_default_factory=True) for key, field in optional.items()}
+    return frozenset(key for key, value in usual.items() if value is not None and value is not math.nan)
+
+
+class Ordered(Kept):
+    """A JSON object that is open to any key and keeps the order in which it was given them."""
+
+    OPEN: ClassVar[bool] = True
+    _order: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_order(cls, values: Any, make: Callable[[Any], Self]) -> Self:
+        made = make(values)
+        if isinstance(values, dict):
+            made._order = tuple(values)
+        return made
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, plain: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        found = plain(self)
+        return {key: found[key] for key in self._order if key in found} | found
 
 
 Record = TypeVar("Record", bound=Kept)
@@ -135,6 +184,8 @@ def read_leniently(kind: type[Record], content: dict[str, Any], shown: str | Pat
 
 def unknown(record: Kept, where: str = "") -> Iterator[str]:
     """Yield the dotted names of the keys that this version does not know: a newer one wrote them."""
+    if record.OPEN:
+        return
     yield from (f"{where}{key}" for key in record.model_extra or ())
     for name in type(record).model_fields:
         value = getattr(record, name)

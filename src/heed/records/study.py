@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
+from heed.records.figures import KeptFigures
 from heed.records.kept import Finite, Kept, Whole
 
 STUDY = "study.json"
@@ -21,7 +22,7 @@ class Outcome(Kept):
     pruned of a trial."""
     message: str = ""
     """Why it did not finish; empty where it did."""
-    figures: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    figures: dict[str, KeptFigures] = Field(default_factory=dict)
     """By split, each with its passport."""
     seconds: float | None = None
     """Of training."""
@@ -37,6 +38,11 @@ class Outcome(Kept):
         """Return an outcome that says nothing of what is not given."""
         empty = {"figures": {}, "seconds": None, "tokens": None, "tokens_per_second": None, "memory": None}
         return cls.model_validate({"state": state, "message": message, **empty, "leaks": None, **values})
+
+    def finite_figure(self, split: str, name: str) -> float | None:
+        """Return a final figure, None where it is missing or not finite."""
+        found = self.figures.get(split)
+        return None if found is None else found.finite(name)
 
 
 class _Placed(Kept):

@@ -34,7 +34,7 @@ def results(record: KnowledgeRecord) -> TextTable:
     places = [seen for seen in SEEN if any(answer.seen == seen for one in record.asked for answer in one.answers)]
     words = {
         "seed": [MISSING if one.seed is None else str(one.seed) for one in record.asked],
-        "decoding": [str(one.summary.get("decode") or MISSING) for one in record.asked],
+        "decoding": [str(one.summary.decode or MISSING) for one in record.asked],
     }
     words = {name: values for name, values in words.items() if len(set(values)) > 1}
     rows = []

@@ -219,7 +219,7 @@ def audits(record: StudyRecord) -> str:
     """
     said = {}
     for name in record.variants:
-        found = [cell.run.environment.get("audit") for cell in record.cells_of(name) if cell.run is not None]
+        found = [cell.run.environment.audit for cell in record.cells_of(name) if cell.run is not None]
         said[name] = next((str(one) for one in found if one), "")
     if not any(said.values()):
         return ""
