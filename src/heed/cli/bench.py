@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError, DataError, did_you_mean, why
 from heed.files import write_bytes, write_json
@@ -69,8 +69,7 @@ class BenchFlags(Section):
     """Seconds that one pass may take."""
     out: Path | None = None
     """Folder for cost.json and the figures, cost.svg and cost.png; default: print the table alone."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -98,7 +97,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from heed.benches.mechanism_cost import Setup
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.training.devices import choose_device
 
     if flags.threads is not None:

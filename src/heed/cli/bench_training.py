@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import layered, parse, split_settings
+from heed.cli.settings import AsJson, layered, parse, split_settings
 from heed.config import Config, Section, read_yaml
 from heed.errors import ConfigError, DataError, why
 from heed.files import write_bytes, write_json
@@ -41,8 +41,7 @@ class DevicesFlags(Section):
     """Steps that count."""
     config: Path | None = None
     """A YAML configuration; default: heed's defaults."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 class MemoryFlags(Section):
@@ -68,8 +67,7 @@ class MemoryFlags(Section):
     """auto takes cuda where there is one."""
     out: Path | None = None
     """Folder for memory.json and the figures, memory.svg and memory.png; default: print the table alone."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def devices(argv: list[str]) -> int:
@@ -78,8 +76,8 @@ def devices(argv: list[str]) -> int:
     flags = parse(DevicesFlags, rest, "bench devices", ("model", "tokenizer", "train"))
     config = read_config(flags.config, settings)
     from heed.benches.device_speed import measure_devices, tokens_of_step
+    from heed.cli import tell
     from heed.cli.list import columns
-    from heed.cli.train import tell
     from heed.report.numbers import human_seconds
 
     found = measure_devices(config, flags.steps, tell)
@@ -133,7 +131,7 @@ def memory(argv: list[str]) -> int:
     import torch
 
     from heed.benches.training_memory import measure_all
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.training.devices import choose_device, choose_precision, describe_device
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"  # MPS does not say how much it has held

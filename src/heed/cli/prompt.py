@@ -19,7 +19,7 @@ from pydantic import Field
 import heed
 from heed.cli import tell
 from heed.cli.api_flags import ApiFlags
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, one_line
 from heed.files import HASHES, is_left, sweep, working_in
@@ -112,8 +112,7 @@ class PromptFlags(ApiFlags, PromptQuestion):
     """Begin anew in a run folder that was asked otherwise; answers are kept."""
     dry_run: bool = False
     """Print every prompt and the bill, and ask nothing."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -278,12 +277,11 @@ def _caller(flags: PromptFlags, folder: Path) -> Caller:
     from heed.api import ANSWERS, AnswerStore, Caller, Spending, SpendingLimit, read_limit
     from heed.prompting.local import LocalModel
 
-    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     store = AnswerStore(folder / ANSWERS)
     for note in store.notes:
         tell(f"note: {note}")
     limit = SpendingLimit() if flags.budget is None else read_limit(flags.budget)
-    completer = LocalModel(flags.run or "", checkpoint=which, device=flags.device)
+    completer = LocalModel(flags.run or "", checkpoint=flags.checkpoint, device=flags.device)
     return Caller(completer, store=store, spending=Spending(limit, flags.known_prices()), threads=1, say=tell)
 
 

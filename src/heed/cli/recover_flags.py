@@ -9,6 +9,7 @@ import tyro
 from pydantic import Field
 
 from heed.cli.api_flags import ApiFlags
+from heed.cli.settings import AsJson
 from heed.config import Section
 
 
@@ -71,5 +72,4 @@ class RecoverFlags(ApiFlags, RecoveryQuestion):
 
     dry_run: bool = False
     """Ask nothing: print what each method would take."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False

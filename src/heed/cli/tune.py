@@ -134,7 +134,7 @@ def main(argv: list[str]) -> int:
     config = make_tune_config(flags, settings)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the profiler warns of memory that it has not seen begin
 
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.studies.by_heart import overfit
     from heed.studies.tune import tune
     from heed.studies.tune_plan import TunePlan

@@ -13,9 +13,8 @@ from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
 from heed.records.kept import read_record
 from heed.report.figure import Figure, Line, Plane
 from heed.report.numbers import format_count, format_rate, human_seconds
-from heed.report.parts import Page, PageSection, Pairs, Paragraph, WideFigure, again, render_page, write_page
+from heed.report.parts import PAGE, Page, PageSection, Pairs, Paragraph, WideFigure, again, render_page, write_page
 
-PAGE = "report.html"
 LEAST = 1e-12
 """Share of the largest singular value below which the others are drawn at the bottom."""
 

@@ -27,6 +27,7 @@ from heed.report.numbers import (
     human_seconds,
 )
 from heed.report.parts import (
+    PAGE,
     Banner,
     Details,
     GroupedPairs,
@@ -60,7 +61,7 @@ def write_report(run_folder: str | Path) -> Path:
 
     Raises `CheckpointError` when the folder is no run folder or cannot be written to.
     """
-    return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
+    return write_page(Path(run_folder) / PAGE, render(gather(run_folder)))
 
 
 def render(record: RunRecord) -> str:

@@ -22,12 +22,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 import numpy as np
 
 from heed.errors import ConfigError
-from heed.report.numbers import LEVEL, MISSING, said_difference, said_effect, said_p
+from heed.report.numbers import LEVEL, MISSING, said_difference, said_effect, said_half, said_p
 
 POWER = 0.8
 RATIO = 0.975
@@ -200,6 +200,18 @@ def no_spread(differences: Sequence[float] | np.ndarray) -> bool:
     """
     x = np.asarray(differences, dtype=np.float64)
     return float(np.ptp(x)) <= 1e-9 * float(np.abs(x).max())
+
+
+def said_mean(values: Sequence[float]) -> str:
+    """Return the mean over seeds with half of its t interval, rounded as that allows; of one seed the figure alone.
+
+    >>> said_mean([1.0, 2.0, 3.0]), said_mean([1.5])
+    ('2.0 ± 2.5', '1.500')
+    """
+    if len(values) < 2:
+        return said_half(values[0], None)
+    low, high = t_interval(values)
+    return said_half(fmean(values), (high - low) / 2)
 
 
 def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval:

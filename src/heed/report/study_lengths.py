@@ -16,7 +16,7 @@ from typing import Any
 from heed.report.numbers import MISSING, said_half
 from heed.report.passport import differences as passport_differences
 from heed.report.record import passport_of
-from heed.report.statistics import Difference, compare_pairs, correct, t_interval
+from heed.report.statistics import Difference, compare_pairs, correct, said_mean
 from heed.report.study_findings import UNITS, scale, show_difference
 from heed.report.study_record import StudyRecord
 from heed.report.tabular import TextTable
@@ -196,10 +196,7 @@ def length_tables(record: StudyRecord) -> list[TextTable]:
 
 def _figure(record: StudyRecord, name: str, length: int) -> str:
     values = list(length_values(record, name, length).values()) if length in measured_at(record, name) else []
-    if not values:
-        return MISSING
-    low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    return said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    return said_mean(values) if values else MISSING
 
 
 def _delta(d: Difference) -> str:

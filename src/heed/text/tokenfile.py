@@ -223,13 +223,7 @@ def token_files(
     for split in corpus.splits:
         key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
         path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
-        header = {
-            "corpus": corpus.name,
-            "corpus_fingerprint": corpus.fingerprint,
-            "split": split,
-            "split_rule": corpus.split_rule,
-            "word_rule": corpus.word_rule,
-        }
+        header = corpus.facts(split) | {"word_rule": corpus.word_rule}
         # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
         expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
         kept = _kept(path, tokenizer, expected, verify)
