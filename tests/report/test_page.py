@@ -13,7 +13,6 @@ from heed.report.page import (
     banners,
     changed_settings,
     command,
-    gather,
     headline,
     lead,
     passport_table,
@@ -21,6 +20,7 @@ from heed.report.page import (
     splits_table,
     write_report,
 )
+from heed.report.record import gather
 
 ATTACK = "<script>alert(1)</script>"
 

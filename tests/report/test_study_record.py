@@ -7,10 +7,12 @@ from fake_runs import PASSPORT, figures
 from fake_studies import cell, study, write_study_folder
 
 from heed.errors import CheckpointError, DataError
+from heed.report.study_findings import ranking, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_page import write_study
+from heed.report.study_picks import picks
 from heed.report.study_record import read_study
-from heed.report.study_tables import every_table, picks, ranking, sentences, table, verdict
+from heed.report.study_tables import every_table, table
 from heed.report.tabular import all_latex
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +18,6 @@ from pydantic import Field
 from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError, DataError, did_you_mean, why
-from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from heed.benches.mechanism_cost import Setup
@@ -241,16 +241,10 @@ def make_folder(folder: Path) -> None:
 def write(folder: Path, curves: list[CostCurve], results: dict[str, Any], caption: str) -> None:
     """Write cost.json and a figure for each width."""
     from heed.report.cost_figure import draw_costs
+    from heed.report.sheet import write_sheets
 
-    widths = sorted({curve.width for curve in curves if curve.cells})
-    try:
-        write_json(folder / "cost.json", results)
-        for width in widths:
-            stem = "cost" if width == widths[0] else f"cost-{width}"
-            chosen = [curve for curve in curves if curve.width == width]
-            for form in ("svg", "png"):
-                write_bytes(folder / f"{stem}.{form}", draw_costs(chosen, caption, form))
-    except OSError as error:
-        with suppress(OSError):  # it holds something
-            folder.rmdir()
-        raise DataError(f"cannot write to {folder}: {why(error)}") from error
+    figures: dict[str, Callable[[str], bytes]] = {}
+    for width in sorted({curve.width for curve in curves if curve.cells}):
+        chosen = [curve for curve in curves if curve.width == width]
+        figures[f"cost-{width}" if figures else "cost"] = partial(draw_costs, chosen, caption)
+    write_sheets(folder, "cost.json", results, figures)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,8 +15,7 @@ from pydantic import Field
 
 from heed.cli.settings import AsJson, layered, parse, split_settings
 from heed.config import Config, Section, read_yaml
-from heed.errors import ConfigError, DataError, why
-from heed.files import write_bytes, write_json
+from heed.errors import ConfigError
 
 if TYPE_CHECKING:
     from heed.benches.device_speed import Speed
@@ -141,7 +140,11 @@ def memory(argv: list[str]) -> int:
     how = f"{config.train.optimizer}, {precision}; {describe_device(device)}, torch {torch.__version__}"
     caption = f"{_said(config, batch=False)}, {how}"
     if flags.out is not None:
-        _write(flags.out, rows, caption)
+        from heed.report.memory_figure import draw_memory
+        from heed.report.sheet import write_sheets
+
+        results = {"measured": caption, "steps": rows}
+        write_sheets(flags.out, "memory.json", results, {"memory": partial(draw_memory, rows, caption)})
         tell(f"figure: {flags.out / 'memory.svg'}")
     if flags.json_:
         print(json.dumps({"measured": caption, "steps": rows}, indent=2, allow_nan=False))
@@ -197,18 +200,3 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         amounts = [human_bytes(row[part]) for part in (*PARTS, "total")]
         cells.append([*place, *(["–"] * len(PARTS) + [row["problem"]] if row["problem"] else amounts)])
     return [*columns(cells, shrink=(6,)), "", memory_sentence(rows) + "."]
-
-
-def _write(folder: Path, rows: list[dict[str, Any]], caption: str) -> None:
-    """Write memory.json and the figure as SVG and PNG."""
-    from heed.report.memory_figure import draw_memory
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "memory.json", {"measured": caption, "steps": rows})
-        for form in ("svg", "png"):
-            write_bytes(folder / f"memory.{form}", draw_memory(rows, caption, form))
-    except OSError as error:
-        with suppress(OSError):  # it holds something
-            folder.rmdir()
-        raise DataError(f"cannot write to {folder}: {why(error)}") from error

@@ -203,7 +203,8 @@ def _explain(item: Any) -> str:
 
 def conclude(folder: Path, as_json: bool) -> int:
     """Write the page and print what was found."""
-    from heed.report.tuning_page import tuning_lines, write_tuning
+    from heed.report.tuning_page import write_tuning
+    from heed.report.tuning_tables import tuning_lines
 
     page = write_tuning(folder)
     if as_json:

@@ -16,17 +16,12 @@ _Lengths = Annotated[LengthFigures | Any, Field(union_mode="left_to_right")]
 
 
 class MachineFacts(Ordered):
-    """What a run ran on."""
+    """What a run ran on; `heed.training.devices.machine_facts` says what else is kept."""
 
-    system: Any = None
-    processor: Any = None
     cores: Number = None
-    memory_bytes: Number = None
     gpus: PlainList = None
-    cuda: Any = None
-    mps: Any = None
+    """Their names."""
     threads: Number = None
-    fast_bf16: Any = None
 
 
 class EnvironmentFile(Ordered):

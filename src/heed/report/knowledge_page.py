@@ -32,8 +32,6 @@ from heed.report.parts import (
     write_page,
 )
 
-__all__ = ["PAGE", "read_knowledge", "render", "write_knowledge"]
-
 PAGE = "knowledge.html"
 NAMED = {
     "pretraining": "named in the pretraining text",

@@ -53,8 +53,6 @@ from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
 from heed.report.tabular import TextCell, TextTable, words_table
 
-__all__ = ["RunRecord", "gather", "render", "write_report"]
-
 
 def write_report(run_folder: str | Path) -> Path:
     """Write report.html into a run folder and return its path.

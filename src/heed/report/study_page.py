@@ -43,14 +43,13 @@ from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
-from heed.report.study_findings import budget, mixed_schedules
+from heed.report.study_findings import budget, mixed_schedules, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
+from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, StudyRun, read_study
-from heed.report.study_tables import every_table, picks, sentences, table, verdict
+from heed.report.study_tables import every_table, table
 from heed.report.tabular import TextCell, TextTable, words_table
-
-__all__ = ["read_study", "render", "write_study"]
 
 SHOWN = {
     "text": ("data.source", "data.validation", "data.test", "data.label"),

@@ -13,7 +13,6 @@ baseline's, and those of which no cell came to a finite figure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -109,36 +108,24 @@ class StudyRun(StudyCell):
         return [(e.step, loss, None if e.train is None else e.train.finite("loss")) for e, loss in known]
 
 
-class ReadStudy(StudyFile):
-    """study.json, its variants and cells as pages want them."""
+class StudyRecord(StudyFile):
+    """study.json as pages want it: `read_study` has put right what it says, and read the run folders beside it."""
 
+    title: str = ""  # pyright: ignore[reportIncompatibleVariableOverride]
     variants: dict[str, Variant] = Field(default_factory=dict)  # pyright: ignore[reportIncompatibleVariableOverride]
     cells: list[StudyRun] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
+    _folder: Path = PrivateAttr(default_factory=Path)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
 
-@dataclass(frozen=True)
-class StudyRecord:
-    """A study folder as plain values."""
-
-    folder: Path
-    title: str
-    figure: str
-    """The figure that the variants are compared by: a key of `heed.report.figure_kinds.FIGURES`."""
-    baseline: str
-    budget: dict[str, Any]
-    """kind (tokens, steps, flops or seconds) and amount."""
-    seeds: tuple[int, ...]
-    lengths: tuple[int, ...]
-    """Contexts in tokens, ascending, at which finished cells are measured besides."""
-    base: dict[str, Any]
-    """The configuration that all have in common, nested."""
-    variants: dict[str, Variant]
-    cells: tuple[StudyRun, ...]
-    machine: dict[str, Any]
-    command: str
-    search: dict[str, Any] | None
-    notes: tuple[str, ...]
-    """What is missing or could not be read."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is missing or could not be read."""
+        return tuple(self._notes)
 
     @property
     def higher_is_better(self) -> bool:
@@ -236,29 +223,18 @@ def read_study(folder: str | Path) -> StudyRecord:
     object or names no variant.
     """
     path = Path(folder)
-    study, notes = read_leniently(ReadStudy, _read(path), path / STUDY)
+    study, notes = read_leniently(StudyRecord, _read(path), path / STUDY)
     if not study.variants:
         raise DataError(f"{path / STUDY} names no variant: run the study again with heed compare")
     notes += [f"{key} is missing in {STUDY}." for key in NEEDED if key not in study.model_fields_set]
     notes += [f"{STUDY} has {name}, which this heed does not know: a newer one wrote it." for name in unknown(study)]
+    study._folder, study._notes = path, notes
+    study.title = study.title or path.resolve().name
     _fill_in(study, notes)
-    cells = _cells(study, path, notes)
-    return StudyRecord(
-        folder=path,
-        title=study.title or path.resolve().name,
-        figure=study.figure,
-        baseline=study.baseline,
-        budget=study.budget,
-        seeds=tuple(sorted({*study.seeds, *(cell.seed for cell in cells)})),
-        lengths=tuple(sorted(set(study.lengths))),
-        base=study.base,
-        variants=study.variants,
-        cells=tuple(cells),
-        machine=study.machine,
-        command=study.command,
-        search=study.search,
-        notes=tuple(notes),
-    )
+    study.cells = _cells(study, path, notes)
+    study.seeds = sorted({*study.seeds, *(cell.seed for cell in study.cells)})
+    study.lengths = sorted(set(study.lengths))
+    return study
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -273,7 +249,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _fill_in(study: ReadStudy, notes: list[str]) -> None:
+def _fill_in(study: StudyRecord, notes: list[str]) -> None:
     """Take known names for unknown ones, and give each variant its settings."""
     if study.figure not in FIGURES:
         notes.append(f"The figure {study.figure!r} is not known; bits per byte are taken.")
@@ -291,7 +267,7 @@ def _fill_in(study: ReadStudy, notes: list[str]) -> None:
         variant._name, variant._settings = name, settings
 
 
-def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[StudyRun]:
+def _cells(study: StudyRecord, path: Path, notes: list[str]) -> list[StudyRun]:
     """Return the cells of known variants, each with its run; of a cell that is there twice, the last."""
     cells: dict[tuple[str, int], StudyRun] = {}
     for cell in study.cells:

@@ -17,19 +17,13 @@ from heed.report.study_findings import (
     UNITS,
     budget,
     differences,
-    ranking,
     scale,
-    sentences,
     show_difference,
-    verdict,
 )
 from heed.report.study_lengths import length_tables
-from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, Variant
 from heed.report.study_speed import by_seed
 from heed.report.tabular import TextTable, to_text
-
-__all__ = ["TextTable", "every_table", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
 
 FACTS = {
     "architecture": "model.kind",

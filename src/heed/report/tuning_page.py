@@ -51,10 +51,7 @@ from heed.report.tuning_tables import (
     pairs_table,
     results_table,
     seeds_done,
-    tuning_lines,
 )
-
-__all__ = ["read_tuning", "render", "tuning_lines", "write_tuning"]
 
 MOST_CLASSES = 8
 """Classes up to which a confusion matrix is shown whole; of more, the commonest confusions."""

@@ -297,10 +297,3 @@ def load_npz(path: str | Path) -> TokenFile:
     ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)
     header = {"tokens": len(ids), "documents": len(sizes), "split": path.stem}
     return TokenFile(ids, np.cumsum(sizes, dtype=np.uint64), header)
-
-
-def save_npz(path: str | Path, tokens: TokenFile) -> None:
-    """Write `tokens` and `sizes` as `load_npz` reads them."""
-    sizes = np.diff(tokens.ends.astype(np.int64), prepend=0)
-    with files.aside(path) as other, other.open("wb") as stream:
-        np.savez(stream, tokens=tokens.ids, sizes=sizes)
