@@ -7,7 +7,7 @@ import pytest
 
 from heed.cli import main
 from heed.errors import CheckpointError
-from heed.records import RecoveryFile, TruthCheck
+from heed.records.recovery import RecoveryFile, TruthCheck
 from heed.recovery.readings import Distribution
 from heed.recovery.recovery_folder import truth_check, write_recovery_files
 from heed.report.recovery_page import error_figure, rank_figure, render, verdict
