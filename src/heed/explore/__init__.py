@@ -1,0 +1,1 @@
+"""Attention turned by hand and checked: its algebra as functions, and what the heads of one's own model do."""
