@@ -55,8 +55,8 @@ class HeadWeights:
     reading: Reading
     """weights: those that the mechanism forms. effective: the matrix that it amounts to. channels: the mean over the
     channels of a head, without the gate."""
-    error: float
-    """|A v - y| / |y|: how exactly the map makes what the layer made."""
+    error: float | None
+    """|A v - y| / |y|: how exactly the map makes what the layer made; None where transformers tells the weights."""
 
 
 @torch.no_grad()

@@ -33,9 +33,11 @@ class OwnModel:
         self.blocks: list[Block] = [block for block in blocks if isinstance(block, Block)]
         self.mechanisms: list[Mechanism] = [block.attention.mechanism for block in self.blocks]
         self.layers, self.heads = len(self.blocks), self.blocks[0].attention.n_heads
-        self.kind = model.config.attention.mechanism  # type: ignore[attr-defined] - a model of blocks has one
+        config: Any = model.config
+        self.kind = str(config.attention.mechanism)
         self.context, self.causal = model.context, model.causal
-        self.predicts, self.switches = model.causal, True
+        self.predicts = self.lenses = model.causal
+        self.switches = True
         self.start_ids = tuple(tokenizer.start_ids)
         special = {*self.start_ids, tokenizer.end_id, tokenizer.mask_id, *tokenizer.sentinel_ids}
         size = min(tokenizer.vocab_size, model.vocab_size)

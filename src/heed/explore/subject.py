@@ -52,7 +52,9 @@ class Subject(Protocol):
     causal: bool
     """Whether a token sees only what stands before it."""
     predicts: bool
-    """Whether it tells the next token, so that there is a loss and a lens."""
+    """Whether it tells the next token, so that there is a loss."""
+    lenses: bool
+    """Whether the residual stream can be read by the last norm and the output matrix."""
     switches: bool
     """Whether a head can be switched off."""
     plain_ids: np.ndarray
