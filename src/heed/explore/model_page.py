@@ -144,8 +144,9 @@ def maps_of(record: ExplorationFile, weights: np.ndarray) -> AttentionMaps:
     room = ROOM
     for head in telling(heads, len(heads)) if T > SMALL else []:
         made = address(images[name_of(head)])
-        if len(made) <= room:
-            full[name_of(head)], room = made, room - len(made)
+        if len(made) > room:
+            break
+        full[name_of(head)], room = made, room - len(made)
     first = next(iter(telling(heads, 1)), None)
     return AttentionMaps(
         [

@@ -81,7 +81,7 @@
 
     // ---------------------------------------------------------------- what is said of a place
     function show() {
-      const { t, s } = state, last = causal ? t : T - 1, row = [];
+      const { t, s } = state, last = causal ? t : T - 1, row = [], high = plate.clientHeight, wide = plate.clientWidth;
       for (let k = 0; k < T; k++) {
         const a = k <= last ? weight(t, k) : 0, level = LEVELS.filter(bound => a >= bound).length;
         if (a > 0) row.push([a, k]);
@@ -90,17 +90,19 @@
           spans[k].className = level ? `look${level}` : "";
         }
       }
-      if (state.here !== t) {
-        if (state.here !== undefined) spans[state.here].classList.remove("here");
-        state.here = t;
-      }
+      if (state.here !== undefined) spans[state.here].classList.remove("here");
       spans[t].classList.add("here");
-      across.style.transform = `translateY(${(t + 0.5) / T * plate.clientHeight}px)`;
-      down.style.transform = `translateX(${(s + 0.5) / T * plate.clientWidth}px)`;
+      if (state.here !== t && !text.matches(":hover")) {  // the text scrolls, the page does not
+        const top = spans[t].offsetTop - text.offsetTop, room = text.clientHeight;
+        if (top < text.scrollTop || top > text.scrollTop + room - 40) text.scrollTop = top - room / 2;
+      }
+      state.here = t;
+      across.style.transform = `translateY(${(t + 0.5) / T * high}px)`;
+      down.style.transform = `translateX(${(s + 0.5) / T * wide}px)`;
       down.hidden = s < 0;
       const who = make("strong", "", `${quoted(tokens[t])} (token ${t})`);
       if (!state.map.whole) {
-        said.replaceChildren(who, "This map is here in small only: there was no room. Its weights are in explore.npz.");
+        said.replaceChildren(who, ". This map is here in small only: there was no room. Its weights are in explore.npz.");
         return;
       }
       const best = row.sort((a, b) => b[0] - a[0]).slice(0, SAID).map(([a, k]) => `${quoted(tokens[k])} (${k}) ${percent(a)}`);
@@ -168,7 +170,7 @@
       ArrowLeft: () => go(state.t, Math.max(0, state.s - 1)), ArrowRight: () => go(state.t, state.s + 1),
       Home: () => go(0, state.s), End: () => go(T - 1, state.s),
     }));
-    const walk = t => { go(t, -1); spans[state.t].scrollIntoView({ block: "nearest" }); };
+    const walk = t => go(t, -1);
     text.addEventListener("keydown", keyed({
       ArrowLeft: () => walk(state.t - 1), ArrowRight: () => walk(state.t + 1), Home: () => walk(0), End: () => walk(T - 1),
     }));
