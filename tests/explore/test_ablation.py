@@ -82,6 +82,15 @@ def test_windows_are_spread_and_short_texts_refused():
         cut_windows(np.arange(30), 5, 20, "text")
 
 
+def test_without_a_last_norm_the_lens_reads_the_stream_as_it_is():
+    subject = subject_of(norm_order="post")
+    ids = subject.encode(TEXT)
+    lens = look(subject, subject.trace(ids).residuals, ids)
+    with torch.no_grad():
+        nats = subject.model.loss(torch.tensor([ids[:-1]]), torch.tensor([ids[1:]])).item()
+    assert np.isclose(lens.nats[-1].mean(), nats, atol=1e-5)
+
+
 def test_the_lens_at_the_last_layer_is_the_model(subject):
     ids = subject.encode(TEXT)
     lens = look(subject, subject.trace(ids).residuals, ids)

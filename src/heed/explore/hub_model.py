@@ -43,9 +43,10 @@ class HubModel:
         if self.kind in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             self.context -= 2  # rows of the table of positions that stand for no position of a text
         self.causal = self.predicts = predicts
+        self.notes: list[str] = []
         self.pieces = any(name.startswith("##") for name in tokenizer.get_vocab())
         special = {i for i in tokenizer.all_special_ids if i is not None}
-        self.plain_ids = np.array([i for i in range(int(settings.vocab_size)) if i not in special])
+        self.plain_ids = np.array([i for i in range(min(int(settings.vocab_size), len(tokenizer))) if i not in special])
         first = tokenizer.bos_token_id
         begun = predicts and tokenizer("a")["input_ids"][:1] == [first]
         self.start_ids: tuple[int, ...] = (int(first),) if begun else ()

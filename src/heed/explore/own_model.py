@@ -38,6 +38,7 @@ class OwnModel:
         self.context, self.causal = model.context, model.causal
         self.predicts = self.lenses = model.causal
         self.switches = True
+        self.notes = [f"the model LEAKS, so its losses are false: {model.leaks}"] if model.leaks else []
         self.start_ids = tuple(tokenizer.start_ids)
         special = {*self.start_ids, tokenizer.end_id, tokenizer.mask_id, *tokenizer.sentinel_ids}
         size = min(tokenizer.vocab_size, model.vocab_size)

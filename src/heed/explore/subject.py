@@ -57,6 +57,8 @@ class Subject(Protocol):
     """Whether the residual stream can be read by the last norm and the output matrix."""
     switches: bool
     """Whether a head can be switched off."""
+    notes: list[str]
+    """What a reader must know of all its figures."""
     plain_ids: np.ndarray
     """Ids of tokens that stand for text: all but the special ones."""
     start_ids: tuple[int, ...]
