@@ -14,7 +14,7 @@ from heed.explore.ablation import HeadEffects, LossText, measure_heads, silent, 
 from heed.explore.exploration_folder import Exploration
 from heed.explore.head_figures import HeadFigures, figures_of, role_of
 from heed.explore.induction import InductionPlan, InductionScores, measure_induction
-from heed.explore.logit_lens import look
+from heed.explore.logit_lens import lens_nats, look
 from heed.explore.subject import Subject, Trace
 from heed.records import ExplorationFile, ExploredHead
 from heed.report.numbers import human_seconds
@@ -106,6 +106,10 @@ def explore(
     if subject.lenses:
         lens = look(subject, trace.residuals, prompt.ids)
         found.record.lens = [float(row.mean()) for row in lens.nats]
+        if text is not None:
+            windows = lens_nats(subject, text)
+            found.record.lens_text = [_lens_facts(row, windows[-1]) for row in windows]
+            found.arrays["lens_windows"] = windows
         names = {int(i) for i in lens.top.ravel()}
         order = sorted(names)
         found.arrays |= {"lens_top": lens.top, "lens_log_p": lens.log_p, "lens_nats": lens.nats}
@@ -205,6 +209,17 @@ def _induction_facts(plan: InductionPlan, scores: InductionScores) -> dict[str, 
             "gain_interval": interval_of(gain),
         }
     return facts
+
+
+def _lens_facts(nats: np.ndarray, last: np.ndarray) -> dict[str, object]:
+    """Return the loss (N,) after a layer, and how much it is over that after the last one in the same windows."""
+    over = nats - last
+    return {
+        "nats": float(nats.mean()),
+        "interval": interval_of(nats),
+        "over_last": float(over.mean()),
+        "over_last_interval": interval_of(over),
+    }
 
 
 def _loss_facts(text: LossText, effects: HeadEffects) -> dict[str, object]:

@@ -76,6 +76,10 @@ class Subject(Protocol):
         """Read one sequence and keep what happens inside."""
         ...
 
+    def residuals(self, source: np.ndarray) -> list[Tensor]:
+        """Return L + 1 tensors (B, T, D) of `source` (B, T): the embeddings, then the stream after each layer."""
+        ...
+
     def nats(self, source: np.ndarray, target: np.ndarray, off: SwitchedHead | None = None) -> np.ndarray:
         """Return the loss (B, T) of `target` (B, T) after `source` (B, T), with a head switched off."""
         ...
