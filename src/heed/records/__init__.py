@@ -6,4 +6,5 @@ tune.json                           TuneFile ── TunedArm ── RateTrial, S
 runs/<name>/result.json             KeptResult ── RunResult
 recovery.json                       RecoveryFile ── TruthCheck
 hidden_size.json                    HiddenSizeFile
+explore.json                        ExplorationFile ── ExploredHead
 """
