@@ -29,6 +29,7 @@ TWICE = {
     "import": [["a", "--out", "b", "--out", "c"]],
     "export": [["a", "--to", "hf", "--to", "peft"]],
     "bench": [["attention", "--lengths", "3", "--lengths", "4"]],
+    "grade": [["a", "--seconds", "1", "--seconds", "2"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
     "doctor": [["--json", "--json"]],
@@ -56,7 +57,7 @@ def test_every_verb_is_tried():
 
 
 BARE = ["ask", "tune", "predict", "sample", "prompt", "compare", "report", "import", "export", "bench", "eval", "audit",
-        "finetune", "serve", "recover", "tokenizer train", "tokenizer report", "data biographies"]  # fmt: skip
+        "finetune", "serve", "recover", "grade", "tokenizer train", "tokenizer report", "data biographies"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", BARE)
