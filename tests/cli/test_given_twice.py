@@ -29,6 +29,7 @@ TWICE = {
     "import": [["a", "--out", "b", "--out", "c"]],
     "export": [["a", "--to", "hf", "--to", "peft"]],
     "bench": [["attention", "--lengths", "3", "--lengths", "4"]],
+    "quiz": [["--topic", "attention", "--topic", "tuning"]],
     "grade": [["a", "--seconds", "1", "--seconds", "2"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
