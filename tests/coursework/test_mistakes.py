@@ -95,6 +95,7 @@ MISTAKES = [
     ("attention.py", "attention_weights", HIDE, "scores = scores.masked_fill(allowed, -torch.inf)", "[0, 0, 0] is 0"),
     ("attention.py", "attention_weights", HIDE, "pass", attention.NO_MASK),
     ("attention.py", "attention_weights", PLAIN, "return torch.softmax(scores, dim=-2)", attention.QUERIES),
+    ("attention.py", "attention_weights", PLAIN, "return torch.softmax(scores, dim=0)", attention.FIRST_DIMENSION),
     ("attention.py", "attention_weights", HIDE,
      "w = torch.softmax(scores, -1) * allowed; return w / w.sum(-1, keepdim=True)", attention.RENORMALISED),
     ("attention.py", "split_heads", SPLIT, "return x.reshape(B, T, D // n_heads, n_heads).permute(0, 3, 1, 2)",

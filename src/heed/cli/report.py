@@ -31,11 +31,18 @@ class ReportFlags(Section):
 def main(argv: list[str]) -> int:
     """Write report.html into a run folder, or knowledge.html above several, and print its path; 0 when done."""
     flags = parse(ReportFlags, argv, "report")
-    from heed.records import HIDDEN_SIZE, RECOVERY
+    from heed.records.exploration import EXPLORATION
+    from heed.records.hidden_size import HIDDEN_SIZE
+    from heed.records.recovery import RECOVERY
+
+    if (flags.run / EXPLORATION).is_file():
+        from heed.explore.model_page import write_exploration_page
+
+        print(write_exploration_page(flags.run))
+        return 0
     from heed.report.hidden_size_page import write_hidden_size
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs
-    from heed.report.page import write_report
     from heed.report.recovery_page import write_recovery
     from heed.training.settings import is_run, read_settings
 
@@ -62,5 +69,7 @@ def main(argv: list[str]) -> int:
         return 0
     if is_run(flags.run):  # what is there of others is shown, with what is missing
         read_settings(flags.run, "heed train")
-    print(write_report(flags.run))
+    from heed.explore.head_strip import write_run_report
+
+    print(write_run_report(flags.run))
     return 0

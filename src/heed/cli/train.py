@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from heed.cli import tell
 from heed.cli.settings import parse, place, split_settings
 from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import ConfigError
@@ -84,7 +84,11 @@ def begin(flags: NewRun, settings: dict[str, Any]) -> int:
 
 
 def show(outcome: Trained, as_json: bool) -> int:
-    """Print the final figures of a run; 0 when it is done, 130 when it was interrupted."""
+    """Print the final figures of a run, its heads on its page; 0 when it is done, 130 when it was interrupted."""
+    if outcome.figures:
+        from heed.explore.head_strip import write_run_report
+
+        write_run_report(outcome.folder, outcome.model, outcome.tokenizer)
     figures = {split: figure.as_dict() for split, figure in outcome.figures.items()}
     if as_json:
         answer: dict[str, Any] = {
@@ -103,8 +107,3 @@ def show(outcome: Trained, as_json: bool) -> int:
             print(f"  {figure.passport.sentence()}")
         print(f"report: {outcome.report}")
     return 130 if outcome.fit.reason == "interrupted" else 0
-
-
-def tell(line: str) -> None:
-    """Write a line for people to standard error, where it does not mix with results."""
-    print(line, file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ RENORMALISED = (
 )
 TURNED = "the mask is read the other way round: True means may look"
 QUERIES = "the softmax runs over the queries; every row, over the keys, must sum to 1"
+FIRST_DIMENSION = "the softmax runs over the batch, the first dimension: say dim=-1, the keys"
 NO_MASK = "the mask is left out"
 MODULO = (
     "the width is cut as i * n_heads + h; a head is made of neighbours, y[b, h, t, i] = x[b, t, h * head_width + i]"
@@ -122,6 +123,7 @@ CASES: Cases = {
             torch.softmax(SCORES, -1),
             {
                 QUERIES: torch.softmax(SCORES, -2),
+                FIRST_DIMENSION: torch.softmax(SCORES, 0),
                 "the softmax runs over all scores at once": torch.softmax(SCORES.flatten(1), -1).view_as(SCORES),
             },
         ),
