@@ -1,8 +1,9 @@
 """heed grade, with its processes: blank and solved folders, limits, endings, files that do not run, and the verb."""
 
 import json
-import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -138,16 +139,37 @@ open({str(tmp_path / "pid")!r}, 'w').write(str(child.pid))
 """
     (tmp_path / "layer_norm.py").write_text(start + text, encoding="utf-8")
     assert {state for state, _ in states(tmp_path).values()} == {"passes"}
-    pid = int((tmp_path / "pid").read_text())
-    for _ in range(50):
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.slow
+def test_an_endless_loop_ends_with_who_grades(tmp_path):
+    (tmp_path / "layer_norm.py").write_text(
+        f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nwhile True: pass\n"
+    )
+    argv = [sys.executable, "-m", "heed", "grade", str(tmp_path), "--seconds", "500"]
+    grader = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+                break
+            time.sleep(0.1)
+    finally:
+        grader.kill()
+        grader.wait()
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process ends within ten seconds."""
+    for _ in range(100):
         try:
-            os.kill(pid, 0)
             if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
-                return
+                return True
         except (ProcessLookupError, FileNotFoundError):
-            return
+            return True
         time.sleep(0.1)
-    pytest.fail("the child goes on")
+    return False
 
 
 def test_prints_are_shown_on_request(tmp_path, capfd):

@@ -144,7 +144,7 @@ class _Process:
                 "heed.coursework.worker",
                 self._order,
             ],  # -P: imports nothing from where it runs
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # open as long as this process is there
             stdout=subprocess.PIPE,
             stderr=None if self._prints else subprocess.DEVNULL,
             cwd=self._place.name,
@@ -163,6 +163,8 @@ class _Process:
             else:
                 self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._place.cleanup()
 
     def _read(self) -> None:
