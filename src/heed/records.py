@@ -6,6 +6,7 @@
     runs/<name>/result.json             KeptResult ── RunResult
     recovery.json                       RecoveryFile ── TruthCheck
     hidden_size.json                    HiddenSizeFile
+    explore.json                        ExplorationFile ── ExploredHead
 
 A key that this version does not know stays in the object and in the file, and `unknown` names it. A key that was never
 set is not written. `read` refuses what is damaged and says where; `read_leniently` leaves that out and says so, since
@@ -35,7 +36,7 @@ from heed import seals
 from heed.errors import CheckpointError, why
 
 STUDY, TUNE, RESULT = "study.json", "tune.json", "result.json"
-RECOVERY, HIDDEN_SIZE = "recovery.json", "hidden_size.json"
+RECOVERY, HIDDEN_SIZE, EXPLORATION = "recovery.json", "hidden_size.json", "explore.json"
 
 
 class DamagedError(CheckpointError):
@@ -541,6 +542,67 @@ class HiddenSizeFile(Kept):
     asked: Whole
     spent: dict[str, float | None] = Field(default_factory=dict)
     seconds: float = 0.0
+
+
+class ExploredHead(Kept):
+    """What one head of a model does; None where a figure does not exist."""
+
+    layer: Whole
+    """Counted from 0."""
+    head: Whole
+    reading: str
+    """weights, effective, channels or none: see `heed.explore.mixing`."""
+    entropy: Finite = None
+    """Nats."""
+    share: Finite = None
+    """Of the largest entropy that the keys allow."""
+    distance: Finite = None
+    """Tokens."""
+    previous: Finite = None
+    first: Finite = None
+    induction: Finite = None
+    induction_interval: list[float] | None = None
+    """95 %, over sequences."""
+    zero: Finite = None
+    """Nats a token that the loss rises by when what the head mixes is set to zero."""
+    zero_interval: list[float] | None = None
+    """95 %, over windows."""
+    mean: Finite = None
+    """The same with the mean in its place."""
+    mean_interval: list[float] | None = None
+    role: str = ""
+    """What it looks at for half of its weight or more."""
+
+
+class ExplorationFile(Kept):
+    """explore.json: the attention of a model on a prompt, and what its heads are good for; maps are in explore.npz."""
+
+    format: int = 1
+    command: list[str] = Field(default_factory=list)
+    model: str
+    source: str = ""
+    kind: str
+    """The mechanism, or the architecture in transformers."""
+    causal: bool
+    layers: Whole
+    heads_per_layer: Whole
+    context: Whole
+    prompt: str
+    prompt_from: str = ""
+    """Where the prompt comes from, where it was not given."""
+    tokens: list[str]
+    shown: list[int]
+    """Layers that were looked at."""
+    map_error: Finite = None
+    """How far A v is from what a layer made, at most, as a share of its length."""
+    heads: list[ExploredHead]
+    induction: dict[str, Any] | None = None
+    """length, repeats, sequences, seed, chance, and the loss of the first copy and the later ones with its interval."""
+    loss: dict[str, Any] | None = None
+    """text, windows, window (tokens), nats, interval: of the whole model, on the text that heads are judged by."""
+    lens: list[float | None] = Field(default_factory=list)
+    """Loss of the prompt by layer, the embeddings first, nats a token."""
+    notes: list[str] = Field(default_factory=list)
 
 
 # ---------------------------------------------------------------------- reading and writing

@@ -3,7 +3,7 @@
 import pytest
 from fake_runs import metrics, write_classifier, write_run
 
-from browsing import CONTRAST, OUTSIDE, chromium
+from browsing import check_page, chromium
 from heed.report.page import write_report
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
@@ -13,30 +13,6 @@ pytestmark = pytest.mark.slow  # a browser takes seconds to start
 def browser():
     with chromium() as browser:
         yield browser
-
-
-def check_page(browser, address, scheme, width, texts=0):
-    """A page is quiet, asks the network for nothing, fits, can be read, and keeps the texts of figures inside them."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    complaints, requests = [], []
-    page.on("console", lambda message, seen=complaints: seen.append(message.text))
-    page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
-    page.on("request", lambda request, seen=requests: seen.append(request.url))
-    page.goto(address)
-    for details in page.query_selector_all("details"):
-        details.evaluate("element => { element.open = true }")
-    assert complaints == []
-    assert requests == [address]
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    measured = page.evaluate(CONTRAST)
-    assert len(measured) > texts
-    # 4.5 is what WCAG 2 asks of body text (AA)
-    assert [entry for entry in measured if entry[0] < 4.5] == []
-    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(element => element.id)")
-    assert len(ids) == len(set(ids))
-    outside = page.evaluate(OUTSIDE)
-    assert outside == []
-    page.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "sample": "text from a trained model",
     "serve": "trained models behind an OpenAI-compatible API, with a page to try them",
     "prompt": "few-shot evaluation of a language model, behind any OpenAI-compatible API or on this machine",
+    "explore": "the attention of a model: maps of its heads, what each is good for, what each layer would say",
     "recover": "the whole next-token distribution out of an API that shows a few words and takes a logit bias",
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",

@@ -31,7 +31,13 @@ class ReportFlags(Section):
 def main(argv: list[str]) -> int:
     """Write report.html into a run folder, or knowledge.html above several, and print its path; 0 when done."""
     flags = parse(ReportFlags, argv, "report")
-    from heed.records import HIDDEN_SIZE, RECOVERY
+    from heed.records import EXPLORATION, HIDDEN_SIZE, RECOVERY
+
+    if (flags.run / EXPLORATION).is_file():
+        from heed.explore.model_page import write_exploration_page
+
+        print(write_exploration_page(flags.run))
+        return 0
     from heed.report.hidden_size_page import write_hidden_size
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs

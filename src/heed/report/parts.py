@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,6 +174,47 @@ class ExampleList:
 
 
 @dataclass(frozen=True)
+class HeadMap:
+    """Who looks at whom in one head, as pictures: white is a weight of 1 (see `heed.explore.map_images`)."""
+
+    layer: int
+    head: int
+    small: str
+    """Address of the picture that is always shown; the whole map where the text is short."""
+    full: str = ""
+    """Address of the map with a pixel for each pair of tokens, where it is another one and there is room."""
+    role: str = ""
+    """What the head looks at, in a word."""
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The maps of the heads of a model on one text; with the script maps.js one of them is shown in full."""
+
+    what: ClassVar[str] = "maps"
+    maps: Sequence[HeadMap]
+    tokens: Sequence[str]
+    causal: bool
+    first: str = ""
+    """Layer.head of the map that is shown first."""
+
+    @property
+    def layers(self) -> list[tuple[int, list[HeadMap]]]:
+        """The maps of each layer."""
+        found: dict[int, list[HeadMap]] = {}
+        for one in self.maps:
+            found.setdefault(one.layer, []).append(one)
+        return list(found.items())
+
+    @property
+    def data(self) -> str:
+        """What the script reads, as JSON that may stand in a page."""
+        full = {f"{one.layer}.{one.head}": one.full for one in self.maps if one.full}
+        said = {"tokens": list(self.tokens), "causal": self.causal, "first": self.first, "full": full}
+        return json.dumps(said, ensure_ascii=False).replace("<", "\\u003c")
+
+
+@dataclass(frozen=True)
 class PageSection:
     """A part of a page with a title."""
 
@@ -199,6 +241,8 @@ class Page:
     """The files that it was written from."""
     plain: bool = False
     """Whether the first sentence is no finding but a description."""
+    scripts: tuple[str, ...] = ()
+    """Scripts of the templates that it needs besides that of every page."""
 
 
 def render_page(page: Page) -> str:
@@ -206,7 +250,7 @@ def render_page(page: Page) -> str:
     sections = [section for section in page.sections if any(map(_holds, section.parts))]
     titled = [section for section in sections if not section.quiet]
     contents = titled if len(titled) >= LONG else []
-    style, script = _source("style.css") + _places(), _source("page.js")
+    style, script = _source("style.css") + _places(), "".join(map(_source, ("page.js", *page.scripts)))
     return _template().render(
         page=page,
         sections=sections,

@@ -1,0 +1,81 @@
+"""An exploration on the disk.
+
+explore.json     what was looked at, and the figures of every head; written last
+explore.npz      weights (layers, H, T, T) float16, ids, layers, scores and losses by sequence and window, the lens
+report.html      the page
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from heed import seals
+from heed.errors import CheckpointError, ConfigError, why
+from heed.files import HASHES, advice, is_left
+from heed.records import EXPLORATION, ExplorationFile, ExploredHead, read, write
+
+ARRAYS, PAGE = "explore.npz", "report.html"
+OWN = (EXPLORATION, ARRAYS, PAGE, HASHES)
+
+
+@dataclass
+class Exploration:
+    """What was found: the record, and arrays by name."""
+
+    record: ExplorationFile
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def telling(heads: Sequence[ExploredHead], count: int = 5) -> list[ExploredHead]:
+    """Return the most telling heads: those whose loss costs most, else those that look at least.
+
+    Of heads whose effect on the loss is known (with the mean in their place) the largest; else the lowest share of
+    the possible entropy.
+    """
+    known = [head for head in heads if head.mean is not None]
+    if known:
+        return sorted(known, key=lambda head: -(head.mean or 0.0))[:count]
+    pointed = [head for head in heads if head.share is not None]
+    return sorted(pointed, key=lambda head: head.share or 0.0)[:count]
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise `ConfigError` where a folder holds something else, or an exploration that is to stay."""
+    if not folder.is_dir():
+        return
+    other = next((path.name for path in sorted(folder.iterdir()) if not (path.name in OWN or is_left(path.name))), None)
+    if other is not None:
+        raise ConfigError(f"{folder} holds other things ({other}): choose another --out")
+    if (folder / EXPLORATION).is_file() and not overwrite:
+        raise ConfigError(f"{folder} holds an exploration already: choose another --out, or --overwrite it")
+
+
+def write_exploration(folder: Path, found: Exploration) -> None:
+    """Write the arrays, then the record. Raises `CheckpointError` where the folder or the disk refuses."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **found.arrays)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        seals.write_bytes(folder / ARRAYS, packed.getvalue())
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {advice(error)}") from error
+    write(folder / EXPLORATION, found.record)
+
+
+def read_exploration(folder: str | Path) -> Exploration:
+    """Return what is kept in a folder. Raises `CheckpointError` where it is not whole."""
+    folder = Path(folder)
+    try:
+        record = read(ExplorationFile, folder / EXPLORATION)
+        seals.read_bytes(folder / ARRAYS)
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        raise CheckpointError(f"{folder} holds no whole exploration: {why(error)}; give heed explore again") from error
+    return Exploration(record, arrays)

@@ -1,0 +1,151 @@
+"""The page of an exploration in a real browser: what it says of a place is the weight there, by pointer and by keys."""
+
+import re
+
+import numpy as np
+import pytest
+
+from browsing import check_page, chromium
+from explore.small_subjects import TEXT, subject_of
+from heed.explore.ablation import cut_windows
+from heed.explore.exploration import PromptIds, explore
+from heed.explore.exploration_folder import write_exploration
+from heed.explore.induction import plan_induction
+from heed.explore.model_page import write_exploration_page
+
+pytestmark = pytest.mark.slow  # a browser takes seconds to start
+
+LONG = "the cat sees a dog & <b>the</b> dog sees\n\tthe cat. " * 4
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def explorations(tmp_path_factory):
+    """By name: a page and its exploration; a causal model on a short and a long text, and an encoder."""
+    found = {}
+    for name, kind, text, context in (
+        ("short", "gpt", TEXT, 64), ("long", "gpt", LONG, 256), ("encoder", "encoder", TEXT, 64),
+    ):  # fmt: skip
+        subject = subject_of(kind, text=LONG + TEXT, context=context)
+        prompt = PromptIds(subject.encode(text), text)
+        induction = text_ = None
+        if kind == "gpt":
+            induction = plan_induction(context, 0, 20, 2, 3, 0)
+            text_ = cut_windows(np.array(subject.encode(LONG * 4)), 4, 30, "a text")
+        made = explore(subject, prompt, [0, 1], induction, text_)
+        made.record.command = ["heed", "explore", name]
+        folder = tmp_path_factory.mktemp(name)
+        write_exploration(folder, made)
+        found[name] = write_exploration_page(folder).as_uri(), made
+    return found
+
+
+def opened(browser, explorations, name, **how):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000}, **how)
+    page.goto(explorations[name][0])
+    page.wait_for_function("document.querySelector('.map h3').textContent !== ''")
+    return page, explorations[name][1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("name", ["short", "long", "encoder"])
+def test_the_page_is_quiet_fits_and_can_be_read(browser, explorations, name, scheme, width):
+    check_page(browser, explorations[name][0], scheme, width, texts=60)
+
+
+def weight_of(page, t, s):
+    """Point at a place of the map and return (token that looks, share, token looked at) of what is said."""
+    box = page.locator(".plate canvas").bounding_box()
+    T = page.evaluate("document.querySelectorAll('.map .text span').length")
+    page.mouse.move(box["x"] + (s + 0.5) / T * box["width"], box["y"] + (t + 0.5) / T * box["height"])
+    page.wait_for_function(f"document.querySelector('.said').textContent.includes('(token {t})')")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    said = page.locator(".said").text_content()
+    found = re.search(r"looks with ([\d.]+) % of it at “(.*?)” \(token (\d+)\)", said, re.DOTALL)
+    assert found, said
+    return float(found[1]) / 100, found[2], int(found[3])
+
+
+@pytest.mark.parametrize("name", ["short", "long", "encoder"])
+def test_what_is_said_of_a_place_is_its_weight(browser, explorations, name):
+    page, made = opened(browser, explorations, name)
+    weights = made.arrays["weights"].astype(float)
+    T = weights.shape[-1]
+    for layer, head in ((0, 1), (1, 0)):
+        page.locator(f"[data-head='{layer}.{head}'] button").click()
+        page.wait_for_function(f"document.querySelector('.map h3').textContent.startsWith('Head {layer}.{head}:')")
+        page.locator(".plate").scroll_into_view_if_needed()
+        for t, s in ((T - 1, T - 2), (T // 2, 3), (T - 2, 0), (5, 5)):
+            said, _, place = weight_of(page, t, s)
+            real = weights[layer, head, t, s]
+            assert place == s
+            assert abs(said - real) <= np.sqrt(real) / 255 + 0.005 + 1e-4
+    assert page.evaluate("document.querySelector('.map canvas').width") == T
+    page.close()
+
+
+def test_the_map_goes_by_keys(browser, explorations):
+    page, made = opened(browser, explorations, "short")
+    T = made.arrays["weights"].shape[-1]
+    first = page.locator(".heads button[aria-pressed=true]")
+    assert first.count() == 1
+    page.locator("[data-head='0.0'] button").click()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.map h3').textContent.startsWith('Head 0.1:')")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.querySelector('.map h3').textContent.startsWith('Head 1.1:')")
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    assert page.locator(".heads button[tabindex='0']").count() == 1  # one stop of the Tab key
+    page.locator(".plate").focus()
+    for key in ("Home", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_function("document.querySelector('.said').textContent.includes('(token 2) looks with')")
+    page.locator(".map .text").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"document.querySelector('.said').textContent.includes('(token {T - 1})')")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"document.querySelector('.said').textContent.includes('(token {T - 2})')")
+    assert page.locator(".map .text .here").count() == 1
+    page.close()
+
+
+def test_a_token_that_is_pointed_at_shades_what_it_looks_at(browser, explorations):
+    page, made = opened(browser, explorations, "short")
+    page.locator("[data-head='1.0'] button").click()
+    page.wait_for_function("document.querySelector('.map h3').textContent.startsWith('Head 1.0:')")
+    page.locator(".map .text span").nth(20).hover()
+    page.wait_for_function("document.querySelector('.said').textContent.includes('(token 20)')")
+    row = ((np.rint(255 * np.sqrt(made.arrays["weights"][1, 0, 20].astype(float)))) / 255) ** 2
+    levels = [sum(a >= bound for bound in (0.01, 0.05, 0.2, 0.5)) for a in row[:21]]
+    found = page.evaluate(
+        "[...document.querySelectorAll('.map .text span')].map(s => +(s.className.match(/look(\\d)/) || [0, 0])[1])"
+    )
+    assert found[:21] == levels
+    assert not any(found[21:])
+    assert max(levels) > 1
+    page.close()
+
+
+def test_the_page_is_readable_without_scripts(browser, explorations):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(explorations["short"][0])
+    assert page.locator(".heads img").count() == 4
+    assert page.locator(".heads img").first.is_visible()
+    assert page.locator(".heads img").first.get_attribute("alt").startswith("Head 0.0: ")
+    assert page.get_by_role("table").count() >= 3
+    assert page.locator(".map").count() == 0
+    context.close()
+
+
+def test_markup_in_a_text_stays_text(browser, explorations):
+    page, made = opened(browser, explorations, "long")
+    assert page.locator(".map .text").text_content() == "".join(made.record.tokens)
+    assert page.locator(".map .text b").count() == 0
+    page.close()
