@@ -49,8 +49,8 @@ function widestMargin(K, within, others) {
   let u = range(d).map(i => x[i] - x[d + i]);
   if (differences.length) u = plus(u, times(pseudoInverse(differences), times(differences, u)), -1);
   const margin = Math.max(0, Math.min(...others.map(o => dot(plus(first, keys[o], -1), u))));
-  const total = sum(dual.slice(0, others.length)), outside = zeros(K.length), inside = zeros(K.length);
-  others.forEach((o, i) => { outside[o] = dual[i] / total; });
+  const shares = dual.slice(0, others.length).map(c => Math.max(c, 0)), total = sum(shares), outside = zeros(K.length), inside = zeros(K.length);
+  others.forEach((o, i) => { outside[o] = shares[i] / total; });
   within.slice(1).forEach((a, i) => {
     inside[a] = (dual[others.length + differences.length + i] - dual[others.length + i]) / total;
   });
