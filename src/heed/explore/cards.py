@@ -1,8 +1,8 @@
 """The page of cards: its files by path, a server for them alone, and all of them in one file.
 
-The page is plain modules in `static/`, which a browser reads as they are. In the one file each module is a function that
-returns what it exports, called in the order of the imports: no network is needed, and the page's policy knows the
-script and the style by their hashes.
+The page is plain modules in `static/`, which a browser reads as they are. In the one file each module is a function
+that returns what it exports, called in the order of the imports: no network is needed, and the page's policy knows
+the script and the style by their hashes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ class _Answer(BaseHTTPRequestHandler):
         found = page_files().get(self.path.partition("?")[0].removeprefix("/"))
         content, kind = found or (b"There is no such page.\n", "text/plain")
         self.send_response(200 if found else 404)
-        for name, value in {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": len(content), **HEADERS}.items():
+        for name, value in {
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Content-Length": len(content),
+            **HEADERS,
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
         if body:

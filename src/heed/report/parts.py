@@ -257,8 +257,8 @@ def render_page(page: Page) -> str:
         contents=contents,
         style=style,
         script=script,
-        policy=f"default-src 'none'; style-src '{policy_hash(style)}'; script-src '{policy_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src '{policy_hash(style)}'; script-src '{policy_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
     )
 
 

@@ -19,7 +19,10 @@ STATIC = Path(__file__).with_name("static")
 FILES = {
     "/": STATIC / "index.html",
     **{f"/{name}": path for name, path in LOOK.items()},
-    **{f"/{name}": STATIC / name for name in ("playground.css", "playground.js", "completions.js", "code.js", "presets.js")},
+    **{
+        f"/{name}": STATIC / name
+        for name in ("playground.css", "playground.js", "completions.js", "code.js", "presets.js")
+    },
 }
 """What is served, by path: nothing else of the disk can be asked for."""
 

@@ -26,18 +26,19 @@ export function softmax(scores) {
 export function svd(A) {
   if (A.length < A[0].length) { const { U, s, V } = svd(transposed(A)); return { U: V, s, V: U }; }
   const columns = transposed(A).map(column => [...column]), n = columns.length, V = identity(n); // rows of V: v_j
+  const least = 1e-31 * Math.max(...columns.map(column => dot(column, column))); // squares of columns that are rounding
   for (let sweep = 0, turned = true; turned && sweep < 60; sweep++) {
     turned = false;
     for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) {
       const a = dot(columns[i], columns[i]), b = dot(columns[j], columns[j]), c = dot(columns[i], columns[j]);
-      if (c === 0 || Math.abs(c) <= 1e-16 * Math.sqrt(a * b)) continue;
+      if (Math.min(a, b) <= least || Math.abs(c) <= 1e-16 * Math.sqrt(a * b)) continue;
       turned = true;
       const zeta = (b - a) / (2 * c), t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
       const cosine = 1 / Math.sqrt(1 + t * t), sine = cosine * t;
-      for (const rows of [columns, V]) {
-        const [x, y] = [rows[i], rows[j]];
-        rows[i] = x.map((value, k) => cosine * value - sine * y[k]);
-        rows[j] = x.map((value, k) => sine * value + cosine * y[k]);
+      for (const [x, y] of [[columns[i], columns[j]], [V[i], V[j]]]) for (let k = 0; k < x.length; k++) {
+        const value = x[k];
+        x[k] = cosine * value - sine * y[k];
+        y[k] = sine * value + cosine * y[k];
       }
     }
   }

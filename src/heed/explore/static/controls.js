@@ -1,6 +1,6 @@
 // What a card is turned by: sliders, cells of matrices, choices and buttons. Each is made from a line of data:
 //   {make(): [elements], show(state, numbers)}, and `turn(part of the state)` or `refuse(sentence)` on what a person does.
-import { Wrong, matrixOf, matrixText, numberOf, said, vectorOf } from "./words.js";
+import { Wrong, matrixOf, matrixText, numberOf, pieces, said, vectorOf } from "./words.js";
 
 export const by = id => document.getElementById(id);
 export function make(name, content = "", css = "", attributes = {}) {
@@ -10,6 +10,9 @@ export function make(name, content = "", css = "", attributes = {}) {
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   return element;
 }
+
+// Words as nodes: with letters below and above the line
+export const formula = words => pieces(words).map(([part, level]) => level ? make(level, part) : part);
 
 // ------------------------------------------------------------------ values as text, for links, and back
 const TEXT = {
@@ -45,7 +48,7 @@ const BUILD = {
       turn({ [control.name]: log && step >= 1 ? Math.round(value) : log ? Number(value.toPrecision(3)) : value });
     });
     return {
-      elements: [make("div", [make("label", control.words, "", { for: id }), output, slider], "knob")],
+      elements: [make("div", [make("label", formula(control.words), "", { for: id }), output, slider], "knob")],
       show(state) {
         const high = control.highOf?.(state) ?? control.high;
         Object.assign(slider, { min: to(control.low), max: to(high), step: log ? (to(high) - to(control.low)) / 200 : step });
@@ -89,7 +92,7 @@ const BUILD = {
 // A grid of cells, whose rows can be added and taken away where the card says so, with the whole as text below it
 function cells(control, id, turn, refuse, rowsOf, valueOf, read) {
   const grid = make("div", "", "cells"), area = make("textarea", "", "", { rows: 3, spellcheck: "false", "aria-label": `${control.words}, as text` });
-  const box = make("fieldset", [make("legend", control.words), grid], "field"), buttons = make("p", "", "row");
+  const box = make("fieldset", [make("legend", formula(control.words)), grid], "field"), buttons = make("p", "", "row");
   const grows = control.kind === "matrix" && control.most > control.least;
   let rows = [], state;
   const change = (i, j, value) => turn({ [control.name]: valueOf(rows.map((row, a) => row.map((old, b) => a === i && b === j ? value : old))) });

@@ -1,6 +1,6 @@
 // Figures as SVG, drawn from data for the width that there is; words keep their size, and what can be dragged is a handle.
 // A handle gives, for a place of the pointer in pixels, the part of a card's state that follows from it.
-import { said } from "./words.js";
+import { pieces, said } from "./words.js";
 
 const NAMES = "http://www.w3.org/2000/svg";
 function element(name, attributes = {}, ...children) {
@@ -9,7 +9,10 @@ function element(name, attributes = {}, ...children) {
   made.append(...children);
   return made;
 }
-const text = (x, y, words, css = "") => element("text", { x: x.toFixed(1), y: y.toFixed(1), class: css }, words);
+function text(x, y, words, css = "") {
+  const parts = pieces(words).map(([part, level]) => level ? element("tspan", { dy: level === "sub" ? 3 : -4, class: "small" }, part) : part);
+  return element("text", { x: x.toFixed(1), y: y.toFixed(1), class: css }, ...parts);
+}
 const line = ([x1, y1], [x2, y2], css) => element("line", { x1: x1.toFixed(2), y1: y1.toFixed(2), x2: x2.toFixed(2), y2: y2.toFixed(2), class: css });
 const brief = value => said(Math.abs(value) < 1 ? Math.round(1000 * value) / 1000 : Number(value.toPrecision(3)));
 const tidy = value => Math.round(value * 100) / 100;
@@ -58,7 +61,8 @@ function plane({ reach, polygon = [], segments = [], points = [], arrows = [], c
     const [x, y] = at(place), r = 4 + 12 * Math.sqrt(weight);
     if (ring > 0) parts.push(element("circle", { cx: x, cy: y, r: 4 + 12 * Math.sqrt(ring), class: "ring" }));
     parts.push(element("circle", { cx: x, cy: y, r, class: `point ${css}` }));
-    parts.push(text(x + Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, y - 5, name, "label"));
+    const [dx, dy] = circle ? [at(place)[0] - at([0, 0])[0], at(place)[1] - half].map(v => v * 18 / half - 4) : [Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, -5];
+    parts.push(text(x + dx * (circle ? 1.4 : 1), y + dy * (circle ? 1.4 : 1) + (circle ? 8 : 0), name, "label"));
     if (note !== undefined) parts.push(text(x + Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, y + 9, brief(note), "note"));
     if (move) parts.push(grip(element("circle", { cx: x, cy: y, r: 20, class: "touch" }), pixel => move(from(pixel))));
   }
@@ -66,7 +70,7 @@ function plane({ reach, polygon = [], segments = [], points = [], arrows = [], c
 }
 
 // ------------------------------------------------------------------ curves, with a line that can be dragged along x
-function lines({ x, y, series, rule, marker, band }, width, grip) {
+function lines({ x, y, series, rule, marker, grips = [] }, width, grip) {
   const narrow = width < 480, top = narrow ? 16 * series.length + 30 : 24, left = 46, right = narrow ? 16 : 128;
   const height = top + 230 + 40, w = width - left - right, h = 230;
   const scale = axis => axis.log ? Math.log10 : value => value, place = (axis, value) => (scale(axis)(value) - scale(axis)(axis.low)) / (scale(axis)(axis.high) - scale(axis)(axis.low));
@@ -77,7 +81,6 @@ function lines({ x, y, series, rule, marker, band }, width, grip) {
   for (const tick of ticksOf(x, narrow ? 4 : 6)) parts.push(line([px(tick), top + h], [px(tick), top + h + 5], "floor"), text(px(tick), top + h + 18, said(tick), "middle"));
   parts.push(line([left, top + h], [left + w, top + h], "floor"), text(left + w / 2, height - 4, x.words, "middle"));
   if (rule !== undefined) parts.push(line([left, py(rule)], [left + w, py(rule)], "rule"));
-  if (band) parts.push(element("path", { d: path([...band.upper.map(([a, b]) => [px(a), py(b)]), ...[...band.lower].reverse().map(([a, b]) => [px(a), py(b)])]) + "Z", class: `band ${band.css}` }));
   for (const { points, css, dashed } of series) parts.push(element("path", { d: path(points.filter(([, b]) => Number.isFinite(b)).map(([a, b]) => [px(a), py(b)])), class: `curve ${css}${dashed ? " dashed" : ""}` }));
   parts.push(...(narrow ? series.map(({ name, css, dashed }, i) => legend(0, 12 + 16 * i, name, css, dashed)) : endNames(series, left + w + 8, py)));
   if (marker) {
@@ -90,6 +93,10 @@ function lines({ x, y, series, rule, marker, band }, width, grip) {
       return marker.move(x.log ? 10 ** to : tidy(to));
     };
     parts.push(grip(element("rect", { x: at - 20, y: top - 6, width: 40, height: h + 26, class: "touch" }), back));
+  }
+  for (const { at: [a, b], css, move } of grips) {
+    const back = ([, pixel]) => move(y.log ? 10 ** (Math.log10(y.low) + (1 - (pixel - top) / h) * Math.log10(y.high / y.low)) : y.low + (1 - (pixel - top) / h) * (y.high - y.low));
+    parts.push(element("circle", { cx: px(a), cy: py(b), r: 7, class: `point ${css}` }), grip(element("circle", { cx: px(a), cy: py(b), r: 20, class: "touch" }), back));
   }
   return { height, parts };
 }
@@ -118,9 +125,9 @@ function bars({ groups, names }, width, grip) {
     const top = at * (strip + gap) + gap, share = value => Math.min(1, Math.max(0, (value - low) / (high - low)));
     const py = value => top + strip * (1 - share(value)), floor = py(Math.max(low, Math.min(high, 0)));
     parts.push(text(0, top - 10, name, "label"), line([0, floor], [width, floor], "floor"));
-    values.forEach(({ value, css, move }, i) => {
+    values.forEach(({ value, css, move, hollow }, i) => {
       const x = slot * i + (slot - thick) / 2, y = py(value), upper = Math.min(y, floor), inside = value >= 0 ? upper - 4 : Math.max(y, floor) + 12;
-      parts.push(element("rect", { x, y: upper, width: thick, height: Math.max(0.5, Math.abs(floor - y)), class: `bar ${css}` }));
+      parts.push(element("rect", { x, y: upper, width: thick, height: Math.max(0.5, Math.abs(floor - y)), class: `bar ${css}${hollow ? " hollow" : ""}` }));
       parts.push(text(x + thick / 2, Math.max(top + 2, inside), brief(value), "middle note"));
       if (move) parts.push(grip(element("rect", { x: slot * i, y: top - 6, width: slot, height: strip + 12, class: "touch" }), ([, pixel]) => move(tidy(low + (high - low) * Math.min(1, Math.max(0, 1 - (pixel - top) / strip))))));
     });
@@ -147,7 +154,7 @@ function heat({ matrices }, width) {
         const x = left + side + cell * j, y = begin + tall * i;
         parts.push(element("rect", { x, y, width: cell - 1, height: tall - 1, class: "cell" }));
         parts.push(element("rect", { x, y, width: cell - 1, height: tall - 1, class: `cell shade ${value < 0 ? "s2" : "s1"}`, "fill-opacity": (0.5 * Math.abs(value) / most).toFixed(3) }));
-        if (digits) parts.push(text(x + cell / 2, y + tall / 2 + 4, said(Number(value.toPrecision(3))), "middle strong"));
+        if (digits) parts.push(text(x + cell / 2, y + tall / 2 + 4, brief(value), "middle strong"));
       });
     });
     next = Math.max(next, begin + tall * values.length + 16);

@@ -1,19 +1,11 @@
 // The page of cards: each is made from its data, computes on every turn, and keeps its state in a link.
 import { CARDS } from "./cards.js";
-import { buildControl, by, holding, make, readOf, textOf } from "./controls.js";
+import { buildControl, by, formula, holding, make, readOf, textOf } from "./controls.js";
 import { drawn, tableOf } from "./drawing.js";
 import { save, saveJSON } from "./saving.js";
 import { Wrong, said } from "./words.js";
 
 const built = {};
-
-// Words with _ and ^ as letters below and above the line: w_i, e^{s_i}
-function formula(words) {
-  return words.replaceAll(" - ", " − ").split(/([_^](?:\{[^}]*\}|[^\s_^{}()]))/).filter(Boolean).map(part => {
-    if (!/^[_^]./.test(part)) return part;
-    return make(part[0] === "_" ? "sub" : "sup", part.slice(1).replace(/^\{|\}$/g, ""));
-  });
-}
 
 function buildCard(id, card) {
   const figure = make("figure"), image = make("div", "", "image"), caption = make("figcaption");
@@ -43,8 +35,8 @@ function buildCard(id, card) {
   }
   function show() {
     for (const control of controls) control.show(state, numbers);
-    say.textContent = card.say(state, numbers);
-    equations.replaceChildren(...card.equations(state, numbers).map(([left, right]) => make("div", [make("dt", formula(left)), make("dd", formula(right))])));
+    say.replaceChildren(...formula(card.say(state, numbers)));
+    equations.replaceChildren(...card.equations(state, numbers).map(([left, right]) => make("div", [make("dt", formula(left)), make("dd", formula(right), right.includes("\n") ? "matrix" : "")])));
     draw();
   }
   function draw() {
@@ -101,7 +93,7 @@ function buildCard(id, card) {
   tools.append(told);
   figure.append(image, caption);
   const section = make("section", [
-    make("h2", card.title, "", { id: `${id}-title` }), make("p", card.lead, "lead"), trouble,
+    make("h2", card.title, "", { id: `${id}-title` }), make("p", formula(card.lead), "lead"), trouble,
     make("div", [
       figure,
       make("div", controls.flatMap(c => c.elements), "knobs", { role: "group", "aria-label": `Settings: ${card.title}` }),
@@ -109,7 +101,7 @@ function buildCard(id, card) {
     ], "desk"),
   ], "card", { id, "aria-labelledby": `${id}-title` });
   new ResizeObserver(() => draw()).observe(image);
-  built[id] = { turn, read, state: () => state, numbers: () => numbers, compute: card.compute, start: card.start };
+  built[id] = { turn, read, state: () => state, numbers: () => numbers, compute: card.compute, inputs: card.inputs, start: card.start };
   by("cards").append(section);
   turn({}, true);
 }

@@ -16,8 +16,14 @@ function exponent(number) {
   return `${Number(digits)}e${Number(power)}`.replaceAll("-", "−");
 }
 
+// Words with _ and ^ as their parts: [["w"], ["i", "sub"], [" = e"], ["s", "sup"]]
+export const pieces = words => words.replaceAll(" - ", " − ").split(/([_^](?:\{[^}]*\}|[\p{L}\p{N}]{1,2}|\+))/u).filter(Boolean)
+  .map(part => /^[_^]./.test(part) ? [part.slice(1).replace(/^\{|\}$/g, ""), part[0] === "_" ? "sub" : "sup"] : [part]);
 export const vectorSaid = vector => `(${vector.map(said).join(", ")})`;
-export const matrixSaid = matrix => matrix.map(row => row.map(said).join("  ")).join("\n");
+export function matrixSaid(matrix) {
+  const cells = matrix.map(row => row.map(said)), width = Math.max(...cells.flat().map(cell => cell.length));
+  return cells.map(row => row.map(cell => cell.padStart(width)).join("  ")).join("\n");
+}
 export const enumerated = places => places.length < 2 ? String(places[0]) : `${places.slice(0, -1).join(", ")} and ${places.at(-1)}`;
 
 const LARGEST = 1e6;

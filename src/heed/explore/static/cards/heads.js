@@ -1,27 +1,35 @@
 // One head against several under keys of random length: heed's explore/random_keys.py, in closed form.
-import { normalBelow, range, sum } from "../algebra.js";
+import { normalBelow, range } from "../algebra.js";
 import { said, vectorSaid } from "../words.js";
 
 const QUANTILES = [-1.6448536269514722, 0, 1.6448536269514722]; // g at 5, 50 and 95 %
 const EDGES = range(16001).map(i => -8 + i / 1000), BELOW = EDGES.map(normalBelow);
 const CHANCES = BELOW.slice(1).map((p, i) => p - BELOW[i]);
 
-// Weights of (first key, second key, one of the others) when the first key has length f
-function weightsOf(f, heads, n, beta) {
-  const head = (a, b) => {
-    const top = Math.max(a, b, 0), [x, y, z] = [a, b, 0].map(s => Math.exp(s - top)), total = x + y + (n - 2) * z;
-    return [x / total, y / total, z / total];
-  };
-  if (heads === 1) return head(beta * f, beta);
-  const [first, second] = [head(beta * f, 0), head(0, beta)];
-  return first.map((w, i) => (w + second[i]) / 2);
+// Weights of the first key, the second, and one of the others, when the first key has length f, written into `w`
+function weigh(w, f, heads, n, beta) {
+  const a = beta * f;
+  if (heads === 1) {
+    const top = Math.max(a, beta, 0), x = Math.exp(a - top), y = Math.exp(beta - top), z = Math.exp(-top), total = x + y + (n - 2) * z;
+    w[0] = x / total; w[1] = y / total; w[2] = z / total;
+    return w;
+  }
+  const top = Math.max(a, 0), x = Math.exp(a - top), z = Math.exp(-top), total = x + (n - 1) * z; // asks for the first key
+  const y = 1 / (1 + (n - 1) * Math.exp(-beta)), rest = Math.exp(-beta) * y; // asks for the second
+  w[0] = (x / total + rest) / 2; w[1] = (z / total + y) / 2; w[2] = (z / total + rest) / 2;
+  return w;
 }
-const errorOf = ([a, b, other], n) => Math.max(Math.abs(a - 0.5), Math.abs(b - 0.5), n > 2 ? other : 0);
+const weightsOf = (f, heads, n, beta) => weigh([0, 0, 0], f, heads, n, beta);
 
-const figuresOf = (heads, { n, beta, spread, tolerance }) => ({
-  quantiles: QUANTILES.map(g => weightsOf(1 + Math.sqrt(spread) * g, heads, n, beta)[0]),
-  failing: sum(CHANCES.map((chance, i) => errorOf(weightsOf(1 + Math.sqrt(spread) * (EDGES[i] + EDGES[i + 1]) / 2, heads, n, beta), n) > tolerance ? chance : 0)),
-});
+function figuresOf(heads, { n, beta, spread, tolerance }) {
+  const root = Math.sqrt(spread), w = [0, 0, 0];
+  let failing = 0;
+  for (let i = 0; i < CHANCES.length; i++) {
+    weigh(w, 1 + root * (EDGES[i] + EDGES[i + 1]) / 2, heads, n, beta);
+    if (Math.abs(w[0] - 0.5) > tolerance || Math.abs(w[1] - 0.5) > tolerance || (n > 2 && w[2] > tolerance)) failing += CHANCES[i];
+  }
+  return { quantiles: QUANTILES.map(g => weightsOf(1 + root * g, heads, n, beta)[0]), failing };
+}
 
 export const heads = {
   title: "One head swings, two heads hold",

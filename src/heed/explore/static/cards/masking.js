@@ -52,11 +52,11 @@ export const masking = {
   draw({ scores, position }, { ways }) {
     const low = Math.min(-3, ...scores.filter(s => s > -100)), high = Math.max(3, ...scores), css = i => i > position ? "s2" : "s1";
     return {
-      kind: "bars", title: "Weights under five ways to hide keys", caption: "Blue: keys that the query may see. Orange: keys of the future.",
-      names: range(scores.length).map(i => `k${i}`),
+      kind: "bars", title: "Weights under five ways to hide keys", caption: "Full and blue: keys that the query may see. Hollow and orange: keys of the future.",
+      names: range(scores.length).map(i => `k_${i}`),
       groups: [
-        { name: "scores", low, high, bars: scores.map((value, i) => ({ value, css: css(i), move: to => ({ scores: scores.map((s, j) => j === i ? to : s) }) })) },
-        ...ways.map(w => ({ name: `${w.right ? "✓" : "✗"} ${WORDS[w.way]}`, low: 0, high: 1, bars: w.weights.map((value, i) => ({ value, css: css(i) })) })),
+        { name: "scores", low, high, bars: scores.map((value, i) => ({ value, css: css(i), hollow: i > position, move: to => ({ scores: scores.map((s, j) => j === i ? to : s) }) })) },
+        ...ways.map(w => ({ name: `${w.right ? "✓" : "✗"} ${WORDS[w.way]}`, low: 0, high: 1, bars: w.weights.map((value, i) => ({ value, css: css(i), hollow: i > position })) })),
       ],
     };
   },

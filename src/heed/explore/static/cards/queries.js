@@ -128,7 +128,7 @@ export const queries = {
       kind: "plane", reach, title: "Keys, their hull, and the query",
       caption: "Each key is as large as its weight; a ring is what is wanted. The arrow is the query: its length is on a logarithmic scale.",
       polygon: hull(keys), segments: proof.segments ?? [], crosses: proof.crosses ?? [],
-      points: keys.map((at, i) => ({ at, name: `k${i}`, weight: weights[i], ring: wanted[i], note: weights[i], move: to => ({ keys: keys.map((k, j) => j === i ? to : k) }) })),
+      points: keys.map((at, i) => ({ at, name: `k_${i}`, weight: weights[i], ring: wanted[i], note: weights[i], move: to => ({ keys: keys.map((k, j) => j === i ? to : k) }) })),
       arrows: [{ to: shown, name: "q", css: "s2", move: to => ({ query: back(to) }) }],
     };
   },
