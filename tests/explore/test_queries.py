@@ -184,6 +184,19 @@ def test_weights_are_hit_or_proved_impossible():
     assert not hit(square, [0.7, 0, 0, 0.3]).possible
 
 
+def test_what_is_impossible_may_still_be_near():
+    """Key 2 lies far out on the line through the pair: a slight tilt hides it, and the pair hardly differs."""
+    keys = [[0.0, 0], [1, 0], [40, 0]]
+    exact = average(keys, [0, 1], 0.05)
+    assert not exact.possible
+    assert not exact.proved_within
+    assert "may still come near" in exact.explanation
+    assert np.abs(softmax(np.array(keys) @ [-0.15, 0]) - [0.5, 0.5, 0]).max() < 0.05
+    assert average([[0.0, 0], [1, 0], [2, 0]], [0, 1], 0.05).proved_within
+    assert hit([[0, 0], [1, 0], [0, 1], [1, 1]], [0.4, 0.3, 0.2, 0.1], 0.01).proved_within
+    assert not hit([[0, 0], [1, 0], [0, 1], [1, 1]], [0.4, 0.3, 0.2, 0.1], 0.05).proved_within
+
+
 def test_two_equal_keys_share_whatever_the_query():
     answer = select([[1, 0], [1, 0], [0, 1]], 0)
     assert not answer.possible

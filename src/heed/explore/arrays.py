@@ -17,6 +17,8 @@ from heed.errors import ConfigError
 Array = NDArray[np.float64]
 MOST = 4_000_000
 """Numbers in an array: more are a mistake, or a matter for a machine with more memory."""
+LARGEST_NUMBER = 1e60
+"""Products of five numbers as large can be written."""
 
 
 def matrix_of(name: str, given: ArrayLike, width: int | None = None, rows: int | None = None) -> Array:
@@ -58,6 +60,8 @@ def _numbers(name: str, given: ArrayLike) -> Array:
         raise ConfigError(f"{name}: {array.size:,} numbers are too many, {MOST:,} at most")
     if not np.isfinite(array).all():
         raise ConfigError(f"{name}: holds NaN or infinity, every number must be finite")
+    if np.abs(array).max() > LARGEST_NUMBER:
+        raise ConfigError(f"{name}: holds a number beyond {LARGEST_NUMBER:.0e}, whose products overflow")
     return array
 
 

@@ -157,6 +157,25 @@ def verify_certificate(
     return Verification(not faults, residual, "; ".join(faults))
 
 
+def proves_within(certificate: Certificate, weights: ArrayLike, tolerance: float) -> bool:
+    """Return whether a certificate forbids even weights (n,) that are all within `tolerance` of those asked for.
+
+    log p_a is between log(w_a - tolerance) and log(w_a + tolerance) for each key of the subset, and at most
+    log(tolerance) outside of it. Both sides of the certificate are equal for the log p of every query, so it forbids
+    them where the least of one side is above the most of the other.
+    """
+    w = vector_of("weights", weights, len(certificate.inside))
+    b, within = certificate.inside, w > 0
+    low = np.log(np.maximum(w[within] - tolerance, 1e-300))
+    high = np.log(np.minimum(w[within] + tolerance, 1.0))
+    rises = b[within] > 0
+    least = float((b[within] * np.where(rises, low, high)).sum())
+    most = float((b[within] * np.where(rises, high, low)).sum())
+    if certificate.outside.any():
+        return least > math.log(tolerance)
+    return least > 0 or most < 0
+
+
 def _faults_about_weights(c: Array, b: Array, w: Array, within: list[int]) -> list[str]:
     """Return what is wrong with b as a proof that no query gives the weights w."""
     if w[within].min() <= 0:

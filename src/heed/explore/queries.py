@@ -32,7 +32,7 @@ from heed.explore.arrays import (
     softmax,
     vector_of,
 )
-from heed.explore.certificates import NEAR, Certificate, combination, widest_margin
+from heed.explore.certificates import NEAR, Certificate, combination, proves_within, widest_margin
 
 LARGEST = 1e12
 """Scales beyond this are not looked at."""
@@ -58,6 +58,8 @@ class QueryAnswer:
     margin: float
     """What u gives the wanted keys over the best other one, in units of the spread of the keys."""
     certificate: Certificate | None
+    proved_within: bool
+    """Whether the certificate forbids even weights within the tolerance, and not only the exact ones."""
     explanation: str
 
 
@@ -136,12 +138,14 @@ def _towards(K: Array, within: list[int], target: Array, tolerance: float) -> Qu
             Certificate(np.zeros(len(K)), b),
             "No query gives these weights: the keys of the subset depend on each other, and the logarithms of the "
             "weights do not depend on each other in the same way.",
+            target,
+            tolerance,
         )
     if len(within) == len(K):
         return _found(K, target, np.zeros(K.shape[1]), level, 0.0, tolerance, 0.0)
     u, margin = widest_margin(K, within)
     if margin <= NEAR:
-        return _impossible(combination(K, within), _why_not(within))
+        return _impossible(combination(K, within), _why_not(within, target), target, tolerance)
     return _found(K, target, u, level, _smallest_scale(K, target, level, u, tolerance), tolerance, margin)
 
 
@@ -155,21 +159,29 @@ def _levels(inside: Array, logs: Array) -> tuple[Array, float, Array]:
     return q0, float(np.abs(rest).max()), np.r_[-rest.sum(), rest]
 
 
-def _why_not(within: list[int]) -> str:
+def _why_not(within: list[int], target: Array) -> str:
     """Say what the certificate proves."""
     if len(within) == 1:
         return (
             f"No query selects key {within[0]}: it is a convex combination of other keys, so that whatever the query, "
             "one of those has a score at least as large."
         )
+    if np.ptp(target[within]) > 0:
+        return (
+            f"No query gives keys {enumerated(within)} these weights and the others none: a mean of other keys lies in "
+            "the plane through them, so where the scores of these are given those of the others cannot all fall."
+        )
     return (
         f"No query averages keys {enumerated(within)} alone: a mean of other keys lies in the plane through them, so "
-        "where these have equal scores another has at least as large a one. Two heads that each select one can do it."
+        "where these have equal scores another has at least as large a one. Heads that each select one may do it."
     )
 
 
-def _impossible(certificate: Certificate, explanation: str) -> QueryAnswer:
-    return QueryAnswer(False, None, math.inf, None, None, 1.0, 0.0, certificate, explanation)
+def _impossible(certificate: Certificate, explanation: str, target: Array, tolerance: float) -> QueryAnswer:
+    proved = proves_within(certificate, target, tolerance)
+    if not proved:
+        explanation += f" That is so exactly; within {said(tolerance)} a query may still come near."
+    return QueryAnswer(False, None, math.inf, None, None, 1.0, 0.0, certificate, proved, explanation)
 
 
 def _found(
@@ -196,7 +208,7 @@ def _found(
             f"they are while the others fall, and from a scale of {said(scale)} on every weight is within "
             f"{said(tolerance)}."
         )
-    return QueryAnswer(True, u, scale, query, weights, error, margin, None, words)
+    return QueryAnswer(True, u, scale, query, weights, error, margin, None, False, words)
 
 
 def _smallest_scale(K: Array, target: Array, level: Array, u: Array, tolerance: float) -> float:
@@ -212,8 +224,9 @@ def _smallest_scale(K: Array, target: Array, level: Array, u: Array, tolerance: 
         if high > LARGEST:
             raise ConfigError("keys: they lie so near to each other that no reasonable scale tells them apart")
     grid = np.r_[0.0, np.geomspace(high / 1e4, high, 800)]
-    bad = [i for i, scale in enumerate(grid) if excess(scale) > 0]
-    return _at_least(excess, grid[bad[-1]], grid[bad[-1] + 1]) if bad else 0.0
+    errors = np.abs(softmax(K @ level + grid[:, None] * (K @ u)) - target).max(1)
+    bad = np.flatnonzero(errors > tolerance)
+    return _at_least(excess, grid[bad[-1]], grid[bad[-1] + 1]) if len(bad) else 0.0
 
 
 def _at_least(excess: Callable[[float], float], low: float, high: float) -> float:
@@ -245,7 +258,7 @@ def scale_that_reaches(
         return float(np.abs(softmax(K @ (scale * u)) @ V - wanted).max()) - allowed
 
     grid = np.geomspace(1e-3, 1e6, 2083)
-    good = [excess(scale) <= 0 for scale in grid]
+    good = (np.abs(softmax(grid[:, None] * (K @ u)) @ V - wanted).max(1) <= allowed).tolist()
     if not any(good):
         return None
     first = good.index(True)
@@ -283,12 +296,12 @@ def edit_key(
     others = np.delete(scores, place)
     low, high = (-norm, norm) if unit else (float(others.min()) - REACH, float(others.max()) + REACH)
 
-    def error(score: float) -> float:
-        changed = scores.copy()
-        changed[place] = score
-        return float(np.abs(softmax(changed) - target).max())
+    def errors(tried: Array) -> Array:
+        changed = np.tile(scores, (len(tried), 1))
+        changed[:, place] = tried
+        return np.abs(softmax(changed) - target).max(1)
 
-    best = _lowest(error, low, high)
+    best = _lowest(errors, low, high)
     key = _with_score(q, best, K[place], unit)
     changed = K.copy()
     changed[place] = key
@@ -300,14 +313,14 @@ def edit_key(
     )
 
 
-def _lowest(error: Callable[[float], float], low: float, high: float) -> float:
+def _lowest(errors: Callable[[Array], Array], low: float, high: float) -> float:
     """Return the score with the smallest error: by a grid, refined ten times around its best point."""
-    middle = low
+    best = low
     for _ in range(10):
         grid = np.linspace(low, high, 201)
-        best = int(np.argmin([error(score) for score in grid]))
-        low, middle, high = (float(grid[i]) for i in (max(0, best - 1), best, min(200, best + 1)))
-    return min((low, middle, high), key=error)
+        place = int(errors(grid).argmin())
+        best, low, high = (float(grid[i]) for i in (place, max(0, place - 1), min(200, place + 1)))
+    return best
 
 
 def _with_score(q: Array, score: float, old: Array, unit: bool) -> Array:
