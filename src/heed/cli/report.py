@@ -41,7 +41,6 @@ def main(argv: list[str]) -> int:
     from heed.report.hidden_size_page import write_hidden_size
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs
-    from heed.report.page import write_report
     from heed.report.recovery_page import write_recovery
     from heed.training.settings import is_run, read_settings
 
@@ -68,5 +67,7 @@ def main(argv: list[str]) -> int:
         return 0
     if is_run(flags.run):  # what is there of others is shown, with what is missing
         read_settings(flags.run, "heed train")
-    print(write_report(flags.run))
+    from heed.explore.head_strip import write_run_report
+
+    print(write_run_report(flags.run))
     return 0

@@ -84,7 +84,11 @@ def begin(flags: NewRun, settings: dict[str, Any]) -> int:
 
 
 def show(outcome: Trained, as_json: bool) -> int:
-    """Print the final figures of a run; 0 when it is done, 130 when it was interrupted."""
+    """Print the final figures of a run, its heads on its page; 0 when it is done, 130 when it was interrupted."""
+    if outcome.figures:
+        from heed.explore.head_strip import write_run_report
+
+        write_run_report(outcome.folder, outcome.model, outcome.tokenizer)
     figures = {split: figure.as_dict() for split, figure in outcome.figures.items()}
     if as_json:
         answer: dict[str, Any] = {

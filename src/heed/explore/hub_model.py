@@ -43,6 +43,7 @@ class HubModel:
         if self.kind in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             self.context -= 2  # rows of the table of positions that stand for no position of a text
         self.causal = self.predicts = predicts
+        self.pieces = any(name.startswith("##") for name in tokenizer.get_vocab())
         special = {i for i in tokenizer.all_special_ids if i is not None}
         self.plain_ids = np.array([i for i in range(int(settings.vocab_size)) if i not in special])
         first = tokenizer.bos_token_id
@@ -95,9 +96,11 @@ class HubModel:
         return list(self.tokenizer(text, verbose=False)["input_ids"])
 
     def show(self, ids: Sequence[int]) -> list[str]:
-        """Return each token as text: of words in pieces, as the vocabulary writes them."""
-        names = self.tokenizer.convert_ids_to_tokens(list(ids))
-        return [str(name).replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n") for name in names]
+        """Return each token as text, with a blank before what begins a word."""
+        names = [str(name) for name in self.tokenizer.convert_ids_to_tokens(list(ids))]
+        if self.pieces:  # WordPiece: what goes on in a word begins with ##
+            return [name[2:] if name.startswith("##") else f" {name}" for name in names]
+        return [name.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n") for name in names]
 
     def trace(self, ids: Sequence[int]) -> Trace:
         """Read one sequence and keep what happens inside."""

@@ -21,8 +21,10 @@ from heed.report.numbers import (
     format_count,
     format_loss,
     format_percent,
+    places,
     said_difference,
     said_interval,
+    said_number,
     said_shares,
 )
 from heed.report.parts import (
@@ -103,10 +105,8 @@ def verdict(record: ExplorationFile) -> str:
     if head.mean is not None and head.mean_interval is not None:
         low, high = head.mean_interval
         if low > 0:
-            rise = said_difference(head.mean, (low, high))
-            return (
-                f"Head {name_of(head)}{what} is missed most: switched off, it changes the loss by {rise} nats a token."
-            )
+            rise = f"{said_number(head.mean, places(low, high))} ({said_interval(low, high)})"
+            return f"Head {name_of(head)}{what} is missed most: without it the loss is {rise} nats a token higher."
         return "No head is missed by itself: switched off alone, none makes the loss rise for sure."
     share = format_percent(head.share)
     return f"Head {name_of(head)}{what} looks most sharply: its weights have {share} of the entropy they could have."

@@ -26,7 +26,9 @@ from heed.report.numbers import (
     human_seconds,
 )
 from heed.report.parts import (
+    AttentionMaps,
     Banner,
+    Command,
     Details,
     GroupedPairs,
     Headlines,
@@ -62,8 +64,8 @@ def write_report(run_folder: str | Path) -> Path:
     return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
 
 
-def render(record: RunRecord) -> str:
-    """Return the page of a run as HTML; equal records give equal bytes."""
+def render(record: RunRecord, maps: AttentionMaps | None = None) -> str:
+    """Return the page of a run as HTML, with maps of its heads where they are given; equal records give equal bytes."""
     figures = run_figures(record)
     found, source = headline(record), _headline_source(record)[1]
     commit = record.fact("git_commit")
@@ -79,6 +81,7 @@ def render(record: RunRecord) -> str:
         PageSection("splits", "Every split", [Tabled(splits_table(record), "Figures of every split")]),
         PageSection("classes", "Class by class", [WideFigure(class_figure(record.evaluation))]),
         PageSection("samples", "What it writes", _texts(record)),
+        PageSection("attention", "What its heads look at", _attention(record, maps)),
         PageSection("speed", "Speed, memory and optimisation", [
             Pairs(speed_facts(record), "facts"),
             Multiples([figures[n] for n in ("speed", "memory", "learning-rate", "gradient-norm") if n in figures]),
@@ -112,6 +115,15 @@ def _first(record: RunRecord, found: list[Headline]) -> list[Any]:
     return [Headlines(found), Paragraph(_sentence(record) or "", "passport")] if found else [
         Paragraph("The run has not been evaluated.")
     ]  # fmt: skip
+
+
+def _attention(record: RunRecord, maps: AttentionMaps | None) -> list[Any]:
+    """Return the maps of the heads, and how to see more of them."""
+    if maps is None:
+        return []
+    tokens = f"While it reads the first {len(maps.tokens)} tokens of the first text above."
+    more = "Each in full, and what it is good for, from the folder that holds this run:"
+    return [maps, Paragraph(f"{tokens} {more}", "key small"), Command(shlex.join(["heed", "explore", record.name]))]
 
 
 def _texts(record: RunRecord) -> list[Any]:

@@ -196,7 +196,7 @@ class AttentionMaps:
     tokens: Sequence[str]
     causal: bool
     first: str = ""
-    """Layer.head of the map that is shown first."""
+    """Layer.head of the map that the script shows first; empty where the maps stay small."""
 
     @property
     def layers(self) -> list[tuple[int, list[HeadMap]]]:

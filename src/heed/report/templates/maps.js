@@ -2,7 +2,7 @@
 // A picture holds round(255 sqrt(weight)); a weight read back from it is known to about 0.004 of its square root.
 "use strict";
 (() => {
-  const LEVELS = [0.01, 0.05, 0.2, 0.5], SAID = 4;
+  const LEVELS = [0.01, 0.05, 0.2, 0.5], SAID = 4, LEAST = 0.0005;
   const make = (name, css = "", content = "") => {
     const element = document.createElement(name);
     if (css) element.className = css;
@@ -10,7 +10,7 @@
     return element;
   };
   const quoted = text => `“${text.replace(/\n/g, "\\n").replace(/\t/g, "\\t")}”`;
-  const percent = a => (a < 0.0005 ? "0 %" : a < 0.0995 ? `${(100 * a).toFixed(1)} %` : `${Math.round(100 * a)} %`);
+  const percent = a => (a < LEAST ? "0 %" : a < 0.0995 ? `${(100 * a).toFixed(1)} %` : `${Math.round(100 * a)} %`);
   const colour = text => {
     const pen = make("canvas").getContext("2d", { willReadFrequently: true });
     pen.fillStyle = text;
@@ -38,8 +38,9 @@
     const levels = new Uint8Array(T);
     text.append(...spans);
     plate.append(canvas, across, down);
-    left.append(title, plate, said);
-    right.append(head, text, make("p", "key small", "The outlined token looks; shades are 1, 5, 20 and 50 % of its weight and more."));
+    left.append(title, make("p", "unit", "down: the token that looks; across: the token that is looked at"), plate, said);
+    const key = make("p", "key small", "The outlined token looks; shades are 1, 5, 20 and 50 % of its weight and more.");
+    right.append(head, key, text, home.querySelector(".heads"), home.querySelector(":scope > .key"));
     map.append(left, right);
     home.prepend(map);
 
@@ -105,9 +106,10 @@
         said.replaceChildren(who, ". This map is here in small only: there was no room. Its weights are in explore.npz.");
         return;
       }
-      const best = row.sort((a, b) => b[0] - a[0]).slice(0, SAID).map(([a, k]) => `${quoted(tokens[k])} (${k}) ${percent(a)}`);
-      const pair = s >= 0 && s <= last ? `${percent(weight(t, s))} of it at ${quoted(tokens[s])} (token ${s}). ` : "";
-      said.replaceChildren(who, ` looks ${pair ? "with " + pair + "M" : "m"}ost at ${best.join(", ") || "nothing"}.`);
+      const best = row.filter(([a]) => a >= LEAST).sort((a, b) => b[0] - a[0]).slice(0, SAID);
+      const most = best.map(([a, k]) => `${quoted(tokens[k])} (${k}) ${percent(a)}`).join(", ") || "nothing";
+      const pair = s >= 0 && s <= last ? ` looks at ${quoted(tokens[s])} (token ${s}) with ${percent(weight(t, s))} of its weight. Most:` : " looks most at";
+      said.replaceChildren(who, `${pair} ${most}.`);
     }
     let waiting = false;
     function later() {
