@@ -1,6 +1,7 @@
 """The page of cards in a real browser: what it computes is what the functions of heed.explore return."""
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 
@@ -10,13 +11,15 @@ import torch
 
 from browsing import CONTRAST, chromium
 from heed.explore.arrays import softmax
-from heed.explore.cards import make_server
-from heed.explore.certificates import Certificate, verify_certificate
+from heed.explore.cards import make_server, single_file
+from heed.explore.certificates import Certificate, proves_within, verify_certificate
 from heed.explore.hard import hard_attention
 from heed.explore.kernel import _estimate
 from heed.explore.kqv import outcome
 from heed.explore.low_rank import project, rank_errors
 from heed.explore.masking import compare_masks
+from heed.explore.puzzle_data import puzzle_data
+from heed.explore.puzzles import puzzle_of
 from heed.explore.queries import hit
 from heed.explore.random_keys import random_keys, weight_of_key
 from heed.explore.recurrent import gradient_reach, hand_gradients, linear_net
@@ -98,6 +101,7 @@ def check_queries(state, said, inputs):
     proof = Certificate(np.array(answer["certificate"]["outside"]), np.array(answer["certificate"]["inside"]))
     verdict = verify_certificate(keys, within, proof, target if answer["why"] == "weights" else None)
     assert verdict.holds, (state, verdict)
+    assert answer["proved_within"] == proves_within(proof, target, state["tolerance"])
     return answer["why"]
 
 
@@ -329,12 +333,12 @@ def test_the_page_computes_what_python_does(cards, card):
 
 
 def test_every_card_is_checked(cards):
-    assert set(cards.evaluate("() => Object.keys(heed)")) == set(CARDS)
+    assert set(cards.evaluate("() => Object.keys(heed)")) == {*CARDS, "puzzles"}
 
 
 @pytest.mark.parametrize("card", CARDS)
 def test_a_turn_is_answered_in_50_ms(cards, card):
-    """Drawing and layout included, once the code is compiled; of 21 turns the sixth, since a busy machine stops some."""
+    """Drawing and layout included, once the code is compiled; of 21 turns the sixth: a busy machine stops some."""
     draw = np.random.default_rng(3)
     states = [CARDS[card][0](draw) for _ in range(41)]
     plain = [{k: np.asarray(v).tolist() for k, v in state.items()} for state in states]
@@ -349,3 +353,271 @@ def test_a_turn_is_answered_in_50_ms(cards, card):
     )
     cards.evaluate("card => heed[card].turn(structuredClone(heed[card].start), true)", card)
     assert sorted(took[20:])[5] < 50, took
+
+
+# ------------------------------------------------------------------ puzzles
+def rounded(sentence):
+    """A sentence with each of its numbers to three digits, however it is written."""
+    plain = sentence.replace("\u2212", "-")
+    return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", lambda number: f"{float(number[0]):.3g}", plain)
+
+
+def test_puzzles_are_judged_as_python_judges_them(cards):
+    """The right answer, that there is none, half of the answer, answers that are nearly right, and random ones."""
+    draw = np.random.default_rng(11)
+    tried = []
+    for each in cards.evaluate("() => heed.puzzles.puzzles"):
+        puzzle = puzzle_of(each["id"])
+        answers = [None, np.zeros(puzzle.shape), *(draw.normal(size=puzzle.shape) * size for size in (1, 10))]
+        if puzzle.answer is not None:
+            answers += [puzzle.answer, puzzle.answer / 2, puzzle.answer + draw.normal(size=puzzle.shape) * 0.02]
+        tried += [(puzzle, answer) for answer in answers]
+    said = cards.evaluate(
+        """tried => tried.map(([id, answer]) =>
+          heed.puzzles.check(heed.puzzles.puzzles.find(puzzle => puzzle.id === id), answer))""",
+        [[puzzle.id, None if answer is None else answer.tolist()] for puzzle, answer in tried],
+    )
+    right = 0
+    for (puzzle, answer), mine in zip(tried, said, strict=True):
+        found = puzzle.check(answer)
+        assert mine["right"] == found.right, (puzzle.id, answer, mine, found)
+        assert rounded(mine["reason"]) == rounded(found.reason), puzzle.id
+        right += found.right
+    assert 100 < right < len(tried) - 100
+
+
+def test_the_puzzles_of_the_page_are_those_of_python(cards):
+    assert cards.evaluate("() => heed.puzzles.puzzles") == json.loads(json.dumps(puzzle_data()))
+
+
+def test_a_puzzle_is_solved_and_one_without_an_answer_is_proved(browser, address):
+    with opened(browser, address, "#puzzles?puzzle=cse517-average-pair") as page:
+        page.click("#puzzles >> text=Check")
+        assert "off by" in page.text_content("#puzzles .verdict")
+        for cell, number in zip(page.locator("#puzzles .cells input").all(), ("16.6", "17.2", "0.15"), strict=True):
+            cell.fill(number)
+        page.click("#puzzles >> text=Check")
+        assert page.text_content("#puzzles .verdict").startswith("✓ Right.")
+        page.click("#puzzles >> text=There is none")
+        assert "There is an answer" in page.text_content("#puzzles .verdict")
+        none = next(one["id"] for one in page.evaluate("() => heed.puzzles.puzzles") if one["certificate"])
+        page.select_option("#puzzle", none)
+        page.click("#puzzles >> text=There is none")
+        assert page.text_content("#puzzles .verdict").startswith("✓ Right. There is none")
+        assert "=" in page.text_content("#puzzles .numbers > .muted")
+        assert page.locator("#puzzles svg .segment").count() > 0
+
+
+# ------------------------------------------------------------------ what a person does
+def state(page, card):
+    return page.evaluate(f"() => heed['{card}'].state()")
+
+
+def place(page, card, which=0):
+    """The middle of a handle, on the screen."""
+    box = page.locator(f"#{card} [data-handle='{which}']").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_dragging_moves_what_is_dragged(browser, address):
+    with opened(browser, address) as page:
+        page.locator("#queries svg").scroll_into_view_if_needed()
+        before = state(page, "queries")
+        x, y = place(page, "queries", 0)  # the query
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 40, y - 60, steps=4)
+        page.mouse.up()
+        after = state(page, "queries")
+        assert after["query"] != before["query"]
+        assert after["keys"] == before["keys"]
+        x, y = place(page, "queries", 2)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 30, y, steps=3)
+        page.mouse.up()
+        keys = state(page, "queries")["keys"]
+        assert keys[1][0] < before["keys"][1][0]
+        assert keys[0] == before["keys"][0]
+        shown = page.locator("#queries .cells input").nth(2).input_value()
+        assert float(shown.replace("\u2212", "-")) == keys[1][0]
+        page.locator("#heads svg").scroll_into_view_if_needed()
+        x, y = place(page, "heads")
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 100, y, steps=3)
+        page.mouse.up()
+        assert state(page, "heads")["length"] < 1.2
+
+
+def test_every_handle_moves_its_card(browser, address):
+    with opened(browser, address) as page:
+        for card in page.evaluate("() => Object.keys(heed)"):
+            for which in range(page.locator(f"#{card} [data-handle]").count()):
+                page.evaluate(f"() => heed['{card}'].turn?.(structuredClone(heed['{card}'].start), true)")
+                page.locator(f"#{card} [data-handle='{which}']").scroll_into_view_if_needed()
+                before = page.evaluate(f"() => JSON.stringify(heed['{card}'].state())")
+                x, y = place(page, card, which)
+                page.mouse.move(x, y)
+                page.mouse.down()
+                page.mouse.move(x - 25, y - 14, steps=2)
+                page.mouse.up()
+                assert page.evaluate(f"() => JSON.stringify(heed['{card}'].state())") != before, (card, which)
+
+
+def test_by_keyboard(browser, address):
+    with opened(browser, address) as page:
+        cell = page.locator("#queries .cells input").first
+        cell.focus()
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Shift+ArrowUp")
+        assert state(page, "queries")["keys"][0][0] == 0.1
+        page.keyboard.press("Tab")
+        assert (
+            page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+            == "Keys, a row each, row 0, column 1"
+        )
+        page.keyboard.press("Control+a")
+        page.keyboard.type("0.25")
+        assert state(page, "queries")["keys"][0] == [0.1, 0.25]
+        page.locator("#scaling-width").focus()
+        page.keyboard.press("ArrowRight")
+        assert state(page, "scaling")["width"] > 64
+        page.locator("#queries button", has_text="Take the query").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("() => heed.queries.numbers().error") <= 0.05 + 1e-9
+
+
+def test_a_link_holds_the_state(browser, address):
+    with opened(browser, address) as page:
+        page.locator("#kqv button", has_text="The outer products").click()
+        page.locator("#kqv button", has_text="Copy the link").click()
+        link = page.url.removeprefix(address)
+        held = state(page, "kqv")
+        assert link.startswith("#kqv?beta=4&Q=0,0,0,0;")
+    with opened(browser, address, link) as page:
+        assert state(page, "kqv") == held
+        assert "do it" in page.text_content("#kqv .say")
+        page.evaluate("() => { location.hash = '#scaling?width=9&keys=5' }")
+        page.wait_for_function("() => heed.scaling.state().width === 9")
+        assert state(page, "scaling")["keys"] == 5
+    for card in CARDS:
+        with opened(browser, address, f"#{card}?nothing=1") as page:
+            assert page.locator(f"#{card} .trouble").is_hidden()
+
+
+BAD = {
+    "1 2; 3": "rows have unequal lengths, 1 and 2",
+    "1 x": "“x” is not a number",
+    "1 NaN": "NaN or infinity",
+    "1 1e400": "NaN or infinity",
+    "": "a cell is empty",
+    "1 1e9": "too large for a card",
+    "1 2 3": "rows have 3 numbers, they must have 2",
+    "1 2": "there are 1 rows, from 2 to 8",
+    ";".join(["1 2"] * 9): "there are 9 rows, from 2 to 8",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_input_is_one_sentence_and_the_state_is_kept(cards, text):
+    before = state(cards, "queries")
+    cards.evaluate("() => { document.querySelector('#queries fieldset details').open = true }")
+    cards.locator("#queries fieldset textarea").first.fill(text.replace(";", "\n"))
+    cards.locator("#queries fieldset textarea").first.dispatch_event("change")
+    trouble = cards.locator("#queries .trouble")
+    assert trouble.is_visible()
+    assert BAD[text] in trouble.text_content()
+    assert trouble.text_content().count("\n") == 0
+    assert state(cards, "queries") == before
+    cards.evaluate("() => heed.queries.turn(heed.queries.state(), true)")
+    assert trouble.is_hidden()
+
+
+def test_bad_cells_links_and_shares(browser, address):
+    with opened(browser, address, "#queries?keys=1,2;3") as page:
+        assert "unequal" in page.text_content("#queries .trouble")
+        start = state(page, "queries")
+        cell = page.locator("#queries .cells input").first
+        cell.fill("abc")
+        cell.press("Tab")
+        assert "“abc” is not a number" in page.text_content("#queries .trouble")
+        assert cell.get_attribute("aria-invalid") == "true"
+        assert cell.input_value() == "abc"
+        assert state(page, "queries") == start
+        cell.fill("0.5")
+        assert page.locator("#queries .trouble").is_hidden()
+        page.evaluate("() => heed.queries.turn({target: [0, 0, 0, 0]})")
+        assert "above 0" in page.text_content("#queries .trouble")
+        page.locator("#queries button", has_text="Add a key").click()
+        assert len(state(page, "queries")["target"]) == len(state(page, "queries")["keys"]) == 5
+    for link, words in (
+        ("#scaling?width=4000", "outside"), ("#scaling?width=2.5", "whole number"), ("#hard?component=7", "unknown"),
+        ("#recurrent?targets=0,1,2", "each must be 0 or 1"), ("#kernel?features=7", "take 8"),
+        ("#low-rank?n=5&rank=9", "outside"), ("#masking?scores=1", "from 2 to 10"),
+        ("#puzzles?puzzle=hw6-hard-output&answer=1,b,2", "not a number"),
+    ):  # fmt: skip
+        with opened(browser, address, link) as page:
+            assert words in page.text_content(f"{link.split('?')[0]} .trouble"), link
+
+
+def test_figures_and_numbers_are_saved(browser, address, tmp_path):
+    with opened(browser, address) as page:
+        for kind, begin in (("SVG", b"<svg"), ("PNG", b"\x89PNG"), ("JSON", b"{")):
+            with page.expect_download() as waiting:
+                page.locator("#heads").get_by_role("button", name=f"Save as {kind}").click()
+            assert waiting.value.suggested_filename == f"heed-heads.{kind.lower()}"
+            waiting.value.save_as(tmp_path / kind)
+            content = (tmp_path / kind).read_bytes()
+            assert content.startswith(begin)
+            assert len(content) > 1000
+    assert b"class=" not in (tmp_path / "SVG").read_bytes()
+    saved = json.loads((tmp_path / "JSON").read_text())
+    assert saved["card"] == "heads"
+    assert saved["numbers"]["backwards"] == pytest.approx(0.0786496, abs=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_it_fits_and_can_be_read(browser, address, scheme, width):
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    with opened(browser, address, "#queries?keys=-1,-0.8;1,-0.8;0,1;0.1,-0.2&target=0,0,0,1", **options) as page:
+        page.evaluate("() => { for (const box of document.querySelectorAll('details')) box.open = true }")
+        page.click("#puzzles >> text=Check")
+        page.evaluate("() => heed.scaling.read('width=9999')")
+        page.wait_for_selector("#kqv .values td")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        measured = page.evaluate(CONTRAST)
+        assert len(measured) > 600
+        assert [entry for entry in measured if entry[0] < 4.5] == []
+        unnamed = page.evaluate(
+            "() => [...document.querySelectorAll('input, select, textarea, button')].filter(e => "
+            "!e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim()).map(e => e.outerHTML)"
+        )
+        assert unnamed == []
+        assert page.evaluate("() => [...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label'))")
+        ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(element => element.id)")
+        assert len(ids) == len(set(ids))
+        cut = page.evaluate(
+            "() => [...document.querySelectorAll('figure svg text')].filter(t => { const a = t.getBoundingClientRect();"
+            " return a.width && (a.left < -1 || a.right > innerWidth + 1); }).map(t => t.textContent)"
+        )
+        assert cut == []
+        if width < 400:
+            small = page.evaluate(
+                "() => [...document.querySelectorAll('button, select, .cells input')].filter(e => e.getClientRects()"
+                ".length && e.getBoundingClientRect().height < 39.5).map(e => e.textContent || e.ariaLabel)"
+            )
+            assert small == []
+        assert page.evaluate("() => document.getAnimations().length") == 0
+
+
+def test_the_single_file_does_the_same_without_a_server(browser, tmp_path):
+    file = tmp_path / "cards.html"
+    file.write_text(single_file(), encoding="utf-8")
+    with opened(browser, file.as_uri(), "#heads?beta=20") as page:
+        assert state(page, "heads")["beta"] == 20
+        for card in CARDS:
+            assert page.locator(f"#{card} svg").count() == 1
+        numbers = page.evaluate("() => heed.heads.numbers()")
+    near(numbers["backwards"], random_keys(1, draws=10).backwards)

@@ -169,3 +169,22 @@ export function tableOf(figure) {
   if (figure.kind === "heat") return { heads: [], rows: figure.matrices.flatMap(m => [[m.name], ...m.values.map((row, i) => [m.rows?.[i] ?? "", ...row])]) };
   return { heads: ["point", "x", "y", "weight"], rows: figure.points.map(p => [p.name, ...p.at, p.weight]) };
 }
+
+// ------------------------------------------------------------------ dragging
+// The pointer moves what it took hold of, wherever it goes; the image under it is drawn anew meanwhile
+export function dragging(image, moveOf, turn) {
+  let move = null;
+  const follow = event => {
+    const box = image.firstChild.getBoundingClientRect();
+    turn(move([event.clientX - box.left, event.clientY - box.top]));
+  };
+  image.addEventListener("pointerdown", event => {
+    const grip = event.target.closest("[data-handle]");
+    if (!grip || event.button) return;
+    move = moveOf(grip.dataset.handle);
+    image.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  image.addEventListener("pointermove", event => { if (move) follow(event); });
+  for (const end of ["pointerup", "pointercancel"]) image.addEventListener(end, () => { move = null; });
+}

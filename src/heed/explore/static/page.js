@@ -1,7 +1,8 @@
 // The page of cards: each is made from its data, computes on every turn, and keeps its state in a link.
 import { CARDS } from "./cards.js";
 import { buildControl, by, formula, holding, make, readOf, textOf } from "./controls.js";
-import { drawn, tableOf } from "./drawing.js";
+import { dragging, drawn, tableOf } from "./drawing.js";
+import { buildPuzzles } from "./puzzles.js";
 import { save, saveJSON } from "./saving.js";
 import { Wrong, said } from "./words.js";
 
@@ -106,24 +107,6 @@ function buildCard(id, card) {
   turn({}, true);
 }
 
-// The pointer moves what it took hold of, wherever it goes; the image under it is drawn anew meanwhile
-function dragging(image, moveOf, turn) {
-  let move = null;
-  const follow = event => {
-    const box = image.firstChild.getBoundingClientRect();
-    turn(move([event.clientX - box.left, event.clientY - box.top]));
-  };
-  image.addEventListener("pointerdown", event => {
-    const grip = event.target.closest("[data-handle]");
-    if (!grip || event.button) return;
-    move = moveOf(grip.dataset.handle);
-    image.setPointerCapture(event.pointerId);
-    event.preventDefault();
-  });
-  image.addEventListener("pointermove", event => { if (move) follow(event); });
-  for (const end of ["pointerup", "pointercancel"]) image.addEventListener(end, () => { move = null; });
-}
-
 function openLink() {
   const [id, text] = location.hash.slice(1).split(/\?(.*)/s);
   if (!(id in built)) return;
@@ -135,6 +118,8 @@ for (const [id, card] of Object.entries(CARDS)) {
   by("contents").append(make("li", make("a", card.title, "", { href: `#${id}` })));
   buildCard(id, card);
 }
+by("contents").append(make("li", make("a", "Puzzles", "", { href: "#puzzles" })));
+built.puzzles = buildPuzzles();
 addEventListener("hashchange", openLink);
 openLink();
 globalThis.heed = built; // for the console: heed.queries.compute({...heed.queries.start, query: [1, 2]})

@@ -11,12 +11,26 @@ export function hit(K, target, tolerance) {
   if (rest > NEAR) {
     const inside = zeros(K.length);
     within.forEach((i, at) => { inside[i] = dependency[at]; });
-    return { possible: false, why: "weights", certificate: { outside: zeros(K.length), inside }, margin: 0 };
+    return impossible("weights", { outside: zeros(K.length), inside }, target, tolerance);
   }
   if (!others.length) return found(K, target, zeros(K[0].length), level, 0, 0);
   const { u, margin, certificate } = widestMargin(K, within, others);
-  if (margin <= NEAR) return { possible: false, why: "hull", certificate, margin: 0 };
+  if (margin <= NEAR) return impossible("hull", certificate, target, tolerance);
   return found(K, target, u, level, smallestScale(K, target, level, u, tolerance), margin);
+}
+
+const impossible = (why, certificate, target, tolerance) => ({ possible: false, why, certificate, margin: 0, proved_within: provesWithin(certificate, target, tolerance) });
+
+// Whether even weights that are all within the tolerance are forbidden: both sides of a certificate are equal for log p
+function provesWithin({ outside, inside }, target, tolerance) {
+  let least = 0, most = 0;
+  target.forEach((w, i) => {
+    if (!(w > 0)) return;
+    const ends = [Math.log(Math.max(w - tolerance, 1e-300)), Math.log(Math.min(w + tolerance, 1))];
+    least += inside[i] * ends[inside[i] > 0 ? 0 : 1];
+    most += inside[i] * ends[inside[i] > 0 ? 1 : 0];
+  });
+  return sum(outside) > 0 ? least > Math.log(tolerance) : least > 0 || most < 0;
 }
 
 function found(K, target, u, level, scale, margin) {
@@ -111,30 +125,43 @@ export const queries = {
   ],
   say({ tolerance }, { answer, wanted, error }) {
     const within = range(wanted.length).filter(i => wanted[i] > 0), done = error <= tolerance;
-    if (!answer.possible && answer.why === "weights") return "No query gives these weights: the keys depend on each other, and the logarithms of the weights do not depend on each other in the same way.";
-    if (!answer.possible && within.length === 1) return `No query selects key ${within[0]}: it is a convex combination of other keys, so whatever the query, one of those has a score at least as large.`;
-    if (!answer.possible) return `No query gives keys ${enumerated(within)} all the weight: a mean of other keys lies on the line or plane through them. Two heads that each select one can do it.`;
+    if (!answer.possible) {
+      const come = answer.proved_within ? "" : done ? ` That is so exactly; yours is within ${said(tolerance)} all the same.` : ` That is so exactly; within ${said(tolerance)} a query may still come near.`;
+      return whyNot(within, wanted, answer.why) + come;
+    }
     const now = done ? "Your query does it." : "Your query does not do it yet.";
     if (within.length === wanted.length) return `${now} Every key has its share here, so scores need only be the logarithms of the weights.`;
     if (within.length === 1) return `${now} Key ${within[0]} is a vertex of the hull, so along some direction its score leads, and a large scale does the rest.`;
     return `${now} Keys ${enumerated(within)} are all that lies on an edge of the hull, so their scores can stay equal while the others fall.`;
   },
-  draw({ keys, query }, { weights, answer, wanted }) {
-    const reach = 1.25 * Math.max(1, largest(keys)), length = norm(query), far = reach * Math.min(1, Math.log10(1 + length) / 3);
-    const shown = length ? scaled(query, far / length) : [0, 0];
-    const back = at => { const r = norm(at) / reach; return r < 0.02 ? [0, 0] : scaled(at, (10 ** (3 * Math.min(1, r)) - 1) / norm(at)); };
-    const proof = answer.possible ? [] : certificateLines(keys, answer.certificate);
-    return {
-      kind: "plane", reach, title: "Keys, their hull, and the query",
-      caption: "Each key is as large as its weight; a ring is what is wanted. The arrow is the query: its length is on a logarithmic scale.",
-      polygon: hull(keys), segments: proof.segments ?? [], crosses: proof.crosses ?? [],
-      points: keys.map((at, i) => ({ at, name: `k_${i}`, weight: weights[i], ring: wanted[i], note: weights[i], move: to => ({ keys: keys.map((k, j) => j === i ? to : k) }) })),
-      arrows: [{ to: shown, name: "q", css: "s2", move: to => ({ query: back(to) }) }],
-    };
-  },
+  draw: ({ keys, query }, { weights, answer, wanted }) => keysFigure({
+    keys, query, weights, wanted, certificate: answer.certificate,
+    moveKey: i => to => ({ keys: keys.map((k, j) => j === i ? to : k) }), moveQuery: to => ({ query: to }),
+  }),
 };
 
-function combinationSaid({ outside, inside }) {
+// Keys of the plane with their hull, each as large as its weight, and the query on a logarithmic scale of lengths
+export function keysFigure({ keys, query, weights, wanted, certificate, moveKey, moveQuery }) {
+  const reach = 1.25 * Math.max(1, largest(keys)), length = norm(query), far = reach * Math.min(1, Math.log10(1 + length) / 3);
+  const back = at => { const r = norm(at) / reach; return r < 0.02 ? [0, 0] : scaled(at, (10 ** (3 * Math.min(1, r)) - 1) / norm(at)); };
+  return {
+    kind: "plane", reach, title: "Keys, their hull, and the query",
+    caption: "Each key is as large as its weight; a ring is what is wanted. The arrow is the query: its length is on a logarithmic scale.",
+    polygon: hull(keys), ...(certificate ? certificateLines(keys, certificate) : {}),
+    points: keys.map((at, i) => ({ at, name: `k_${i}`, weight: weights[i], ring: wanted[i], note: weights[i], move: moveKey(i) })),
+    arrows: [{ to: length ? scaled(query, far / length) : [0, 0], name: "q", css: "s2", move: moveQuery }],
+  };
+}
+
+export function whyNot(within, wanted, why) {
+  const even = within.every(i => Math.abs(wanted[i] - wanted[within[0]]) < 1e-12), these = `keys ${enumerated(within)}`;
+  if (why === "weights") return "No query gives these weights: the keys depend on each other, and the logarithms of the weights do not depend on each other in the same way.";
+  if (within.length === 1) return `No query selects key ${within[0]}: it is a convex combination of other keys, so whatever the query, one of those has a score at least as large.`;
+  if (!even) return `No query gives ${these} these weights and the others none: a mean of other keys lies on the line or plane through them.`;
+  return `No query averages ${these} alone: a mean of other keys lies on the line or plane through them. Heads that each select one may do it.`;
+}
+
+export function combinationSaid({ outside, inside }) {
   const side = coefficients => {
     const terms = coefficients.map((c, i) => [c, i]).filter(([c]) => Math.abs(c) > 1e-9);
     return terms.map(([c, i], at) => `${at ? (c < 0 ? " − " : " + ") : (c < 0 ? "−" : "")}${Math.abs(Math.abs(c) - 1) < 1e-9 ? "" : `${said(Math.abs(c))} `}k_${i}`).join("") || "0";
