@@ -47,11 +47,14 @@ def _plain_puzzle(puzzle: Puzzle) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays as lists; whole numbers without a point."""
+    """Return arrays as lists, and numbers to ten digits: the rest may be another on another machine."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, dict):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float):
+        value = float(f"{value:.10g}")
+        return int(value) if value.is_integer() else value
+    return value

@@ -3,6 +3,16 @@
 import { Wrong, matrixOf, matrixText, numberOf, pieces, said, vectorOf } from "./words.js";
 
 export const by = id => document.getElementById(id);
+// One sentence on what is wrong, which lies over the foot of its card and moves nothing
+export function troubleOf() {
+  const words = make("span"), element = make("p", words, "trouble", { role: "alert" });
+  element.hidden = true;
+  return {
+    element,
+    say(sentence) { words.textContent = `${sentence}. What was there before is kept.`; element.hidden = false; },
+    clear() { element.hidden = true; },
+  };
+}
 export function make(name, content = "", css = "", attributes = {}) {
   const element = document.createElement(name);
   element.append(...[content].flat());
@@ -101,7 +111,10 @@ function cells(control, id, turn, refuse, rowsOf, valueOf, read) {
   function cell(i, j) {
     const input = make("input", "", "", { type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "aria-label": nameOf(i, j) });
     const attempt = told => {
-      try { change(i, j, numberOf(nameOf(i, j), input.value)); } catch (error) {
+      try {
+        const value = numberOf(nameOf(i, j), input.value);
+        if (value !== rows[i][j] || input.ariaInvalid) change(i, j, value);
+      } catch (error) {
         if (!(error instanceof Wrong)) throw error;
         if (told) { input.setAttribute("aria-invalid", "true"); refuse(error.message); }
       }

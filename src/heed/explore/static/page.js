@@ -1,6 +1,6 @@
 // The page of cards: each is made from its data, computes on every turn, and keeps its state in a link.
 import { CARDS } from "./cards.js";
-import { buildControl, by, formula, holding, make, readOf, textOf } from "./controls.js";
+import { buildControl, by, formula, holding, make, readOf, textOf, troubleOf } from "./controls.js";
 import { dragging, drawn, tableOf } from "./drawing.js";
 import { buildPuzzles } from "./puzzles.js";
 import { save, saveJSON } from "./saving.js";
@@ -10,15 +10,10 @@ const built = {};
 
 function buildCard(id, card) {
   const figure = make("figure"), image = make("div", "", "image"), caption = make("figcaption");
-  const trouble = make("p", "", "trouble", { role: "alert" }), say = make("p", "", "say", { "aria-live": "polite" });
+  const trouble = troubleOf(), refuse = trouble.say, say = make("p", "", "say", { "aria-live": "polite" });
   const equations = make("dl", "", "pairs equations"), values = make("details", make("summary", "Values of the figure"), "values");
   let state = structuredClone(card.start), numbers, handles = [], shown, later;
-  trouble.hidden = true;
 
-  function refuse(sentence) {
-    trouble.textContent = `${sentence}. What was there before is kept.`;
-    trouble.hidden = false;
-  }
   function turn(part, quiet = false) {
     try {
       const next = { ...state, ...part };
@@ -29,7 +24,7 @@ function buildCard(id, card) {
       refuse(error.message);
       return;
     }
-    trouble.hidden = true;
+    trouble.clear();
     show();
     clearTimeout(later);
     if (!quiet) later = setTimeout(() => history.replaceState(null, "", linkOf()), 300);
@@ -94,12 +89,12 @@ function buildCard(id, card) {
   tools.append(told);
   figure.append(image, caption);
   const section = make("section", [
-    make("h2", card.title, "", { id: `${id}-title` }), make("p", formula(card.lead), "lead"), trouble,
+    make("h2", card.title, "", { id: `${id}-title` }), make("p", formula(card.lead), "lead"),
     make("div", [
       figure,
       make("div", controls.flatMap(c => c.elements), "knobs", { role: "group", "aria-label": `Settings: ${card.title}` }),
       make("div", [say, equations, values, tools], "numbers"),
-    ], "desk"),
+    ], "desk"), trouble.element,
   ], "card", { id, "aria-labelledby": `${id}-title` });
   new ResizeObserver(() => draw()).observe(image);
   built[id] = { turn, read, state: () => state, numbers: () => numbers, compute: card.compute, inputs: card.inputs, start: card.start };

@@ -1,7 +1,7 @@
 // Puzzles whose answers are checked, with the reason where one is wrong: those of the assignments, and generated ones.
 import { mean, softmax, times, transposed, zeros } from "./algebra.js";
 import { combinationSaid, keysFigure } from "./cards/queries.js";
-import { buildControl, by, formula, make, readOf, textOf } from "./controls.js";
+import { buildControl, by, formula, make, readOf, textOf, troubleOf } from "./controls.js";
 import { dragging, drawn } from "./drawing.js";
 import { check } from "./judges.js";
 import { PUZZLES } from "./puzzle_data.js";
@@ -16,17 +16,16 @@ const groupOf = puzzle => puzzle.id.split("-")[0];
 export function buildPuzzles() {
   const select = make("select", "", "", { id: "puzzle" }), text = make("p", "", "lead"), given = make("dl", "", "pairs equations"), live = make("dl", "", "pairs equations");
   const image = make("div", "", "image"), caption = make("figcaption"), figure = make("figure", [image, caption]), settings = make("div", "", "knobs");
-  const trouble = make("p", "", "trouble", { role: "alert" }), verdict = make("p", "", "say verdict", { role: "status" }), proof = make("p", "", "muted");
+  const trouble = troubleOf(), refuse = trouble.say, verdict = make("p", "", "say verdict", { role: "status" }), proof = make("p", "", "muted");
   let puzzle, answer, control, shown, handles = [], solved = new Set();
 
   for (const [group, words] of Object.entries(GROUPS)) {
     const options = PUZZLES.filter(each => groupOf(each) === group).map(each => make("option", each.id, "", { value: each.id }));
     select.append(make("optgroup", options, "", { label: words }));
   }
-  const refuse = sentence => { trouble.textContent = `${sentence}. What was there before is kept.`; trouble.hidden = false; };
   function turn(part) {
     answer = part.answer;
-    trouble.hidden = true;
+    trouble.clear();
     say(null);
     show();
   }
@@ -87,7 +86,7 @@ export function buildPuzzles() {
     text.replaceChildren(...formula(puzzle.text));
     given.replaceChildren(...Object.entries(puzzle.given).filter(([name]) => name !== "weights").map(row));
     settings.replaceChildren(...shown.elements, make("div", buttons, "row"));
-    trouble.hidden = true;
+    trouble.clear();
     say(null);
     show();
   }
@@ -112,8 +111,8 @@ export function buildPuzzles() {
   new ResizeObserver(() => show()).observe(image);
   by("cards").append(make("section", [
     make("h2", "Puzzles", "", { id: "puzzles-title" }), make("p", "An answer is checked by what attention does with it. That there is none is an answer as well, and has a proof.", "lead"),
-    make("label", ["Puzzle", select], "field puzzle"), text, trouble,
-    make("div", [figure, settings, make("div", [verdict, proof, live, given], "numbers")], "desk"),
+    make("label", ["Puzzle", select], "field puzzle"), text,
+    make("div", [figure, settings, make("div", [verdict, proof, live, given], "numbers")], "desk"), trouble.element,
   ], "card", { id: "puzzles", "aria-labelledby": "puzzles-title" }));
   choose(PUZZLES[0].id);
   return {
