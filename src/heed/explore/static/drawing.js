@@ -31,13 +31,19 @@ export function drawn(figure, width) {
 }
 
 // ------------------------------------------------------------------ points of a plane, with their hull
-function plane({ reach, polygon = [], segments = [], points = [], arrows = [], crosses = [], circle }, width, grip) {
+function plane({ reach, polygon = [], segments = [], points = [], arrows = [], crosses = [], level, circle }, width, grip) {
   const side = Math.min(width, 440), left = 0, half = side / 2;
   const at = ([x, y]) => [left + half + x / reach * half, half - y / reach * half];
   const from = ([x, y]) => [tidy((x - left - half) / half * reach), tidy((half - y) / half * reach)];
   const parts = [line(at([-reach, 0]), at([reach, 0]), "floor"), line(at([0, -reach]), at([0, reach]), "floor")];
   if (circle) parts.push(element("circle", { cx: at([0, 0])[0], cy: half, r: circle / reach * half, class: "thin" }));
   if (polygon.length > 2) parts.push(element("polygon", { points: polygon.map(p => at(p).map(v => v.toFixed(1)).join()).join(" "), class: "hull" }));
+  if (level) {
+    // all places with the score of `level.at`: a line at right angles to `level.across`
+    const [dx, dy] = level.across, size = Math.hypot(dx, dy), along = [-dy / size, dx / size];
+    const ends = [-1, 1].map(sign => inside(level.at, along.map(v => v * sign), reach));
+    parts.push(line(at(ends[0]), at(ends[1]), "level"));
+  }
   for (const { from: a, to: b, css, note } of segments) {
     parts.push(line(at(a), at(b), `segment ${css}`));
     if (note) { const [x, y] = at([(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]); parts.push(text(x + 6, y - 4, brief(note), "note")); }
@@ -49,8 +55,8 @@ function plane({ reach, polygon = [], segments = [], points = [], arrows = [], c
       const [ux, uy] = [(x - x0) / length, (y - y0) / length], corner = side => `${(x - 11 * ux - side * 5 * uy).toFixed(1)},${(y - 11 * uy + side * 5 * ux).toFixed(1)}`;
       parts.push(element("polygon", { points: `${x.toFixed(1)},${y.toFixed(1)} ${corner(1)} ${corner(-1)}`, class: `head ${css}` }));
     }
-    const away = length > 8 ? 16 : 0;
-    parts.push(text(x + away * (x - x0) / (length || 1) - 4, y + 4 + away * (y - y0) / (length || 1), name, `label ${css}`));
+    const [nx, ny] = length > 8 ? [(y - y0) / length, (x0 - x) / length] : [0.7, -0.7]; // to the right of the shaft
+    parts.push(text(x0 + 0.66 * (x - x0) + 14 * nx, y0 + 0.66 * (y - y0) + 14 * ny + 4, name, `label middle ${css}`));
     if (move) parts.push(grip(element("circle", { cx: x, cy: y, r: 20, class: "touch" }), place => move(from(place))));
   }
   for (const { at: place } of crosses) {
@@ -61,16 +67,24 @@ function plane({ reach, polygon = [], segments = [], points = [], arrows = [], c
     const [x, y] = at(place), r = 4 + 12 * Math.sqrt(weight);
     if (ring > 0) parts.push(element("circle", { cx: x, cy: y, r: 4 + 12 * Math.sqrt(ring), class: "ring" }));
     parts.push(element("circle", { cx: x, cy: y, r, class: `point ${css}` }));
-    const [dx, dy] = circle ? [at(place)[0] - at([0, 0])[0], at(place)[1] - half].map(v => v * 18 / half - 4) : [Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, -5];
-    parts.push(text(x + dx * (circle ? 1.4 : 1), y + dy * (circle ? 1.4 : 1) + (circle ? 8 : 0), name, "label"));
-    if (note !== undefined) parts.push(text(x + Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, y + 9, brief(note), "note"));
+    const free = Math.max(r, ring > 0 ? 4 + 12 * Math.sqrt(ring) : 0) + 4, [ox, oy] = at([0, 0]);
+    if (circle) parts.push(text(x + 18 * (x - ox) / half * reach, y + 18 * (y - oy) / half * reach + 4, name, "label middle"));
+    else for (const [words, css, dy] of [[name, "label", -5], ...(note === undefined ? [] : [[brief(note), "note", 9]])]) {
+      parts.push(x > side - 44 ? text(x - free, y + dy, words, `${css} end`) : text(x + free, y + dy, words, css));
+    }
     if (move) parts.push(grip(element("circle", { cx: x, cy: y, r: 20, class: "touch" }), pixel => move(from(pixel))));
   }
   return { height: side, parts };
 }
 
+// From a place in a direction until the edge of the figure
+function inside([x, y], [dx, dy], reach) {
+  const room = [[x, dx], [y, dy]].map(([p, d]) => Math.abs(d) < 1e-12 ? Infinity : ((d > 0 ? reach : -reach) - p) / d), far = Math.max(0, Math.min(...room));
+  return [x + far * dx, y + far * dy];
+}
+
 // ------------------------------------------------------------------ curves, with a line that can be dragged along x
-function lines({ x, y, series, rule, marker, grips = [] }, width, grip) {
+function lines({ x, y, series, rule, marker, area, grips = [] }, width, grip) {
   const narrow = width < 480, top = narrow ? 16 * series.length + 30 : 24, left = 46, right = narrow ? 16 : 128;
   const height = top + 230 + 40, w = width - left - right, h = 230;
   const scale = axis => axis.log ? Math.log10 : value => value, place = (axis, value) => (scale(axis)(value) - scale(axis)(axis.low)) / (scale(axis)(axis.high) - scale(axis)(axis.low));
@@ -81,6 +95,7 @@ function lines({ x, y, series, rule, marker, grips = [] }, width, grip) {
   for (const tick of ticksOf(x, narrow ? 4 : 6)) parts.push(line([px(tick), top + h], [px(tick), top + h + 5], "floor"), text(px(tick), top + h + 18, said(tick), "middle"));
   parts.push(line([left, top + h], [left + w, top + h], "floor"), text(left + w / 2, height - 4, x.words, "middle"));
   if (rule !== undefined) parts.push(line([left, py(rule)], [left + w, py(rule)], "rule"));
+  if (area) parts.push(element("path", { d: `${path([[area[0][0], y.low], ...area, [area.at(-1)[0], y.low]].map(([a, b]) => [px(a), py(b)]))}Z`, class: "area" }));
   for (const { points, css, dashed } of series) parts.push(element("path", { d: path(points.filter(([, b]) => Number.isFinite(b)).map(([a, b]) => [px(a), py(b)])), class: `curve ${css}${dashed ? " dashed" : ""}` }));
   parts.push(...(narrow ? series.map(({ name, css, dashed }, i) => legend(0, 12 + 16 * i, name, css, dashed)) : endNames(series, left + w + 8, py)));
   if (marker) {

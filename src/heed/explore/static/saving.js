@@ -1,5 +1,5 @@
 // A figure or the numbers of a card as a file.
-const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
+const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "paint-order", "font-family", "font-size", "font-weight", "text-anchor"];
 
 // The image as text that needs no style sheet: what is computed for each element is written into it
 function standalone(svg) {

@@ -58,10 +58,10 @@ export const heads = {
   draw(state, n) {
     const xs = range(201).map(i => -1 + 4 * i / 200);
     return {
-      kind: "lines", title: "Weight of the key over its length", caption: `Half of the draws lie right of 1. Dashed: the wanted weight.`,
+      kind: "lines", title: "Weight of the key over its length", caption: `Grey: how often each length comes. Dashed: the wanted weight.`,
       x: { low: -1, high: 3, words: "length f of the key" }, y: { low: 0, high: 1, words: "its weight" },
       series: [1, 2].map(h => ({ name: h === 1 ? "one head" : "two heads", css: `s${h}`, points: xs.map(f => [f, weightsOf(f, h, state.n, state.beta)[0]]) })),
-      rule: 0.5,
+      rule: 0.5, area: xs.map(f => [f, 0.3 * Math.exp(-((f - 1) ** 2) / 2 / state.spread)]),
       marker: { x: state.length, values: [n.weights[0][0], n.weights[1][0]], move: length => ({ length }) },
     };
   },

@@ -8,6 +8,8 @@ const OUTER = (to, from) => to.map(x => from.map(y => x * y));
 const added = (M, N, factor = 1) => M.map((row, i) => plus(row, N[i], factor));
 const ANSWER = { Q: added(OUTER(D, A), OUTER(C, D)), V: added(OUTER(B, B), OUTER(C, C), -1) };
 
+const rounded = (c, beta) => c.map(x => Number((x / beta).toFixed(4)));
+
 export const kqv = {
   title: "Matrices that send each where it should go",
   lead: "x_1 = u_d + u_b, x_2 = u_a, x_3 = u_c + u_b, and K = I. Write Q and V so that c_1 = u_b − u_c and c_2 = u_b.",
@@ -29,8 +31,8 @@ export const kqv = {
   equations: ({ beta }, n) => [
     ["s_ij = x_j^T Q x_i of x_1", vectorSaid(n.scores[0])],
     ["s of x_2", vectorSaid(n.scores[1])],
-    ["c_1 / β, wanted u_b - u_c", vectorSaid(scaled(n.outputs[0], 1 / beta))],
-    ["c_2 / β, wanted u_b", vectorSaid(scaled(n.outputs[1], 1 / beta))],
+    ["c_1 / β, wanted u_b - u_c", vectorSaid(rounded(n.outputs[0], beta))],
+    ["c_2 / β, wanted u_b", vectorSaid(rounded(n.outputs[1], beta))],
     ["largest error / β", said(n.error / beta)],
     ["ranks of K, Q, V", n.ranks.join(", ")],
   ],

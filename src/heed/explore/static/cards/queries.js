@@ -143,11 +143,12 @@ export const queries = {
 // Keys of the plane with their hull, each as large as its weight, and the query on a logarithmic scale of lengths
 export function keysFigure({ keys, query, weights, wanted, certificate, moveKey, moveQuery }) {
   const reach = 1.25 * Math.max(1, largest(keys)), length = norm(query), far = reach * Math.min(1, Math.log10(1 + length) / 3);
+  const best = weights.indexOf(Math.max(...weights));
   const back = at => { const r = norm(at) / reach; return r < 0.02 ? [0, 0] : scaled(at, (10 ** (3 * Math.min(1, r)) - 1) / norm(at)); };
   return {
     kind: "plane", reach, title: "Keys, their hull, and the query",
-    caption: "Each key is as large as its weight; a ring is what is wanted. The arrow is the query: its length is on a logarithmic scale.",
-    polygon: hull(keys), ...(certificate ? certificateLines(keys, certificate) : {}),
+    caption: "Each key is as large as its weight; a ring is what is wanted. The arrow is the query: its length is on a logarithmic scale. A key anywhere on the dotted line has the score of the best one.",
+    polygon: hull(keys), level: length ? { at: keys[best], across: query } : null, ...(certificate ? certificateLines(keys, certificate) : {}),
     points: keys.map((at, i) => ({ at, name: `k_${i}`, weight: weights[i], ring: wanted[i], note: weights[i], move: moveKey(i) })),
     arrows: [{ to: length ? scaled(query, far / length) : [0, 0], name: "q", css: "s2", move: moveQuery }],
   };

@@ -44,17 +44,17 @@ export function reach(W, steps) {
 }
 
 const STEPS = 30;
-const START = [[0.6, 0.3, 0, 0], [-0.3, 0.6, 0, 0.2], [0.1, 0, 0.5, 0.4], [0, 0.2, -0.4, 0.5]];
+const START = [[0.74, 0.66, 0, 0], [-0.16, 0.57, 0.74, 0], [0, 0, 0.49, 0.74], [0.16, 0, -0.25, 0.66]];
 export const recurrent = {
   title: "Gradients through time",
   lead: "h_t = W_hh h_{t−1} + W_hx x_t and o_t = W_yh h_t, with softmax and cross-entropy. Drag the end of the line to stretch W_hh as a whole.",
   start: {
     factor: 1, W_hh: START, W_hx: [[1, 0, 0.5], [0, 1, -0.5], [0.5, 0, 1], [-0.5, 0.5, 0]], W_yh: [[1, -1, 0.5, 0], [0, 0.5, -1, 1]],
-    inputs: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], targets: [0, 1, 0],
+    inputs: [[1, -1, 0], [0, 1, 1], [1, 0, -1]], targets: [0, 0, 1],
   },
   controls: [
     { name: "examples", kind: "examples", words: "Begin with", examples: {
-      "Rotations": { W_hh: START, factor: 1 }, "The identity": { W_hh: identity(4), factor: 1 },
+      "The first": { W_hh: START, factor: 1 }, "The identity": { W_hh: identity(4), factor: 1 },
       "Not normal": { W_hh: [[0.6, 3, 0, 0], [0, 0.6, 3, 0], [0, 0, 0.6, 3], [0, 0, 0, 0.6]], factor: 1 },
     } },
     { name: "factor", kind: "range", words: "W_hh times", low: 0.2, high: 2, step: 0.01 },
