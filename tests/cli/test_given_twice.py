@@ -30,6 +30,7 @@ TWICE = {
     "import": [["a", "--out", "b", "--out", "c"]],
     "export": [["a", "--to", "hf", "--to", "peft"]],
     "bench": [["attention", "--lengths", "3", "--lengths", "4"]],
+    "quiz": [["--topic", "attention", "--topic", "tuning"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
     "doctor": [["--json", "--json"]],

@@ -10,7 +10,7 @@ from heed.attention import Argmax, Attention, Shape, make_mask
 from heed.errors import ConfigError
 from heed.explore.arrays import softmax
 from heed.explore.hard import hard_attention
-from heed.explore.kernel import errors_over_features, estimate_kernel
+from heed.explore.kernel import errors_over_features, estimate_kernel, stabiliser_leak
 from heed.explore.layer_size import layer_size
 from heed.explore.low_rank import project, rank_errors, spectrum_of
 from heed.explore.masking import WAYS, compare_masks, hide, zeroed_keys
@@ -192,6 +192,12 @@ class TestKernel:
         assert few.kernel_error > 2 * many.kernel_error  # 2.8 by the root
         assert few.kernel_error < estimate_kernel(64, orthogonal=False, spread=0.3, draws=40).kernel_error
         assert [one.features for one in errors_over_features((16, 32), spread=0.3)] == [16, 32]
+
+    def test_a_maximum_over_the_whole_sequence_leaks(self):
+        found = stabiliser_leak()
+        assert found.each_key == 0
+        assert found.whole_sequence > 0.01
+        assert stabiliser_leak(growth=1.0).whole_sequence == 0
 
     def test_a_second_exponential_is_no_estimate(self):
         found = estimate_kernel(1024, spread=0.3, draws=10)

@@ -207,13 +207,13 @@ def test_any_statistic_has_a_bootstrap_interval():
     x = np.random.default_rng(3).exponential(1.0, 80)
     y = 2 * x
     theirs = stats.bootstrap((x,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(0))
-    low, high = resampled_interval(lambda v: float(v.mean()), x)
+    low, high = resampled_interval(lambda v: v.mean(axis=1), x)
     # 10,000 resamples: a quantile near the end is off by about 0.7 % of the width of the interval
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert low == pytest.approx(theirs.confidence_interval.low, abs=0.03 * width)
     assert high == pytest.approx(theirs.confidence_interval.high, abs=0.03 * width)
     # columns are drawn together, and the pivotal interval is the other one mirrored in the statistic
-    assert resampled_interval(lambda a, b: float((b / a).mean()), x, y) == (2.0, 2.0)
+    assert resampled_interval(lambda a, b: (b / a).mean(axis=1), x, y) == (2.0, 2.0)
     centre = float(x.mean())
-    pivotal = resampled_interval(lambda v: float(v.mean()), x, pivotal=True)
+    pivotal = resampled_interval(lambda v: v.mean(axis=1), x, pivotal=True)
     assert pivotal == pytest.approx((2 * centre - high, 2 * centre - low))

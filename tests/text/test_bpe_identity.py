@@ -115,6 +115,7 @@ def test_training_on_texts_full_of_ties_and_overlaps_learns_what_tokenizers_lear
     assert_same_training(["aab", *parts], size)
 
 
+@pytest.mark.slow
 def test_training_on_wikitext_to_8k_learns_what_tokenizers_learns(shared_data: Path) -> None:
     text = (shared_data / "wikitext-2" / "train.txt").read_text(encoding="utf-8")
     assert_same_training(text.splitlines(keepends=True), 8_000)

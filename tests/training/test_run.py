@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +68,8 @@ def test_opening_what_is_no_run(tmp_path):
         Run.open(tmp_path / "wiki.txt")
     with pytest.raises(CheckpointError, match="does not exist: give a folder that `heed train` wrote"):
         Run.open(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="no run of heed yet: heed import hf:acme/tiny makes one of it"):
+        Run.open(Path("hf:acme/tiny"))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

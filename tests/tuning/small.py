@@ -2,7 +2,9 @@
 
 import csv
 import json
+import multiprocessing
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,11 @@ def timeless(value):
     if isinstance(value, dict):
         return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "examples_per_second", "command")}
     return [timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def exit_code_of(work: Callable[..., Any], *arguments: Any) -> int | None:
+    """Do it in a process of its own, and return its exit code; a fork would inherit locks of threads that are not."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join(240)
+    return process.exitcode

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small import LENGTH, make_plan, read_tune, timeless, write_table
+from small import LENGTH, exit_code_of, make_plan, read_tune, timeless, write_table
 from tiny_encoders import save_tiny
 
 from heed.config import RunConfig, TrainConfig
@@ -352,16 +352,15 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, table, tiny, undisturbed, m
     assert timeless(read_tune(tmp_path)) == undisturbed
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(2, marks=pytest.mark.slow), 13, pytest.param(23, marks=pytest.mark.slow)]
-)
-def test_killed_and_the_same_command_again(tmp_path, table, tiny, undisturbed, monkeypatch, count):
-    child = os.fork()
-    if child == 0:  # pragma: no cover - it dies
-        at_batch(monkeypatch, count, signal.SIGKILL)
-        tune(long_plan(table, tiny), tmp_path, quiet)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+def tune_until_killed(arms, folder, batch):
+    at_batch(pytest.MonkeyPatch(), batch, signal.SIGKILL)
+    tune(arms, folder, quiet)
+
+
+@pytest.mark.slow  # in the search, in the first run, in the second
+@pytest.mark.parametrize("count", [2, 13, 23])
+def test_killed_and_the_same_command_again(tmp_path, table, tiny, undisturbed, count):
+    assert exit_code_of(tune_until_killed, long_plan(table, tiny), tmp_path, count) == -signal.SIGKILL
     assert read_tune(tmp_path)["arms"][0]["status"] == "running"
     assert tune(long_plan(table, tiny), tmp_path, quiet)
     assert timeless(read_tune(tmp_path)) == undisturbed

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from small import make_config, write_table
+from small import exit_code_of, make_config, write_table
 from tiny_encoders import numbered_classes, save_tiny, texts
 
 from heed.errors import CheckpointError, DataError
@@ -98,16 +98,16 @@ def test_stopped_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny, mater
         assert resumed.measures[split].as_dict() == whole.measures[split].as_dict()
 
 
-def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny, material, monkeypatch):
+def train_until_killed(config, folder, step):
+    at_step(pytest.MonkeyPatch(), step, signal.SIGKILL)
+    train_run(config, read(config), folder)
+
+
+def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny, material):
     """SIGKILL in another process, between two checkpoints: nothing can be saved at that moment."""
     config = config_of(table, tiny(BERT))
     whole = train_run(config, material, tmp_path / "whole")
-    child = os.fork()
-    if child == 0:  # pragma: no cover - it dies
-        at_step(monkeypatch, 7, signal.SIGKILL)
-        train_run(config, material, tmp_path / "broken")
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert exit_code_of(train_until_killed, config, tmp_path / "broken", 7) == -signal.SIGKILL
     resumed = train_run(config, material, tmp_path / "broken", resume=True)
     steps = [event["step"] for event in resumed.run.read_metrics() if event["event"] == "evaluation"]
     assert steps == [4, 8, 12]

@@ -41,6 +41,57 @@ class KernelEstimate:
     explanation: str
 
 
+@dataclass(frozen=True)
+class StabiliserLeak:
+    """How much outputs before the last position move when the last key is another one. Causal, so it should be 0."""
+
+    whole_sequence: float
+    """With the largest w.k of all keys taken off, and a small number added to each feature."""
+    each_key: float
+    """With the largest log feature of each key, which its weight is multiplied with again: heed's way."""
+    explanation: str
+
+
+def stabiliser_leak(
+    growth: float = 10.0, added: float = 1e-4, width: int = 16, length: int = 32, features: int = 64, seed: int = 0
+) -> StabiliserLeak:
+    """Return what two ways to keep exponentials small do to the past, when the last key becomes `growth` times as long.
+
+    `added` is the number that keeps features above 0 in the first way. Raises `ConfigError` for numbers out of range.
+    """
+    import torch
+
+    from heed.attention import Shape, make_mask
+    from heed.attention.mechanisms.performer import Performer
+
+    factor, floor = positive_of("growth", growth), positive_of("added", added)
+    T, K = count_of("length", length, least=2, most=1024), count_of("width", width, most=1024)
+    generator = torch.Generator().manual_seed(count_of("seed", seed, least=0, most=2**32))
+    mechanism = Performer(Shape(K, 1, T), features=count_of("features", features, most=65_536)).double()
+    mechanism.initialise(generator)
+    q, k, v = (torch.randn(1, 1, T, K, dtype=torch.float64, generator=generator) for _ in range(3))
+    longer = k.clone()
+    longer[..., -1, :] *= factor
+
+    def stabilised(k: Tensor) -> Tensor:
+        x, y = q[0, 0] * K**-0.25, k[0, 0] * K**-0.25
+        dots = y @ mechanism.w.T
+        phi_k = (dots - dots.max() - y.square().sum(-1, keepdim=True) / 2).exp() + floor
+        phi_q = (x @ mechanism.w.T - x.square().sum(-1, keepdim=True) / 2).exp() + floor
+        A = (phi_q @ phi_k.T).tril()
+        return (A / A.sum(-1, keepdim=True)) @ v[0, 0]
+
+    mask = make_mask(T, causal=True)
+    whole = (stabilised(longer) - stabilised(k))[:-1].abs().max().item()
+    own = (mechanism(q, longer, v, mask) - mechanism(q, k, v, mask))[..., :-1, :].abs().max().item()
+    return StabiliserLeak(
+        whole,
+        own,
+        f"A maximum over all keys lets a later key shrink the features of earlier ones to the {said(floor)} that is "
+        f"added, so that outputs before it move by {said(whole)}. With a scale for each key they move by {said(own)}.",
+    )
+
+
 def estimate_kernel(
     features: int = 128,
     kind: str = "positive",

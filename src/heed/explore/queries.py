@@ -263,8 +263,8 @@ def scale_that_reaches(
         return None
     first = good.index(True)
     last = next((i for i in range(first, len(good)) if not good[i]), len(good)) - 1
-    low = float(grid[first]) if first == 0 else _root(excess, grid[first - 1], grid[first])
-    high = math.inf if last == len(grid) - 1 else _root(excess, grid[last], grid[last + 1])
+    low = float(grid[first]) if first == 0 else _root(excess, float(grid[first - 1]), float(grid[first]))
+    high = math.inf if last == len(grid) - 1 else _root(excess, float(grid[last]), float(grid[last + 1]))
     return low, high
 
 

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from heed.errors import ConfigError, DataError
-from heed.report.statistics import LEVEL, Interval, resampled_interval, wilson
+from heed.report.statistics import LEVEL, Interval, pieces, resampled_interval, wilson
 
 Equal = Literal["mass", "width"]
 Numbers = Sequence[float] | np.ndarray
@@ -186,7 +186,8 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0.2, 0.4, 0.9, 0.7], [0, 0, 1, 1], 2), 3)  # (|0.6 - 0| + |1.6 - 2|) / 4
     0.25
     """
-    return _error(*_sorted(probabilities, correct), bins, equal)
+    p, y = _sorted(probabilities, correct)
+    return float(_errors(p[None], y[None], bins, equal)[0])
 
 
 def calibration(
@@ -198,11 +199,11 @@ def calibration(
     random = np.random.default_rng(0)
     drawn = [
         np.abs(np.add.reduceat(p - (random.random((rows, len(p))) < p), starts, axis=1)).sum(axis=1) / len(p)
-        for rows in _pieces(DRAWS, len(p))
+        for rows in pieces(DRAWS, len(p))
     ]
     chance = np.concatenate(drawn)
-    error, most = _error(p, y, bins, equal), float(np.quantile(chance, LEVEL))
-    low, high = resampled_interval(lambda a, b: _error(a, b, bins, equal), p, y, pivotal=True)  # sorted as p
+    error, most = float(_errors(p[None], y[None], bins, equal)[0]), float(np.quantile(chance, LEVEL))
+    low, high = resampled_interval(lambda a, b: _errors(a, b, bins, equal), p, y, pivotal=True)  # sorted as p
     return Calibration(
         error=error,
         interval=(0.0 if error <= most else max(0.0, low), min(1.0, max(error, high))),
@@ -227,7 +228,7 @@ def brier(probabilities: Numbers, correct: Flags, bins: int | None = None, *, eq
     base, squares = float(y.mean()), (p - y) ** 2
     return Brier(
         score=float(squares.mean()),
-        interval=resampled_interval(lambda values: float(values.mean()), squares),
+        interval=resampled_interval(lambda values: values.mean(axis=1), squares),
         reliability=float((counts * (said - right) ** 2).sum() / len(p)),
         resolution=float((counts * (right - base) ** 2).sum() / len(p)),
         uncertainty=base * (1 - base),
@@ -243,9 +244,9 @@ def risk_coverage(probabilities: Numbers, correct: Flags) -> RiskCoverage:
     ((0.0, 0.5, 0.3333333333333333, 0.5), (0.0, 0.0, 0.3333333333333333, 0.5))
     """
     p, y = _sorted(probabilities, correct)
-    risk, given = _risks(p, y), np.arange(1, len(p) + 1)
+    [risk], given = _risks(p[None], y[None]), np.arange(1, len(p) + 1)
     oracle = np.maximum(0, given - y.sum()) / given
-    interval = resampled_interval(lambda a, b: float(_risks(a, b).mean()), p, y)
+    interval = resampled_interval(lambda a, b: _risks(a, b).mean(axis=1), p, y)
     return RiskCoverage(
         coverage=tuple((given / len(p)).tolist()),
         risk=tuple(risk.tolist()),
@@ -325,34 +326,49 @@ def _sorted(probabilities: Numbers, correct: Flags) -> tuple[np.ndarray, np.ndar
     return p[order], y[order]
 
 
-def _starts(p: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
-    """Return where each bin begins in sorted probabilities; bins without an answer are left out."""
+def _begins(p: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
+    """Return which of sorted probabilities (rows, n) is the first of a bin; bins without an answer are left out."""
+    rows, n = p.shape
     if bins is None:
-        bins = bins_of(len(p)) if equal == "mass" else BINS
+        bins = bins_of(n) if equal == "mass" else BINS
     if bins < 1:
         raise ConfigError(f"{bins} bins: calibration needs at least one")
     if equal == "width":  # a bin holds its upper edge: (0.2, 0.3]; a probability of 0 is in the first
-        place = np.searchsorted(np.arange(1, bins) / bins, p, side="left")
-        return np.flatnonzero(np.r_[True, np.diff(place) > 0])
-    cuts = len(p) * np.arange(1, bins) // bins
-    cuts = np.searchsorted(p, p[cuts[cuts > 0] - 1], side="right")  # equal probabilities stay together
-    return np.unique(np.r_[0, cuts[cuts < len(p)]])
+        return _changes(np.searchsorted(np.arange(1, bins) / bins, p, side="left"))
+    begins = np.zeros((rows, n + 1), dtype=bool)
+    begins[:, 0] = True
+    for cut in n * np.arange(1, bins) // bins:
+        if cut > 0:  # equal probabilities stay together
+            begins[np.arange(rows), (p <= p[:, cut - 1 : cut]).sum(axis=1)] = True
+    return begins[:, :n]
 
 
-def _error(p: np.ndarray, y: np.ndarray, bins: int | None, equal: Equal) -> float:
-    return float(np.abs(np.add.reduceat(p - y, _starts(p, bins, equal))).sum() / len(p))
+def _changes(values: np.ndarray) -> np.ndarray:
+    """Return which of some values (rows, n) is another than the one before it; the first always is."""
+    first = np.ones((len(values), 1), dtype=bool)
+    return np.concatenate([first, values[:, 1:] != values[:, :-1]], axis=1)
+
+
+def _starts(p: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
+    """Return where each bin begins in sorted probabilities (n,)."""
+    return np.flatnonzero(_begins(p[None], bins, equal))
+
+
+def _errors(p: np.ndarray, y: np.ndarray, bins: int | None, equal: Equal) -> np.ndarray:
+    """Return the calibration error of each row of answers (rows, n)."""
+    begins = _begins(p, bins, equal)
+    gaps = np.abs(np.add.reduceat((p - y).ravel(), np.flatnonzero(begins)))
+    of_row = np.cumsum(begins.sum(axis=1)) - begins.sum(axis=1)
+    return np.add.reduceat(gaps, of_row) / p.shape[1]
 
 
 def _risks(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the share of wrong answers among the k surest, k = 1..n; among equal ones, its mean over their orders."""
-    surest, wrong = p[::-1], 1 - y[::-1]
-    starts = np.flatnonzero(np.r_[True, np.diff(surest) < 0])
-    counts = np.diff(np.r_[starts, len(p)])
-    level = np.repeat(np.add.reduceat(wrong, starts) / counts, counts)
-    return np.cumsum(level) / np.arange(1, len(p) + 1)
+    """Return the share of wrong answers among the k surest of each row (rows, n), k = 1..n.
 
-
-def _pieces(draws: int, n: int) -> list[int]:
-    """Cut many draws of n numbers into pieces that need no more than some 16 MB each."""
-    rows = max(1, min(draws, 2_000_000 // n))
-    return [rows] * (draws // rows) + ([draws % rows] if draws % rows else [])
+    Among equal ones it is the mean over their orders.
+    """
+    surest, wrong = p[:, ::-1], 1 - y[:, ::-1]
+    starts = np.flatnonzero(_changes(surest))
+    counts = np.diff(np.r_[starts, p.size])
+    level = np.repeat(np.add.reduceat(wrong.ravel(), starts) / counts, counts).reshape(p.shape)
+    return np.cumsum(level, axis=1) / np.arange(1, p.shape[1] + 1)

@@ -214,8 +214,14 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVE
     return float(low), float(high)
 
 
+def pieces(draws: int, n: int) -> list[int]:
+    """Cut many draws of n numbers into pieces that need no more than some 16 MB each."""
+    rows = max(1, min(draws, 2_000_000 // n))
+    return [rows] * (draws // rows) + ([draws % rows] if draws % rows else [])
+
+
 def resampled_interval(
-    statistic: Callable[..., float],
+    statistic: Callable[..., np.ndarray],
     *columns: np.ndarray,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -223,23 +229,25 @@ def resampled_interval(
 ) -> Interval:
     """Return the bootstrap interval of any statistic of n rows, given as columns (n,) that are drawn together.
 
+    `statistic` takes columns (resamples, n) and returns the statistic of each resample.
+
     The percentile interval, or with `pivotal` the one mirrored in the statistic, 2 t - (high, low): for statistics that
     noise pushes to one side, because a resample is pushed once more and by about as much (Davison and Hinkley 1997).
     A resample keeps the order of the rows, so that columns that were sorted need no sorting again. With 10,000 of them
     an end of the interval moves by less than 0.7 % of its width, below the two digits of it that are shown.
 
-    >>> low, high = resampled_interval(lambda x: float(x.max()), np.arange(5.0))
+    >>> low, high = resampled_interval(lambda x: x.max(axis=1), np.arange(5.0))
     >>> low, high
     (2.0, 4.0)
     """
     random, n = np.random.default_rng(0), len(columns[0])
     drawn = []
-    for _ in range(resamples):
-        index = np.sort(random.integers(0, n, n))
+    for rows in pieces(resamples, n):
+        index = np.sort(random.integers(0, n, (rows, n)), axis=1)
         drawn.append(statistic(*(column[index] for column in columns)))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
     if pivotal:
-        centre = statistic(*columns)
+        centre = float(statistic(*(column[None] for column in columns))[0])
         return 2 * centre - float(high), 2 * centre - float(low)
     return float(low), float(high)
 

@@ -33,6 +33,8 @@ def read_settings(path: Path, verb: str) -> dict[str, Any]:
         what = "is a file" if path.is_file() else "does not exist"
         gone = next((name for name in (CONFIG, ENVIRONMENT) if not (path / name).is_file()), "")
         what = f"holds no run (no {gone})" if path.is_dir() else what
+        if path.parts and path.parts[0].startswith("hf:"):
+            raise CheckpointError(f"{path} is no run of heed yet: heed import {path} makes one of it")
         raise CheckpointError(f"{path} {what}: give a folder that `{verb}` wrote")
     altered = None
     try:
