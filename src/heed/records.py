@@ -602,6 +602,8 @@ class ExplorationFile(Kept):
     """text, windows, window (tokens), nats, interval: of the whole model, on the text that heads are judged by."""
     lens: list[float | None] = Field(default_factory=list)
     """Loss of the prompt by layer, the embeddings first, nats a token."""
+    lens_text: list[dict[str, Any]] = Field(default_factory=list)
+    """The same on the text that heads are judged by: nats, interval, and over_last, over_last_interval (paired)."""
     notes: list[str] = Field(default_factory=list)
 
 

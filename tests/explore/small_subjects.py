@@ -11,10 +11,11 @@ TEXT = "the cat sees a dog and the dog sees the cat"
 CHANNELS = {"aft-full", "aft-local", "aft-simple"}
 
 
-def subject_of(kind="gpt", text=TEXT, context=64, **attention):
+def subject_of(kind="gpt", text=TEXT, context=64, norm_order="pre", **attention):
     torch.manual_seed(0)
     positions = "none" if attention.get("mechanism") in {*CHANNELS, "fastformer"} else "learned"
-    model = {"n_layers": 2, "n_heads": 2, "d_model": 16, "context": context, "positions": positions, "kind": kind}
+    model = {"n_layers": 2, "n_heads": 2, "d_model": 16, "context": context, "positions": positions, "kind": kind,
+             "norm_order": norm_order}  # fmt: skip
     config = make_config({"model": model | {"attention": attention}}).model
     tokenizer = train_tokenizer("char", [text], 100)
     made = (GPT if kind == "gpt" else Encoder)(config, tokenizer.vocab_size)

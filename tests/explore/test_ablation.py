@@ -7,7 +7,7 @@ import torch
 from explore.small_subjects import TEXT, subject_of
 from heed.errors import DataError
 from heed.explore.ablation import cut_windows, measure_heads, window_nats
-from heed.explore.logit_lens import look
+from heed.explore.logit_lens import lens_nats, look
 from heed.explore.subject import SwitchedHead
 
 
@@ -80,6 +80,29 @@ def test_windows_are_spread_and_short_texts_refused():
     assert len(cut_windows(np.arange(101), 50, 20, "text").windows) == 5
     with pytest.raises(DataError, match=r"text has 30 tokens.*smaller --window"):
         cut_windows(np.arange(30), 5, 20, "text")
+
+
+def test_the_lens_of_windows_ends_with_the_loss_of_the_model(subject):
+    text = windows(subject)
+    found = lens_nats(subject, text)
+    assert found.shape == (3, 5)
+    np.testing.assert_allclose(found[-1], loss_by_hand(subject.model, text), atol=1e-5)
+    row = text.source[2].tolist()
+    one = look(subject, subject.trace(row).residuals, row)
+    followed = np.array([one.nats[layer].sum() for layer in range(3)])
+    with torch.no_grad():  # the last target is no part of the row that is read
+        last = subject.lens(torch.stack([x[2, -1] for x in subject.residuals(text.source)])).log_softmax(-1)
+    followed -= last[:, text.target[2, -1]].numpy()
+    np.testing.assert_allclose(found[:, 2], followed / 24, atol=1e-4)
+
+
+def test_without_a_last_norm_the_lens_reads_the_stream_as_it_is():
+    subject = subject_of(norm_order="post")
+    ids = subject.encode(TEXT)
+    lens = look(subject, subject.trace(ids).residuals, ids)
+    with torch.no_grad():
+        nats = subject.model.loss(torch.tensor([ids[:-1]]), torch.tensor([ids[1:]])).item()
+    assert np.isclose(lens.nats[-1].mean(), nats, atol=1e-5)
 
 
 def test_the_lens_at_the_last_layer_is_the_model(subject):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from heed.cli import main
+from heed.errors import CheckpointError
 from heed.training.run import load_run
 
 SMALL = ["--model.n-layers", "2", "--model.n-heads", "2", "--model.d-model", "16", "--model.context", "32",
@@ -170,6 +171,36 @@ def test_what_cannot_be_looked_into_is_one_line(heed, runs, tmp_path, name, more
     assert line in err
     assert [one for one in err.splitlines() if one.startswith("heed: ")] == [err.splitlines()[-1]]
     assert not (tmp_path / "x").exists()
+
+
+def test_a_model_that_broke_down_is_one_line(heed, runs, tmp_path):
+    from heed.explore.exploration import PromptIds, explore
+    from heed.explore.subjects import open_subject
+
+    subject = open_subject(str(runs / "gpt")).subject
+    with torch.no_grad():
+        next(subject.blocks[1].parameters()).fill_(torch.nan)  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="not finite"):
+        explore(subject, PromptIds([1, 2, 3], ""), [0, 1], None, None)
+
+
+def test_a_model_that_leaks_says_so(heed, tmp_path, text):
+    words = [*SMALL, "--model.attention.mechanism", "naive-mask", "--run.folder", tmp_path, "--run.name", "leaky"]
+    assert heed("train", text, *words, "--model.allow-leak", "true")[0] == 0
+    code, said, _ = heed("explore", tmp_path / "leaky", "--out", tmp_path / "x", "--windows", 2, "--sequences", 0)
+    assert code == 0
+    assert "the model LEAKS" in said
+
+
+def test_a_run_and_its_export_are_the_same(heed, runs, tmp_path, text):
+    """As heed's own model and through the files of transformers: the same maps, losses and lens."""
+    assert heed("export", runs / "gpt", "--to", "hf", "--out", tmp_path / "hf")[0] == 0
+    few = ["--prompt", "the cat sees", "--text", text, "--windows", 3, "--sequences", 2]
+    assert heed("explore", runs / "gpt", *few, "--out", tmp_path / "a")[0] == 0
+    assert heed("explore", tmp_path / "hf", *few, "--out", tmp_path / "b")[0] == 0
+    with np.load(tmp_path / "a" / "explore.npz") as one, np.load(tmp_path / "b" / "explore.npz") as other:
+        for name in ("ids", "weights", "induction", "nats_zero", "nats_mean", "lens_nats"):
+            np.testing.assert_allclose(one[name], other[name], atol=2e-3, err_msg=name)
 
 
 def test_a_folder_that_is_taken(heed, runs, tmp_path):

@@ -1,1 +1,1 @@
-"""Attention turned by hand and checked: its algebra as functions, and what the heads of one's own model do."""
+"""The algebra of attention as functions whose answers are checked: which query copies, what a mask must be, and why."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from heed.errors import ConfigError
-from heed.explore.ablation import HeadEffects, LossText, measure_heads, silent
+from heed.errors import CheckpointError, ConfigError
+from heed.explore.ablation import HeadEffects, LossText, measure_heads, silent, window_nats
 from heed.explore.exploration_folder import Exploration
 from heed.explore.head_figures import HeadFigures, figures_of, role_of
 from heed.explore.induction import InductionPlan, InductionScores, measure_induction
-from heed.explore.logit_lens import look
+from heed.explore.logit_lens import lens_nats, look
 from heed.explore.subject import Subject, Trace
 from heed.records import ExplorationFile, ExploredHead
+from heed.report.numbers import human_seconds
 from heed.report.statistics import t_interval
 
 Say = Callable[[str], object]
@@ -60,10 +62,12 @@ def explore(
 ) -> Exploration:
     """Look into a model while it reads a prompt, repeated random tokens, and a text with each head switched off.
 
-    Raises `ConfigError` where no layer has weights to be shown.
+    Raises `ConfigError` where no layer has weights to be shown, `CheckpointError` for a model that broke down.
     """
     check_prompt(subject, prompt.ids)
     trace = subject.trace(prompt.ids)
+    if not all(bool(x.isfinite().all()) for x in trace.residuals):
+        raise CheckpointError(f"{subject.name} computes numbers that are not finite: choose an earlier --checkpoint")
     readings = {trace.layers[layer].reading for layer in shown}
     if readings == {"none"}:
         raise ConfigError(
@@ -84,7 +88,13 @@ def explore(
         found.record.induction = _induction_facts(induction, scores)
         found.arrays["induction"] = scores.scores[:, list(shown)]
     if text is not None:
-        say(f"ablation: {len(shown) * subject.heads} heads on {len(text.windows)} windows of {text.name}")
+        began = time.perf_counter()
+        window_nats(subject, text)
+        seconds = 2 * len(shown) * subject.heads * (time.perf_counter() - began)
+        say(
+            f"ablation: {len(shown) * subject.heads} heads on {len(text.windows)} windows of {text.name}, about "
+            f"{human_seconds(seconds)}"
+        )
         effects = measure_heads(subject, text, shown, progress)
         found.record.loss = _loss_facts(text, effects)
         found.arrays |= {"nats": effects.whole, "nats_zero": effects.zero, "nats_mean": effects.mean}
@@ -96,6 +106,10 @@ def explore(
     if subject.lenses:
         lens = look(subject, trace.residuals, prompt.ids)
         found.record.lens = [float(row.mean()) for row in lens.nats]
+        if text is not None:
+            windows = lens_nats(subject, text)
+            found.record.lens_text = [_lens_facts(row, windows[-1]) for row in windows]
+            found.arrays["lens_windows"] = windows
         names = {int(i) for i in lens.top.ravel()}
         order = sorted(names)
         found.arrays |= {"lens_top": lens.top, "lens_log_p": lens.log_p, "lens_nats": lens.nats}
@@ -111,7 +125,7 @@ def interval_of(values: np.ndarray) -> list[float] | None:
 def _record(
     subject: Subject, prompt: PromptIds, shown: Sequence[int], trace: Trace, readings: set[str]
 ) -> ExplorationFile:
-    notes = []
+    notes = list(subject.notes)
     if "effective" in readings:
         notes.append(
             f"attention {subject.kind!r} forms no weights (T, T): what is shown is the matrix by which it mixes values"
@@ -195,6 +209,17 @@ def _induction_facts(plan: InductionPlan, scores: InductionScores) -> dict[str, 
             "gain_interval": interval_of(gain),
         }
     return facts
+
+
+def _lens_facts(nats: np.ndarray, last: np.ndarray) -> dict[str, object]:
+    """Return the loss (N,) after a layer, and how much it is over that after the last one in the same windows."""
+    over = nats - last
+    return {
+        "nats": float(nats.mean()),
+        "interval": interval_of(nats),
+        "over_last": float(over.mean()),
+        "over_last_interval": interval_of(over),
+    }
 
 
 def _loss_facts(text: LossText, effects: HeadEffects) -> dict[str, object]:

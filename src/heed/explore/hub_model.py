@@ -43,9 +43,10 @@ class HubModel:
         if self.kind in ("roberta", "xlm-roberta", "camembert", "mpnet"):
             self.context -= 2  # rows of the table of positions that stand for no position of a text
         self.causal = self.predicts = predicts
+        self.notes: list[str] = []
         self.pieces = any(name.startswith("##") for name in tokenizer.get_vocab())
         special = {i for i in tokenizer.all_special_ids if i is not None}
-        self.plain_ids = np.array([i for i in range(int(settings.vocab_size)) if i not in special])
+        self.plain_ids = np.array([i for i in range(min(int(settings.vocab_size), len(tokenizer))) if i not in special])
         first = tokenizer.bos_token_id
         begun = predicts and tokenizer("a")["input_ids"][:1] == [first]
         self.start_ids: tuple[int, ...] = (int(first),) if begun else ()
@@ -104,20 +105,8 @@ class HubModel:
 
     def trace(self, ids: Sequence[int]) -> Trace:
         """Read one sequence and keep what happens inside."""
-        residuals: list[Tensor] = []
-
-        def read(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            residuals.append((given[0] if given else named["hidden_states"])[0])
-
-        def written(_: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-            residuals.append((made[0] if isinstance(made, tuple) else made)[0])
-
         T = len(ids)
-        with torch.no_grad(), ExitStack() as hooks:
-            if self.blocks:
-                hooks.callback(self.blocks[0].register_forward_pre_hook(read, with_kwargs=True).remove)
-            for block in self.blocks:
-                hooks.callback(block.register_forward_hook(written).remove)
+        with self._streams() as residuals, torch.no_grad():
             made = self.inner(input_ids=torch.tensor([list(ids)], device=self.device), output_attentions=True)
         given = made.attentions or ()
         if len(given) != self.layers or any(one is None for one in given):
@@ -125,7 +114,34 @@ class HubModel:
         allowed = np.tril(np.ones((1, T, T), dtype=bool)) if self.causal else np.ones((1, T, T), dtype=bool)
         maps = [one[0].float().cpu().numpy() for one in given]
         # a window is not told: what no head of a layer looks at lies outside of it (or its weights are all below 1e-45)
-        return Trace([HeadWeights(one, allowed & (one > 0).any(axis=0), "weights", None) for one in maps], residuals)
+        return Trace(
+            [HeadWeights(one, allowed & (one > 0).any(axis=0), "weights", None) for one in maps],
+            [x[0] for x in residuals],
+        )
+
+    def residuals(self, source: np.ndarray) -> list[Tensor]:
+        """Return L + 1 tensors (B, T, D) of `source` (B, T): the embeddings, then the stream after each layer."""
+        with self._streams() as found, torch.no_grad():
+            self.inner(input_ids=self._tensor(source))
+        return found
+
+    @contextmanager
+    def _streams(self) -> Iterator[list[Tensor]]:
+        """Give a list that the residual streams (B, T, D) are put into while the model reads."""
+        found: list[Tensor] = []
+
+        def read(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            found.append(given[0] if given else named["hidden_states"])
+
+        def written(_: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+            found.append(made[0] if isinstance(made, tuple) else made)
+
+        with ExitStack() as hooks:
+            if self.blocks:
+                hooks.callback(self.blocks[0].register_forward_pre_hook(read, with_kwargs=True).remove)
+            for block in self.blocks:
+                hooks.callback(block.register_forward_hook(written).remove)
+            yield found
 
     def nats(self, source: np.ndarray, target: np.ndarray, off: SwitchedHead | None = None) -> np.ndarray:
         """Return the loss (B, T) of `target` (B, T) after `source` (B, T), with a head switched off."""

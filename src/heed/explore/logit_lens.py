@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heed.explore.ablation import AT_ONCE, LossText
 from heed.explore.subject import Subject
 
 TOP = 5
@@ -42,3 +43,14 @@ def look(subject: Subject, residuals: Sequence[Tensor], ids: Sequence[int]) -> L
         log_p.append(best.values.numpy())
         nats.append(-said[:-1].gather(1, follows[:, None])[:, 0].numpy())
     return Lens(np.stack(top), np.stack(log_p), np.stack(nats))
+
+
+def lens_nats(subject: Subject, text: LossText) -> np.ndarray:
+    """Return the mean loss of each window after each layer, nats a token: (L + 1, N)."""
+    step = max(1, AT_ONCE // text.source.shape[1])
+    found = []
+    for i in range(0, len(text.windows), step):
+        target = torch.from_numpy(text.target[i : i + step])[..., None]
+        said = (subject.lens(x).float().log_softmax(dim=-1).cpu() for x in subject.residuals(text.source[i : i + step]))
+        found.append(np.stack([-log_p.gather(-1, target)[..., 0].double().mean(dim=1).numpy() for log_p in said]))
+    return np.concatenate(found, axis=1)

@@ -245,27 +245,50 @@ def induction_sentence(record: ExplorationFile) -> str:
     if "gain" not in facts:
         return ""
     edges = facts.get("gain_interval")
-    bars = f" ({said_interval(*edges)})" if edges else ""
     return (
         f"The loss of the first copy is {format_loss(facts['first_nats'])} nats a token, of later ones "
-        f"{format_loss(facts['later_nats'])}: {facts['gain']:.3f} less{bars}."
+        f"{format_loss(facts['later_nats'])}; first less later: {said_difference(facts['gain'], _pair(edges))}."
     )
 
 
 def lens_figure(record: ExplorationFile) -> Figure | None:
-    """Return the loss of the prompt by layer."""
+    """Return the loss by layer: of the text that heads are judged by, with its interval, else of the prompt."""
     if not record.lens or any(value is None for value in record.lens):
         return None
-    y = [float(value or 0.0) for value in record.lens]
-    best = int(np.argmin(y))
-    title = f"The prompt is told best after layer {best - 1}" if best else "The prompt is told best by the embeddings"
     words = ("embeddings", *(f"layer {n}" for n in range(record.layers)))
-    line = Line("", list(range(len(y))), y, 1, dots=True)
+    at = list(range(len(words)))
+    y = [float(value or 0.0) for value in record.lens]
+    line = Line("", at, y, 1, dots=True)
+    what, band = f"the {len(record.tokens) - 1} tokens of the prompt that follow another", ""
+    title = f"If it stopped earlier, the prompt would cost {format_loss(y[-2])} nats a token, not {format_loss(y[-1])}"
+    if record.lens_text and record.loss is not None:
+        edges = [facts["interval"] for facts in record.lens_text]
+        y = [facts["nats"] for facts in record.lens_text]
+        line = Line("", at, y, 1, [low for low, _ in edges], [high for _, high in edges], dots=True)
+        what, band = (
+            f"{record.loss['windows']} windows of {record.loss['text']}",
+            " Band: 95 % t interval over windows.",
+        )
+        title = _last_layer(record)
     caption = (
-        f"Loss of the {len(record.tokens) - 1} tokens of the prompt that follow another, if the model stopped there: "
-        "the last norm and the output matrix on the residual stream."
+        f"Loss of {what}, if the model stopped after a layer: the last norm and the output matrix on the residual "
+        f"stream.{band}"
     )
     return lines_figure("lens-loss", title, caption, [line], Plane("after", "nats a token", words=words, log_y=True))
+
+
+def _last_layer(record: ExplorationFile) -> str:
+    """Say what the last layer adds to the one before, paired over windows."""
+    before = record.lens_text[-2]
+    low, high = before["over_last_interval"]
+    said = (
+        f"{said_number(abs(before['over_last']), places(low, high))} ({said_interval(*sorted((abs(low), abs(high))))})"
+    )
+    if low > 0:
+        return f"The last layer takes {said} nats a token off the loss"
+    if high < 0:
+        return f"The last layer adds {said} nats a token to the loss"
+    return "The last layer changes the loss by nothing that can be told"
 
 
 def lens_parts(record: ExplorationFile, arrays: dict[str, np.ndarray]) -> list[Any]:

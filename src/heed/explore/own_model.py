@@ -38,6 +38,7 @@ class OwnModel:
         self.context, self.causal = model.context, model.causal
         self.predicts = self.lenses = model.causal
         self.switches = True
+        self.notes = [f"the model LEAKS, so its losses are false: {model.leaks}"] if model.leaks else []
         self.start_ids = tuple(tokenizer.start_ids)
         special = {*self.start_ids, tokenizer.end_id, tokenizer.mask_id, *tokenizer.sentinel_ids}
         size = min(tokenizer.vocab_size, model.vocab_size)
@@ -54,26 +55,34 @@ class OwnModel:
     def trace(self, ids: Sequence[int]) -> Trace:
         """Read one sequence and keep what happens inside."""
         calls: list[MixerCall] = []
-        residuals: list[Tensor] = []
 
         def mixed(_: nn.Module, given: tuple[Any, ...], y: Tensor) -> None:
             q, k, v, mask, *rest = given
             calls.append(MixerCall(q, k, v, mask, rest[0] if rest else None, y))
 
+        with ExitStack() as hooks:
+            for mechanism in self.mechanisms:
+                hooks.callback(mechanism.register_forward_hook(mixed).remove)
+            residuals = self.residuals(np.asarray(ids)[None])
+        layers = [read_weights(one, call) for one, call in zip(self.mechanisms, calls, strict=True)]
+        return Trace(layers, [x[0] for x in residuals])
+
+    def residuals(self, source: np.ndarray) -> list[Tensor]:
+        """Return L + 1 tensors (B, T, D) of `source` (B, T): the embeddings, then the stream after each layer."""
+        found: list[Tensor] = []
+
         def read(_: nn.Module, given: tuple[Any, ...]) -> None:
-            residuals.append(given[0][0])
+            found.append(given[0])
 
         def written(_: nn.Module, given: tuple[Any, ...], x: Tensor) -> None:
-            residuals.append(x[0])
+            found.append(x)
 
         with torch.no_grad(), ExitStack() as hooks:
             hooks.callback(self.blocks[0].register_forward_pre_hook(read).remove)
-            for block, mechanism in zip(self.blocks, self.mechanisms, strict=True):
-                hooks.callback(mechanism.register_forward_hook(mixed).remove)
+            for block in self.blocks:
                 hooks.callback(block.register_forward_hook(written).remove)
-            self.model.hidden(self._tensor(np.asarray(ids)[None]))
-        layers = [read_weights(one, call) for one, call in zip(self.mechanisms, calls, strict=True)]
-        return Trace(layers, residuals)
+            self.model.hidden(self._tensor(source))
+        return found
 
     def nats(self, source: np.ndarray, target: np.ndarray, off: SwitchedHead | None = None) -> np.ndarray:
         """Return the loss (B, T) of `target` (B, T) after `source` (B, T), with a head switched off."""

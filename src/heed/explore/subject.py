@@ -57,6 +57,8 @@ class Subject(Protocol):
     """Whether the residual stream can be read by the last norm and the output matrix."""
     switches: bool
     """Whether a head can be switched off."""
+    notes: list[str]
+    """What a reader must know of all its figures."""
     plain_ids: np.ndarray
     """Ids of tokens that stand for text: all but the special ones."""
     start_ids: tuple[int, ...]
@@ -72,6 +74,10 @@ class Subject(Protocol):
 
     def trace(self, ids: Sequence[int]) -> Trace:
         """Read one sequence and keep what happens inside."""
+        ...
+
+    def residuals(self, source: np.ndarray) -> list[Tensor]:
+        """Return L + 1 tensors (B, T, D) of `source` (B, T): the embeddings, then the stream after each layer."""
         ...
 
     def nats(self, source: np.ndarray, target: np.ndarray, off: SwitchedHead | None = None) -> np.ndarray:
