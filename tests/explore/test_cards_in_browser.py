@@ -363,7 +363,7 @@ def press(page, words):
 def rounded(sentence):
     """A sentence with each of its numbers to three digits, however it is written; what is rounding alone is 0."""
     plain = sentence.replace("\u2212", "-")
-    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", lambda n: f"{float(n[0]) if float(n[0]) > 1e-12 else 0:.3g}", plain)
+    return re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", lambda n: f"{float(n[0]) if float(n[0]) > 1e-9 else 0:.3g}", plain)
 
 
 def test_puzzles_are_judged_as_python_judges_them(cards):
