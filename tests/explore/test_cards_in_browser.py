@@ -625,3 +625,13 @@ def test_the_single_file_does_the_same_without_a_server(browser, tmp_path):
             assert page.locator(f"#{card} svg").count() == 1
         numbers = page.evaluate("() => heed.heads.numbers()")
     near(numbers["backwards"], random_keys(1, draws=10).backwards)
+
+
+def test_a_card_leads_to_a_puzzle_that_there_is(browser, address):
+    with opened(browser, address) as page:
+        links = page.locator(".card a", has_text="A puzzle of this")
+        assert links.count() > 5
+        for link in links.all():
+            link.click()
+            wanted = link.get_attribute("href").split("=")[1]
+            page.wait_for_function("wanted => heed.puzzles.state().puzzle === wanted", arg=wanted)

@@ -1,5 +1,6 @@
 // The cards in the order of the page. A card: title, lead, start (its state), controls, compute(state) -> numbers,
-// equations(state, numbers), say(state, numbers), draw(state, numbers) -> a figure as data.
+// equations(state, numbers), say(state, numbers), draw(state, numbers) -> a figure as data. Some have the id of a puzzle,
+// and what is drawn by chance comes from inputs(state).
 import { hard } from "./cards/hard.js";
 import { heads } from "./cards/heads.js";
 import { kernel } from "./cards/kernel.js";

@@ -86,6 +86,7 @@ function buildCard(id, card) {
     button.addEventListener("click", act);
     tools.append(button);
   }
+  if (card.puzzle) tools.append(make("a", "A puzzle of this", "", { href: `#puzzles?puzzle=${card.puzzle}` }));
   tools.append(told);
   figure.append(image, caption);
   const section = make("section", [

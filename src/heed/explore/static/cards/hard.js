@@ -18,6 +18,7 @@ const size = gradient => norm([gradient].flat(2));
 export const hard = {
   title: "Hard attention does not train",
   lead: "The output is the value of the best key alone. Drag the line: one number of the query changes, and the output stands still, or jumps.",
+  puzzle: "hw6-hard-output",
   start: {
     query: [-2, 1, 1], keys: [[0, 1, 2], [1, 1, 2], [-1, 1, -2], [0, -1, -2]], values: [[3, 2, -4], [3, -2, 4], [3, 2, 0], [3, 2, 4]],
     gradient: [1, 1, 1], component: "2",

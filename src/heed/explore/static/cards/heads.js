@@ -34,6 +34,7 @@ function figuresOf(heads, { n, beta, spread, tolerance }) {
 export const heads = {
   title: "One head swings, two heads hold",
   lead: "Two of n values are to be averaged, and one of the two keys has a random length. Drag the line to give it another.",
+  puzzle: "practical-two-heads",
   start: { length: 1.2, n: 4, beta: 70, spread: 0.5, tolerance: 0.05 },
   controls: [
     { name: "length", kind: "range", words: "Length f of the key", low: -1, high: 3, step: 0.01 },

@@ -13,6 +13,7 @@ const rounded = (c, beta) => c.map(x => Number((x / beta).toFixed(4)));
 export const kqv = {
   title: "Matrices that send each where it should go",
   lead: "x_1 = u_d + u_b, x_2 = u_a, x_3 = u_c + u_b, and K = I. Write Q and V so that c_1 = u_b − u_c and c_2 = u_b.",
+  puzzle: "practical-kqv",
   start: { Q: identity(4), V: identity(4), beta: 4 },
   controls: [
     { name: "examples", kind: "examples", words: "Begin with", examples: { "Identities": { Q: identity(4), V: identity(4) }, "Zeros": { Q: zeros(4, 4), V: zeros(4, 4) }, "The outer products": ANSWER } },

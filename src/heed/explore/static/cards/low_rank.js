@@ -35,6 +35,7 @@ const inputsOf = ({ n, h, spread, seed }) => {
 export const lowRankCard = {
   title: "Low rank before the softmax, full rank after it",
   lead: "Scores of width h have rank h at most. Drag the line to cut both matrices at a rank k.",
+  puzzle: "hw5-projections",
   start: { n: 16, h: 3, spread: 1.5, rank: 3, seed: 1 },
   controls: [
     { name: "rank", kind: "range", words: "Rank k of the cut", low: 1, high: 24, step: 1, highOf: state => state.n },

@@ -97,6 +97,7 @@ const EXAMPLES = {
 export const queries = {
   title: "Which query looks there?",
   lead: "Drag the keys and the query. What you want is a weight for each key: one alone, some of them equally, or any shares.",
+  puzzle: "average-0",
   start: { ...EXAMPLES["Two neighbours"], query: [3, 1], tolerance: 0.05 },
   controls: [
     { name: "example", kind: "examples", words: "Begin with", examples: EXAMPLES },

@@ -48,6 +48,7 @@ const START = [[0.74, 0.66, 0, 0], [-0.16, 0.57, 0.74, 0], [0, 0, 0.49, 0.74], [
 export const recurrent = {
   title: "Gradients through time",
   lead: "h_t = W_hh h_{t−1} + W_hx x_t and o_t = W_yh h_t, with softmax and cross-entropy. Drag the end of the line to stretch W_hh as a whole.",
+  puzzle: "hw5-recurrent-gradient",
   start: {
     factor: 1, W_hh: START, W_hx: [[1, 0, 0.5], [0, 1, -0.5], [0.5, 0, 1], [-0.5, 0.5, 0]], W_yh: [[1, -1, 0.5, 0], [0, 0.5, -1, 1]],
     inputs: [[1, -1, 0], [0, 1, 1], [1, 0, -1]], targets: [0, 0, 1],

@@ -22,6 +22,7 @@ const degreesOf = ([x, y]) => (Math.round(Math.atan2(y, x) * 180 / Math.PI) + 36
 export const superposition = {
   title: "Two signals in one average",
   lead: "v_a lies along a, v_b along b, and only their average is known. Drag the directions: which matrix gives v_a back?",
+  puzzle: "hw6-extract-independent",
   start: { a: 20, b: 80, alpha: 0.8, beta: 0.7, width: 256, dimensions: 1, bound: 0.25 },
   controls: [
     { name: "a", kind: "range", words: "Direction of a in degrees", low: 0, high: 359, step: 1 },
