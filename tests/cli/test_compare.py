@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from heed.cli.compare import StateLines, describe
-from heed.records import Outcome, write
+from heed.records.kept import write_record
+from heed.records.study import Outcome
 from heed.studies import compare
 from heed.studies.lengths import measure_lengths
 from heed.studies.runner import Done, RunRow, Standing
@@ -43,7 +44,7 @@ def here(monkeypatch):
     def worker(task, threads):
         made.append(task.name)
         found = run_cell(task.values)
-        write(task.record, found)
+        write_record(task.record, found)
         return Done(found)
 
     monkeypatch.setattr(compare, "Process", worker)
@@ -116,7 +117,7 @@ def test_lengths_are_told_beforehand_and_printed_with_what_ends(heed, file, tmp_
 
     def worker(task, threads):
         found = run_cell(task.values)
-        write(task.record, found)
+        write_record(task.record, found)
         measure_lengths(task.folder, task.lengths)
         return Done(found)
 

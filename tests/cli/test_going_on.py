@@ -104,7 +104,7 @@ def test_settings_that_older_versions_did_not_keep_are_those_of_config_yaml(heed
     assert heed("train", "--resume", run, "--train.learning-rate", 0.5).code == 2
     assert heed("train", "--resume", run).code == 0
     assert heed("train", "--resume", run, "--train.steps", 8).code == 0
-    assert read_metrics(run / "metrics.jsonl")[-1]["step"] == 8
+    assert read_metrics(run / "metrics.jsonl")[-1].step == 8
 
 
 def test_an_empty_or_cut_configuration_is_no_other_run(heed, run):

@@ -20,7 +20,8 @@ import yaml
 
 from cli.conftest import settled, write_text
 from heed.api import AnswerStore
-from heed.report.record import changes_of, hold
+from heed.records.events import hold, read_event
+from heed.report.record import changes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -239,8 +240,9 @@ def content_of(path: Path) -> Any:
         store = AnswerStore(path)
         return sorted(plain(store._found).items())
     if path.name == "metrics.jsonl":
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return plain(hold(lines)[0]), changes_of(lines)
+        lines = [read_event(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        events = [event for event in lines if event is not None]
+        return plain([event.plain() for event in hold(events)[0]]), changes_of(events)
     if path.suffix == ".json":
         found = plain(json.loads(path.read_text(encoding="utf-8")))
         if path.name == "result.json" and "soup" in path.parent.name:

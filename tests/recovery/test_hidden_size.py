@@ -125,7 +125,7 @@ def test_earlier_recoveries_take_the_place_of_the_matrix(tmp_path):
 
 
 def test_distributions_of_other_models_are_no_matrix(tmp_path):
-    from heed.records import RecoveryFile
+    from heed.records.recovery import RecoveryFile
     from heed.recovery.readings import Distribution
     from heed.recovery.recovery_folder import write_recovery_files
 

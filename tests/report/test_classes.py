@@ -5,6 +5,7 @@ import re
 import pytest
 from fake_runs import classified, figures, metrics, write_classifier, write_run
 
+from heed.records.figures import KeptFigures
 from heed.report.classes import MOST_COLUMNS, accuracy_headline, class_figure
 from heed.report.drawing import draw
 from heed.report.figures import run_figures
@@ -18,18 +19,20 @@ def record(tmp_path_factory):
 
 
 def test_accuracy_comes_first_with_its_interval():
-    shown = [(item.label, item.value, item.unit) for item in accuracy_headline(classified(0.8))]
+    shown = [
+        (item.label, item.value, item.unit) for item in accuracy_headline(KeptFigures.model_validate(classified(0.8)))
+    ]
     assert shown == [
         ("Accuracy", "80.0 %", "75.0 to 84.0 % (95 %)"),
         ("Majority class", "50.0 %", "whoever always says the same"),
         ("Examples", "200", "classified"),
         ("Loss", "0.4000", "nats per example"),
     ]
-    assert accuracy_headline({"accuracy": 0.8})[0].unit == "of the examples"
+    assert accuracy_headline(KeptFigures(accuracy=0.8))[0].unit == "of the examples"
 
 
 def test_the_classes_one_by_one():
-    figure = class_figure({"test": {}, "validation": classified(0.8)})
+    figure = class_figure({"test": KeptFigures(), "validation": KeptFigures.model_validate(classified(0.8))})
     assert figure.kind == "heat"
     assert figure.axes.names == ("bad", "good", "neither")
     assert [(row.label, row.counts) for row in figure.marks] == [
@@ -40,13 +43,13 @@ def test_the_classes_one_by_one():
     assert figure.title == "bad is found least often: 80.0 % of its examples"
     cells = re.findall(r'<td class="n (\w+)">(\d+)', draw(figure))
     assert cells[:3] == [("right", "80"), ("p2", "20"), ("p0", "0")]
-    assert class_figure({}) is class_figure({"validation": figures(2.0)}) is None
+    assert class_figure({}) is class_figure({"validation": KeptFigures.model_validate(figures(2.0))}) is None
 
 
 def test_many_classes_have_bars_of_their_recall():
     n = MOST_COLUMNS + 1
     values = {"recall": {str(i): i / n for i in range(n)}, "confusion": [[0] * n] * n}
-    figure = class_figure({"validation": values})
+    figure = class_figure({"validation": KeptFigures.model_validate(values)})
     assert [row.value for row in figure.rows] == [pytest.approx(100 * i / n) for i in range(n)]
 
 

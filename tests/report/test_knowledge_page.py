@@ -14,11 +14,12 @@ from scipy import stats
 from test_page_browser import browser, check_page  # noqa: F401 - a fixture
 
 from heed.errors import CheckpointError
+from heed.records.answers import AnswerLine, AnswersSummary
 from heed.report import knowledge_findings, knowledge_page, knowledge_record
 from heed.report.knowledge_figures import colours, knowledge_figures
 from heed.report.knowledge_findings import Comparison, by_seen, by_support, comparisons, findings, verdict
 from heed.report.knowledge_page import banners, examples, render, write_knowledge
-from heed.report.knowledge_record import AnswerRecord, AskedRun, KnowledgeRecord, holds_runs, read_knowledge
+from heed.report.knowledge_record import AskedRun, KnowledgeRecord, holds_runs, read_knowledge
 from heed.report.knowledge_tables import results, seeds, threshold_rows
 from heed.report.statistics import holm
 
@@ -52,8 +53,11 @@ def write_odd(folder):
 
 def asked(name, rights, **how):
     """A run that has answered so many questions, without a folder."""
-    said = [AnswerRecord(f"q{i}", "a", "a" if right else "b", 0.5, right, "") for i, right in enumerate(rights)]
-    return AskedRun(name, tuple(said), {"baseline": {"answer": "a", "correct": 1}}, None, **how)
+    said = [
+        AnswerLine(prompt=f"q{i}", gold="a", answer="a" if right else "b", probability=0.5, correct=bool(right))
+        for i, right in enumerate(rights)
+    ]
+    return AskedRun(name, tuple(said), AnswersSummary(baseline={"answer": "a", "correct": 1}), None, **how)
 
 
 def test_examples():

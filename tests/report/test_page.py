@@ -13,7 +13,6 @@ from heed.report.page import (
     banners,
     changed_settings,
     command,
-    gather,
     headline,
     lead,
     passport_table,
@@ -21,6 +20,7 @@ from heed.report.page import (
     splits_table,
     write_report,
 )
+from heed.report.record import gather
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -91,7 +91,7 @@ def test_an_unfinished_run_says_so_and_shows_its_best_evaluation(tmp_path):
     assert [banner.title for banner in banners(record)] == ["Unfinished", "About the files"]
     best = record.best()
     assert best is not None
-    assert headline(record)[0].value == f"{best['loss']:.4f}"
+    assert headline(record)[0].value == f"{best.loss:.4f}"
     assert "Best validation so far, at step 625" in render(record)
 
 

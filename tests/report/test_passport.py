@@ -2,12 +2,10 @@ import dataclasses
 
 import pytest
 from fake_runs import PASSPORT
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from heed.errors import ConfigError, DataError
 from heed.report.figure_kinds import FIGURES
-from heed.report.passport import Passport, check_comparable, differences, group_comparable
+from heed.report.passport import Passport, check_comparable, differences
 
 BASE = Passport.from_dict(PASSPORT)
 
@@ -93,24 +91,6 @@ def test_a_difference_can_be_allowed_by_name():
 def test_an_unknown_figure_is_refused():
     with pytest.raises(ConfigError, match="did you mean 'word_perplexity'"):
         check_comparable(BASE, BASE, "word_perplexty")
-
-
-def test_groups_keep_the_order_of_first_appearance():
-    passports = [BASE, other(context=64, stride=64), other(), other(tokenizer="char 65 00")]
-    assert group_comparable(passports, "token_perplexity") == [[0, 2], [1], [3]]
-    assert group_comparable(passports, "bits_per_byte") == [[0, 2, 3], [1]]
-    assert group_comparable(passports, "bits_per_byte", allow={"context", "stride"}) == [[0, 1, 2, 3]]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([64, 128]), st.sampled_from(["a", "b"])), max_size=6))
-def test_groups_hold_every_passport_once_and_only_comparable_ones(cases):
-    passports = [other(context=context, stride=64, tokenizer=tokenizer) for context, tokenizer in cases]
-    groups = group_comparable(passports, "loss")
-    assert sorted(index for group in groups for index in group) == list(range(len(passports)))
-    for group in groups:
-        for index in group:
-            check_comparable(passports[group[0]], passports[index], "loss")
 
 
 def test_the_sentence_says_when_only_a_part_was_read():

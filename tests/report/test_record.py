@@ -5,7 +5,8 @@ import pytest
 from fake_runs import figures, metrics, samples, write_run
 
 from heed.errors import CheckpointError, ConfigError
-from heed.report.record import gather, hold
+from heed.records.events import hold, read_event
+from heed.report.record import gather
 from heed.report.samples import describe, read_sample, texts_to_show
 
 
@@ -20,14 +21,14 @@ def test_a_whole_run_is_read(tmp_path):
     assert len(record.evaluations) == 8
     assert (record.steps, record.planned_steps, record.state) == (1000, 1000, "finished")
     assert set(record.evaluation) == {"validation", "test"}
-    assert record.fact("cores") == 2
+    assert record.environment.machine.cores == 2
     assert record.notes == ()
 
 
 def test_resume_voids_what_was_done_again():
     lines = [train(1), train(2), train(3, 9.0), {"event": "resume", "step": 2}, train(3, 3.0), train(4)]
-    events, resumed = hold(lines)
-    assert [(event["step"], event["loss"]) for event in events] == [(1, 1.0), (2, 1.0), (3, 3.0), (4, 1.0)]
+    events, resumed = hold(event for line in lines if (event := read_event(line)) is not None)
+    assert [(event.step, event.plain()["loss"]) for event in events] == [(1, 1.0), (2, 1.0), (3, 3.0), (4, 1.0)]
     assert resumed == [2]
 
 
@@ -36,8 +37,8 @@ def test_resume_voids_an_earlier_end_and_later_resumptions():
         train(1), train(2), {"event": "resume", "step": 2}, train(3), {"event": "end", "reason": "interrupted"},
         {"event": "resume", "step": 1}, train(2),
     ]  # fmt: skip
-    events, resumed = hold(lines)
-    assert [event["step"] for event in events] == [1, 2]
+    events, resumed = hold(event for line in lines if (event := read_event(line)) is not None)
+    assert [event.step for event in events] == [1, 2]
     assert resumed == [1]
 
 
@@ -166,5 +167,5 @@ def test_what_came_last_may_be_an_evaluation(tmp_path):
         {"event": "evaluation", "step": 15, "loss": 2.9, "tokens": 1920, "seconds": 0.075},
     ]
     last = gather(write_run(tmp_path / "run", events=events)).last
-    assert (last["step"], last["tokens"], last["seconds"]) == (15, 1920, 0.075)
-    assert last["epoch"] == pytest.approx(0.03)
+    assert (last.step, last.tokens, last.seconds) == (15, 1920, 0.075)
+    assert last.epoch == pytest.approx(0.03)

@@ -7,7 +7,7 @@ import pytest
 
 from heed.cli import main
 from heed.errors import CheckpointError
-from heed.records import RecoveryFile, TruthCheck
+from heed.records.recovery import RecoveryFile, TruthCheck
 from heed.recovery.readings import Distribution
 from heed.recovery.recovery_folder import truth_check, write_recovery_files
 from heed.report.recovery_page import error_figure, rank_figure, render, verdict
@@ -75,6 +75,7 @@ def test_a_truth_of_another_model_is_a_warning(tmp_path):
 
 def test_verdicts():
     assert verdict(record()) == "All 5 tokens were read in 6 calls, each log-probability within 2e-6 nats."
+    assert verdict(record(method="low-rank")).startswith("All 5 tokens are known after 6 calls")
     partly = record(seen=4, unseen=[2], unseen_mass=0.125)
     assert verdict(partly).startswith("4 of 5 tokens were read in 6 calls")
     assert verdict(partly).endswith("the others have 12 % of the probability.")

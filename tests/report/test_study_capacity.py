@@ -11,7 +11,8 @@ from scipy import stats
 from heed.report.study_capacity import capacity_sentences, capacity_table, groups
 from heed.report.study_page import render
 from heed.report.study_record import read_study
-from heed.report.study_tables import markdown, table
+from heed.report.study_tables import every_table, table
+from heed.report.tabular import all_markdown
 
 LAYERS = {"lstm-1": 1, "lstm-20": 2, "lstm-400": 4}
 TRAIN = {"lstm-1": 2.3, "lstm-20": 2.2, "lstm-400": 1.9, "gpt": 2.0, "lstm-1-sgd": 2.4}
@@ -72,7 +73,7 @@ def test_the_table_is_that_of_a_plain_loop(folder):
             f"{fmean(min(found) for found, _ in losses):.4f}",
             f"{lowest:,.0f}",
         )
-    assert "Size and overfitting" in markdown(read_study(path))
+    assert "Size and overfitting" in all_markdown(every_table(read_study(path)))
 
 
 def test_the_sentences_are_those_of_a_plain_loop(folder):
@@ -133,7 +134,7 @@ def test_a_study_of_losses_shows_perplexities_too(folder):
     made = table(record)
     place = made.head.index("validation perplexity")
     for row in made.rows:
-        values = [cell.figures["validation"]["token_perplexity"] for cell in record.cells_of(row[0])]
+        values = [cell.finite_figure("validation", "token_perplexity") for cell in record.cells_of(row[0])]
         mean = float(row[place].split(" ± ")[0])
         assert mean == pytest.approx(fmean(values), rel=0.05)
     page = render(record)

@@ -24,7 +24,8 @@ from heed.report.study_lengths import (
 )
 from heed.report.study_page import render, write_study
 from heed.report.study_record import read_study
-from heed.report.study_tables import latex, markdown, terminal
+from heed.report.study_tables import every_table, terminal
+from heed.report.tabular import all_latex, all_markdown
 
 
 def made(folder, values, **other):
@@ -103,12 +104,20 @@ def test_tables_have_figures_differences_and_reasons(tmp_path):
     assert deltas.rows[0][2] == "+1.13 ± 0.14"
     assert deltas.notes == ("learned at 800: it ends.",)
     assert (0, 2) in deltas.best
-    for text, plus_minus in ((markdown(record), "±"), (latex(record), r"$\pm$"), ("\n".join(terminal(record)), "±")):
+    for text, plus_minus in (
+        (all_markdown(every_table(record)), "±"),
+        (all_latex(every_table(record)), r"$\pm$"),
+        ("\n".join(terminal(record)), "±"),
+    ):
         assert "100 (trained)" in text
         assert text.count("it ends") == 1
         assert f"+1.13 {plus_minus} 0.14" in text
-    assert latex(record).count(r"\begin{table}") == latex(record).count(r"\end{table}") == 3
-    assert markdown(record).count("\n| :---") == 3
+    assert (
+        all_latex(every_table(record)).count(r"\begin{table}")
+        == all_latex(every_table(record)).count(r"\end{table}")
+        == 3
+    )
+    assert all_markdown(every_table(record)).count("\n| :---") == 3
 
 
 def test_programs_get_every_number(tmp_path):

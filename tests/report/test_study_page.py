@@ -13,7 +13,8 @@ from heed.errors import CheckpointError
 from heed.report.drawing import draw
 from heed.report.study_figures import colours, curve_sentence, study_figures
 from heed.report.study_findings import MeanCurve, mixed_schedules
-from heed.report.study_page import banners, read_study, render, setup, write_study
+from heed.report.study_page import banners, render, setup, write_study
+from heed.report.study_record import read_study
 
 NASTY = '<script>alert("x")</script>'
 

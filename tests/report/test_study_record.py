@@ -7,10 +7,13 @@ from fake_runs import PASSPORT, figures
 from fake_studies import cell, study, write_study_folder
 
 from heed.errors import CheckpointError, DataError
+from heed.report.study_findings import ranking, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_page import write_study
+from heed.report.study_picks import picks
 from heed.report.study_record import read_study
-from heed.report.study_tables import latex, picks, ranking, sentences, table, verdict
+from heed.report.study_tables import every_table, table
+from heed.report.tabular import all_latex
 
 
 def made(tmp_path, content=None, runs=False):
@@ -156,7 +159,7 @@ def test_a_broken_study_still_has_tables_and_sentences(tmp_path, how):
     assert interpretation(record)
     assert len(table(record).rows) == len(record.variants)
     assert all(len(row) == len(table(record).head) for row in table(record).rows)
-    assert "toprule" in latex(record)
+    assert "toprule" in all_latex(every_table(record))
     assert picks(record) or not record.ranked
 
 

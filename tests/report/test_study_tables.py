@@ -10,6 +10,7 @@ from fake_runs import figures, write_run
 from fake_studies import cell, study, write_study_folder
 from scipy import stats
 
+from heed.records.figures import KeptFigures
 from heed.report import study_findings, study_speed, study_tables
 from heed.report.study_figures import curves
 from heed.report.study_findings import budget, curve, differences, ranking, sentences, verdict
@@ -17,8 +18,8 @@ from heed.report.study_interpretation import interpretation
 from heed.report.study_picks import generalisation, picks
 from heed.report.study_record import read_study
 from heed.report.study_speed import fastest, speed_title, times_to, unequal_times
-from heed.report.study_tables import latex, markdown, table, terminal
-from heed.report.tabular import TextTable, to_latex
+from heed.report.study_tables import every_table, table, terminal
+from heed.report.tabular import TextTable, all_latex, all_markdown, to_latex
 
 
 def made(tmp_path, content=None, runs=False):
@@ -157,12 +158,12 @@ def test_another_passport_stands_in_no_column(tmp_path):
 def test_markdown_and_latex_are_well_formed_and_escaped(tmp_path):
     effects = {"pre-norm": 0.0, "50 % & <b>|bold|</b> _x_ {y}": 0.1}
     record = made(tmp_path, study(effects))
-    text = markdown(record)
+    text = all_markdown(every_table(record))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert "<b>" not in text
     assert "&lt;b&gt;\\|bold\\|" in text
-    tex = latex(record)
+    tex = all_latex(every_table(record))
     assert r"50 \% \& \textless{}b\textgreater{}" in tex
     assert r"\_x\_ \{y\}" in tex
     body = tex[tex.index(r"\toprule") : tex.index(r"\bottomrule")]
@@ -279,13 +280,13 @@ def test_what_generalises_best_is_the_lowest_validation_loss_and_no_gap(tmp_path
     record = logged(folder, content, speeds, ends={"a": 0.3, "idle": 2.0})
     for cell_ in record.cells:
         for event in cell_.run.evaluations:
-            event["train"] = {"loss": event["loss"] - (0.0 if cell_.variant == "idle" else 0.25)}
+            event.train = KeptFigures(loss=event.loss - (0.0 if cell_.variant == "idle" else 0.25))
     said = generalisation(record)
     assert said.startswith("Lowest validation loss at the end of training: a, 2.3000 nats, 0.250 above its training")
     assert "the least gap, 0, is that of idle at 4.0000" in said
     for cell_ in record.cells:
         for event in cell_.run.evaluations:
-            del event["train"]
+            event.train = None
     assert "was not measured" in generalisation(record)
     assert "est generalisation" not in " ".join(picks(record))
 

@@ -5,10 +5,10 @@ import doctest
 import pytest
 
 from fake_tuning import write_tune
+from heed.records.tune import CurvePoint
 from heed.report import tuning_figures as module
 from heed.report.drawing import draw
 from heed.report.tuning_advice import gaps_of
-from heed.report.tuning_arms import CurvePoint
 from heed.report.tuning_figures import colours, front, mean_curve, tuning_figures
 from heed.report.tuning_record import read_tuning
 

@@ -7,7 +7,8 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.errors import CheckpointError
-from heed.records import StepBytes, TuneFile, read, write
+from heed.records.kept import read_record, write_record
+from heed.records.tune import StepBytes, TuneFile
 from heed.report.tuning_record import read_tuning
 
 
@@ -106,8 +107,8 @@ def test_what_a_newer_heed_wrote_is_told_and_not_lost(folder, tmp_path):
     assert found.notes == (
         "tune.json has arms.1.runs.0.test.beauty, which this heed does not know: a newer one wrote it.",
     )
-    kept = read(TuneFile, changed / "tune.json")
-    write(changed / "tune.json", kept)
+    kept = read_record(TuneFile, changed / "tune.json")
+    write_record(changed / "tune.json", kept)
     assert (changed / "tune.json").read_text() == json.dumps(kept.plain(), indent=2, ensure_ascii=False) + "\n"
     assert json.loads((changed / "tune.json").read_text())["arms"][1]["runs"][0]["test"]["beauty"] == 0.5
 

@@ -6,17 +6,17 @@ import pytest
 
 from fake_tuning import write_tune
 from heed.report import tuning_tables
+from heed.report.tabular import all_latex, all_markdown
 from heed.report.tuning_advice import gaps_of, interval_of, pairs_of
 from heed.report.tuning_record import read_tuning
 from heed.report.tuning_tables import (
     costs_table,
     data_table,
+    every_table,
     pairs_table,
     results_table,
     sizes_table,
-    tuning_latex,
     tuning_lines,
-    tuning_markdown,
 )
 
 
@@ -102,10 +102,10 @@ def test_data(record, odd):
 
 def test_forms(record, odd):
     for one in (record, odd):
-        lines = tuning_markdown(one).splitlines()
+        lines = all_markdown(every_table(one)).splitlines()
         tables = [line for line in lines if line.startswith("|")]
         assert len(tables) >= 2 * (2 + len(one.arms))
-        latex = tuning_latex(one)
+        latex = all_latex(every_table(one))
         assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 3
         assert "%" not in latex.split("\n", 1)[1].replace(r"\%", "").replace("{!}{%", "")
 
@@ -122,7 +122,7 @@ def test_sizes_are_printed(tmp_path):
     at = next(place for place, line in enumerate(lines) if line.startswith("training texts (test)"))
     assert [line.split()[0] for line in lines[at + 2 :][: len(made.rows)]] == [row[0] for row in made.rows]
     assert lines[at + 2 + len(made.rows)] == ""  # nothing is bold, so nothing says what bold means
-    assert "training texts (test)" in tuning_markdown(record)
+    assert "training texts (test)" in all_markdown(every_table(record))
 
 
 def test_the_terminal(record):

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_reading import read_plan
 from heed.studies.runner import Task

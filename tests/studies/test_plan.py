@@ -4,7 +4,7 @@ import pytest
 from small_studies import plan_of, write_study
 
 from heed.errors import ConfigError
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies.compare import run_study
 from heed.studies.plan_checks import NO_END
 from heed.studies.plan_reading import read_plan

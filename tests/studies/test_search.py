@@ -8,7 +8,7 @@ import pytest
 from small_studies import made_up, plan_of
 
 from heed.errors import CheckpointError, ConfigError, MissingPackageError
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies.compare import run_study
 
 SPACE = {"train.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "train.weight_decay": [0.0, 0.1]}

@@ -30,9 +30,9 @@ def test_a_run_ends_when_its_seconds_are_used(tmp_path):
     assert outcome.fit.seconds >= 0.5
     assert outcome.fit.best_step == outcome.fit.step  # it was evaluated at its end
     events = experiment.Run.open(tmp_path / "timed").read_metrics()
-    last = [event for event in events if event["event"] == "train"][-1]
-    assert last["step"] == outcome.fit.step
-    assert 0 < last["learning_rate"] < 1e-4  # of a peak of 1e-3: run down, and the rate of an update that was made
+    last = [event for event in events if event.KIND == "train"][-1]
+    assert last.step == outcome.fit.step
+    assert 0 < last.finite("learning_rate") < 1e-4  # of a peak of 1e-3: run down, and made
 
 
 def test_averaging_over_a_share_of_the_steps_needs_steps():

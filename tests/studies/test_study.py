@@ -18,7 +18,7 @@ from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.first_weights import ByName
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.report.statistics import compare_pairs
 from heed.studies import runner
 from heed.studies.compare import refuse_another, run_study

@@ -107,7 +107,7 @@ def plan(**settings: Any) -> TrainConfig:
 
 
 def events(run: Run, kind: str) -> list[dict[str, Any]]:
-    return [event for event in run.read_metrics() if event["event"] == kind]
+    return [event.plain() for event in run.read_metrics() if kind == event.KIND]
 
 
 def whole_training(folder: str, steps: int, width: int = WIDTH) -> FitResult:
@@ -143,9 +143,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     last = sorted(run.checkpoints.glob("step-*"))[-1]
     timing = {"seconds", "tokens_per_second", "memory_bytes", "time"}
     logged = [
-        {key: value for key, value in event.items() if key not in timing}
+        {key: value for key, value in event.plain().items() if key not in timing}
         for event in run.read_metrics()
-        if event["event"] in ("train", "evaluation", "sample", "end")
+        if event.KIND in ("train", "evaluation", "sample", "end")
     ]
     state = json.loads((last / "state.json").read_text())
     state["state"]["counters"].pop("seconds")

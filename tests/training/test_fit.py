@@ -19,6 +19,7 @@ from doubles import whole_training as train_whole
 from heed.build import build_model
 from heed.config import ModelConfig
 from heed.errors import CheckpointError, ConfigError, DataError, HeedError
+from heed.records.events import TrainEvent
 from heed.training import fit as loop
 from heed.training.checkpoint import load_checkpoint, saved_steps
 from heed.training.fit import fit
@@ -277,7 +278,7 @@ def test_kill_9_many_times(tmp_path):
 
 def test_resume_before_the_first_checkpoint_starts_again(tmp_path):
     run = new_run(tmp_path / "run")
-    run.log({"event": "train", "step": 1, "loss": 9.0})
+    run.log(TrainEvent(step=1, loss=9.0))
     fit(TinyModel(), Windows(), plan(), run, resume=True)
     assert '{"event": "resume", "step": 0' in (run.folder / "metrics.jsonl").read_text()
     assert 9.0 not in [event["loss"] for event in events(run, "train")]

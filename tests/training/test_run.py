@@ -11,6 +11,7 @@ from doubles import TinyModel, Windows, new_run, plan
 
 from heed.config import Config, RunConfig, make_config, read_yaml
 from heed.errors import CheckpointError
+from heed.records.events import EndEvent, TrainEvent
 from heed.training import run as module
 from heed.training.fit import fit
 from heed.training.run import Run, load_run, load_weights, new_folder, read_metrics
@@ -82,30 +83,30 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def steps(events):
-    return [(event["event"], event.get("step")) for event in events]
+    return [(event.KIND, event.step) for event in events]
 
 
 def test_a_resumption_voids_what_lies_beyond_it(tmp_path):
     run = new_run(tmp_path / "run")
     for step in (1, 2, 3, 4):
-        run.log({"event": "train", "step": step})
-    run.log({"event": "end", "step": 3, "reason": "interrupted"})
+        run.log(TrainEvent(step=step))
+    run.log(EndEvent(step=3, reason="interrupted"))
     run.log_resume(3)
-    run.log({"event": "train", "step": 4, "again": True})
+    run.log(TrainEvent.model_validate({"step": 4, "again": True}))
     assert steps(run.read_metrics()) == [("train", 1), ("train", 2), ("train", 3), ("train", 4)]
-    assert run.read_metrics()[-1]["again"]
+    assert run.read_metrics()[-1].plain()["again"]
     assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 7  # append only: nothing is lost
 
 
 def test_a_cut_last_line_is_forgiven_and_does_not_spoil_the_next_one(tmp_path):
     run = new_run(tmp_path / "run")
-    run.log({"event": "train", "step": 1})
+    run.log(TrainEvent(step=1))
     path = run.folder / "metrics.jsonl"
     with path.open("a") as file:
         file.write('{"event": "tra')
     assert steps(run.read_metrics()) == [("train", 1)]
     run.log_resume(1)
-    run.log({"event": "train", "step": 2})
+    run.log(TrainEvent(step=2))
     assert steps(run.read_metrics()) == [("train", 1), ("train", 2)]
 
 
@@ -150,12 +151,12 @@ def test_a_full_disk_is_one_line(tmp_path):
     run = new_run(tmp_path / "run")
     (run.folder / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match=r"No space left on device; make room and go on with --resume"):
-        run.log({"event": "train", "step": 1})
+        run.log(TrainEvent(step=1))
 
 
 def test_numbers_that_are_no_json_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        new_run(tmp_path / "run").log({"event": "train", "loss": float("nan")})
+        new_run(tmp_path / "run").log(TrainEvent(step=1, loss=float("nan")))
 
 
 # ---------------------------------------------------------------------- loading

@@ -14,8 +14,9 @@ from small import BLAME, LENGTH, OTHER, PRAISE, make_plan, read_tune, timeless
 
 from heed.cli import main
 from heed.errors import ConfigError, DataError
-from heed.report.tuning_page import render, tuning_lines, write_tuning
+from heed.report.tuning_page import render, write_tuning
 from heed.report.tuning_record import read_tuning
+from heed.report.tuning_tables import tuning_lines
 from heed.studies.by_heart import overfit
 from heed.studies.tune import tune
 from heed.targets.labels import LabelsTarget

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from small import make_config, make_plan, read_tune, write_table
 
+from heed.report.tuning_advice import gaps_of
 from heed.report.tuning_findings import verdict
-from heed.report.tuning_page import gaps_of, read_tuning, render, tuning_lines
+from heed.report.tuning_page import render
+from heed.report.tuning_record import read_tuning
+from heed.report.tuning_tables import tuning_lines
 from heed.studies.tune import tune
 from heed.targets.classes import ClassTarget
 from heed.text.splits import SplitRows

@@ -368,7 +368,7 @@ def test_killed_and_the_same_command_again(tmp_path, table, tiny, undisturbed, c
         lines = (tmp_path / "runs" / "mean-full-1" / "metrics.jsonl").read_text().splitlines()
         assert [event["step"] for event in map(json.loads, lines) if event["event"] == "resume"] == [6]
         events = read_metrics(tmp_path / "runs" / "mean-full-1" / "metrics.jsonl")
-        assert [event["step"] for event in events if event["event"] == "evaluation"] == [3, 6, 9]
+        assert [event.step for event in events if event.KIND == "evaluation"] == [3, 6, 9]
 
 
 def test_a_result_does_not_outlive_its_run(tmp_path, table, tiny, made, monkeypatch):
@@ -545,7 +545,7 @@ def test_label_smoothing_changes_what_is_learned_and_not_what_is_measured(tmp_pa
         plan = make_plan(table, tiny(BERT), "mean-full", sections={"train": {"label_smoothing": share}})
         tune(plan, tmp_path / name, quiet)
     events = [read_metrics(tmp_path / name / "runs" / "mean-full-1" / "metrics.jsonl") for name in ("plain", "smooth")]
-    first = [next(event["loss"] for event in some if event["event"] == "train") for some in events]
+    first = [next(event.finite("loss") for event in some if event.KIND == "train") for some in events]
     assert first[0] == first[1]  # the same weights, texts and dropout: the value is the plain cross-entropy
-    last = [[event["loss"] for event in some if event["event"] == "evaluation"][-1] for some in events]
+    last = [[event.finite("loss") for event in some if event.KIND == "evaluation"][-1] for some in events]
     assert last[0] != last[1]

@@ -10,7 +10,7 @@ import pytest
 from small import make_plan, read_tune, timeless, write_table
 
 from heed.errors import CheckpointError
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies import tune as module
 from heed.studies.runner import Done
 from heed.studies.tune import tune

@@ -109,7 +109,7 @@ def test_killed_at_once_and_resumed_is_the_undisturbed_run(tmp_path, table, tiny
     whole = train_run(config, material, tmp_path / "whole")
     assert exit_code_of(train_until_killed, config, tmp_path / "broken", 7) == -signal.SIGKILL
     resumed = train_run(config, material, tmp_path / "broken", resume=True)
-    steps = [event["step"] for event in resumed.run.read_metrics() if event["event"] == "evaluation"]
+    steps = [event.step for event in resumed.run.read_metrics() if event.KIND == "evaluation"]
     assert steps == [4, 8, 12]
     assert equal(weights(tmp_path / "whole", "last"), weights(tmp_path / "broken", "last"))
     assert resumed.measures["validation"].as_dict() == whole.measures["validation"].as_dict()
@@ -176,9 +176,9 @@ def test_the_best_checkpoint_has_the_lowest_refined_loss(tmp_path, table, tiny, 
 def test_figures_are_those_of_the_best_step_and_of_the_predictions(tmp_path, table, tiny, material):
     config = config_of(table, tiny(BERT), steps=24)
     done = train_run(config, material, tmp_path / "run", measured=("validation", "test"))
-    events = [event for event in done.run.read_metrics() if event["event"] == "evaluation"]
-    losses = [event["refined_loss"] for event in events]
-    assert done.fit.best_step == events[losses.index(min(losses))]["step"]
+    events = [event for event in done.run.read_metrics() if event.KIND == "evaluation"]
+    losses = [event.finite("refined_loss") for event in events]
+    assert done.fit.best_step == events[losses.index(min(losses))].step
     assert done.measures["validation"].as_dict()["refined_loss"] == min(losses)
     for split in ("validation", "test"):
         rows = material.splits.rows[split]
@@ -216,7 +216,7 @@ def test_a_loaded_run_says_what_the_run_said(tmp_path, table, tiny, material):
     tuned, _, run, target = load_tuned(tmp_path / "run", "cpu")
     assert target.names == ("neg", "pos")
     assert not tuned.training
-    assert run.fact("trained_parameters") == done.trained_parameters
+    assert run.environment.finite("trained_parameters") == done.trained_parameters
     found = measure(tuned, material.encoded["validation"], batch_size=64, device=torch.device("cpu"))
     assert np.array_equal(found.answers, done.measures["validation"].answers)
 

@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from heed.errors import ConfigError, DataError
 from heed.generation.answers import Answer, beam_answers, greedy_answers, score_answers
 from heed.models.base import LanguageModel
+from heed.records.answers import AnswerLine, KeptPassage
 from heed.text.qa import Question, answer_ids, normalise, question_ids, read_questions
 from heed.text.support import Corpora, Passage, Seen
 from heed.text.tokenizers import Tokenizer
@@ -90,22 +91,19 @@ class AnsweredQuestion:
         """Whether the likeliest answer is the expected one, which has to be known."""
         return self.question.answer is not None and normalise(self.text) == normalise(self.question.answer)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return a line of answers.jsonl."""
-        passage = self.passage
-        return {
-            "prompt": self.question.prompt,
-            "gold": self.question.answer,
-            "answer": self.text,
-            "probability": self.probability,
-            "finished": self.answers[0].finished,
-            "correct": self.correct,
-            "seen": self.seen,
-            "passage": None
-            if passage is None
-            else {"text": passage.text, "line": passage.line, "holds_answer": passage.holds_answer},
-            "runners_up": [[answer.text, probability(answer)] for answer in self.answers[1:]],
-        }
+    def line(self) -> AnswerLine:
+        """Return what is kept of it."""
+        return AnswerLine(
+            prompt=self.question.prompt,
+            gold=self.question.answer,
+            answer=self.text,
+            probability=self.probability,
+            finished=self.answers[0].finished,
+            correct=self.correct,
+            seen=self.seen,
+            passage=None if self.passage is None else KeptPassage(**vars(self.passage)),
+            runners_up=[(answer.text, probability(answer)) for answer in self.answers[1:]],
+        )
 
 
 def answer_questions(

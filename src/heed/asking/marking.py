@@ -16,13 +16,13 @@ from heed import seals
 from heed.asking.answering import AnsweredQuestion
 from heed.errors import DataError, why
 from heed.files import write_text
+from heed.records.answers import ANSWERS, SUMMARY
 from heed.report.calibration import Calibration, calibration, risk_coverage
 from heed.report.numbers import format_accuracy, format_percent, said_shares
 from heed.report.statistics import Interval, wilson
 from heed.text.qa import commonest_answer, normalise
 from heed.text.support import Seen
 
-ANSWERS, SUMMARY = "answers.jsonl", "evaluation-qa.json"
 NAMED: dict[Seen, str] = {
     "pretraining": "named in the text",
     "fine-tuning only": "named in fine-tuning questions only",
@@ -109,7 +109,7 @@ def share_of(right: int, total: int) -> str:
 
 def write_marks(folder: Path, answered: Sequence[AnsweredQuestion], summary: Mapping[str, Any]) -> None:
     """Write answers.jsonl and evaluation-qa.json. Raises `DataError` where they cannot be written."""
-    lines = (json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answered)
+    lines = (json.dumps(one.line().plain(), ensure_ascii=False) + "\n" for one in answered)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         seals.write_text(folder / ANSWERS, "".join(lines))

@@ -101,8 +101,7 @@ def open_respondent(
     sources = sources_of(settings, pretraining, finetuning)
     way = way_of(decode, candidates, sources, beams=beams, max_tokens=max_tokens)
     corpora = sources.corpora()  # before the model, which takes longer
-    which = int(checkpoint) if checkpoint.isdecimal() else checkpoint
-    model, tokenizer, _ = load_run(run, which, choose_device(device))
+    model, tokenizer, _ = load_run(run, checkpoint, choose_device(device))
     return Respondent(model, tokenizer, way, sources, corpora, checkpoint)
 
 

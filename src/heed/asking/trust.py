@@ -7,35 +7,20 @@ on and which no figure is reported of. `heed ask` abstains below it.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heed import seals
-from heed.asking.answering import Decode
 from heed.asking.respondent import Respondent
 from heed.errors import CheckpointError, DataError
+from heed.records.answers import TRUST, TrustFile
+from heed.records.kept import DamagedError, read_record
 from heed.report.calibration import abstention_threshold
 from heed.report.numbers import format_percent
 from heed.text.qa import Question
-from heed.training.run import TRUST
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(TrustFile):
     """A threshold and what it was chosen by."""
-
-    threshold: float
-    """Probability of a whole answer."""
-    accuracy: float
-    """The share of right answers that was asked for."""
-    answered: int
-    right: int
-    total: int
-    """Of `total` held-out questions `answered` reach the threshold, and `right` of these are right."""
-    questions: str
-    """The file of those questions."""
-    decode: Decode
-    checkpoint: str
 
     def sentence(self) -> str:
         """Return the threshold and what it came to where it was chosen, for people."""
@@ -46,7 +31,7 @@ class Trust:
 
     def save(self, folder: Path) -> None:
         """Write trust.json into a run folder."""
-        seals.write_json(folder / TRUST, asdict(self))
+        seals.write_json(folder / TRUST, self.plain())
 
     @classmethod
     def load(cls, folder: Path) -> Trust | None:
@@ -55,14 +40,11 @@ class Trust:
         if not path.exists():
             return None
         try:
-            trust = cls(**seals.read_json(path))
-            if not 0 <= trust.threshold <= 1:
-                raise ValueError
-        except (OSError, ValueError, TypeError):
+            return read_record(cls, path)
+        except (OSError, ValueError, DamagedError):
             raise CheckpointError(
                 f"{path} is damaged: delete it, or choose the threshold again (heed eval --threshold-from)"
             ) from None
-        return trust
 
 
 def choose_trust(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError
 
@@ -49,8 +49,7 @@ class AskFlags(Section):
     """best, last, or a step."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -62,7 +61,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("a question is empty: write it in quotation marks")
     from heed.asking.respondent import open_respondent
     from heed.asking.trust import Trust
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.text.qa import Question
 
     trust = Trust.load(flags.run)
@@ -100,7 +99,7 @@ def _withheld(one: AnsweredQuestion, trust: Trust | None) -> bool:
 
 def _record(one: AnsweredQuestion, trust: Trust | None) -> dict[str, Any]:
     """Return an answer as plain values, without marks: what is right is not known."""
-    record = {key: value for key, value in one.as_dict().items() if key not in ("gold", "correct")}
+    record = {key: value for key, value in one.line().plain().items() if key not in ("gold", "correct")}
     return record | {"threshold": None if trust is None else trust.threshold, "withheld": _withheld(one, trust)}
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, require
 
@@ -52,8 +52,7 @@ class AuditFlags(Section):
     """Seed of the random tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     """auto takes cuda, then mps, then cpu."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:

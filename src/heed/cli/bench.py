@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError, DataError, did_you_mean, why
-from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from heed.benches.mechanism_cost import Setup
@@ -69,8 +69,7 @@ class BenchFlags(Section):
     """Seconds that one pass may take."""
     out: Path | None = None
     """Folder for cost.json and the figures, cost.svg and cost.png; default: print the table alone."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -98,7 +97,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from heed.benches.mechanism_cost import Setup
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.training.devices import choose_device
 
     if flags.threads is not None:
@@ -242,16 +241,10 @@ def make_folder(folder: Path) -> None:
 def write(folder: Path, curves: list[CostCurve], results: dict[str, Any], caption: str) -> None:
     """Write cost.json and a figure for each width."""
     from heed.report.cost_figure import draw_costs
+    from heed.report.sheet import write_sheets
 
-    widths = sorted({curve.width for curve in curves if curve.cells})
-    try:
-        write_json(folder / "cost.json", results)
-        for width in widths:
-            stem = "cost" if width == widths[0] else f"cost-{width}"
-            chosen = [curve for curve in curves if curve.width == width]
-            for form in ("svg", "png"):
-                write_bytes(folder / f"{stem}.{form}", draw_costs(chosen, caption, form))
-    except OSError as error:
-        with suppress(OSError):  # it holds something
-            folder.rmdir()
-        raise DataError(f"cannot write to {folder}: {why(error)}") from error
+    figures: dict[str, Callable[[str], bytes]] = {}
+    for width in sorted({curve.width for curve in curves if curve.cells}):
+        chosen = [curve for curve in curves if curve.width == width]
+        figures[f"cost-{width}" if figures else "cost"] = partial(draw_costs, chosen, caption)
+    write_sheets(folder, "cost.json", results, figures)

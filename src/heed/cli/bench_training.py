@@ -6,17 +6,16 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import layered, parse, split_settings
+from heed.cli.settings import AsJson, layered, parse, split_settings
 from heed.config import Config, Section, read_yaml
-from heed.errors import ConfigError, DataError, why
-from heed.files import write_bytes, write_json
+from heed.errors import ConfigError
 
 if TYPE_CHECKING:
     from heed.benches.device_speed import Speed
@@ -41,8 +40,7 @@ class DevicesFlags(Section):
     """Steps that count."""
     config: Path | None = None
     """A YAML configuration; default: heed's defaults."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 class MemoryFlags(Section):
@@ -68,8 +66,7 @@ class MemoryFlags(Section):
     """auto takes cuda where there is one."""
     out: Path | None = None
     """Folder for memory.json and the figures, memory.svg and memory.png; default: print the table alone."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def devices(argv: list[str]) -> int:
@@ -78,8 +75,8 @@ def devices(argv: list[str]) -> int:
     flags = parse(DevicesFlags, rest, "bench devices", ("model", "tokenizer", "train"))
     config = read_config(flags.config, settings)
     from heed.benches.device_speed import measure_devices, tokens_of_step
+    from heed.cli import tell
     from heed.cli.list import columns
-    from heed.cli.train import tell
     from heed.report.numbers import human_seconds
 
     found = measure_devices(config, flags.steps, tell)
@@ -133,7 +130,7 @@ def memory(argv: list[str]) -> int:
     import torch
 
     from heed.benches.training_memory import measure_all
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.training.devices import choose_device, choose_precision, describe_device
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"  # MPS does not say how much it has held
@@ -143,7 +140,11 @@ def memory(argv: list[str]) -> int:
     how = f"{config.train.optimizer}, {precision}; {describe_device(device)}, torch {torch.__version__}"
     caption = f"{_said(config, batch=False)}, {how}"
     if flags.out is not None:
-        _write(flags.out, rows, caption)
+        from heed.report.memory_figure import draw_memory
+        from heed.report.sheet import write_sheets
+
+        results = {"measured": caption, "steps": rows}
+        write_sheets(flags.out, "memory.json", results, {"memory": partial(draw_memory, rows, caption)})
         tell(f"figure: {flags.out / 'memory.svg'}")
     if flags.json_:
         print(json.dumps({"measured": caption, "steps": rows}, indent=2, allow_nan=False))
@@ -199,18 +200,3 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         amounts = [human_bytes(row[part]) for part in (*PARTS, "total")]
         cells.append([*place, *(["–"] * len(PARTS) + [row["problem"]] if row["problem"] else amounts)])
     return [*columns(cells, shrink=(6,)), "", memory_sentence(rows) + "."]
-
-
-def _write(folder: Path, rows: list[dict[str, Any]], caption: str) -> None:
-    """Write memory.json and the figure as SVG and PNG."""
-    from heed.report.memory_figure import draw_memory
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "memory.json", {"measured": caption, "steps": rows})
-        for form in ("svg", "png"):
-            write_bytes(folder / f"memory.{form}", draw_memory(rows, caption, form))
-    except OSError as error:
-        with suppress(OSError):  # it holds something
-            folder.rmdir()
-        raise DataError(f"cannot write to {folder}: {why(error)}") from error

@@ -14,7 +14,7 @@ import tyro
 from pydantic import Field
 
 from heed import seals
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError
 
@@ -48,8 +48,7 @@ class CompareFlags(Section):
     """Print what would run: steps, parameters, tokens, operations, and an estimate of the time."""
     report: bool = False
     """Write the page of what is there, and run nothing."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -64,7 +63,7 @@ def main(argv: list[str]) -> int:
     if begun and not (folder / "experiment.yaml").is_file():
         raise ConfigError(f"{folder} holds no study (no experiment.yaml): give the YAML file of one")
 
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.studies.plan_reading import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
@@ -105,7 +104,7 @@ def conclude(folder: Path, as_json: bool) -> int:
 
 def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
     """Print what would run."""
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.studies.estimate import estimate
     from heed.studies.overhead import wall_seconds
 

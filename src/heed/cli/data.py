@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, act, parse
 from heed.config import Section
-from heed.errors import ConfigError, did_you_mean
 from heed.text.biographies import DEV, PHRASINGS, TRAIN, TRUTH, WIKI, Dials, write_biographies
 
 
@@ -51,21 +47,13 @@ class BiographiesFlags(Section):
     """Another seed gives other people."""
     overwrite: bool = False
     """Replace the four files in a folder that is not empty."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
     """Make data; 0 when done."""
-    actions = {"biographies": _biographies}
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: heed data {biographies} ...\n")
-        print("  biographies   invented people with known attributes: text, questions with answers, and the truth\n")
-        print("heed data biographies --help shows examples")
-        return 0
-    if argv[0] not in actions:
-        raise ConfigError(f"unknown action {argv[0]!r}, {did_you_mean(argv[0], actions)}")
-    return actions[argv[0]](argv[1:])
+    about = "invented people with known attributes: text, questions with answers, and the truth"
+    return act("data", {"biographies": (_biographies, about)}, argv)
 
 
 def _biographies(argv: list[str]) -> int:

@@ -10,11 +10,9 @@ import platform
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 
 PACKAGES = {
@@ -32,8 +30,7 @@ class DoctorFlags(Section):
       heed doctor --json
     """
 
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:

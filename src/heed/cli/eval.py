@@ -13,7 +13,7 @@ import tyro
 from pydantic import Field
 
 from heed.cli import eval_answers
-from heed.cli.settings import data_settings, parse, split_settings
+from heed.cli.settings import AsJson, data_settings, parse, split_settings
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
 
@@ -67,8 +67,7 @@ class EvalFlags(Section):
     """auto takes cuda, then mps, then cpu."""
     verify: bool = False
     """Check the whole of the token files against their hashes; of those over 64 MiB a part is checked otherwise."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +93,7 @@ def main(argv: list[str]) -> int:
         whole = {} if flags.split else {"validation_fraction": 0.0, "test_fraction": 0.0}
         given = data_settings(settings, flags.corpus, "eval")
         other = {"data": {"validation": None, "test": None, **whole, **given}}
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.objectives import measure, open_text
     from heed.report.figure_kinds import FIGURES
     from heed.report.passport import check_comparable
@@ -102,10 +101,9 @@ def main(argv: list[str]) -> int:
     from heed.training.run import Run, load_run
 
     device = choose_device(flags.device)
-    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     measured = []
     for folder in flags.runs:
-        model, tokenizer, config = load_run(folder, which, device)
+        model, tokenizer, config = load_run(folder, flags.checkpoint, device)
         if other:
             config = make_config(overlay(config.model_dump(), other))
         files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell, verify=flags.verify)

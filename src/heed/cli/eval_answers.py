@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import ConfigError
 
@@ -74,8 +73,7 @@ class AnswerFlags(Section):
     """best, last, or a step."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 OPTIONS = (
@@ -93,7 +91,7 @@ def main(argv: list[str]) -> int:
     held_out = None if flags.threshold_from is None else read_questions(flags.threshold_from)
     from heed.asking.marking import ANSWERS, mark, write_marks, write_predictions
     from heed.asking.respondent import open_respondent
-    from heed.cli.train import tell
+    from heed.cli import tell
 
     respondent = open_respondent(
         flags.run,
@@ -156,7 +154,7 @@ def _questions(flags: AnswerFlags) -> tuple[list[Question], bool]:
 
 def _warn(respondent: Respondent, questions: list[Question], marked: bool, flags: AnswerFlags) -> dict[str, Any]:
     """Say what makes the figures better or worse than they are, and return it; nothing of questions without answers."""
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.text.qa import normalise, repetitions
 
     assert flags.questions is not None
@@ -188,7 +186,7 @@ def _choose(
 ) -> Trust | None:
     """Return the probability from which on answers are given; None where no answers are right often enough."""
     from heed.asking.trust import choose_trust
-    from heed.cli.train import tell
+    from heed.cli import tell
 
     tell(f"choosing a threshold on {flags.threshold_from}")
     evaluated = {one.prompt for one in questions}
@@ -214,7 +212,7 @@ def _keep(
             said.append(f"heed ask keeps the one from before, {format_percent(before.threshold)}")
         return said, None
     trust.save(flags.run)
-    said, shown = [trust.sentence()], asdict(trust)
+    said, shown = [trust.sentence()], trust.plain()
     if marked:
         here = beyond(trust.threshold, [one.probability for one in marked], [one.correct for one in marked])
         shown |= {"given_here": here.answered, "right_here": here.right}

@@ -15,7 +15,7 @@ from heed.cli.settings import COMMAS, parse
 from heed.config import Section
 from heed.errors import ConfigError, DataError, why
 from heed.files import working_in
-from heed.records import ExplorationFile
+from heed.records.exploration import ExplorationFile
 
 if TYPE_CHECKING:
     from heed.explore.ablation import LossText

@@ -58,8 +58,7 @@ def main(argv: list[str]) -> int:
     from heed.models.hub import export_hub
     from heed.training.run import load_run
 
-    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
-    model, _, config = load_run(flags.run, which)
+    model, _, config = load_run(flags.run, flags.checkpoint)
     print(export_hub(model, config.model, flags.run / "tokenizer.json", out))
     return 0
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from heed.cli.settings import parse
+from heed.cli.settings import AsJson, parse
 from heed.config import PRESETS, Section
 from heed.errors import ConfigError, did_you_mean
 
@@ -33,8 +33,7 @@ class ListFlags(Section):
     """corpora, presets, attention, scores, projections, masks, positions, optimizers, schedules or tokenizers."""
     name: Annotated[str | None, tyro.conf.Positional] = None
     """One of that kind, such as softmax. An attention mechanism may also be your own: package.module:Class."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:

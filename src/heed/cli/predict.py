@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     flags = parse(PredictFlags, argv, "predict")
     _check(flags)
 
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.tuning.predict import Predictor
 
     predictor = Predictor(flags.run, flags.device)

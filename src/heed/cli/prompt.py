@@ -18,7 +18,8 @@ from pydantic import Field
 
 import heed
 from heed.cli import tell
-from heed.cli.settings import parse
+from heed.cli.api_flags import ApiFlags
+from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, one_line
 from heed.files import HASHES, is_left, sweep, working_in
@@ -33,24 +34,8 @@ EVERY = 10.0
 MILLION = "dollars for a million tokens"
 
 
-class PromptFlags(Section):
-    """Ask a language model the items of a task after some demonstrations, and say how often it is right.
-
-    TASK is boolq, sst2, grammar, instructions, or a YAML file of yours (docs/guide/prompt.md). The model is behind any
-    OpenAI-compatible API (--api and --model), or on this machine (--run), with the same results. Demonstrations are
-    drawn by seed, as many of each class, in turns, and never from what is tested.
-
-    Every answer is kept in the run folder as it comes: a command that was cut off goes on when it is given again, and
-    nothing is paid twice. The key comes from $HEED_API_KEY, --key-env or --key-file, and is never written.
-
-    examples:
-      heed prompt boolq --api http://127.0.0.1:8000/v1 --model quickstart --items 30
-      heed prompt boolq --run runs/quickstart --shots 4 --by logprob --calibrate
-      heed prompt sst2 --api URL --model NAME --draws 3 --orders 2 --budget "2000 calls, $1" --prices 0.5 1.5
-      heed prompt sst2 --data reviews.csv --text review --label mood --run hf:gpt2 --dry-run
-      heed prompt my.yaml --api URL --model NAME --key-file ~/key --json
-      heed prompt boolq --run runs/quickstart --against tunes/boolq      beside fine-tuned models, paired
-    """
+class PromptQuestion(Section):
+    """What is asked of which model, and how."""
 
     task: Annotated[str, tyro.conf.Positional]
     """boolq, sst2, grammar, instructions, or a YAML file."""
@@ -96,24 +81,27 @@ class PromptFlags(Section):
     """Tokens of an answer at most. Default: the task's."""
     against: tuple[Path, ...] = ()
     """Folders of heed tune or heed prompt that answered the same items: compared in pairs, on one page."""
-    budget: str | None = None
-    """What may be spent at most: "200 calls, 50000 tokens, $2". It is never passed."""
-    prices: tuple[float, float] | None = None
-    """Dollars for a million tokens of prompt, and of answer: --prices 0.5 1.5."""
-    key_env: str | None = None
-    """The variable of the environment that holds the key. Default: HEED_API_KEY."""
-    key_file: Path | None = None
-    """The file that holds the key."""
-    threads: int = Field(default=8, ge=1, le=256)
-    """Requests under way at a time."""
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    """At most so many requests a minute."""
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    """At most so many tokens a minute."""
-    timeout: float = Field(default=120.0, gt=0)
-    """Seconds that an answer may take."""
-    tries: int = Field(default=6, ge=1, le=100)
-    """Times that a request is tried."""
+
+
+class PromptFlags(ApiFlags, PromptQuestion):
+    """Ask a language model the items of a task after some demonstrations, and say how often it is right.
+
+    TASK is boolq, sst2, grammar, instructions, or a YAML file of yours (docs/guide/prompt.md). The model is behind any
+    OpenAI-compatible API (--api and --model), or on this machine (--run), with the same results. Demonstrations are
+    drawn by seed, as many of each class, in turns, and never from what is tested.
+
+    Every answer is kept in the run folder as it comes: a command that was cut off goes on when it is given again, and
+    nothing is paid twice. The key comes from $HEED_API_KEY, --key-env or --key-file, and is never written.
+
+    examples:
+      heed prompt boolq --api http://127.0.0.1:8000/v1 --model quickstart --items 30
+      heed prompt boolq --run runs/quickstart --shots 4 --by logprob --calibrate
+      heed prompt sst2 --api URL --model NAME --draws 3 --orders 2 --budget "2000 calls, $1" --prices 0.5 1.5
+      heed prompt sst2 --data reviews.csv --text review --label mood --run hf:gpt2 --dry-run
+      heed prompt my.yaml --api URL --model NAME --key-file ~/key --json
+      heed prompt boolq --run runs/quickstart --against tunes/boolq      beside fine-tuned models, paired
+    """
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """With --run: where to compute."""
     checkpoint: str = "best"
@@ -124,8 +112,7 @@ class PromptFlags(Section):
     """Begin anew in a run folder that was asked otherwise; answers are kept."""
     dry_run: bool = False
     """Print every prompt and the bill, and ask nothing."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
@@ -161,7 +148,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
     from heed.prompting.evaluation import as_rows
     from heed.prompting.page import write_prompt_page
     from heed.prompting.record import PROMPT, PromptFile, write_items
-    from heed.records import write
+    from heed.records.kept import write_record
 
     caller = _caller(flags, folder)
     try:
@@ -172,7 +159,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
         )
         check_rivals(file, evaluation.items.tested, flags.against)
         tell(f"bill: {evaluation.bill(caller).said()}")
-        write(folder / PROMPT, file)
+        write_record(folder / PROMPT, file)
         asked = evaluation.ask(caller, _progress())
     finally:
         caller.close()
@@ -182,7 +169,7 @@ def _ask(flags: PromptFlags, evaluation: Evaluation, folder: Path) -> int:
     spending = caller.spending
     spent = {"calls": spending.calls, "prompt_tokens": spending.prompt_tokens, "dollars": spending.dollars,
              "completion_tokens": spending.completion_tokens, "said": spending.said()}  # fmt: skip
-    write(
+    write_record(
         folder / PROMPT, PromptFile.model_validate({**file.plain(), "state": "done", "rounds": rounds, "spent": spent})
     )
     page = write_prompt_page(folder)
@@ -285,45 +272,25 @@ def _with_flags(task: PromptTask, flags: PromptFlags) -> PromptTask:
 
 def _caller(flags: PromptFlags, folder: Path) -> Caller:
     """Return who asks: over HTTP, or on this machine, which alone needs torch."""
-    from heed.api import (
-        ANSWERS,
-        AnswerStore,
-        Caller,
-        Prices,
-        RetryPlan,
-        Spending,
-        SpendingLimit,
-        open_api,
-        read_key,
-        read_limit,
-    )
-
-    limit = SpendingLimit() if flags.budget is None else read_limit(flags.budget)
-    prices = None if flags.prices is None else Prices(*flags.prices)
     if flags.api is not None:
-        key = read_key(flags.api, variable=flags.key_env, file=flags.key_file)
-        return open_api(
-            flags.api, flags.model or "", key, answers=folder / ANSWERS, limit=limit, prices=prices,
-            requests_per_minute=flags.requests_per_minute, tokens_per_minute=flags.tokens_per_minute,
-            retries=RetryPlan(tries=flags.tries), timeout=flags.timeout, threads=flags.threads, say=tell,
-        )  # fmt: skip
+        return flags.open_caller(flags.api, flags.model or "", folder, tell)
+    from heed.api import ANSWERS, AnswerStore, Caller, Spending, SpendingLimit, read_limit
     from heed.prompting.local import LocalModel
 
-    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
     store = AnswerStore(folder / ANSWERS)
     for note in store.notes:
         tell(f"note: {note}")
-    completer = LocalModel(flags.run or "", checkpoint=which, device=flags.device)
-    return Caller(completer, store=store, spending=Spending(limit, prices), threads=1, say=tell)
+    limit = SpendingLimit() if flags.budget is None else read_limit(flags.budget)
+    completer = LocalModel(flags.run or "", checkpoint=flags.checkpoint, device=flags.device)
+    return Caller(completer, store=store, spending=Spending(limit, flags.known_prices()), threads=1, say=tell)
 
 
 def _dry_run(flags: PromptFlags, evaluation: Evaluation) -> int:
     """Print every prompt and the bill."""
-    from heed.api import Prices, bill_of
+    from heed.api import bill_of
 
-    prices = None if flags.prices is None else Prices(*flags.prices)
     different = {request.key("", ""): request for request in evaluation.requests()}
-    bill = bill_of(different.values(), prices=prices)
+    bill = bill_of(different.values(), prices=flags.known_prices())
     rows = []
     for number, item, prompt in evaluation.prompts():
         one = evaluation.rounds[number]

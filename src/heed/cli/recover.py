@@ -16,10 +16,11 @@ from heed.cli.recover_plan import needs_budget, plan_of, print_bills
 from heed.cli.settings import parse
 from heed.errors import ConfigError
 from heed.files import HASHES, is_left, working_in
-from heed.records import HIDDEN_SIZE, RECOVERY, HiddenSizeFile, RecoveryFile, read
+from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
+from heed.records.kept import read_record
+from heed.records.recovery import RECOVERY, RecoveryFile
 
 if TYPE_CHECKING:
-    from heed.api import Caller
     from heed.recovery.recovery_run import RecoveryPlan
 
 OWN = (
@@ -48,7 +49,7 @@ def ask(flags: RecoverFlags, plan: RecoveryPlan, folder: Path) -> int:
     from heed.recovery.recovery_run import run_recovery
     from heed.recovery.size_run import run_hidden_size
 
-    caller = open_caller(flags, folder, tell)
+    caller = flags.open_caller(flags.api, flags.model, folder, tell)
     try:
         with progress_line() as progress:
             if flags.hidden_size is not None:
@@ -86,7 +87,7 @@ def check_folder(flags: RecoverFlags, folder: Path) -> None:
     asked = (flags.prompt, flags.model)
     for name, kind in ((RECOVERY, RecoveryFile), (HIDDEN_SIZE, HiddenSizeFile)):
         if (folder / name).is_file():
-            there = read(kind, folder / name)
+            there = read_record(kind, folder / name)
             if (there.prompt if isinstance(there, RecoveryFile) else None, there.model) != asked:
                 raise ConfigError(f"{folder} holds what was recovered of another prompt or model: choose another --out")
 
@@ -119,26 +120,6 @@ def show_size(flags: RecoverFlags, record: HiddenSizeFile, folder: Path) -> int:
     else:
         print(f"{size_verdict(record)}\nreport: {page}")
     return 1 if record.bounded else 0
-
-
-def open_caller(flags: RecoverFlags, folder: Path, say: Callable[[str], None]) -> Caller:
-    """Return the caller of the API, whose answers are kept in the folder."""
-    from heed.api import ANSWERS, Prices, RetryPlan, open_api, read_key, read_limit
-
-    return open_api(
-        flags.api,
-        flags.model,
-        read_key(flags.api, variable=flags.key_env, file=flags.key_file),
-        answers=folder / ANSWERS,
-        limit=None if flags.budget is None else read_limit(flags.budget),
-        prices=None if flags.prices is None else Prices(*flags.prices),
-        requests_per_minute=flags.requests_per_minute,
-        tokens_per_minute=flags.tokens_per_minute,
-        retries=RetryPlan(tries=flags.tries),
-        timeout=flags.timeout,
-        threads=flags.threads,
-        say=say,
-    )
 
 
 def free_folder(model: str) -> Path:

@@ -8,24 +8,13 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
+from heed.cli.api_flags import ApiFlags
+from heed.cli.settings import AsJson
 from heed.config import Section
 
 
-class RecoverFlags(Section):
-    """Recover the distribution of the next token from an API that shows only the likeliest few.
-
-    Three calls tell how the API behaves and which method reads it; then the bill is printed, and then the calls are
-    made. Every answer is kept in the folder: the same command goes on where it was. Ask only where the terms of the
-    provider allow it.
-
-    examples:
-      heed recover "The import" --api http://127.0.0.1:8000/v1 --model quickstart --tokenizer runs/quickstart
-      heed recover "The import" --api URL --model quickstart --tokenizer runs/quickstart --dry-run
-      heed recover "The import" --api URL --model quickstart --truth runs/quickstart --out recovered/import
-      heed recover "The import" --api URL --model quickstart --method low-rank --matrix runs/quickstart
-      heed recover "The import" --api URL --model quickstart --method nucleus --top-p 0.9 --vocab-size 2048
-      heed recover --hidden-size 160 --api URL --model quickstart --vocab-size 2048
-    """
+class RecoveryQuestion(Section):
+    """What is recovered, of which model, and how."""
 
     prompt: Annotated[str | None, tyro.conf.Positional] = None
     """What the next token comes after."""
@@ -63,25 +52,24 @@ class RecoverFlags(Section):
     """Nats that a plain answer may move by before the model counts as changed."""
     seed: int = Field(default=1, ge=0)
     """Seed of the tokens that low-rank reads."""
-    budget: str | None = None
-    """What may be spent at most: "2000 calls, 50000 tokens, $2"; needed where the API is not on this machine."""
-    prices: tuple[float, float] | None = None
-    """Dollars for a million tokens of prompt, and of answer: --prices 0.5 1.5."""
-    key_env: str | None = None
-    """The variable of the environment that holds the key. Default: HEED_API_KEY."""
-    key_file: Path | None = None
-    """The file that holds the key."""
-    threads: int = Field(default=8, ge=1, le=256)
-    """Calls under way at a time."""
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    """At most so many calls a minute."""
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    """At most so many tokens a minute."""
-    timeout: float = Field(default=120.0, gt=0)
-    """Seconds that an answer may take."""
-    tries: int = Field(default=6, ge=1, le=100)
-    """Times that a call is tried."""
+
+
+class RecoverFlags(ApiFlags, RecoveryQuestion):
+    """Recover the distribution of the next token from an API that shows only the likeliest few.
+
+    Three calls tell how the API behaves and which method reads it; then the bill is printed, and then the calls are
+    made. Every answer is kept in the folder: the same command goes on where it was. Ask only where the terms of the
+    provider allow it.
+
+    examples:
+      heed recover "The import" --api http://127.0.0.1:8000/v1 --model quickstart --tokenizer runs/quickstart
+      heed recover "The import" --api URL --model quickstart --tokenizer runs/quickstart --dry-run
+      heed recover "The import" --api URL --model quickstart --truth runs/quickstart --out recovered/import
+      heed recover "The import" --api URL --model quickstart --method low-rank --matrix runs/quickstart
+      heed recover "The import" --api URL --model quickstart --method nucleus --top-p 0.9 --vocab-size 2048
+      heed recover --hidden-size 160 --api URL --model quickstart --vocab-size 2048
+    """
+
     dry_run: bool = False
     """Ask nothing: print what each method would take."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False

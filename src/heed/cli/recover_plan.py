@@ -117,7 +117,6 @@ def true_log_p(run: Path, ids: tuple[int, ...]) -> np.ndarray:
 
 def print_bills(flags: RecoverFlags, plan: RecoveryPlan) -> int:
     """Print what each method would take, for the number of tokens that --top names."""
-    from heed.api import Prices
     from heed.recovery.control import control_calls
     from heed.recovery.methods import METHODS, expected_calls
     from heed.recovery.oracle import ApiLimits
@@ -125,7 +124,7 @@ def print_bills(flags: RecoverFlags, plan: RecoveryPlan) -> int:
 
     top = flags.top if flags.top is not None else 5
     limits = ApiLimits(plan.vocabulary, top, plan.bias, plan.biased)
-    prices = None if flags.prices is None else Prices(*flags.prices)
+    prices = flags.known_prices()
     length = plan.prompt_tokens
     rows = []
     for method, what in METHODS.items():

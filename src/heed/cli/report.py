@@ -31,7 +31,9 @@ class ReportFlags(Section):
 def main(argv: list[str]) -> int:
     """Write report.html into a run folder, or knowledge.html above several, and print its path; 0 when done."""
     flags = parse(ReportFlags, argv, "report")
-    from heed.records import EXPLORATION, HIDDEN_SIZE, RECOVERY
+    from heed.records.exploration import EXPLORATION
+    from heed.records.hidden_size import HIDDEN_SIZE
+    from heed.records.recovery import RECOVERY
 
     if (flags.run / EXPLORATION).is_file():
         from heed.explore.model_page import write_exploration_page

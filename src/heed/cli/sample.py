@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         return write_through_api(flags)
     check_flags(flags)
     assert flags.run is not None
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
@@ -53,8 +53,7 @@ def main(argv: list[str]) -> int:
         logit_bias=flags.logit_bias,
     )
     lines = None if flags.prompts is None else read_prompts(flags.prompts, tell)  # before a model, which may take long
-    which = int(flags.checkpoint) if flags.checkpoint.isdecimal() else flags.checkpoint
-    model, tokenizer, _ = load_run(flags.run, which, choose_device(flags.device))
+    model, tokenizer, _ = load_run(flags.run, flags.checkpoint, choose_device(flags.device))
     writer = Writer(flags, model, tokenizer, sampling)
     return writer.answer(flags.prompt or ("",)) if lines is None else writer.answer_file(lines)
 

@@ -12,8 +12,8 @@ import difflib
 import io
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_origin
 
 import tyro
 from pydantic import BaseModel, ValidationError
@@ -23,6 +23,8 @@ from heed.config import Config, make_config, overlay, parse_yaml
 from heed.errors import ConfigError, did_you_mean
 
 Flags = TypeVar("Flags", bound=BaseModel)
+AsJson = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object on standard output.")]
+"""The flag of every verb that measures."""
 COMMAS = "commas"
 """Marks an option, in its annotation, that holds several values with commas between."""
 SECTIONS = tuple(Config.model_fields)
@@ -64,6 +66,22 @@ def parse(
     except ValidationError as error:
         details = "; ".join(f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"{details} (heed {verb} --help shows all)") from None
+
+
+def act(verb: str, actions: Mapping[str, tuple[Callable[[list[str]], int], str]], argv: list[str]) -> int:
+    """Do the action that is named first, or print what there is; `actions` are functions with a line on each."""
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, actions))
+        lines = [f"  {name:<{width}}   {about}" for name, (_, about) in actions.items()]
+        examples = " and ".join(f"heed {verb} {name} --help" for name in actions)
+        shows = "show" if len(actions) > 1 else "shows"
+        print(
+            "\n".join([f"usage: heed {verb} {{{','.join(actions)}}} ...\n", *lines, f"\n{examples} {shows} examples"])
+        )
+        return 0
+    if argv[0] not in actions:
+        raise ConfigError(f"unknown action {argv[0]!r}, {did_you_mean(argv[0], actions)}")
+    return actions[argv[0]][0](argv[1:])
 
 
 def refuse_repeated(argv: Sequence[str], flags: type[BaseModel]) -> None:

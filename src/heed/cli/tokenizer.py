@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
-from heed.cli.settings import data_settings, parse, split_settings
+from heed.cli.settings import AsJson, act, data_settings, parse, split_settings
 from heed.config import Section, make_config
-from heed.errors import ConfigError, did_you_mean
+from heed.errors import ConfigError
 
 
 class TokenizerReportFlags(Section):
@@ -34,8 +34,7 @@ class TokenizerReportFlags(Section):
     """The split of the text."""
     documents: int | None = Field(default=None, ge=1)
     """Look at this many documents only."""
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
-    """Print one JSON object on standard output."""
+    json_: AsJson = False
 
 
 class TokenizerTrainFlags(Section):
@@ -64,16 +63,9 @@ class TokenizerTrainFlags(Section):
 
 def main(argv: list[str]) -> int:
     """Report on or train a tokenizer; 0 when done."""
-    actions = {"report": _report, "train": _train}
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: heed tokenizer {report,train} ...\n")
-        print("  report   how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip")
-        print("  train    a tokenizer by itself, written as tokenizer.json\n")
-        print("heed tokenizer report --help and heed tokenizer train --help show examples")
-        return 0
-    if argv[0] not in actions:
-        raise ConfigError(f"unknown action {argv[0]!r}, {did_you_mean(argv[0], actions)}")
-    return actions[argv[0]](argv[1:])
+    about = "how a tokenizer fits a text: bytes per token, tokens per word, unused ids, round trip"
+    actions = {"report": (_report, about), "train": (_train, "a tokenizer by itself, written as tokenizer.json")}
+    return act("tokenizer", actions, argv)
 
 
 def _report(argv: list[str]) -> int:
@@ -103,7 +95,7 @@ def _train(argv: list[str]) -> int:
     if flags.out.exists() and not flags.overwrite:
         raise ConfigError(f"{flags.out} exists: give another --out, or --overwrite")
     from heed.build import build_tokenizer
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.objectives import objective_of
 
     objective = objective_of(config)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from heed.cli import tell
 from heed.cli.settings import parse, place, split_settings
 from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import ConfigError
@@ -107,8 +107,3 @@ def show(outcome: Trained, as_json: bool) -> int:
             print(f"  {figure.passport.sentence()}")
         print(f"report: {outcome.report}")
     return 130 if outcome.fit.reason == "interrupted" else 0
-
-
-def tell(line: str) -> None:
-    """Write a line for people to standard error, where it does not mix with results."""
-    print(line, file=sys.stderr, flush=True)

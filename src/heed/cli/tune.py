@@ -134,7 +134,7 @@ def main(argv: list[str]) -> int:
     config = make_tune_config(flags, settings)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the profiler warns of memory that it has not seen begin
 
-    from heed.cli.train import tell
+    from heed.cli import tell
     from heed.studies.by_heart import overfit
     from heed.studies.tune import tune
     from heed.studies.tune_plan import TunePlan
@@ -203,7 +203,8 @@ def _explain(item: Any) -> str:
 
 def conclude(folder: Path, as_json: bool) -> int:
     """Write the page and print what was found."""
-    from heed.report.tuning_page import tuning_lines, write_tuning
+    from heed.report.tuning_page import write_tuning
+    from heed.report.tuning_tables import tuning_lines
 
     page = write_tuning(folder)
     if as_json:

@@ -16,7 +16,7 @@ from heed.explore.head_figures import HeadFigures, figures_of, role_of
 from heed.explore.induction import InductionPlan, InductionScores, measure_induction
 from heed.explore.logit_lens import lens_nats, look
 from heed.explore.subject import Subject, Trace
-from heed.records import ExplorationFile, ExploredHead
+from heed.records.exploration import ExplorationFile, ExploredHead
 from heed.report.numbers import human_seconds
 from heed.report.statistics import t_interval
 

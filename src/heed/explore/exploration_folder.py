@@ -18,7 +18,8 @@ import numpy as np
 from heed import seals
 from heed.errors import CheckpointError, ConfigError, why
 from heed.files import HASHES, advice, is_left
-from heed.records import EXPLORATION, ExplorationFile, ExploredHead, read, write
+from heed.records.exploration import EXPLORATION, ExplorationFile, ExploredHead
+from heed.records.kept import read_record, write_record
 
 ARRAYS, PAGE = "explore.npz", "report.html"
 OWN = (EXPLORATION, ARRAYS, PAGE, HASHES)
@@ -65,14 +66,14 @@ def write_exploration(folder: Path, found: Exploration) -> None:
         seals.write_bytes(folder / ARRAYS, packed.getvalue())
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {advice(error)}") from error
-    write(folder / EXPLORATION, found.record)
+    write_record(folder / EXPLORATION, found.record)
 
 
 def read_exploration(folder: str | Path) -> Exploration:
     """Return what is kept in a folder. Raises `CheckpointError` where it is not whole."""
     folder = Path(folder)
     try:
-        record = read(ExplorationFile, folder / EXPLORATION)
+        record = read_record(ExplorationFile, folder / EXPLORATION)
         seals.read_bytes(folder / ARRAYS)
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}

@@ -14,7 +14,7 @@ import numpy as np
 
 from heed.explore.exploration_folder import ARRAYS, PAGE, Exploration, read_exploration, telling
 from heed.explore.map_images import SMALL, address, shrink, to_bytes
-from heed.records import EXPLORATION, ExplorationFile, ExploredHead
+from heed.records.exploration import EXPLORATION, ExplorationFile, ExploredHead
 from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.numbers import (
     MISSING,

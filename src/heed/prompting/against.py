@@ -14,7 +14,7 @@ import numpy as np
 from heed.errors import CheckpointError, DataError
 from heed.prompting.items import PromptItem
 from heed.prompting.record import PROMPT, PromptFile, PromptRecord, read_prompt
-from heed.records import TUNE
+from heed.records.tune import TUNE
 from heed.report.accuracies import accuracy_interval
 from heed.report.paired import Paired, compare_arms, correct_pairs
 from heed.report.statistics import Interval

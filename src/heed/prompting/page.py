@@ -20,6 +20,7 @@ from heed.prompting.scoring import EMPTY
 from heed.report.figure import Columns, Figure, HeatRow, Row, Scale, rows_figure
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_percent, said_shares
 from heed.report.parts import (
+    PAGE,
     Banner,
     Command,
     Details,
@@ -41,7 +42,6 @@ from heed.report.tuning_errors import Shown, cut
 from heed.report.tuning_findings import pair_sentences
 from heed.report.tuning_tables import pairs_table
 
-PAGE = "report.html"
 SHOWN = 20
 """Items of a kind that are shown."""
 LETTERS = 4000

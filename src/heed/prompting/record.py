@@ -21,7 +21,7 @@ from pydantic import Field
 
 from heed import seals
 from heed.errors import CheckpointError
-from heed.records import DamagedError, Kept, Whole, read
+from heed.records.kept import DamagedError, Kept, Whole, read_record
 from heed.report.gradings import Grading, grading_of
 from heed.targets import ClassTarget
 
@@ -135,7 +135,7 @@ def read_prompt(folder: str | Path) -> PromptRecord:
     """Read a run folder of `heed prompt`. Raises `CheckpointError` where it is none, or damaged."""
     root = Path(folder)
     try:
-        file = read(PromptFile, root / PROMPT)
+        file = read_record(PromptFile, root / PROMPT)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} holds no {PROMPT}: heed prompt TASK --out FOLDER writes one") from None
     except (OSError, ValueError) as error:

@@ -128,12 +128,12 @@ def offsets(choice: CompletionChoice) -> list[int]:
     return list(accumulate(map(len, (choice.tokens or ())[:-1]), initial=0))
 
 
-def scored_words(scores: Mapping[str, float], text: str = "") -> Scored:
+def scored_words(scores: Mapping[str, float]) -> Scored:
     """Return the class with the highest score (nats), and their probabilities among each other."""
     top = max(scores.values())
     weights = {name: math.exp(score - top) for name, score in scores.items()}
     total = sum(weights.values())
-    return Scored(max(scores, key=scores.__getitem__), text, dict(scores), {n: w / total for n, w in weights.items()})
+    return Scored(max(scores, key=scores.__getitem__), "", dict(scores), {n: w / total for n, w in weights.items()})
 
 
 def calibrated(one: Scored, empty: Mapping[str, float]) -> Scored:

@@ -65,7 +65,7 @@ class Distribution:
         return 0.0 if self.seen.all() else max(0.0, 1.0 - self.seen_mass[0])
 
 
-def distribution_of(method: str, readings: Readings, vocabulary: int, notes: tuple[str, ...] = ()) -> Distribution:
+def distribution_of(method: str, readings: Readings, vocabulary: int) -> Distribution:
     """Return the distribution that some readings make; relative ones are made to add up to 1.
 
     A token that no bias made the likeliest may still be as likely as the likeliest, where it cannot be biased: error
@@ -80,4 +80,4 @@ def distribution_of(method: str, readings: Readings, vocabulary: int, notes: tup
         off = (np.exp(values - top) * np.expm1(errors)).sum() / total + (vocabulary - ids.size) / total
         log_p -= top + np.log(total)
         error += np.log1p(off)
-    return Distribution(method, log_p, error, notes=notes)
+    return Distribution(method, log_p, error)

@@ -18,7 +18,8 @@ import numpy as np
 from heed import seals
 from heed.errors import CheckpointError
 from heed.files import advice, write_text
-from heed.records import RECOVERY, RecoveryFile, TruthCheck, write
+from heed.records.kept import write_record
+from heed.records.recovery import RECOVERY, RecoveryFile, TruthCheck
 from heed.recovery.readings import Distribution
 from heed.report.recovery_record import DISTRIBUTION
 
@@ -45,7 +46,7 @@ def write_recovery_files(
         write_text(folder / LINES, "".join(_lines(found, names, truth)))
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {advice(error)}") from error
-    write(folder / RECOVERY, record)
+    write_record(folder / RECOVERY, record)
 
 
 def truth_check(found: Distribution, truth: np.ndarray, name: str) -> TruthCheck:

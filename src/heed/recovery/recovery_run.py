@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from heed.api import Bill, Caller, SpentError
-from heed.records import RecoveryFile
+from heed.records.recovery import RecoveryFile
 from heed.recovery.api_oracle import ApiOracle, agree
 from heed.recovery.control import DRIFT, Controlled, control_calls
 from heed.recovery.methods import RecoveryWish, expected_calls, recover

@@ -10,7 +10,8 @@ import numpy as np
 
 from heed.api import Caller
 from heed.errors import ConfigError
-from heed.records import HIDDEN_SIZE, HiddenSizeFile, write
+from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
+from heed.records.kept import write_record
 from heed.recovery.api_oracle import ApiOracle, agree
 from heed.recovery.hidden_size import estimate_rank, read_many, size_calls
 from heed.recovery.oracle import ApiLimits
@@ -81,5 +82,5 @@ def run_hidden_size(
         },
         seconds=time.monotonic() - began,
     )
-    write(folder / HIDDEN_SIZE, record)
+    write_record(folder / HIDDEN_SIZE, record)
     return record

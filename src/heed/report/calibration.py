@@ -286,7 +286,7 @@ def beyond(threshold: float, probabilities: Numbers, correct: Flags) -> Threshol
 
 
 def held_out_threshold(
-    probabilities: Numbers, correct: Flags, half: Flags, *, accuracy: float, least: int = LEAST
+    probabilities: Numbers, correct: Flags, half: Flags, *, accuracy: float
 ) -> tuple[Threshold, Threshold] | None:
     """Choose a threshold on each half of the answers and measure it on the other; None where a half has none.
 
@@ -299,7 +299,7 @@ def held_out_threshold(
         return None
     measured = []
     for chosen_on in (~second, second):
-        chosen = abstention_threshold(p[chosen_on], y[chosen_on], accuracy=accuracy, least=least)
+        chosen = abstention_threshold(p[chosen_on], y[chosen_on], accuracy=accuracy)
         if chosen is None:
             return None
         measured.append(beyond(chosen.probability, p[~chosen_on], y[~chosen_on]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heed.records.figures import KeptFigures
 from heed.report.figure import Columns, Figure, HeatRow, Row, Scale
 from heed.report.numbers import MISSING, format_accuracy, format_count, format_loss, said_shares
 from heed.report.record import number
@@ -23,46 +24,45 @@ class Headline:
     unit: str
 
 
-def accuracy_headline(values: Mapping[str, Any]) -> list[Headline]:
+def accuracy_headline(values: KeptFigures) -> list[Headline]:
     """Return accuracy with its interval, the share of the commonest class, and the loss."""
-    interval = values.get("accuracy_interval")
     between = "of the examples"
-    if isinstance(interval, list) and len(interval) == 2:
-        low, high = map(number, interval)
+    if len(values.accuracy_interval or ()) == 2:
+        low, high = map(number, values.accuracy_interval or ())
         between = MISSING if low is None or high is None else f"{said_shares(low, high)} (95 %)"
-    if "questions" in values:
+    if "questions" in (values.model_extra or {}):
         return _answer_headline(values, between)
-    examples = number(values.get("examples"))
+    examples = values.finite("examples")
     return [
-        Headline("Accuracy", format_accuracy(number(values.get("accuracy"))), between),
-        Headline("Majority class", format_accuracy(number(values.get("majority"))), "whoever always says the same"),
+        Headline("Accuracy", format_accuracy(values.finite("accuracy")), between),
+        Headline("Majority class", format_accuracy(values.finite("majority")), "whoever always says the same"),
         Headline("Examples", format_count(None if examples is None else int(examples)), "classified"),
-        Headline("Loss", format_loss(number(values.get("loss"))), "nats per example"),
+        Headline("Loss", format_loss(values.finite("loss")), "nats per example"),
     ]
 
 
-def _answer_headline(values: Mapping[str, Any], between: str) -> list[Headline]:
+def _answer_headline(values: KeptFigures, between: str) -> list[Headline]:
     """Return the figures of questions: the right answers, the commonest one, and the loss of a whole answer."""
-    correct, total = (format_count(int(number(values.get(key)) or 0)) for key in ("correct", "questions"))
-    commonest = values.get("commonest")
-    always = f"always “{commonest.get('answer')}”" if isinstance(commonest, Mapping) else "whoever always says the same"
+    correct, total = (format_count(int(values.finite(key) or 0)) for key in ("correct", "questions"))
+    commonest = values.commonest
+    always = "whoever always says the same" if commonest is None else f"always “{commonest.get('answer')}”"
     return [
         Headline("Right answers", f"{correct} of {total}", "letter for letter"),
-        Headline("Accuracy", format_accuracy(number(values.get("accuracy"))), between),
-        Headline("Commonest answer", format_accuracy(number(values.get("majority"))), always),
-        Headline("Loss", format_loss(number(values.get("loss"))), "nats per answer"),
+        Headline("Accuracy", format_accuracy(values.finite("accuracy")), between),
+        Headline("Commonest answer", format_accuracy(values.finite("majority")), always),
+        Headline("Loss", format_loss(values.finite("loss")), "nats per answer"),
     ]
 
 
-def class_figure(evaluation: Mapping[str, Mapping[str, Any]]) -> Figure | None:
+def class_figure(evaluation: Mapping[str, KeptFigures]) -> Figure | None:
     """Return the classes of the validation split (else of the first one): how often each was taken for which.
 
     None where there are none. Of many classes the recall alone, as bars.
     """
     split = "validation" if "validation" in evaluation else next(iter(evaluation), "")
-    values = evaluation.get(split, {})
-    recall, confusion = values.get("recall"), values.get("confusion")
-    if not isinstance(recall, Mapping) or not isinstance(confusion, list) or len(confusion) != len(recall):
+    values = evaluation.get(split, KeptFigures())
+    recall, confusion = values.recall, values.confusion
+    if recall is None or confusion is None or len(confusion) != len(recall):
         return None
     names = [str(name) for name in recall]
     shares = {

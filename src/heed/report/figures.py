@@ -15,6 +15,8 @@ from statistics import median
 
 import numpy as np
 
+from heed.records.figures import KeptFigures
+from heed.records.kept import Kept
 from heed.report.figure import Figure, Line, Plane, lines_figure
 from heed.report.numbers import (
     clock_unit,
@@ -25,7 +27,7 @@ from heed.report.numbers import (
     human_bytes,
     human_count,
 )
-from heed.report.record import Event, RunRecord, number
+from heed.report.record import RunRecord, number
 from heed.report.ticks import short
 
 AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
@@ -52,14 +54,15 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
     lines = [train] if train else []
     how = "the mean of each stretch of steps, with its range" if train and train.low else "at each logged step"
     key = _loss_of(record)
-    held_out = _points(record.evaluations, AXES[axis], key, factor)
-    known = _points(measured_training(record), AXES[axis], key, factor)
+    held_out = finite_points(record.evaluations, AXES[axis], key, factor)
+    known = finite_points(measured_training(record), AXES[axis], key, factor)
     best = record.best()
     if held_out[0]:
         ring = None
-        if best is not None and number(best.get(AXES[axis])) is not None:
-            last = best[key] == held_out[1][-1]  # then the name at the end of the line says the value
-            ring = (best[AXES[axis]] * factor, best[key], "" if last else f"best {short(best[key])}")
+        at, low = (None, None) if best is None else (best.finite(AXES[axis]), best.finite(key))
+        if at is not None and low is not None:
+            last = low == held_out[1][-1]  # then the name at the end of the line says the value
+            ring = (at * factor, low, "" if last else f"best {short(low)}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     caption = f"Training loss: {how}. Validation loss: on {_held_out(record)}; the ring is the best."
     if known[0]:
@@ -72,22 +75,20 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
     return lines_figure(f"loss-{axis}", loss_sentence(record), caption, lines, Plane(x_label, unit))
 
 
-def measured_training(record: RunRecord) -> list[Event]:
+def measured_training(record: RunRecord) -> list[KeptFigures]:
     """Return what was measured on a part of the training data, each with the place of its evaluation."""
-    places = ("step", "tokens", "seconds")
     return [
-        {**known, **{key: event[key] for key in places if key in event}}
+        event.train.but(step=event.step, tokens=event.tokens, seconds=event.seconds)
         for event in record.evaluations
-        if isinstance(known := event.get("train"), dict)
+        if event.train is not None
     ]
 
 
 def _loss_of(record: RunRecord) -> str:
     """Return the name of the validation loss that is of the unit of the training loss."""
-    if record.setting("train.loss") == "sequence" and any(
-        "sequence_mean_loss" in event for event in record.evaluations
-    ):
-        return "sequence_mean_loss"
+    mean = "sequence_mean_loss"
+    if record.setting("train.loss") == "sequence" and any(mean in (e.model_extra or ()) for e in record.evaluations):
+        return mean
     return "token_loss" if record.measured == "answer" else "loss"
 
 
@@ -106,7 +107,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     A training loss that is a mean of sequences' means is the logarithm of no perplexity, and has no line.
     """
     factor, x_label = _scale(record, axis)
-    x, y = _points(record.train, AXES[axis], "loss", factor)
+    x, y = finite_points(record.train, AXES[axis], "loss", factor)
     lines, caption = [], "Perplexity is the exponential of the loss."
     if x and record.setting("train.loss") != "sequence":
         x, y, _, _ = stretches(x, smoothed(y))
@@ -115,10 +116,10 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
             f" Training: of the exponential mean of the logged losses, which keeps {SMOOTH:g} of what went before, "
             "bias-corrected."
         )
-    x, y = _points(measured_training(record), AXES[axis], "loss", factor)
+    x, y = finite_points(measured_training(record), AXES[axis], "loss", factor)
     if x:
         lines.append(Line("training, measured", x, [_exp(loss) for loss in y], series=3, dots=True))
-    x, y = _points(record.evaluations, AXES[axis], "loss", factor)
+    x, y = finite_points(record.evaluations, AXES[axis], "loss", factor)
     if x:
         lines.append(Line("validation", x, [_exp(loss) for loss in y], series=2, dots=True))
     axes = Plane(x_label, "perplexity per token (log)", log_y=True)
@@ -143,17 +144,17 @@ def smoothed(losses: Sequence[float], keep: float = SMOOTH) -> list[float]:
 def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
     """Validation accuracy over `axis`, with its interval, and training accuracy: of classes, or of answers."""
     factor, x_label = _scale(record, axis)
-    x, y = _points(record.evaluations, AXES[axis], "accuracy", factor)
+    x, y = finite_points(record.evaluations, AXES[axis], "accuracy", factor)
     if not x:
         return None
-    events = [event for event in record.evaluations if number(event.get(AXES[axis])) is not None]
-    bands = [event.get("accuracy_interval") for event in events if number(event.get("accuracy")) is not None]
-    whole = all(isinstance(band, list) and len(band) == 2 for band in bands)
+    events = [event for event in record.evaluations if event.finite(AXES[axis]) is not None]
+    bands = [event.accuracy_interval for event in events if event.finite("accuracy") is not None]
+    whole = all(band is not None and len(band) == 2 for band in bands)
     low, high = ([100 * band[side] for band in bands if band] if whole else [] for side in (0, 1))
-    base = number(record.evaluations[-1].get("majority"))
+    base = record.evaluations[-1].finite("majority")
     rule = (100 * base, f"majority {format_accuracy(base)}") if base is not None else None
     what, constant = ("questions", "answer") if record.measured == "answer" else ("texts", "class")
-    kx, ky = _points(measured_training(record), AXES[axis], "accuracy", factor)
+    kx, ky = finite_points(measured_training(record), AXES[axis], "accuracy", factor)
     lines = [Line("validation" if kx else "", x, [100 * value for value in y], 2, low, high, dots=True)]
     caption = f"On {what} that the model never trained on, with the 95 % interval. Line: always the same {constant}."
     if kx:
@@ -167,7 +168,7 @@ def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
 def speed_figure(record: RunRecord) -> Figure | None:
     """Training tokens (or examples) a second over wall clock."""
     factor, x_label = _scale(record, "time")
-    x, y = _points(record.train, "seconds", "tokens_per_second", factor)
+    x, y = finite_points(record.train, "seconds", "tokens_per_second", factor)
     if not x:
         return None
     middle = median(y)
@@ -182,7 +183,7 @@ def speed_figure(record: RunRecord) -> Figure | None:
 
 def memory_figure(record: RunRecord) -> Figure | None:
     """Memory over steps."""
-    x, y = _points(record.train, "step", "memory_bytes")
+    x, y = finite_points(record.train, "step", "memory_bytes")
     if not x:
         return None
     power = min(3, max(0, int(math.log(max(max(y), 1), 1024))))
@@ -195,7 +196,7 @@ def memory_figure(record: RunRecord) -> Figure | None:
 
 def rate_figure(record: RunRecord) -> Figure | None:
     """Learning rate over steps."""
-    x, y = _points(record.train, "step", "learning_rate")
+    x, y = finite_points(record.train, "step", "learning_rate")
     if not x:
         return None
     mx, my, _, _ = stretches(x, y)
@@ -210,7 +211,7 @@ def rate_figure(record: RunRecord) -> Figure | None:
 
 def gradient_figure(record: RunRecord) -> Figure | None:
     """Norm of the whole gradient before clipping, on a log scale, with the clip as a line."""
-    x, y = _points(record.train, "step", "gradient_norm")
+    x, y = finite_points(record.train, "step", "gradient_norm")
     x, y = [a for a, b in zip(x, y, strict=True) if b > 0], [b for b in y if b > 0]
     if not x:
         return None
@@ -232,8 +233,8 @@ def loss_sentence(record: RunRecord) -> str:
         return "Loss of a model that LEAKS: it sees the tokens that it should predict"
     if record.state == "nan":
         return f"Training broke down after step {record.steps:,}: the loss was no longer a number"
-    _, train = _points(record.train, "step", "loss")
-    steps, losses = _points(record.evaluations, "step", _loss_of(record))
+    _, train = finite_points(record.train, "step", "loss")
+    steps, losses = finite_points(record.evaluations, "step", _loss_of(record))
     if not losses:
         if not train:
             return "No loss has been logged yet"
@@ -244,8 +245,8 @@ def loss_sentence(record: RunRecord) -> str:
         return f"Validation loss is {low:.2f} at step {at:,.0f}"
     # 0.5 % of the loss is more than two evaluations of one model differ by, and less than overfitting does.
     if last > 1.005 * low:
-        later = [event for event in record.train if number(event.get("step")) is not None and event["step"] >= at]
-        _, after = _points(later, "step", "loss")
+        later = [event for event in record.train if event.step >= at]
+        _, after = finite_points(later, "step", "loss")
         half = len(after) // 2
         falls = half > 0 and sum(after[half:]) / (len(after) - half) < sum(after[:half]) / half
         rises = f"validation rises from {low:.2f} to {last:.2f}"
@@ -264,19 +265,18 @@ def perplexity_sentence(record: RunRecord) -> str:
         return "Perplexity: no validation yet"
     if record.leaks:
         return "LEAKING: it says nothing of how unsure the model is"
-    return f"At best, as unsure as among {format_perplexity(_exp(best['loss']))} equally likely tokens"
+    return f"At best, as unsure as among {format_perplexity(_exp(best.loss or 0.0))} equally likely tokens"
 
 
 def accuracy_sentence(record: RunRecord) -> str:
     """Say how many texts are classified rightly where the loss is lowest."""
     best = record.best()
-    share = number(best.get("accuracy")) if best is not None else None
+    share = best.finite("accuracy") if best is not None else None
     if best is None or share is None:
         return "Accuracy: no validation yet"
     done = "answered" if record.measured == "answer" else "classified"
-    said = f"Where its loss is lowest, at step {best['step']:,}, {format_accuracy(share)} are {done} rightly"
-    known = best.get("train")
-    of_training = number(known.get("accuracy")) if isinstance(known, dict) else None
+    said = f"Where its loss is lowest, at step {best.step:,}, {format_accuracy(share)} are {done} rightly"
+    of_training = best.train.finite("accuracy") if best.train is not None else None
     if of_training is None:
         return said
     return f"{said}, of what it trained on {format_accuracy(of_training)}"
@@ -322,16 +322,16 @@ def stretches(x: Sequence[float], y: Sequence[float], most: int = STRETCHES) -> 
 
 
 def _training(record: RunRecord, axis: str, factor: float) -> Line | None:
-    x, y = _points(record.train, AXES[axis], "loss", factor)
+    x, y = finite_points(record.train, AXES[axis], "loss", factor)
     if not x:
         return None
     mx, my, low, high = stretches(x, y)
     return Line("training", mx, my, 1, low, high, noisy=True)
 
 
-def _points(events: Sequence[Event], x: str, y: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
+def finite_points(events: Sequence[Kept], x: str, y: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
     """Return two keys of those events that have both as finite numbers."""
-    pairs = [(number(event.get(x)), number(event.get(y))) for event in events]
+    pairs = [(event.finite(x), event.finite(y)) for event in events]
     kept = [(a * factor, b) for a, b in pairs if a is not None and b is not None]
     return [a for a, _ in kept], [b for _, b in kept]
 
@@ -340,7 +340,7 @@ def _scale(record: RunRecord, axis: str) -> tuple[float, str]:
     """Return the factor from an event's value to the unit of an axis, and the axis label."""
     if axis == "steps":
         return 1.0, "step"
-    top = max((number(event.get(AXES[axis])) or 0.0 for event in (*record.train, *record.evaluations)), default=0.0)
+    top = max((event.finite(AXES[axis]) or 0.0 for event in (*record.train, *record.evaluations)), default=0.0)
     if axis == "tokens":
         names = ((1e9, "thousand million "), (1e6, "million "), (1e3, "thousand "))
         size, name = next(((size, name) for size, name in names if top >= size), (1.0, ""))

@@ -9,12 +9,12 @@ import shlex
 from pathlib import Path
 
 from heed.errors import CheckpointError, why
-from heed.records import HIDDEN_SIZE, HiddenSizeFile, read
+from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
+from heed.records.kept import read_record
 from heed.report.figure import Figure, Line, Plane
 from heed.report.numbers import format_count, format_rate, human_seconds
-from heed.report.parts import Page, PageSection, Pairs, Paragraph, WideFigure, again, render_page, write_page
+from heed.report.parts import PAGE, Page, PageSection, Pairs, Paragraph, WideFigure, again, render_page, write_page
 
-PAGE = "report.html"
 LEAST = 1e-12
 """Share of the largest singular value below which the others are drawn at the bottom."""
 
@@ -26,7 +26,7 @@ def write_hidden_size(folder: str | Path) -> Path:
     """
     path = Path(folder) / HIDDEN_SIZE
     try:
-        record = read(HiddenSizeFile, path)
+        record = read_record(HiddenSizeFile, path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {why(error)}; give heed recover again") from error
     return write_page(path.with_name(PAGE), render_size(record))

@@ -12,10 +12,10 @@ from heed.report.calibration import reliability
 from heed.report.calibration_figure import reliability_figure, risk_figure
 from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.figure import paint as paint_of
-from heed.report.figures import stretches
+from heed.report.figures import finite_points, stretches
 from heed.report.knowledge_record import AskedRun, KnowledgeRecord
 from heed.report.numbers import clock_unit, format_accuracy
-from heed.report.record import RunRecord, number
+from heed.report.record import RunRecord
 from heed.report.statistics import wilson
 from heed.report.ticks import shorten
 
@@ -114,13 +114,12 @@ def stage_figure(
 ) -> Figure | None:
     """Return the training losses of some runs over wall clock; None where nothing was logged."""
     lines = []
-    clock = (number(event.get("seconds")) for _, run in runs for event in run.train)
+    clock = (event.finite("seconds") for _, run in runs for event in run.train)
     size, unit = clock_unit(max((seconds for seconds in clock if seconds is not None), default=0.0))
     for label, run in runs:
-        points = [(number(event.get("seconds")), number(event.get("loss"))) for event in run.train]
-        known = [(x / size, y) for x, y in points if x is not None and y is not None]
-        if known:
-            x, y, _, _ = stretches([x for x, _ in known], [y for _, y in known], most=60)
+        x, y = finite_points(run.train, "seconds", "loss", 1 / size)
+        if x:
+            x, y, _, _ = stretches(x, y, most=60)
             lines.append(Line(label, x, y, paint[label][0], dash=paint[label][1], noisy=True))
     lines = lines[:MOST]
     if not lines:

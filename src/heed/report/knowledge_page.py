@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from heed.records.answers import AnswerLine
 from heed.report.knowledge_figures import knowledge_figures, sure_runs
 from heed.report.knowledge_findings import findings, verdict
-from heed.report.knowledge_record import AnswerRecord, AskedRun, KnowledgeRecord, read_knowledge
+from heed.report.knowledge_record import AskedRun, KnowledgeRecord, read_knowledge
 from heed.report.knowledge_tables import areas, results, seeds, support, thresholds, trust
 from heed.report.numbers import format_percent
 from heed.report.parts import (
@@ -30,8 +31,6 @@ from heed.report.parts import (
     show_value,
     write_page,
 )
-
-__all__ = ["PAGE", "read_knowledge", "render", "write_knowledge"]
 
 PAGE = "knowledge.html"
 NAMED = {
@@ -116,10 +115,10 @@ def render(record: KnowledgeRecord) -> str:
 def design(record: KnowledgeRecord) -> str:
     """Say in a sentence what was asked and how."""
     many, best = len(record.asked), record.best
-    source = best.summary.get("questions")
+    source = best.summary.questions
     sentence = f"{best.total:,} questions" + (f" of {Path(str(source)).name}" if isinstance(source, str) else "")
     sentence += f", put to {many} model{'s' if many != 1 else ''}"
-    decodes = sorted({str(one.summary["decode"]) for one in record.asked if one.summary.get("decode")})
+    decodes = sorted({str(one.summary.decode) for one in record.asked if one.summary.decode})
     sentence += f"; answers by {', '.join(decodes)} decoding" if decodes else ""
     return sentence + "; right is what equals the expected answer exactly."
 
@@ -138,7 +137,7 @@ def banners(record: KnowledgeRecord) -> list[Banner]:
         names = ", ".join(f"{one.name} ({one.total:,})" for one in record.apart)
         text = f"{names}: asked other questions than the rest, so these are in no table and no figure below."
         found.append(Banner("warning", "Not the same questions", text))
-    if len({one.summary.get("decode") for one in record.asked}) > 1:
+    if len({str(one.summary.decode) for one in record.asked}) > 1:
         text = "The answers were found in different ways (see the table): a difference may be one of decoding."
         found.append(Banner("warning", "Not decoded alike", text))
     silent = [one.name for one in record.asked if not one.sure[0]]
@@ -164,20 +163,22 @@ def examples(one: AskedRun) -> list[tuple[str, list[Example]]]:
     return [(heading, [show_example(answer) for answer in some]) for heading, some in kinds if some]
 
 
-def show_example(one: AnswerRecord) -> Example:
+def show_example(one: AnswerLine) -> Example:
     """Return an answer as the page shows it."""
-    how = [] if one.probability is None else [f"probability {format_percent(one.probability)}"]
+    how = [] if one.probability is None else [f"probability {format_percent(min(1.0, one.probability))}"]
     if one.runners_up:
         how.append("then " + ", ".join(f"{text} {format_percent(p)}" for text, p in one.runners_up[:3]))
     if one.seen:
         how.append(NAMED.get(one.seen, one.seen))
     made_up = "a guess" if one.correct else "made up"
-    where = f"Line {one.passage_line:,} of the corpus" if one.passage_line is not None else "The nearest passage"
-    source = f"{where} holds the answer:" if one.holds_answer else f"{where} does not hold the answer ({made_up}):"
-    if not one.passage:
+    gold, passage = one.gold or "", one.passage
+    if passage is None:
         source = f"No support in the corpus: {made_up}."
-    passage = split_at(one.passage, one.answer) if one.holds_answer else ((one.passage, False),)
-    return Example(one.prompt, one.answer, one.gold, one.correct, ", ".join(how), source, passage)
+        return Example(one.prompt, one.answer, gold, one.correct, ", ".join(how), source, (("", False),))
+    where = "The nearest passage" if passage.line is None else f"Line {passage.line:,} of the corpus"
+    source = f"{where} holds the answer:" if one.holds_answer else f"{where} does not hold the answer ({made_up}):"
+    pieces = split_at(passage.text, one.answer) if one.holds_answer else ((passage.text, False),)
+    return Example(one.prompt, one.answer, gold, one.correct, ", ".join(how), source, pieces)
 
 
 def split_at(passage: str, answer: str) -> tuple[tuple[str, bool], ...]:

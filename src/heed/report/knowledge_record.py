@@ -12,7 +12,6 @@ be used, `notes` says so. Runs that answered other questions than most are kept 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,38 +19,19 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
+from pydantic import ValidationError
+
 from heed import seals
 from heed.errors import CheckpointError, HeedError
+from heed.records.answers import ANSWERS, SUMMARY, TRUST, AnswerLine, AnswersSummary, TrustFile
+from heed.records.kept import DamagedError, read_record
 from heed.report.calibration import Calibration, RiskCoverage, calibration, risk_coverage
 from heed.report.record import RunRecord, gather, number
 
-ANSWERS, SUMMARY, TRUST = "answers.jsonl", "evaluation-qa.json", "trust.json"
 SEEN = ("pretraining", "fine-tuning only", "never")
 """Where the name in a question stands: the three words of answers.jsonl, in the order of the page."""
 DEPTH = 3
 """Folders below the one that is named in which runs are looked for."""
-
-
-@dataclass(frozen=True)
-class AnswerRecord:
-    """One question and what the model said."""
-
-    prompt: str
-    gold: str
-    answer: str
-    probability: float | None
-    """Of the whole answer; None where the model gave none."""
-    correct: bool
-    seen: str
-    """One of `SEEN`; empty where it was not looked for."""
-    passage: str = ""
-    """The nearest passage of the corpus; empty: there is no support."""
-    passage_line: int | None = None
-    """Line of the corpus, from 1."""
-    holds_answer: bool = False
-    """Whether the words of the answer stand in the passage."""
-    runners_up: tuple[tuple[str, float], ...] = ()
-    """The next best answers with their probabilities."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +40,12 @@ class AskedRun:
 
     name: str
     """Its folder, relative to the folder of the page."""
-    answers: tuple[AnswerRecord, ...]
-    summary: dict[str, Any]
-    """evaluation-qa.json as it is; empty when there is none."""
+    answers: tuple[AnswerLine, ...]
+    summary: AnswersSummary
+    """Empty when there is none."""
     run: RunRecord | None
     """The run folder; None where only answers are there."""
-    trust: dict[str, Any] = field(default_factory=dict)
+    trust: Mapping[str, Any] = field(default_factory=dict)
     """The threshold below which the run abstains, and what it was chosen by; empty when there is none."""
     before: RunRecord | None = None
     """The run whose weights it began with, where that lies below the same folder."""
@@ -90,7 +70,7 @@ class AskedRun:
     def sure(self) -> tuple[list[float], list[bool]]:
         """Probabilities and marks of those answers that have a probability."""
         known = [(one.probability, one.correct) for one in self.answers if one.probability is not None]
-        return [p for p, _ in known], [correct for _, correct in known]
+        return [min(1.0, p) for p, _ in known], [correct for _, correct in known]
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -105,9 +85,9 @@ class AskedRun:
     @property
     def baseline(self) -> tuple[str, int] | None:
         """The commonest answer and how often it is right."""
-        found = self.summary.get("baseline")
-        right = number(found.get("correct")) if isinstance(found, Mapping) else None
-        return (str(found.get("answer", "")), int(right)) if isinstance(found, Mapping) and right is not None else None
+        found = self.summary.baseline or {}
+        right = number(found.get("correct"))
+        return None if right is None else (str(found.get("answer", "")), int(right))
 
     @property
     def variant(self) -> str:
@@ -210,7 +190,7 @@ def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Aske
     """Read answers.jsonl and evaluation-qa.json of one folder; what cannot be used is noted."""
     name = str(folder.relative_to(root)) if folder != root else folder.name
     notes: list[str] = []
-    answers: list[AnswerRecord] = []
+    answers: list[AnswerLine] = []
     for index, line in enumerate(seals.read_bytes(folder / ANSWERS).decode("utf-8", "replace").splitlines(), 1):
         if line.strip():
             found = _answer(line)
@@ -218,19 +198,22 @@ def read_answers(folder: Path, root: Path, run: RunRecord | None = None) -> Aske
             notes += [f"Line {index} of {name}/{ANSWERS} is no answer and was left out."] if found is None else []
     if len(notes) > 3:
         notes = [*notes[:3], f"{len(notes) - 3} more lines of {name}/{ANSWERS} were left out."]
-    summary = _object(folder / SUMMARY)
-    if summary is None:
+    try:
+        summary = read_record(AnswersSummary, folder / SUMMARY)
+    except (OSError, ValueError, DamagedError):
         notes.append(f"{name}/{SUMMARY} is missing or broken: how it was asked and the commonest answer are not known.")
-        summary = {}
+        summary = AnswersSummary()
     counted = (sum(one.correct for one in answers), len(answers))
-    said = (summary.get("correct", counted[0]), summary.get("total", counted[1]))
+    said = tuple(
+        there if known is None else known
+        for known, there in zip((summary.correct, summary.total), counted, strict=True)
+    )
     if said != counted:
         notes.append(
             f"{name}: {SUMMARY} says {said[0]} of {said[1]} and {ANSWERS} holds {counted[0]} of {counted[1]} right; "
             "the page goes by the answers."
         )
-    own = summary.get("threshold")
-    trust = own if isinstance(own, dict) else _object(folder / TRUST) or {}
+    trust = _trust(folder) if summary.threshold is None else summary.threshold
     return AskedRun(name, tuple(answers), summary, run, trust, notes=tuple(notes))
 
 
@@ -238,7 +221,7 @@ def describe_text(run: RunRecord) -> str:
     """Say what text a run learnt and how it was shown, such as "wiki.txt, single-span, half plain".
 
     >>> config = {"data": {"source": "data/wiki.txt", "objective": "spans", "plain_share": 0.5}}
-    >>> describe_text(RunRecord("a", config, {}, (), (), (), None, {}, (), ()))
+    >>> describe_text(RunRecord("a", config))
     'wiki.txt, spans, 50 % plain'
     """
     parts = [PurePath(str(run.setting("data.source") or run.name)).name]
@@ -253,16 +236,15 @@ def _find(root: Path, name: str) -> list[Path]:
     return sorted(file for depth in range(DEPTH + 1) for file in root.glob("*/" * depth + name) if file.is_file())
 
 
-def _object(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object; None where there is none that can be read."""
+def _trust(folder: Path) -> Mapping[str, Any]:
+    """Return the threshold that is kept beside a run; empty where there is none that can be read."""
     try:
-        content = seals.read_json(path)
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+        return read_record(TrustFile, folder / TRUST).plain()
+    except (OSError, ValueError, DamagedError):
+        return {}
 
 
-def _questions(one: AskedRun) -> frozenset[tuple[str, str]]:
+def _questions(one: AskedRun) -> frozenset[tuple[str, str | None]]:
     return frozenset((answered.prompt, answered.gold) for answered in one.answers)
 
 
@@ -277,36 +259,10 @@ def _before(run: RunRecord | None, runs: Mapping[Path, RunRecord]) -> RunRecord 
     return named[0] if len(named) == 1 else None
 
 
-def _answer(line: str) -> AnswerRecord | None:
+def _answer(line: str) -> AnswerLine | None:
     """Return the answer of one line, or None when it is none."""
     try:
-        content = json.loads(line)
-    except ValueError:
+        found = AnswerLine.model_validate_json(line)
+    except ValidationError:
         return None
-    if not isinstance(content, dict) or not isinstance(content.get("correct"), bool):
-        return None
-    if not all(isinstance(content.get(key), str) for key in ("prompt", "gold", "answer")):
-        return None
-    probability = number(content.get("probability"))
-    if probability is not None and not 0 <= probability <= 1 + 1e-6:
-        return None
-    passage = content.get("passage")
-    passage = passage if isinstance(passage, Mapping) and passage.get("text") else {}
-    line_number = number(passage.get("line"))
-    pairs = content.get("runners_up")
-    return AnswerRecord(
-        prompt=content["prompt"],
-        gold=content["gold"],
-        answer=content["answer"],
-        probability=None if probability is None else min(1.0, probability),  # float32 sums to a little more than 1
-        correct=content["correct"],
-        seen=str(content.get("seen") or ""),
-        passage=str(passage.get("text", "")),
-        passage_line=None if line_number is None else int(line_number),
-        holds_answer=passage.get("holds_answer") is True,
-        runners_up=tuple(
-            (str(pair[0]), chance)
-            for pair in (pairs if isinstance(pairs, list) else [])
-            if isinstance(pair, list) and len(pair) == 2 and (chance := number(pair[1])) is not None
-        ),
-    )
+    return None if found.gold is None else found

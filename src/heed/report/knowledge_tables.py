@@ -17,6 +17,7 @@ from heed.report.calibration import (
 from heed.report.knowledge_findings import by_seen, by_support, has_seeds
 from heed.report.knowledge_record import SEEN, AskedRun, KnowledgeRecord
 from heed.report.numbers import MISSING, format_accuracy, said_interval, said_shares
+from heed.report.parts import PAGE
 from heed.report.record import number
 from heed.report.statistics import t_interval, wilson
 from heed.report.tabular import TextCell, TextTable, words_table
@@ -34,7 +35,7 @@ def results(record: KnowledgeRecord) -> TextTable:
     places = [seen for seen in SEEN if any(answer.seen == seen for one in record.asked for answer in one.answers)]
     words = {
         "seed": [MISSING if one.seed is None else str(one.seed) for one in record.asked],
-        "decoding": [str(one.summary.get("decode") or MISSING) for one in record.asked],
+        "decoding": [str(one.summary.decode or MISSING) for one in record.asked],
     }
     words = {name: values for name, values in words.items() if len(set(values)) > 1}
     rows = []
@@ -188,4 +189,4 @@ def _signed(value: float) -> str:
 
 def _link(record: KnowledgeRecord, one: AskedRun) -> str:
     """Return the address of the page of a run; empty where there is none."""
-    return f"./{quote(one.name)}/report.html" if (record.folder / one.name / "report.html").is_file() else ""
+    return f"./{quote(one.name)}/{PAGE}" if (record.folder / one.name / PAGE).is_file() else ""

@@ -238,16 +238,16 @@ def said_number(value: float, decimals: int, *, signed: bool = False, dust: floa
     return f"{rounded:{'+' if signed and rounded else ''},.{decimals}f}" if rounded else f"{0:.{decimals}f}"
 
 
-def human_bytes(n: float) -> str:
+def human_bytes(n: float | None) -> str:
     """Return bytes with a binary unit and three digits (four from 1000 to 1023 of a unit).
 
-    >>> human_bytes(512), human_bytes(1536), human_bytes(365 * 2**20)
-    ('512 B', '1.50 KiB', '365 MiB')
+    >>> human_bytes(512), human_bytes(1536), human_bytes(365 * 2**20), human_bytes(None)
+    ('512 B', '1.50 KiB', '365 MiB', '–')
     """
     return _scaled(n, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
 
 
-def human_count(n: float) -> str:
+def human_count(n: float | None) -> str:
     """Return a count with k, M, G or T and three digits; below 1,000 as it is.
 
     >>> human_count(950), human_count(8_320), human_count(841_600), human_count(124_439_808)
@@ -256,14 +256,14 @@ def human_count(n: float) -> str:
     return _scaled(n, 1000, ("", "k", "M", "G", "T", "P"))
 
 
-def human_seconds(s: float) -> str:
+def human_seconds(s: float | None) -> str:
     """Return a duration in the two largest units that it needs.
 
     >>> human_seconds(0.0042), human_seconds(7.25), human_seconds(118), human_seconds(7_384), human_seconds(190_000)
     ('4.2 ms', '7.2 s', '1 min 58 s', '2 h 03 min', '2 d 05 h')
     """
-    if not math.isfinite(s):
-        return _not_finite(s)
+    if s is None or not math.isfinite(s):
+        return _fixed(s, 0)
     if s < 0:
         return "-" + human_seconds(-s)
     if s == 0:
@@ -318,10 +318,10 @@ def _holds(mean: float, half: float, decimals: int) -> bool:
     return shown != 0 and (abs(round(mean, decimals)) > shown) == (abs(mean) > half)
 
 
-def _scaled(n: float, base: int, units: tuple[str, ...]) -> str:
+def _scaled(n: float | None, base: int, units: tuple[str, ...]) -> str:
     """Divide by `base` until three digits are left, and add the unit."""
-    if not math.isfinite(n):
-        return _not_finite(n)
+    if n is None or not math.isfinite(n):
+        return _fixed(n, 0)
     if n < 0:
         return "-" + _scaled(-n, base, units)
     power = 0

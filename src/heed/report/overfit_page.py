@@ -13,10 +13,21 @@ from heed import seals
 from heed.errors import CheckpointError
 from heed.report.figure import Figure, Line, Plane, paint
 from heed.report.numbers import format_accuracy, format_rate
-from heed.report.parts import Multiples, Page, PageSection, Pairs, Tabled, again, render_page, show_facts, write_page
+from heed.report.parts import (
+    PAGE,
+    Multiples,
+    Page,
+    PageSection,
+    Pairs,
+    Tabled,
+    again,
+    render_page,
+    show_facts,
+    write_page,
+)
 from heed.report.tabular import TextTable, words_table
 
-FILE, PAGE = "overfit.json", "report.html"
+FILE = "overfit.json"
 
 
 def write_overfit(folder: str | Path) -> Path:

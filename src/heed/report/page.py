@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.config import Config
+from heed.records.figures import KeptFigures
 from heed.report.classes import Headline, accuracy_headline, class_figure
 from heed.report.figure import Figure
 from heed.report.figures import AXES, run_figures
@@ -26,6 +27,7 @@ from heed.report.numbers import (
     human_seconds,
 )
 from heed.report.parts import (
+    PAGE,
     AttentionMaps,
     Banner,
     Command,
@@ -53,22 +55,20 @@ from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
 from heed.report.tabular import TextCell, TextTable, words_table
 
-__all__ = ["RunRecord", "gather", "render", "write_report"]
-
 
 def write_report(run_folder: str | Path) -> Path:
     """Write report.html into a run folder and return its path.
 
     Raises `CheckpointError` when the folder is no run folder or cannot be written to.
     """
-    return write_page(Path(run_folder) / "report.html", render(gather(run_folder)))
+    return write_page(Path(run_folder) / PAGE, render(gather(run_folder)))
 
 
 def render(record: RunRecord, maps: AttentionMaps | None = None) -> str:
     """Return the page of a run as HTML, with maps of its heads where they are given; equal records give equal bytes."""
     figures = run_figures(record)
     found, source = headline(record), _headline_source(record)[1]
-    commit = record.fact("git_commit")
+    commit = record.environment.git_commit
     begin = f"From the folder that holds this run{f', at commit {commit}' if commit else ''}:"
     if record.changes:
         begin = (
@@ -169,14 +169,14 @@ def _configuration(record: RunRecord) -> list[Any]:
     else:
         parts.append(Paragraph("Every setting has its default." if groups else "The settings are not known."))
     parts += [Details("Every setting", [GroupedPairs(groups)])] if groups else []
-    facts = show_facts(record.environment)
+    facts = show_facts(record.environment.plain())
     return parts + ([Details("Environment", [Pairs(facts)])] if facts else [])
 
 
 def lead(record: RunRecord) -> str:
     """Say in a sentence what the run is, as far as the folder tells."""
     kind = {"gpt": "A GPT", "encoder": "An encoder"}.get(str(record.setting("model.kind")), "A language model")
-    parameters = number(record.fact("parameters"))
+    parameters = record.environment.finite("parameters")
     if parameters is not None:
         subject = f"{kind} of {human_count(parameters)} parameters"
     elif record.setting("model.n_layers") is not None:
@@ -187,9 +187,8 @@ def lead(record: RunRecord) -> str:
     start = record.setting("model.start_from")
     sentence = subject + (f", begun with {start}" if start else "")
     sentence += f", trained on {source}" if source else ", trained"
-    last = record.last
-    sentence += f" for {record.steps:,} steps{_step_size(record, last)}"
-    seconds = number(last.get("seconds"))
+    sentence += f" for {record.steps:,} steps{_step_size(record)}"
+    seconds = record.last.finite("seconds")
     if seconds is not None:
         sentence += f" in {human_seconds(seconds)}"
     machine = _machine(record)
@@ -244,32 +243,29 @@ def headline(record: RunRecord) -> list[Headline]:
     return measures(_headline_source(record)[0])
 
 
-def measures(values: Mapping[str, Any]) -> list[Headline]:
+def measures(values: KeptFigures | None) -> list[Headline]:
     """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured.
 
     Of classes and answers, accuracy first; of hidden tokens and spans, the loss alone under a name of its own.
     """
-    if "loss" not in values:
+    if values is None or "loss" not in values.model_fields_set:
         return []
-    if "accuracy" in values:
+    if "accuracy" in values.model_fields_set:
         return accuracy_headline(values)
-    passport = passport_of(values)
+    passport, loss = passport_of(values), format_loss(values.loss)
     if passport is not None and passport.unit == "masked token":
-        return [Headline("Masked-token loss", format_loss(_float(values["loss"])), "nats per hidden token")]
+        return [Headline("Masked-token loss", loss, "nats per hidden token")]
     if passport is not None and passport.unit.endswith("span token"):
-        return [Headline("Hidden-span loss", format_loss(_float(values["loss"])), "nats per token of a span")]
-    loss, token = values.get("loss"), values.get("token_perplexity")
-    word, bits = values.get("word_perplexity"), values.get("bits_per_byte")
+        return [Headline("Hidden-span loss", loss, "nats per token of a span")]
     shown = [
-        Headline("Loss", format_loss(_float(loss)), "nats per token"),
-        Headline("Token perplexity", format_perplexity(_float(token)), "per predicted token"),
-        Headline("Word perplexity", format_perplexity(_float(word)), "per word of the text"),
-        Headline("Bits per byte", format_bits(_float(bits)), "whatever the tokenizer"),
+        Headline("Loss", loss, "nats per token"),
+        Headline("Token perplexity", format_perplexity(values.token_perplexity), "per predicted token"),
+        Headline("Word perplexity", format_perplexity(values.word_perplexity), "per word of the text"),
+        Headline("Bits per byte", format_bits(values.bits_per_byte), "whatever the tokenizer"),
     ]
-    if not values.get("leaks"):
+    if not values.leaks:
         return shown
-    honest = values.get("honest")
-    value = _float(honest.get("loss")) if isinstance(honest, Mapping) else None
+    value = number((values.honest or {}).get("loss"))
     false = [Headline(f"LEAKING {item.label.lower()}", item.value, item.unit) for item in shown]
     return [Headline("Honest loss", format_loss(value), "nats per token, on prefixes alone"), *false]
 
@@ -277,13 +273,13 @@ def measures(values: Mapping[str, Any]) -> list[Headline]:
 def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
     """Return speed, memory and amounts as pairs of a name and a value."""
     last = record.last
-    tokens, seconds = number(last.get("tokens")), number(last.get("seconds"))
-    peaks = [value for event in record.train if (value := number(event.get("memory_bytes"))) is not None]
+    tokens, seconds, epoch = (last.finite(name) for name in ("tokens", "seconds", "epoch"))
+    peaks = [value for event in record.train if (value := event.finite("memory_bytes")) is not None]
     facts: list[tuple[str, str]] = []
     if tokens is not None:
         facts.append((f"Training {record.unit}s", format_count(int(tokens))))
-    if number(last.get("epoch")) is not None:
-        facts.append(("Epochs", f"{last['epoch']:.2f}"))
+    if epoch is not None:
+        facts.append(("Epochs", f"{epoch:.2f}"))
     if seconds:
         facts.append(("Wall clock of training", human_seconds(seconds)))
     if tokens is not None and seconds:
@@ -295,9 +291,8 @@ def speed_facts(record: RunRecord) -> list[tuple[str, str]]:
 
 def _columns(record: RunRecord) -> dict[str, tuple[list[Headline], Passport]]:
     """Return figures and passport of each split that has both; before the end, of the best evaluation so far."""
-    columns = dict(record.evaluation)
-    if not columns and _headline_source(record)[0]:
-        columns = {"validation": dict(_headline_source(record)[0])}
+    best = record.best()
+    columns = record.evaluation or ({} if best is None else {"validation": best})
     known = {split: (measures(values), passport_of(values)) for split, values in columns.items()}
     return {split: (shown, passport) for split, (shown, passport) in known.items() if shown and passport}
 
@@ -347,8 +342,9 @@ def command(record: RunRecord) -> str:
 
 def _honest(record: RunRecord) -> str:
     """Say what a leaking model comes to on prefixes alone, as far as it was measured."""
-    honest = _headline_source(record)[0].get("honest")
-    loss, one_pass = (number(honest.get(key)) if isinstance(honest, Mapping) else None for key in ("loss", "one_pass"))
+    source = _headline_source(record)[0]
+    honest = (source.honest if source is not None else None) or {}
+    loss, one_pass = (number(honest.get(key)) for key in ("loss", "one_pass"))
     if loss is None or one_pass is None:
         return ""
     return (
@@ -361,15 +357,15 @@ def _axis_name(axis: str, unit: str) -> str:
     return {"steps": "steps", "tokens": f"{unit}s", "time": "wall clock"}[axis]
 
 
-def _headline_source(record: RunRecord) -> tuple[Mapping[str, Any], str]:
+def _headline_source(record: RunRecord) -> tuple[KeptFigures | None, str]:
     """Return the figures to show first, and what they are."""
     final = record.evaluation.get("validation")
-    if final and "loss" in final:
+    if final is not None and "loss" in final.model_fields_set:
         return final, "On the validation split"
     best = record.best()
     if best is not None:
-        return best, f"Best validation so far, at step {best['step']:,}"
-    return {}, ""
+        return best, f"Best validation so far, at step {best.step:,}"
+    return None, ""
 
 
 def _sentence(record: RunRecord) -> str | None:
@@ -378,20 +374,20 @@ def _sentence(record: RunRecord) -> str | None:
     passport = passport_of(source)
     if passport is not None:
         return passport.sentence()
-    return "These figures have no passport: compare them with nothing." if source else None
+    return "These figures have no passport: compare them with nothing." if source is not None else None
 
 
-def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
+def _step_size(record: RunRecord) -> str:
     """Say how many tokens a step takes: rows x context, from what was logged rather than from what was asked for.
 
     Nothing where the steps are not all alike.
     """
     if {change.setting for change in record.changes} & {"train.batch_size", "train.accumulation"}:
         return ""
-    context, tokens, step = record.setting("model.context"), number(last.get("tokens")), number(last.get("step"))
-    if not tokens or not step:
+    context, tokens = record.setting("model.context"), record.last.finite("tokens")
+    if not tokens or not record.last.step:
         return ""
-    each = tokens / step
+    each = tokens / record.last.step
     if record.unit == "token" and isinstance(context, int) and context > 0 and each % context == 0:
         return f" of {each / context:,.0f}\u00a0×\u00a0{context:,} tokens"
     return f" of {each:,.0f} {record.unit}s"
@@ -399,18 +395,13 @@ def _step_size(record: RunRecord, last: Mapping[str, Any]) -> str:
 
 def _machine(record: RunRecord) -> str:
     """Name what the run ran on: the accelerator, or threads and cores of the CPU."""
-    gpus = record.fact("gpus")
-    if isinstance(gpus, list) and gpus and record.setting("run.device") != "cpu":
-        return str(gpus[0])
-    cores, threads = record.fact("cores"), record.fact("threads")
+    machine = record.environment.machine
+    if machine.gpus and record.setting("run.device") != "cpu":
+        return str(machine.gpus[0])
+    cores, threads = machine.cores, machine.threads
     if not isinstance(cores, int):
         return ""
     said = "1 core" if cores == 1 else f"{cores} cores"
     if not isinstance(threads, int) or threads == cores:
         return said
     return f"{threads} thread{'s' if threads != 1 else ''} of a CPU with {said}"
-
-
-def _float(value: Any) -> float | None:
-    """Return a number as float, NaN and infinity too: what was measured is shown."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

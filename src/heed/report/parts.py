@@ -17,15 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from heed.errors import CheckpointError, why
 from heed.files import write_text
 from heed.report.figure import Figure
 from heed.report.numbers import format_count, format_rate, human_bytes
 from heed.report.record import flatten, number
-from heed.report.tabular import TextCell, TextTable
+from heed.report.tabular import TextCell, TextTable, all_latex, all_markdown
 
+PAGE = "report.html"
 LONG = 6
 """Sections from which on a page has a table of contents."""
 
@@ -42,122 +43,117 @@ class Banner:
     text: str
 
 
+class PagePart:
+    """Something that a section shows."""
+
+    @property
+    def kind(self) -> str:
+        """By which the template tells it."""
+        return type(self).__name__
+
+
 @dataclass(frozen=True)
-class Paragraph:
+class Paragraph(PagePart):
     """A paragraph."""
 
-    what: ClassVar[str] = "words"
     text: str
     css: str = ""
 
 
 @dataclass(frozen=True)
-class Heading:
+class Heading(PagePart):
     """A heading inside a section."""
 
-    what: ClassVar[str] = "heading"
     text: str
 
 
 @dataclass(frozen=True)
-class Findings:
+class Findings(PagePart):
     """Sentences, each with a dot before it; nothing where there are none."""
 
-    what: ClassVar[str] = "findings"
     lines: Sequence[str]
     css: str = ""
 
 
 @dataclass(frozen=True)
-class WideFigure:
+class WideFigure(PagePart):
     """One figure that has the width of the page; nothing where there is none."""
 
-    what: ClassVar[str] = "shown"
     figure: Figure | None
 
 
 @dataclass(frozen=True)
-class Multiples:
+class Multiples(PagePart):
     """Figures side by side."""
 
-    what: ClassVar[str] = "multiples"
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
-class Switch:
+class Switch(PagePart):
     """The same figures over one of several axes, which the reader chooses: (id, name, figures) of each axis."""
 
-    what: ClassVar[str] = "switch"
     panels: Sequence[tuple[str, str, Sequence[Figure]]]
 
 
 @dataclass(frozen=True)
-class Tabled:
+class Tabled(PagePart):
     """A table; its caption stands below it, and the label is read out."""
 
-    what: ClassVar[str] = "tabled"
     table: TextTable | None
     label: str
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(PagePart):
     """Names and values; "facts" are set as large as figures."""
 
-    what: ClassVar[str] = "pairs"
     rows: PairRows
     css: str = ""
 
 
 @dataclass(frozen=True)
-class Headlines:
+class Headlines(PagePart):
     """The figures of the first screen: (label, value, unit)."""
 
-    what: ClassVar[str] = "headlines"
     items: Sequence[Any]
 
 
 @dataclass(frozen=True)
-class Details:
+class Details(PagePart):
     """Parts that open when they are wanted."""
 
-    what: ClassVar[str] = "details"
     summary: str
     parts: Sequence[Any]
     css: str = ""
 
 
 @dataclass(frozen=True)
-class GroupedPairs:
+class GroupedPairs(PagePart):
     """Pairs under headings, in columns."""
 
-    what: ClassVar[str] = "grouped"
     groups: Sequence[tuple[str, PairRows]]
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(PagePart):
     """A command to copy."""
 
-    what: ClassVar[str] = "command"
     text: str
 
 
 @dataclass(frozen=True)
-class Links:
+class Links(PagePart):
     """Files beside the page: words, and (name, address) of each file."""
 
-    what: ClassVar[str] = "links"
     text: str
     files: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(PagePart):
     """Generated texts, each with a heading, which may be empty; the key explains the shades."""
 
-    what: ClassVar[str] = "samples"
     items: Sequence[tuple[str, Any]]
     key: str = ""
     """What is said before the shades; empty: no key."""
@@ -165,10 +161,9 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class ExampleList:
+class ExampleList(PagePart):
     """Texts or questions, with what was said of them (`tuning_errors.Shown`, `knowledge_page.Example`)."""
 
-    what: ClassVar[str] = "examples"
     items: Sequence[Any]
     css: str
 
@@ -188,10 +183,9 @@ class HeadMap:
 
 
 @dataclass(frozen=True)
-class AttentionMaps:
+class AttentionMaps(PagePart):
     """The maps of the heads of a model on one text; with the script maps.js one of them is shown in full."""
 
-    what: ClassVar[str] = "maps"
     maps: Sequence[HeadMap]
     tokens: Sequence[str]
     causal: bool
@@ -245,6 +239,9 @@ class Page:
     """Scripts of the templates that it needs besides that of every page."""
 
 
+TABLES = Links("The tables as", (("Markdown", "./table.md"), ("LaTeX", "./table.tex")))
+
+
 def render_page(page: Page) -> str:
     """Return a page as HTML; a section without parts is left out."""
     sections = [section for section in page.sections if any(map(_holds, section.parts))]
@@ -272,6 +269,16 @@ def write_page(path: Path, content: str) -> Path:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {why(error)}; free some space or check rights") from error
     return path
+
+
+def write_with_tables(folder: str | Path, content: str, tables: Sequence[TextTable]) -> Path:
+    """Write a page into a folder, and its tables beside it as `TABLES` names them; return the path of the page.
+
+    Raises what `write_page` raises.
+    """
+    for name, text in ((PAGE, content), ("table.md", all_markdown(tables)), ("table.tex", all_latex(tables))):
+        write_page(Path(folder) / name, text)
+    return Path(folder) / PAGE
 
 
 def again(command: str, words: str = "") -> PageSection:

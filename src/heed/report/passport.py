@@ -8,7 +8,7 @@ in a field that moves the figure (see `heed.report.figure_kinds`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -137,19 +137,3 @@ def check_comparable(a: Passport, b: Passport, figure: str, *, allow: Collection
             f"{figure} cannot be compared, the passports differ in {what}: "
             f"evaluate both in the same way, or allow the difference by name (--allow {refused[0]})"
         )
-
-
-def group_comparable(passports: Sequence[Passport], figure: str, *, allow: Collection[str] = ()) -> list[list[int]]:
-    """Group positions in `passports` so that `figure` may be compared within a group, in order of first appearance.
-
-    A table then prints a group together, and never ranks one group against another.
-    """
-    groups: list[list[int]] = []
-    for position, passport in enumerate(passports):
-        for group in groups:
-            if not set(differences(passports[group[0]], passport, figure)) - set(allow):
-                group.append(position)
-                break
-        else:
-            groups.append([position])
-    return groups

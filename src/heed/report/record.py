@@ -18,9 +18,21 @@ from typing import Any
 from heed import seals
 from heed.config import aim_of_values, read_yaml
 from heed.errors import CheckpointError, HeedError
+from heed.records.events import (
+    METRICS,
+    EndEvent,
+    EvaluationEvent,
+    Event,
+    ResumeEvent,
+    SampleEvent,
+    TrainEvent,
+    hold,
+    read_event,
+)
+from heed.records.figures import KeptFigures
+from heed.records.kept import Kept, Record, read_leniently
+from heed.records.run import ENVIRONMENT, EVALUATION, EnvironmentFile, EvaluationFile
 from heed.report.passport import Passport
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class Change:
     after: Any
 
 
+LEAK = "a change of later tokens moves earlier predictions"
+"""What is said of a leak that is flagged and not described."""
 _FINISHED = ("finished", "completed", "complete", "done", "steps")
 _EARLY = ("patience", "early stopping", "early-stopping", "early_stopping")
 
@@ -47,27 +61,27 @@ class RunRecord:
     """Name of the folder."""
     config: dict[str, Any]
     """Settings by section, every default written out; empty when config.yaml is missing."""
-    environment: dict[str, Any]
-    """Versions, git commit, machine, seeds, as environment.json nests them."""
-    train: tuple[Event, ...]
-    """Events `train` that hold, by step."""
-    evaluations: tuple[Event, ...]
-    """Events `evaluation` that hold, by step."""
-    resumptions: tuple[int, ...]
+    environment: EnvironmentFile = field(default_factory=EnvironmentFile)
+    """Versions, git commit, machine, seeds."""
+    train: tuple[TrainEvent, ...] = ()
+    """Those that hold, by step."""
+    evaluations: tuple[EvaluationEvent, ...] = ()
+    """Those that hold, by step."""
+    resumptions: tuple[int, ...] = ()
     """The steps from which the run was resumed."""
-    end: str | None
+    end: str | None = None
     """Why the run ended; None: it did not come to an end."""
-    evaluation: dict[str, dict[str, Any]]
+    evaluation: Mapping[str, KeptFigures] = field(default_factory=dict)
     """Final figures by split."""
-    samples: tuple[dict[str, Any], ...]
+    samples: tuple[dict[str, Any], ...] = ()
     """Texts that the finished model wrote, in the order of the file."""
-    drafts: tuple[dict[str, Any], ...]
+    drafts: tuple[dict[str, Any], ...] = ()
     """Texts written while it trained (events `sample`), each with its step."""
     leaks: str | None = None
     """What the audit for leaks found, when it found one."""
     changes: tuple[Change, ...] = ()
     """The settings that became others on the way, in their order."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """What is missing in the folder or could not be read."""
 
     @property
@@ -84,25 +98,25 @@ class RunRecord:
         return self.unit
 
     @property
-    def last(self) -> Event:
+    def last(self) -> TrainEvent:
         """What was logged last of the training: the newer of the last `train` event and the last evaluation.
 
         An evaluation knows no epoch, which then goes on as it did up to the `train` event.
         """
-        train = self.train[-1] if self.train else {}
-        end = self.evaluations[-1] if self.evaluations else {}
-        if not train or int(end.get("step", 0)) <= int(train["step"]):
-            return train or end
-        epoch, tokens = number(train.get("epoch")), number(train.get("tokens"))
-        known = {key: value for key in ("step", "tokens", "seconds") if (value := end.get(key)) is not None}
-        if epoch is not None and tokens and number(known.get("tokens")):
-            known["epoch"] = epoch * known["tokens"] / tokens
-        return {**train, **known}
+        train = self.train[-1] if self.train else TrainEvent(step=0)
+        end = self.evaluations[-1] if self.evaluations else EvaluationEvent(step=0)
+        if end.step <= train.step:
+            return train
+        place = {name: value for name in ("tokens", "seconds") if (value := getattr(end, name)) is not None}
+        epoch, tokens, now = train.finite("epoch"), train.finite("tokens"), end.finite("tokens")
+        if epoch is not None and tokens and now:
+            place["epoch"] = epoch * now / tokens
+        return train.but(step=end.step, **place)
 
     @property
     def steps(self) -> int:
         """Optimizer steps done, as far as they were logged."""
-        return max((int(event["step"]) for event in (*self.train, *self.evaluations)), default=0)
+        return max((event.step for event in (*self.train, *self.evaluations)), default=0)
 
     @property
     def planned_steps(self) -> int | None:
@@ -130,15 +144,10 @@ class RunRecord:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
-    def fact(self, *names: str) -> Any:
-        """Return the first value in the environment whose last key is one of `names`, at any depth."""
-        leaves = {name.rsplit(".", 1)[-1]: value for name, value in reversed(list(flatten(self.environment)))}
-        return next((leaves[name] for name in names if leaves.get(name) is not None), None)
-
-    def best(self) -> Event | None:
+    def best(self) -> EvaluationEvent | None:
         """Return the evaluation with the lowest loss, the first of equal ones."""
-        counted = [event for event in self.evaluations if number(event.get("loss")) is not None]
-        return min(counted, key=lambda event: event["loss"], default=None)
+        counted = [(loss, event) for event in self.evaluations if (loss := event.finite("loss")) is not None]
+        return min(counted, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def gather(run_folder: str | Path) -> RunRecord:
@@ -155,73 +164,50 @@ def gather(run_folder: str | Path) -> RunRecord:
         config = read_yaml(folder / "config.yaml")
     else:
         notes.append("config.yaml is missing: the settings are not known.")
-    environment = _read_object(folder / "environment.json", notes, "versions and machine are not known")
-    evaluation = _read_object(folder / "evaluation.json", notes, "there are no final figures yet")
-    lines = _read_lines(folder / "metrics.jsonl", notes)
+    environment = _read(EnvironmentFile, folder / ENVIRONMENT, notes, "versions and machine are not known")
+    evaluation = _read(EvaluationFile, folder / EVALUATION, notes, "there are no final figures yet")
+    lines = [event for line in _read_lines(folder / METRICS, notes) if (event := read_event(line)) is not None]
     events, resumptions = hold(lines)
     samples = tuple(_read_lines(folder / "samples.jsonl", notes))
-    ends = [event for event in events if event.get("event") == "end"]
+    ends = [event for event in events if isinstance(event, EndEvent)]
     return RunRecord(
         name=folder.name,
         config=config,
         environment=environment,
-        train=tuple(event for event in events if event.get("event") == "train"),
-        evaluations=tuple(event for event in events if event.get("event") == "evaluation"),
+        train=tuple(event for event in events if isinstance(event, TrainEvent)),
+        evaluations=tuple(event for event in events if isinstance(event, EvaluationEvent)),
         resumptions=tuple(resumptions),
         changes=tuple(changes_of(lines)),
-        end=str(ends[-1].get("reason", "finished")) if ends else None,
-        evaluation={split: figures for split, figures in evaluation.items() if isinstance(figures, dict)},
+        end=str(ends[-1].reason) if ends else None,
+        evaluation=evaluation.splits,
         samples=samples,
         drafts=tuple(_drafts(events)),
-        leaks=_find_leak([environment, evaluation, *evaluation.values(), *events]),
+        leaks=_find_leak([environment, evaluation, *evaluation.splits.values(), *events]),
         notes=tuple(notes),
     )
 
 
-def hold(lines: Iterable[Event]) -> tuple[list[Event], list[int]]:
-    """Apply the rule of `resume`: return the events that hold, and the steps resumed from.
-
-    >>> hold([{"event": "train", "step": 1}, {"event": "train", "step": 2}, {"event": "resume", "step": 1},
-    ...       {"event": "train", "step": 2, "loss": 3.0}])
-    ([{'event': 'train', 'step': 1}, {'event': 'train', 'step': 2, 'loss': 3.0}], [1])
-    """
-    events: list[Event] = []
-    resumptions: list[int] = []
-    for line in lines:
-        step = line.get("step")
-        if line.get("event") == "resume" and isinstance(step, int):
-            # An earlier end has no step and is void as well: the run went on.
-            events = [event for event in events if event.get("event") != "end" and event.get("step", 0) <= step]
-            resumptions = [earlier for earlier in resumptions if earlier <= step]
-            resumptions.append(step)
-        elif line.get("event") == "end" or isinstance(step, int):
-            events.append(line)
-    return events, resumptions
-
-
-def changes_of(lines: Iterable[Event]) -> list[Change]:
+def changes_of(events: Iterable[Event]) -> list[Change]:
     """Return the settings that changed when a run was resumed, as far as steps were made with both values.
 
-    >>> changes_of([{"event": "resume", "step": 8, "changed": {"train.clip": [1.0, 2.0]}}])
+    >>> changes_of([ResumeEvent(step=8, changed={"train.clip": [1.0, 2.0]})])
     [Change(setting='train.clip', step=8, before=1.0, after=2.0)]
     """
     found: list[Change] = []
-    for line in lines:
-        step, changed = line.get("step"), line.get("changed")
-        if line.get("event") != "resume" or not isinstance(step, int):
-            continue
-        found = [change for change in found if change.step < step]  # it goes on with what held at that step
-        for name, values in changed.items() if isinstance(changed, dict) and step else ():
-            if isinstance(values, list) and len(values) == 2:
-                found.append(Change(str(name), step, *values))
+    for event in events:
+        if isinstance(event, ResumeEvent):
+            found = [change for change in found if change.step < event.step]  # it goes on with what held at that step
+            for name, values in (event.changed or {}).items() if event.step else ():
+                if isinstance(values, list) and len(values) == 2:
+                    found.append(Change(str(name), event.step, *values))
     return found
 
 
-def passport_of(figures: Mapping[str, Any]) -> Passport | None:
+def passport_of(figures: KeptFigures | None) -> Passport | None:
     """Return the passport beside some figures, or None when there is none that can be read."""
     try:
-        return Passport.from_dict(figures["passport"])
-    except (KeyError, TypeError, HeedError):
+        return None if figures is None or figures.passport is None else Passport.from_dict(figures.passport)
+    except (TypeError, HeedError):
         return None
 
 
@@ -246,38 +232,37 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _drafts(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    """Yield the texts of the events `sample`, each with the step of its event."""
+    """Yield the texts that the model wrote while it learned, each with the step of its event."""
     for event in events:
-        texts = event.get("texts")
-        if event.get("event") == "sample" and isinstance(texts, list):
-            for text in texts:
-                entry = text if isinstance(text, dict) else {"text": str(text)}
-                yield {**entry, "step": event["step"]}
+        for text in (event.texts or ()) if isinstance(event, SampleEvent) else ():
+            yield {**(text if isinstance(text, dict) else {"text": str(text)}), "step": event.step}
 
 
-def _read_object(path: Path, notes: list[str], consequence: str) -> dict[str, Any]:
-    """Read a JSON object; note what is missing or broken, and go on with an empty one."""
+def _read(kind: type[Record], path: Path, notes: list[str], consequence: str) -> Record:
+    """Read a record; note what is missing or broken, and go on with an empty one."""
     try:
         content = seals.read_json(path)
     except FileNotFoundError:
         notes.append(f"{path.name} is missing: {consequence}.")
-        return {}
+        return kind()
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
         notes.append(f"{path.name} cannot be read: {consequence}.")
-        return {}
-    return content
+        return kind()
+    found, left_out = read_leniently(kind, content, path)
+    notes += left_out
+    return found
 
 
-def _read_lines(path: Path, notes: list[str]) -> list[Event]:
+def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """Read JSON lines; a last line that was cut off is the trace of a killed run, any other bad one is noted."""
     if not path.is_file():
-        if path.name == "metrics.jsonl":
+        if path.name == METRICS:
             notes.append("metrics.jsonl is missing: there are no curves.")
         return []
     lines = seals.read_bytes(path).decode("utf-8", errors="replace").rstrip("\n").split("\n")
-    objects: list[Event] = []
+    objects: list[dict[str, Any]] = []
     for index, line in enumerate(lines):
         if not line.strip():
             continue
@@ -294,12 +279,10 @@ def _read_lines(path: Path, notes: list[str]) -> list[Event]:
     return objects
 
 
-def _find_leak(places: Iterable[Any]) -> str | None:
+def _find_leak(places: Iterable[Kept]) -> str | None:
     """Return what a flag `leaks` says, in capitals or not, wherever it is raised."""
     for place in places:
-        if not isinstance(place, Mapping):
-            continue
-        for key, value in place.items():
-            if str(key).lower() == "leaks" and value:
-                return value if isinstance(value, str) else "a change of later tokens moves earlier predictions"
+        for key, value in (vars(place) | (place.model_extra or {})).items():
+            if key.lower() == "leaks" and value:
+                return value if isinstance(value, str) else LEAK
     return None

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from heed.records import RECOVERY, RecoveryFile
+from heed.records.recovery import RECOVERY, RecoveryFile
 from heed.report.figure import Figure, Line, Plane
 from heed.report.numbers import format_count, format_percent, format_rate, human_seconds
 from heed.report.parts import (
+    PAGE,
     Banner,
     Details,
     Multiples,
@@ -30,7 +31,6 @@ from heed.report.parts import (
 from heed.report.recovery_record import DISTRIBUTION, RecoveredTokens, read_recovery
 from heed.report.tabular import TextCell, TextTable, words_table
 
-PAGE = "report.html"
 POINTS, LIKELIEST, NAMED = 300, 20, 200
 """Ranks of the figures, evenly spread over their logarithm; rows of the table; tokens that are named at most."""
 LEAST = 1e-9
@@ -95,6 +95,8 @@ def verdict(record: RecoveryFile) -> str:
             f"{calls}{bars}."
         )
     if record.seen == record.vocabulary:
+        if record.method == "low-rank":
+            return f"All {record.vocabulary:,} tokens are known after {calls}{bars}."
         return f"All {record.vocabulary:,} tokens were read in {calls}{bars}."
     return (
         f"{record.seen:,} of {record.wanted:,} tokens were read in {calls}{bars}; the others have "

@@ -10,7 +10,8 @@ import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError, why
-from heed.records import RECOVERY, RecoveryFile, read
+from heed.records.kept import read_record
+from heed.records.recovery import RECOVERY, RecoveryFile
 
 DISTRIBUTION = "distribution.npz"
 
@@ -39,7 +40,7 @@ def read_recovery(folder: str | Path) -> tuple[RecoveryFile, RecoveredTokens]:
     """Return the record and the distribution in a folder. Raises `CheckpointError` where they are not whole."""
     folder = Path(folder)
     try:
-        return read(RecoveryFile, folder / RECOVERY), read_distribution(folder)
+        return read_record(RecoveryFile, folder / RECOVERY), read_distribution(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / RECOVERY} cannot be read: {why(error)}; give heed recover again") from error
 

@@ -14,6 +14,8 @@ from typing import Any
 from heed.report.numbers import format_count, format_percent
 from heed.report.record import number
 
+MOST_STEPS = 8
+"""Steps of the training whose texts are shown."""
 STEPS = (0.5, 0.1, 0.01)
 """A token at or above the first probability is in step 0 (likely), below the last one in step 3 (improbable)."""
 
@@ -92,9 +94,9 @@ def read_sample(line: Mapping[str, Any], most_surprises: int = 8) -> Sample:
 
 
 def texts_to_show(
-    final: Sequence[Mapping[str, Any]], drafts: Sequence[Mapping[str, Any]], most: int = 8
+    final: Sequence[Mapping[str, Any]], drafts: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Sample], list[Sample]]:
-    """Return the texts to show first, and earlier ones by step: at most `most` steps, evenly spread.
+    """Return the texts to show first, and earlier ones by step: at most `MOST_STEPS` steps, evenly spread.
 
     First come those of the finished model; where there are none, those of the latest step.
     """
@@ -105,10 +107,9 @@ def texts_to_show(
         first = [sample for sample in earlier if sample.step == last]
         earlier = [sample for sample in earlier if sample.step != last]
     steps = sorted({sample.step for sample in earlier})
-    kept = (
-        {steps[round(index * (len(steps) - 1) / (most - 1))] for index in range(most)} if len(steps) > most else steps
-    )
-    return first, [sample for sample in earlier if sample.step in kept]
+    if len(steps) > MOST_STEPS:
+        steps = {steps[round(place * (len(steps) - 1) / (MOST_STEPS - 1))] for place in range(MOST_STEPS)}
+    return first, [sample for sample in earlier if sample.step in steps]
 
 
 def describe(sampling: Any) -> str:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from heed.errors import DataError, why
+from heed.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +40,22 @@ def sheet(size: tuple[float, float], form: str, paint: Callable[[Figure], None],
     if form == "svg":  # CSS pixels in a page, where matplotlib writes points
         content = re.sub(rb'(width|height)="([\d.]+)pt"', rb'\1="\2"', content, count=2)
     return content
+
+
+def write_sheets(
+    folder: Path, name: str, results: dict[str, Any], figures: Mapping[str, Callable[[str], bytes]]
+) -> None:
+    """Write results as JSON and each figure as SVG and PNG. Raises `DataError`; a new folder that stays empty goes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / name, results)
+        for stem, draw in figures.items():
+            for form in ("svg", "png"):
+                write_bytes(folder / f"{stem}.{form}", draw(form))
+    except OSError as error:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+        raise DataError(f"cannot write to {folder}: {why(error)}") from error
 
 
 def bare(axes: Axes, along: Literal["x", "y"]) -> None:

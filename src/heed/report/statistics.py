@@ -22,12 +22,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 import numpy as np
 
 from heed.errors import ConfigError
-from heed.report.numbers import LEVEL, MISSING, said_difference, said_effect, said_p
+from heed.report.numbers import LEVEL, MISSING, said_difference, said_effect, said_half, said_p
 
 POWER = 0.8
 RATIO = 0.975
@@ -163,7 +163,7 @@ def compare_pairs(
     return replace(one, t_interval=t_interval(d), bootstrap_interval=bootstrap_interval(d), detectable=size)
 
 
-def t_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval:
+def t_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the t interval of the mean of at least two values.
 
     >>> low, high = t_interval([1.0, 2.0, 3.0])  # 2 +- 4.303 * 1 / sqrt(3)
@@ -173,7 +173,7 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> In
     from scipy import stats
 
     x = np.asarray(values, dtype=np.float64)
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(x.mean()) - half, float(x.mean()) + half
 
 
@@ -202,7 +202,19 @@ def no_spread(differences: Sequence[float] | np.ndarray) -> bool:
     return float(np.ptp(x)) <= 1e-9 * float(np.abs(x).max())
 
 
-def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Interval:
+def said_mean(values: Sequence[float]) -> str:
+    """Return the mean over seeds with half of its t interval, rounded as that allows; of one seed the figure alone.
+
+    >>> said_mean([1.0, 2.0, 3.0]), said_mean([1.5])
+    ('2.0 ± 2.5', '1.500')
+    """
+    if len(values) < 2:
+        return said_half(values[0], None)
+    low, high = t_interval(values)
+    return said_half(fmean(values), (high - low) / 2)
+
+
+def bootstrap_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the percentile bootstrap interval of the mean; for up to 6 values every resample is counted."""
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
@@ -210,7 +222,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, level: float = LEVE
         index = np.array(list(itertools.product(range(n), repeat=n)))
     else:
         index = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-    low, high = np.quantile(x[index].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(x[index].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -223,8 +235,6 @@ def pieces(draws: int, n: int) -> list[int]:
 def resampled_interval(
     statistic: Callable[..., np.ndarray],
     *columns: np.ndarray,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
     pivotal: bool = False,
 ) -> Interval:
     """Return the bootstrap interval of any statistic of n rows, given as columns (n,) that are drawn together.
@@ -242,10 +252,10 @@ def resampled_interval(
     """
     random, n = np.random.default_rng(0), len(columns[0])
     drawn = []
-    for rows in pieces(resamples, n):
+    for rows in pieces(RESAMPLES, n):
         index = np.sort(random.integers(0, n, (rows, n)), axis=1)
         drawn.append(statistic(*(column[index] for column in columns)))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if pivotal:
         centre = float(statistic(*(column[None] for column in columns))[0])
         return 2 * centre - float(high), 2 * centre - float(low)
@@ -296,8 +306,8 @@ def correct(differences: Sequence[Difference]) -> list[Difference]:
     return out
 
 
-def detectable(deviation: float, n: int, chance: float = POWER, level: float = LEVEL) -> float:
-    """Return the true mean difference that a paired t test of n values finds with probability `chance`.
+def detectable(deviation: float, n: int, level: float = LEVEL) -> float:
+    """Return the true mean difference that a paired t test of n values finds with probability `POWER`.
 
     `deviation` is the standard deviation of the differences. The power of the t test at a true difference delta comes
     from the noncentral t distribution with noncentrality sqrt(n) delta / deviation.
@@ -313,7 +323,7 @@ def detectable(deviation: float, n: int, chance: float = POWER, level: float = L
 
     def missing(noncentrality: float) -> float:
         # the tail beyond -critical is left out: at a power of 0.8 it is below 1e-4
-        return float(stats.nct.sf(critical, n - 1, noncentrality)) - chance
+        return float(stats.nct.sf(critical, n - 1, noncentrality)) - POWER
 
     return float(optimize.root_scalar(missing, bracket=(0.0, 100.0 * critical)).root) * deviation / math.sqrt(n)
 
@@ -331,7 +341,7 @@ def power(effect: float, deviation: float, n: int, level: float = LEVEL) -> floa
     return float(stats.nct.sf(critical, n - 1, math.sqrt(n) * effect / deviation))
 
 
-def deviation_range(n: int, level: float = LEVEL) -> Interval:
+def deviation_range(n: int) -> Interval:
     """Return by what the standard deviation of n normal values is to be multiplied for the ends of its interval.
 
     (n - 1) s^2 / sigma^2 is chi-square with n - 1 degrees of freedom.
@@ -342,7 +352,7 @@ def deviation_range(n: int, level: float = LEVEL) -> Interval:
     """
     from scipy import stats
 
-    low, high = (math.sqrt((n - 1) / float(stats.chi2.ppf(tail, n - 1))) for tail in ((1 + level) / 2, (1 - level) / 2))
+    low, high = (math.sqrt((n - 1) / float(stats.chi2.ppf(tail, n - 1))) for tail in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
     return low, high
 
 
@@ -361,7 +371,7 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
     return (ordered[k - 1], ordered[n - k]) if k else None
 
 
-def wilson(right: float, n: float, level: float = LEVEL, quantile: float | None = None) -> Interval:
+def wilson(right: float, n: float, quantile: float | None = None) -> Interval:
     """Return Wilson's interval of a share of `right` in n. Wilson 1927; it never leaves 0..1.
 
     Neither need be whole: a mean over seeds is right, and n may be what groups leave of some examples. `quantile`: that
@@ -371,7 +381,7 @@ def wilson(right: float, n: float, level: float = LEVEL, quantile: float | None 
     >>> round(low, 2), round(high, 2)
     (0.66, 0.93)
     """
-    z = NormalDist().inv_cdf((1 + level) / 2) if quantile is None else quantile
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2) if quantile is None else quantile
     share = right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from heed.report.numbers import MISSING, format_loss, human_count
-from heed.report.record import number
 from heed.report.statistics import Difference, compare_pairs, correct
 from heed.report.study_findings import comparable_losses, show_difference
 from heed.report.study_record import StudyRecord, StudyRun
@@ -109,16 +108,11 @@ def _rise(record: StudyRecord, name: str) -> str | None:
 
 
 def _end(cell: StudyRun) -> End | None:
-    if cell.run is None:
+    losses = cell.losses
+    if not losses:
         return None
-    events = [(int(event["step"]), event) for event in cell.run.evaluations if number(event.get("loss")) is not None]
-    if not events:
-        return None
-    step, best = min(events, key=lambda pair: pair[1]["loss"])
-    last = events[-1][1]
-    known = last.get("train")
-    train = number(known.get("loss")) if isinstance(known, dict) else None
-    return End(float(last["loss"]), train, float(best["loss"]), step)
+    last, (lowest, step) = losses[-1], min((loss, step) for step, loss, _ in losses)
+    return End(last[1], last[2], lowest, step)
 
 
 def _gaps(record: StudyRecord, name: str) -> dict[int, float]:

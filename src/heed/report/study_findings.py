@@ -169,13 +169,12 @@ def curve(
 def points_of(run: RunRecord, x: str, what: str, figure: str = "loss") -> list[tuple[float, float]]:
     """Return the points (x, figure) of the events `evaluation` or `train` of a run, by x."""
     events = run.evaluations if what == "evaluation" else run.train
-    places = [(number(event.get("step")), number(event.get("epoch"))) for event in run.train]
-    known = [(step, epoch) for step, epoch in places if step is not None and epoch is not None]
+    known = [(event.step, epoch) for event in run.train if (epoch := event.finite("epoch")) is not None]
     points = []
     for event in events:
-        at, value = number(event.get(x)), number(event.get(figure))
+        at, value = event.finite(x), event.finite(figure)
         if x == "epoch" and at is None and known:  # an evaluation knows its step only
-            at = float(np.interp(event["step"], [step for step, _ in known], [epoch for _, epoch in known]))
+            at = float(np.interp(event.step, [step for step, _ in known], [epoch for _, epoch in known]))
         if at is not None and value is not None:
             points.append((at, value))
     return sorted(points)
@@ -198,8 +197,10 @@ def mixed_schedules(record: StudyRecord) -> str:
             continue
         if run.setting("train.final_fraction") != 0 or run.setting("train.schedule") == "constant":
             continue
-        last = run.train[-1] if run.train else {}
-        if last.get("step") == run.setting("train.steps") and (rate := number(last.get("learning_rate"))) is not None:
+        last = run.train[-1] if run.train else None
+        if last is None or last.step != run.setting("train.steps"):
+            continue
+        if (rate := last.finite("learning_rate")) is not None:
             (new if rate > 0 else old).append(f"{cell.variant} with seed {cell.seed}")
     if not old or not new:
         return ""

@@ -15,8 +15,8 @@ from typing import Any
 
 from heed.report.numbers import MISSING, said_half
 from heed.report.passport import differences as passport_differences
-from heed.report.record import number, passport_of
-from heed.report.statistics import Difference, compare_pairs, correct, t_interval
+from heed.report.record import passport_of
+from heed.report.statistics import Difference, compare_pairs, correct, said_mean
 from heed.report.study_findings import UNITS, scale, show_difference
 from heed.report.study_record import StudyRecord
 from heed.report.tabular import TextTable
@@ -26,7 +26,7 @@ def length_values(record: StudyRecord, variant: str, length: int) -> dict[int, f
     """Return the finite figures of a variant at a length, by seed, in the unit of `UNITS`."""
     found = {}
     for cell in record.cells_of(variant):
-        value = number(cell.lengths.get(length, {}).get(record.figure))
+        value = cell.lengths[length].finite(record.figure) if length in cell.lengths else None
         if value is not None:
             found[cell.seed] = scale(record) * value
     return found
@@ -36,8 +36,8 @@ def reason_at(record: StudyRecord, variant: str, length: int) -> str:
     """Say why a variant has no figure at a length; empty where it has one, or has not been measured yet."""
     if length_values(record, variant, length):
         return ""
-    reasons = (cell.lengths.get(length, {}).get("reason") for cell in record.cells_of(variant))
-    return next((str(reason) for reason in reasons if reason), "")
+    found = (cell.lengths[length] for cell in record.cells_of(variant) if length in cell.lengths)
+    return next((one.reason for one in found if one.reason), "")
 
 
 def measured_at(record: StudyRecord, variant: str) -> list[int]:
@@ -64,7 +64,7 @@ def trained_on(record: StudyRecord, variant: str) -> int | None:
 def other_passport_at(record: StudyRecord, variant: str, length: int) -> list[str]:
     """Return the fields in which a variant's passports at a length are not the baseline's and move the figure."""
     own, base = (
-        [found for cell in record.cells_of(name) if (found := passport_of(cell.lengths.get(length, {})))]
+        [found for cell in record.cells_of(name) if (found := passport_of(cell.lengths.get(length)))]
         for name in (variant, record.baseline)
     )
     fields = (passport_differences(base[0], passport, record.figure) for passport in own if base)
@@ -196,10 +196,7 @@ def length_tables(record: StudyRecord) -> list[TextTable]:
 
 def _figure(record: StudyRecord, name: str, length: int) -> str:
     values = list(length_values(record, name, length).values()) if length in measured_at(record, name) else []
-    if not values:
-        return MISSING
-    low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    return said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
+    return said_mean(values) if values else MISSING
 
 
 def _delta(d: Difference) -> str:

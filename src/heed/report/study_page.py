@@ -16,12 +16,13 @@ from urllib.parse import quote
 from heed.report.figure import Figure
 from heed.report.numbers import MISSING, human_count
 from heed.report.parts import (
+    PAGE,
+    TABLES,
     Banner,
     Details,
     Findings,
     GroupedPairs,
     Heading,
-    Links,
     Multiples,
     Page,
     PageSection,
@@ -36,20 +37,19 @@ from heed.report.parts import (
     setting_groups,
     show_facts,
     show_value,
-    write_page,
+    write_with_tables,
 )
 from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures
-from heed.report.study_findings import budget, mixed_schedules
+from heed.report.study_findings import budget, mixed_schedules, sentences, verdict
 from heed.report.study_interpretation import interpretation
 from heed.report.study_lengths import length_sentences, length_tables
+from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, StudyRun, read_study
-from heed.report.study_tables import latex, markdown, picks, sentences, table, verdict
+from heed.report.study_tables import every_table, table
 from heed.report.tabular import TextCell, TextTable, words_table
-
-__all__ = ["read_study", "render", "write_study"]
 
 SHOWN = {
     "text": ("data.source", "data.validation", "data.test", "data.label"),
@@ -65,7 +65,6 @@ SHOWN = {
     ),
 }
 """What the setup says of the base configuration, by line."""
-FILES = Links("The tables as", (("Markdown", "./table.md"), ("LaTeX", "./table.tex")))
 
 
 def write_study(folder: str | Path) -> Path:
@@ -75,11 +74,7 @@ def write_study(folder: str | Path) -> Path:
     broken.
     """
     record = read_study(folder)
-    path = Path(folder) / "report.html"
-    files = {"report.html": render(record), "table.md": markdown(record), "table.tex": latex(record)}
-    for name, content in files.items():
-        write_page(path.with_name(name), content)
-    return path
+    return write_with_tables(folder, render(record), every_table(record))
 
 
 def render(record: StudyRecord) -> str:
@@ -93,7 +88,7 @@ def render(record: StudyRecord) -> str:
             WideFigure(figures.get("forest")), Findings(sentences(record)),
         ], quiet=True),
         PageSection("results", "Results", [
-            Findings(picks(record)), Tabled(table(record), "Results of every variant"), FILES,
+            Findings(picks(record)), Tabled(table(record), "Results of every variant"), TABLES,
         ]),
         PageSection("setup", "Setup", _setup(record)),
         PageSection("lengths", "Beyond the training length", [
@@ -219,7 +214,7 @@ def audits(record: StudyRecord) -> str:
     """
     said = {}
     for name in record.variants:
-        found = [cell.run.environment.get("audit") for cell in record.cells_of(name) if cell.run is not None]
+        found = [cell.run.environment.audit for cell in record.cells_of(name) if cell.run is not None]
         said[name] = next((str(one) for one in found if one), "")
     if not any(said.values()):
         return ""
@@ -279,6 +274,6 @@ def runs(record: StudyRecord) -> TextTable:
 def _link(record: StudyRecord, cell: StudyRun | None) -> TextCell:
     if cell is None:
         return TextCell("not run yet")
-    page = record.folder / cell.folder / "report.html"
-    link = f"./{quote(cell.folder)}/report.html" if cell.folder and page.is_file() else ""
+    page = record.folder / cell.folder / PAGE
+    link = f"./{quote(cell.folder)}/{PAGE}" if cell.folder and page.is_file() else ""
     return TextCell(cell.state, link=link, hint=cell.message)

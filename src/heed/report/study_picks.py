@@ -5,10 +5,9 @@ from __future__ import annotations
 from statistics import fmean
 
 from heed.report.numbers import said_number, said_p
-from heed.report.record import number
 from heed.report.statistics import compare_pairs
 from heed.report.study_findings import comparable_losses, format_figure, ranking
-from heed.report.study_record import StudyRecord, StudyRun
+from heed.report.study_record import StudyRecord
 from heed.report.study_speed import fastest
 
 
@@ -63,14 +62,5 @@ def generalisation(record: StudyRecord) -> str | None:
 
 def _ends(record: StudyRecord, name: str) -> list[tuple[float, float | None]]:
     """Return the last validation loss of each seed and its gap to the training loss of the same evaluation, nats."""
-    cells = [cell for cell in record.cells_of(name) if cell.state == "finished"]
-    return [end for cell in cells if (end := _end(cell)) is not None]
-
-
-def _end(cell: StudyRun) -> tuple[float, float | None] | None:
-    events = [event for event in (cell.run.evaluations if cell.run else ()) if number(event.get("loss")) is not None]
-    if not events:
-        return None
-    loss, known = float(events[-1]["loss"]), events[-1].get("train")
-    train = number(known.get("loss")) if isinstance(known, dict) else None
-    return loss, None if train is None else loss - train
+    ends = [cell.losses[-1] for cell in record.cells_of(name) if cell.state == "finished" and cell.losses]
+    return [(loss, None if train is None else loss - train) for _, loss, train in ends]

@@ -13,7 +13,6 @@ baseline's, and those of which no cell came to a finite figure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,12 +22,14 @@ from pydantic import Field, PrivateAttr
 from heed import seals
 from heed.config import UNREAD, overlay
 from heed.errors import CheckpointError, DataError, HeedError
-from heed.records import STUDY, StudyCell, StudyFile, VariantFacts, read_leniently, unknown
+from heed.records.figures import KeptFigures, LengthFigures
+from heed.records.kept import DamagedError, read_leniently, read_record, unknown
+from heed.records.run import LENGTHS, LengthsFile
+from heed.records.study import STUDY, StudyCell, StudyFile, VariantFacts
 from heed.report.figure_kinds import FIGURES
 from heed.report.passport import Passport, differences
-from heed.report.record import RunRecord, gather, number, passport_of
+from heed.report.record import LEAK, RunRecord, gather, passport_of
 
-LENGTHS = "lengths.json"
 NEEDED = ("base", "variants", "budget", "machine")
 """What every study.json has."""
 HIGHER_IS_BETTER = ("accuracy",)
@@ -72,7 +73,7 @@ class StudyRun(StudyCell):
     """One variant with one seed, and what its run folder says."""
 
     _run: RunRecord | None = PrivateAttr(None)
-    _lengths: dict[int, dict[str, Any]] = PrivateAttr(default_factory=dict)
+    _lengths: dict[int, LengthFigures] = PrivateAttr(default_factory=dict)
 
     @property
     def run(self) -> RunRecord | None:
@@ -80,8 +81,8 @@ class StudyRun(StudyCell):
         return self._run
 
     @property
-    def lengths(self) -> dict[int, dict[str, Any]]:
-        """By context in tokens: the figures of the validation split with their passport, or {"reason": why none}."""
+    def lengths(self) -> dict[int, LengthFigures]:
+        """By context in tokens: the figures of the validation split, or why there are none."""
         return self._lengths
 
     @property
@@ -99,41 +100,32 @@ class StudyRun(StudyCell):
         """Optimizer steps that it took, as far as they were logged."""
         return (self.run.steps or None) if self.run is not None else None
 
-    def figure(self, name: str, split: str) -> float | None:
-        """Return a final figure, None where it is missing or not finite."""
-        return number(self.figures.get(split, {}).get(name))
+    @property
+    def losses(self) -> list[tuple[int, float, float | None]]:
+        """Of each evaluation that has a finite loss: its step, the loss, and that of the part of the training data."""
+        events = [] if self.run is None else self.run.evaluations
+        known = [(event, loss) for event in events if (loss := event.finite("loss")) is not None]
+        return [(e.step, loss, None if e.train is None else e.train.finite("loss")) for e, loss in known]
 
 
-class ReadStudy(StudyFile):
-    """study.json, its variants and cells as pages want them."""
+class StudyRecord(StudyFile):
+    """study.json as pages want it: `read_study` has put right what it says, and read the run folders beside it."""
 
+    title: str = ""  # pyright: ignore[reportIncompatibleVariableOverride]
     variants: dict[str, Variant] = Field(default_factory=dict)  # pyright: ignore[reportIncompatibleVariableOverride]
     cells: list[StudyRun] = Field(default_factory=list)  # pyright: ignore[reportIncompatibleVariableOverride]
+    _folder: Path = PrivateAttr(default_factory=Path)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
 
-@dataclass(frozen=True)
-class StudyRecord:
-    """A study folder as plain values."""
-
-    folder: Path
-    title: str
-    figure: str
-    """The figure that the variants are compared by: a key of `heed.report.figure_kinds.FIGURES`."""
-    baseline: str
-    budget: dict[str, Any]
-    """kind (tokens, steps, flops or seconds) and amount."""
-    seeds: tuple[int, ...]
-    lengths: tuple[int, ...]
-    """Contexts in tokens, ascending, at which finished cells are measured besides."""
-    base: dict[str, Any]
-    """The configuration that all have in common, nested."""
-    variants: dict[str, Variant]
-    cells: tuple[StudyRun, ...]
-    machine: dict[str, Any]
-    command: str
-    search: dict[str, Any] | None
-    notes: tuple[str, ...]
-    """What is missing or could not be read."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is missing or could not be read."""
+        return tuple(self._notes)
 
     @property
     def higher_is_better(self) -> bool:
@@ -143,7 +135,9 @@ class StudyRecord:
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """Splits of which some cell has the figure, the one to decide by first."""
-        found = {split for cell in self.cells for split in cell.figures if cell.figure(self.figure, split) is not None}
+        found = {
+            split for cell in self.cells for split in cell.figures if cell.finite_figure(split, self.figure) is not None
+        }
         return tuple(split for split in SPLITS if split in found) + tuple(sorted(found - set(SPLITS)))
 
     @property
@@ -159,7 +153,7 @@ class StudyRecord:
         """Return the finite figures of a variant's finished cells by seed, whether it may be compared or not."""
         found = {}
         for cell in self.cells_of(variant):
-            value = cell.figure(figure or self.figure, split or self.split)
+            value = cell.finite_figure(split or self.split, figure or self.figure)
             if cell.state in ("finished", "leaks") and value is not None:
                 found[cell.seed] = value
         return found
@@ -170,14 +164,14 @@ class StudyRecord:
 
     def passport(self, variant: str, split: str) -> Passport | None:
         """Return the first passport of a variant's figures on a split."""
-        passports = (passport_of(cell.figures.get(split, {})) for cell in self.cells_of(variant))
+        passports = (passport_of(cell.figures.get(split)) for cell in self.cells_of(variant))
         return next((passport for passport in passports if passport is not None), None)
 
     def other_passport(self, variant: str, split: str, figure: str | None = None) -> list[str]:
         """Say in which fields a variant's passports are not the baseline's, where they move the figure."""
         mine, reference = [], self.passport(self.baseline, split)
         for cell in self.cells_of(variant):
-            passport = passport_of(cell.figures.get(split, {}))
+            passport = passport_of(cell.figures.get(split))
             if passport is None or reference is None:
                 continue
             for name in differences(reference, passport, figure or self.figure):
@@ -229,29 +223,18 @@ def read_study(folder: str | Path) -> StudyRecord:
     object or names no variant.
     """
     path = Path(folder)
-    study, notes = read_leniently(ReadStudy, _read(path), path / STUDY)
+    study, notes = read_leniently(StudyRecord, _read(path), path / STUDY)
     if not study.variants:
         raise DataError(f"{path / STUDY} names no variant: run the study again with heed compare")
     notes += [f"{key} is missing in {STUDY}." for key in NEEDED if key not in study.model_fields_set]
     notes += [f"{STUDY} has {name}, which this heed does not know: a newer one wrote it." for name in unknown(study)]
+    study._folder, study._notes = path, notes
+    study.title = study.title or path.resolve().name
     _fill_in(study, notes)
-    cells = _cells(study, path, notes)
-    return StudyRecord(
-        folder=path,
-        title=study.title or path.resolve().name,
-        figure=study.figure,
-        baseline=study.baseline,
-        budget=study.budget,
-        seeds=tuple(sorted({*study.seeds, *(cell.seed for cell in cells)})),
-        lengths=tuple(sorted(set(study.lengths))),
-        base=study.base,
-        variants=study.variants,
-        cells=tuple(cells),
-        machine=study.machine,
-        command=study.command,
-        search=study.search,
-        notes=tuple(notes),
-    )
+    study.cells = _cells(study, path, notes)
+    study.seeds = sorted({*study.seeds, *(cell.seed for cell in study.cells)})
+    study.lengths = sorted(set(study.lengths))
+    return study
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -266,7 +249,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _fill_in(study: ReadStudy, notes: list[str]) -> None:
+def _fill_in(study: StudyRecord, notes: list[str]) -> None:
     """Take known names for unknown ones, and give each variant its settings."""
     if study.figure not in FIGURES:
         notes.append(f"The figure {study.figure!r} is not known; bits per byte are taken.")
@@ -284,7 +267,7 @@ def _fill_in(study: ReadStudy, notes: list[str]) -> None:
         variant._name, variant._settings = name, settings
 
 
-def _cells(study: ReadStudy, path: Path, notes: list[str]) -> list[StudyRun]:
+def _cells(study: StudyRecord, path: Path, notes: list[str]) -> list[StudyRun]:
     """Return the cells of known variants, each with its run; of a cell that is there twice, the last."""
     cells: dict[tuple[str, int], StudyRun] = {}
     for cell in study.cells:
@@ -308,12 +291,12 @@ def _fill_in_cell(cell: StudyRun, path: Path, notes: list[str]) -> None:
         cell._lengths = _lengths(path / cell.folder, who, notes)
     cell.leaks = cell.leaks or (cell.run.leaks if cell.run else None)
     if not cell.leaks and (cell.state == "leaks" or any(map(_leaks, cell.figures.values()))):
-        cell.leaks = cell.message or "a change of later tokens moves earlier predictions"
+        cell.leaks = cell.message or LEAK
 
 
-def _leaks(figures: Mapping[str, Any]) -> bool:
+def _leaks(figures: KeptFigures) -> bool:
     passport = passport_of(figures)
-    return bool(figures.get("leaks")) or (passport is not None and passport.leaks)
+    return bool(figures.leaks) or (passport is not None and passport.leaks)
 
 
 def _inside(folder: str, who: str, notes: list[str]) -> str:
@@ -338,15 +321,12 @@ def _run(folder: Path, who: str, state: str, notes: list[str]) -> RunRecord | No
         return None
 
 
-def _lengths(folder: Path, who: str, notes: list[str]) -> dict[int, dict[str, Any]]:
+def _lengths(folder: Path, who: str, notes: list[str]) -> dict[int, LengthFigures]:
     """Read what a run came to at other contexts; no file is nothing."""
     try:
-        values = seals.read_json(folder / LENGTHS)
+        return read_record(LengthsFile, folder / LENGTHS).lengths
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict):
+    except (OSError, ValueError, DamagedError):
         notes.append(f"{who}: {LENGTHS} is broken; run the study again to measure its lengths.")
         return {}
-    return {int(key): dict(v) for key, v in values.items() if key.isdecimal() and isinstance(v, Mapping)}

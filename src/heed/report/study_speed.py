@@ -15,7 +15,6 @@ from itertools import combinations
 from statistics import median
 
 from heed.report.numbers import human_seconds, said_ratio
-from heed.report.record import number
 from heed.report.statistics import Difference, compare_pairs, correct
 from heed.report.study_findings import comparable_losses, points_of
 from heed.report.study_record import StudyRecord, StudyRun
@@ -26,7 +25,7 @@ WARM_UP = 0.1
 
 def speed_of(cell: StudyRun) -> float | None:
     """Return the training tokens a second of a run; of one without a log, those of all its steps together."""
-    logged = [] if cell.run is None else [number(event.get("tokens_per_second")) for event in cell.run.train]
+    logged = [] if cell.run is None else [event.finite("tokens_per_second") for event in cell.run.train]
     known = [value for value in logged if value is not None and value > 0]
     steady = known[max(1, round(WARM_UP * len(known))) :] or known
     return median(steady) if steady else cell.tokens_per_second

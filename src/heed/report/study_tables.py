@@ -10,26 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds, said_half
-from heed.report.statistics import t_interval
+from heed.report.numbers import MISSING, format_count, human_bytes, human_count, human_seconds
+from heed.report.statistics import said_mean
 from heed.report.study_capacity import capacity_table
 from heed.report.study_findings import (
     UNITS,
     budget,
     differences,
-    ranking,
     scale,
-    sentences,
     show_difference,
-    verdict,
 )
 from heed.report.study_lengths import length_tables
-from heed.report.study_picks import picks
 from heed.report.study_record import StudyRecord, Variant
 from heed.report.study_speed import by_seed
-from heed.report.tabular import TextTable, to_latex, to_markdown, to_text
-
-__all__ = ["TextTable", "latex", "markdown", "picks", "ranking", "sentences", "table", "terminal", "verdict"]
+from heed.report.tabular import TextTable, to_text
 
 FACTS = {
     "architecture": "model.kind",
@@ -127,25 +121,15 @@ def notes(record: StudyRecord) -> tuple[str, ...]:
     return tuple(said)
 
 
-def tables(record: StudyRecord) -> list[TextTable]:
+def every_table(record: StudyRecord) -> list[TextTable]:
     """Return every table of a study: the main one, and those of its lengths where there are any."""
     capacity = capacity_table(record)
     return [table(record), *([] if capacity is None else [capacity]), *length_tables(record)]
 
 
-def markdown(record: StudyRecord) -> str:
-    """Return the tables as Markdown."""
-    return "\n".join(to_markdown(made) for made in tables(record))
-
-
-def latex(record: StudyRecord) -> str:
-    """Return the tables in LaTeX, for the package booktabs."""
-    return "% needs \\usepackage{booktabs, graphicx}\n" + "\n".join(to_latex(made) for made in tables(record))
-
-
 def terminal(record: StudyRecord) -> list[str]:
     """Return the tables as lines of plain text; what is best, or was found, has a star."""
-    main, *others = tables(record)
+    main, *others = every_table(record)
     lines = to_text(main)
     for made in others:
         lines += ["", made.caption, "", *to_text(made)]
@@ -182,9 +166,7 @@ def _figure(record: StudyRecord, name: str, split: str, figure: str | None = Non
     values = [factor * value for value in record.values(name, split, figure).values()]
     if not values:
         return MISSING
-    low, high = t_interval(values) if len(values) > 1 else (0.0, 0.0)
-    shown = said_half(fmean(values), (high - low) / 2 if len(values) > 1 else None)
-    return f"({shown})" if record.leak(name) else shown
+    return f"({said_mean(values)})" if record.leak(name) else said_mean(values)
 
 
 def _costs(record: StudyRecord, variant: Variant) -> list[str]:
@@ -199,12 +181,12 @@ def _costs(record: StudyRecord, variant: Variant) -> list[str]:
     speed, seconds = (_median(by_seed(record, variant.name, what)) for what in ("speed", "seconds"))
     steps = mean("steps") if variant.steps is None else variant.steps  # a budget of time leaves them open
     return [
-        MISSING if variant.parameters is None else human_count(variant.parameters),
-        MISSING if steps is None else format_count(round(steps)),
-        MISSING if speed is None else human_count(speed),
-        MISSING if steady is None else human_bytes(steady),
-        MISSING if peak is None else human_bytes(peak),
-        MISSING if seconds is None else human_seconds(seconds),
+        human_count(variant.parameters),
+        format_count(None if steps is None else round(steps)),
+        human_count(speed),
+        human_bytes(steady),
+        human_bytes(peak),
+        human_seconds(seconds),
     ]
 
 

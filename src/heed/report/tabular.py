@@ -57,6 +57,16 @@ class TextTable:
     """What bold means, in a few words."""
 
 
+def all_markdown(tables: Sequence[TextTable]) -> str:
+    """Return tables as Markdown, one after the other."""
+    return "\n".join(map(to_markdown, tables))
+
+
+def all_latex(tables: Sequence[TextTable]) -> str:
+    """Return tables in LaTeX, one after the other."""
+    return "% needs \\usepackage{booktabs, graphicx}\n" + "\n".join(map(to_latex, tables))
+
+
 def to_markdown(table: TextTable) -> str:
     """Return a table as Markdown, the caption above it, notes below."""
     lines = [_plain(table.caption), "", _pipe(table.head), _pipe(["---:" if n else ":---" for n in table.numeric])]

@@ -7,11 +7,10 @@ from statistics import fmean
 
 from pydantic import Field, PrivateAttr
 
-from heed.records import AnyScores, CurvePoint, SeedRun, TunedArm, TuneFile
+from heed.records.scores import AnyScores
+from heed.records.tune import SeedRun, TunedArm, TuneFile
 from heed.report.gradings import RunAnswers
 from heed.report.tuning_predictions import Split
-
-__all__ = ["Arm", "CurvePoint", "ReadTune", "TunedSeed"]
 
 
 class TunedSeed(SeedRun):

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal
 
+from heed.records.tune import CurvePoint
 from heed.report.figure import Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.figure import paint as paint_of
 from heed.report.numbers import format_accuracy, format_rate, human_bytes, human_seconds, said_difference, said_shares
 from heed.report.ticks import log_ticks, shorten
 from heed.report.tuning_advice import TOLERANCE, Gap, interval_of
-from heed.report.tuning_arms import Arm, CurvePoint
+from heed.report.tuning_arms import Arm
 from heed.report.tuning_findings import examples_and_seeds, front_caption, in_order, listed, most_right, test_of
 from heed.report.tuning_record import TuningRecord
 

@@ -16,13 +16,13 @@ from urllib.parse import quote
 from heed.report.figure import Columns, Figure, HeatRow
 from heed.report.numbers import MISSING, format_count, format_percent
 from heed.report.parts import (
+    TABLES,
     Banner,
     Details,
     ExampleList,
     Findings,
     GroupedPairs,
     Heading,
-    Links,
     Multiples,
     Page,
     PageSection,
@@ -34,7 +34,7 @@ from heed.report.parts import (
     render_page,
     show_facts,
     show_value,
-    write_page,
+    write_with_tables,
 )
 from heed.report.tabular import TextCell, TextTable, words_table
 from heed.report.tuning_advice import Gap, gaps_of, pairs_of, undertrained
@@ -47,24 +47,18 @@ from heed.report.tuning_record import TuningRecord, read_tuning
 from heed.report.tuning_tables import (
     costs_table,
     data_table,
+    every_table,
     pairs_table,
     results_table,
     seeds_done,
-    tuning_latex,
-    tuning_lines,
-    tuning_markdown,
 )
 
-__all__ = ["read_tuning", "render", "tuning_latex", "tuning_lines", "tuning_markdown", "write_tuning"]
-
-PAGE = "report.html"
 MOST_CLASSES = 8
 """Classes up to which a confusion matrix is shown whole; of more, the commonest confusions."""
 CONFUSIONS = 8
 """Confusions that are listed of an arm with many classes."""
 FEW = 200
 """Examples below which a banner says that they are few."""
-FILES = Links("The tables as", (("Markdown", "./table.md"), ("LaTeX", "./table.tex")))
 
 
 def write_tuning(folder: str | Path) -> Path:
@@ -73,10 +67,7 @@ def write_tuning(folder: str | Path) -> Path:
     Raises `CheckpointError` when tune.json is missing or damaged, or the folder cannot be written to.
     """
     record = read_tuning(folder)
-    files = {PAGE: render(record), "table.md": tuning_markdown(record), "table.tex": tuning_latex(record)}
-    for name, content in files.items():
-        write_page(Path(folder) / name, content)
-    return Path(folder) / PAGE
+    return write_with_tables(folder, render(record), every_table(record))
 
 
 def render(record: TuningRecord) -> str:
@@ -102,7 +93,7 @@ def render(record: TuningRecord) -> str:
         PageSection("accuracy", record.grading.called[0].upper() + record.grading.called[1:], [
             WideFigure(figures.get("accuracy")), Findings(findings(record, gaps, pairs)),
         ], quiet=True),
-        PageSection("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), FILES]),
+        PageSection("results", "Results", [Tabled(results_table(record, gaps), "Results of every arm"), TABLES]),
         PageSection("gaps", "Do they differ?", [WideFigure(figures.get("gaps")), *(every if pairs else [])]),
         PageSection("costs", f"What {record.grading.called} costs", [
             Multiples(some("front-")), WideFigure(figures.get("memory")),

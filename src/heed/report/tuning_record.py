@@ -21,7 +21,9 @@ import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError
-from heed.records import TUNE, DamagedError, SizePoint, read, unknown
+from heed.records.events import METRICS, TrainEvent, read_event
+from heed.records.kept import DamagedError, read_record, unknown
+from heed.records.tune import TUNE, SizePoint
 from heed.report.gradings import Grading, grading_of
 from heed.report.record import number
 from heed.report.tuning_arms import Arm, ReadTune
@@ -118,7 +120,7 @@ def read_tuning(folder: str | Path) -> TuningRecord:
     root = Path(folder).resolve()
     shown = f"{folder}/{TUNE}"
     try:
-        return _record(root, read(ReadTune, root / TUNE, shown))
+        return _record(root, read_record(ReadTune, root / TUNE, shown))
     except DamagedError as error:
         raise DamagedError(f"{error}: run heed tune again") from None
     except FileNotFoundError:
@@ -135,7 +137,7 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
     reader = PredictionReader(root, grading_of(target))
     for run in (run for arm in tune.arms for run in arm.runs):
         run.curve = [point for point in run.curve if not math.isnan(point.epoch)]  # before anything was logged
-        run._last_rate = _last_rate(root / run.folder / "metrics.jsonl")
+        run._last_rate = _last_rate(root / run.folder / METRICS)
         for split, scores in zip(SPLITS, (run.validation, run.test), strict=True):
             if scores is not None and (read := reader.read(run.folder, split, scores)) is not None:
                 run.answers[split] = read
@@ -162,11 +164,11 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
 def _last_rate(path: Path) -> float | None:
     """Return the learning rate of the last update that a run logged; None where it is not known."""
     try:
-        lines = seals.read_bytes(path).splitlines()
-        trained = (event for line in reversed(lines) if (event := json.loads(line)).get("event") == "train")
-        return number(next(trained, {}).get("learning_rate"))
-    except (OSError, ValueError, AttributeError, RecursionError):
+        events = (read_event(json.loads(line)) for line in reversed(seals.read_bytes(path).splitlines()))
+        last = next((event for event in events if isinstance(event, TrainEvent)), None)
+    except (OSError, ValueError, RecursionError):
         return None
+    return None if last is None else last.finite("learning_rate")
 
 
 def _without_groups(tune: ReadTune, reader: PredictionReader) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from heed.records import AnyScores
+from heed.records.scores import AnyScores
 from heed.report.numbers import (
     MISSING,
     format_accuracy,
@@ -28,7 +28,7 @@ from heed.report.numbers import (
 )
 from heed.report.paired import Paired
 from heed.report.statistics import Interval
-from heed.report.tabular import TextTable, to_latex, to_markdown, to_text
+from heed.report.tabular import TextTable, to_text
 from heed.report.tuning_advice import Gap, gaps_of, interval_of, pairs_of
 from heed.report.tuning_arms import Arm
 from heed.report.tuning_epochs import epochs_table
@@ -107,11 +107,11 @@ def costs_table(record: TuningRecord, peaks: bool = True) -> TextTable:
             share = min(1.0, arm.trained_parameters / total)  # the encoder is counted without a head of its own
         memory = arm.memory
         row = [arm.name, format_count(arm.trained_parameters) + ("" if share is None else f" ({_share(share)})")]
-        row.append(MISSING if memory is None else human_bytes(memory.peak))
-        row += [_bytes(None if memory is None else getattr(memory, part)) for part in parts]
+        row.append(human_bytes(None if memory is None else memory.peak))
+        row += [human_bytes(None if memory is None else getattr(memory, part)) for part in parts]
         speeds = [run.examples_per_second for run in arm.runs if run.examples_per_second is not None]
         row += [
-            MISSING if arm.seconds is None else human_seconds(arm.seconds),
+            human_seconds(arm.seconds),
             f"{fmean(speeds):,.0f}" if speeds else MISSING,
             format_rate(arm.learning_rate),
             human_seconds(sum(trial.seconds for trial in arm.search)) if arm.search else MISSING,
@@ -244,23 +244,13 @@ def seeds_done(record: TuningRecord, arm: Arm) -> str:
     return str(done) if done >= len(record.seeds) else f"{done} of {len(record.seeds)}"
 
 
-def tuning_tables(record: TuningRecord) -> list[TextTable]:
+def every_table(record: TuningRecord) -> list[TextTable]:
     """Return the tables that stand for themselves: results, costs, and pairs and sizes where there are any."""
     pairs = pairs_of(record)
     tables = [results_table(record, gaps_of(record)), costs_table(record)]
     tables += [table for table in (epochs_table(record),) if table is not None]
     tables += [pairs_table(pairs, record.split, record.grading.pairs_caption)] if pairs else []
     return tables + ([sizes_table(record)] if record.sizes else [])
-
-
-def tuning_markdown(record: TuningRecord) -> str:
-    """Return the tables as Markdown."""
-    return "\n".join(to_markdown(made) for made in tuning_tables(record))
-
-
-def tuning_latex(record: TuningRecord) -> str:
-    """Return the tables in LaTeX, for the packages booktabs and graphicx."""
-    return "% needs \\usepackage{booktabs, graphicx}\n" + "\n".join(to_latex(made) for made in tuning_tables(record))
 
 
 def tuning_lines(folder: str | Path) -> list[str]:
@@ -311,10 +301,6 @@ def _share(share: float) -> str:
     ('0.33 %', '100 %')
     """
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
-
-
-def _bytes(value: int | None) -> str:
-    return MISSING if value is None else human_bytes(value)
 
 
 def _length(value: float | None) -> str:

@@ -35,14 +35,9 @@ class RefusalError(Exception):
         return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
 
 
-def busy(seconds: int = 1) -> RefusalError:
+def busy() -> RefusalError:
     """Return the refusal of a server whose queue is full."""
-    return RefusalError(
-        429,
-        f"the queue is full: try again in {seconds} s",
-        code="queue_full",
-        headers={"Retry-After": str(seconds)},
-    )
+    return RefusalError(429, "the queue is full: try again in 1 s", code="queue_full", headers={"Retry-After": "1"})
 
 
 def closing() -> RefusalError:

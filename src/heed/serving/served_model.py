@@ -63,8 +63,7 @@ def open_served(
         tokenizer = hub_tokenizer(folder)
         model, ends = _hub_model(folder, chosen), _ends(folder, tokenizer)
     else:
-        which = int(checkpoint) if checkpoint.isdecimal() else checkpoint
-        model, tokenizer, _ = load_run(folder, which, chosen)
+        model, tokenizer, _ = load_run(folder, checkpoint, chosen)
         ends = ()
     if not model.causal:
         raise ConfigError(f"{source} is an encoder, which cannot write: take a run of model.kind gpt")

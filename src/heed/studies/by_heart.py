@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from heed import records
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, ConfigError, DataError
+from heed.records.kept import write_record
 from heed.report.measured import Figures
 from heed.report.overfit_page import FILE, PAGE, write_overfit
 from heed.studies.rates import WIDE, own_rates
@@ -67,7 +67,7 @@ def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> 
             if arm["accuracy"] == 1:
                 say(f"{arm['name']}: by heart after {arm['curve'][-1]['step']} steps")
             if folder is not None:
-                records.write(folder / FILE, record)
+                write_record(folder / FILE, record)
                 write_overfit(folder)
     if folder is not None:
         say(f"report: {folder / PAGE}")

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from heed import files, records
+from heed import files
 from heed.build import Say
 from heed.config import Config
 from heed.errors import CheckpointError, ConfigError, require, why
-from heed.records import STUDY, TRAINED, DamagedError, Outcome, StudyFile
+from heed.records.kept import DamagedError, read_record, write_record
+from heed.records.study import STUDY, TRAINED, Outcome, StudyFile
 from heed.report.record import flatten
 from heed.studies.lengths import measure_lengths, missing_lengths
 from heed.studies.plan import BASE, EXPERIMENT, StudyPlan
@@ -106,7 +107,7 @@ def refuse_another(plan: StudyPlan, folder: Path) -> None:
     Variants, seeds and lengths may be added; the title, the figure and the baseline may change.
     """
     try:
-        kept = records.read(StudyFile, folder / STUDY)
+        kept = read_record(StudyFile, folder / STUDY)
     except FileNotFoundError:
         return
     except DamagedError as error:
@@ -169,7 +170,7 @@ def _at_once(run_cell: Callable[[Task], Outcome]) -> Launch:
         if found is None:
             found = run_cell(task)
             if found.state != "interrupted":
-                records.write(task.record, found)
+                write_record(task.record, found)
         if found.state in TRAINED and task.lengths:
             measure_lengths(task.folder, task.lengths)
         return Done(found)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from heed.config.tuning import TuneConfig
 from heed.errors import ConfigError, HeedError
-from heed.records import TuneFile
+from heed.records.tune import TuneFile
 from heed.studies.tune_plan import Say, TunePlan, arm_config
 from heed.studies.tune_record import name_arms
 from heed.text.splits import Splits

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from heed import records, seals
 from heed.build import Say, build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models import with_context
-from heed.report.study_record import LENGTHS
+from heed.records.figures import LengthFigures
+from heed.records.kept import DamagedError, read_record, write_record
+from heed.records.run import LENGTHS, LengthsFile
 from heed.training.devices import out_of_memory
 
 AGAIN = "failed: "
@@ -32,8 +32,7 @@ AGAIN = "failed: "
 def missing_lengths(folder: Path, lengths: Sequence[int]) -> list[int]:
     """Return the lengths that a run has not been measured at, or failed at."""
     known = _read(folder)
-    nothing = {"reason": AGAIN}
-    return [n for n in lengths if str(known.get(str(n), nothing).get("reason", "")).startswith(AGAIN)]
+    return [n for n in lengths if n not in known or (known[n].reason or "").startswith(AGAIN)]
 
 
 def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line: None) -> None:
@@ -55,7 +54,6 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     tokens = objectives.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
     for length in left:
         say(f"measuring the whole validation split at a context of {length}")
-        found: dict[str, Any]
         try:
             if tokens is None:
                 raise ConfigError("there is no validation split")
@@ -64,7 +62,8 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
         except Exception as error:  # a length that cannot be read is a result, as a run that fails is
             say(traceback.format_exc())
             found = {"reason": reason_of(error)}
-        records.write(folder / LENGTHS, dict(sorted({**_read(folder), str(length): found}.items(), key=_by_length)))
+        known = _read(folder) | {length: LengthFigures.model_validate(found)}
+        write_record(folder / LENGTHS, LengthsFile.model_validate({str(n): known[n] for n in sorted(known)}))
 
 
 def reason_of(error: Exception) -> str:
@@ -86,14 +85,9 @@ def why_it_ends(config: Config, vocabulary: int, classes: int | None, length: in
     return ""
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> dict[int, LengthFigures]:
     """Return what is there; a file that is missing or torn holds nothing."""
     try:
-        found = seals.read_json(folder / LENGTHS)
-    except (OSError, ValueError):
+        return read_record(LengthsFile, folder / LENGTHS).lengths
+    except (OSError, ValueError, DamagedError):
         return {}
-    return {key: value for key, value in found.items() if isinstance(value, Mapping)} if isinstance(found, dict) else {}
-
-
-def _by_length(item: tuple[str, Any]) -> int:
-    return int(item[0])

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from heed import records
-from heed.records import TRAINED, DamagedError, Outcome
+from heed.records.events import METRICS, EvaluationEvent, Event, ResumeEvent, TrainEvent, read_event
+from heed.records.kept import DamagedError, read_record
+from heed.records.study import TRAINED, Outcome
 
 POLL = 0.2
 """Seconds between two looks at the jobs."""
@@ -71,8 +72,8 @@ class Standing:
     loss: float | None = None
     """Training loss in nats."""
     seconds: float = 0.0
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """Events `evaluation`, in order."""
+    evaluations: list[EvaluationEvent] = field(default_factory=list)
+    """In order."""
 
     def left(self, task: Task) -> float | None:
         """Return the seconds of training that are left; None before anything is known."""
@@ -100,7 +101,7 @@ class Follower:
     """Reads what a run appends to its metrics.jsonl; a resumption takes back what lies beyond its step."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS
         self.place = 0
         self.now = Standing()
 
@@ -115,24 +116,24 @@ class Follower:
                     break
                 self.place += len(line)
                 with suppress(ValueError):
-                    self._take(json.loads(line))
+                    self._take(read_event(json.loads(line)))
         return self.now
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Event | None) -> None:
         now = self.now
-        if event.get("event") == "train":
-            now.step, now.loss, now.seconds = event["step"], event["loss"], event["seconds"]
-        elif event.get("event") == "evaluation":
+        if isinstance(event, TrainEvent):
+            now.step, now.loss, now.seconds = event.step, event.loss, event.seconds or 0.0
+        elif isinstance(event, EvaluationEvent):
             now.evaluations.append(event)
-        elif event.get("event") == "resume":
-            now.step = event["step"]
-            now.evaluations = [earlier for earlier in now.evaluations if earlier["step"] <= event["step"]]
+        elif isinstance(event, ResumeEvent):
+            now.step = event.step
+            now.evaluations = [earlier for earlier in now.evaluations if earlier.step <= event.step]
 
 
 def settled(task: Task) -> Outcome | None:
     """Return the record of a run that need not be made again, None where it must."""
     try:
-        found = records.read(Outcome, task.record)
+        found = read_record(Outcome, task.record)
     except (OSError, ValueError, DamagedError):
         return None
     there = found.state not in TRAINED or task.folder.is_dir()
@@ -190,7 +191,7 @@ class Process:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
         if self.task.record.exists():
-            return records.read(self.task.outcome, self.task.record)
+            return read_record(self.task.outcome, self.task.record)
         if self.asked or code == 0:
             return Outcome.of("interrupted")
         if code == -signal.SIGKILL:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from heed.errors import CheckpointError, ConfigError, require
 from heed.files import remove
-from heed.records import Outcome
+from heed.records.study import Outcome
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
 from heed.studies.runner import Follower, Launch, RunRow, Standing, Task, settled, work
@@ -140,7 +140,7 @@ class Searcher:
             return  # it goes on the next time
         trial.pruned |= found.state == "pruned" or self._prunes(trial, task)
         self.ended[task.name] = ("pruned" if trial.pruned else found.state, found.message)
-        value = found.figures.get("validation", {}).get(self.search.figure)
+        value = found.finite_figure("validation", self.search.figure)
         trial.values[seed] = value if found.state == "finished" else None
         trial.seconds += found.seconds or 0.0
         remove(task.folder / "checkpoints")  # the curves stay, the weights need not
@@ -230,7 +230,7 @@ class Searcher:
             return False
         known = set(trial.optuna.storage.get_trial(trial.optuna._trial_id).intermediate_values)
         for count, event in enumerate(progress.evaluations, 1):
-            value = event.get(self.search.figure)
+            value = event.finite(self.search.figure)
             if count in known or value is None:
                 continue
             trial.optuna.report(value, count)

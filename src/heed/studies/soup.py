@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from heed import records
 from heed.config.tuning import TuneConfig
-from heed.records import RESULT, KeptResult, RunResult, SeedRun
+from heed.records.kept import write_record
+from heed.records.tune import RESULT, KeptResult, RunResult, SeedRun
 from heed.report.measured import Figures
 from heed.studies.tune_plan import TunePlan, arm_config
 from heed.studies.tune_record import Pair, begin_arm, pair_of, soup_of
@@ -84,7 +84,7 @@ def add_soup(now: Tuning, pair: Pair) -> None:
         result = RunResult.model_validate(
             {split: found.as_dict() for split, found in _mix(now, pair, folder, best).items()}
         )
-        records.write(folder / RESULT, KeptResult(key=key, result=result))
+        write_record(folder / RESULT, KeptResult(key=key, result=result))
     timing = {"seconds": sum(run.seconds for run in runs), "examples_per_second": None, "best_epoch": None}
     where = {"seed": runs[0].seed, "folder": f"runs/{arm.stem}", "curve": []}
     arm.runs = [SeedRun.model_validate({**where, **timing, **result.plain()})]

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heed import records
 from heed.config import inspect_config, make_config, overlay
-from heed.records import STUDY, Outcome, StudyCell, StudyFile, VariantFacts
+from heed.records.kept import write_record
+from heed.records.study import STUDY, Outcome, StudyCell, StudyFile, VariantFacts
 from heed.report.record import flatten
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
@@ -125,7 +125,7 @@ class Study:
             command=self.command,
             search=self.search,
         )
-        records.write(self.folder / STUDY, content)
+        write_record(self.folder / STUDY, content)
 
 
 def resolved_base(plan: StudyPlan, steps: int | None) -> dict[str, Any]:

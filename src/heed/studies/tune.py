@@ -16,7 +16,8 @@ from typing import Any
 
 from heed.errors import HeedError
 from heed.files import working_in
-from heed.records import Outcome, TunedTexts, TuneFile
+from heed.records.study import Outcome
+from heed.records.tune import TunedTexts, TuneFile
 from heed.studies.largest_batch import settle_batch
 from heed.studies.runner import Done, Launch, Process, Task, work
 from heed.studies.soup import soups
@@ -29,7 +30,7 @@ from heed.studies.tune_record import (
     name_arms,
     new_arm,
     pair_of,
-    read_record,
+    read_tune,
     settings_of,
 )
 from heed.studies.tune_state import Tuning
@@ -136,7 +137,7 @@ def _begin(
 ) -> Tuning:
     """Return a tune whose texts have been read, in a folder that no other process is at; its record is written."""
     splits = open_labelled_splits(plan.config)
-    earlier = None if overwrite else read_record(folder)
+    earlier = None if overwrite else read_tune(folder)
     plan, largest = settle_batch(plan, splits, earlier, say)
     now = Tuning(plan, folder, splits, join(earlier, _new_record(plan, splits), folder), say, progress)
     if largest:

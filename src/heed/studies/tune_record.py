@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from heed import files, records
+from heed import files
 from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, why
-from heed.records import TUNE, DamagedError, SeedRun, SizePoint, TunedArm, TuneFile
-from heed.training.run import ENVIRONMENT, OWN
+from heed.records.kept import DamagedError, read_record
+from heed.records.run import ENVIRONMENT
+from heed.records.tune import TUNE, SeedRun, SizePoint, TunedArm, TuneFile
+from heed.training.run import OWN
 
 CLEARING = ".tune.json.clearing"
 LOGS = "records"
@@ -51,10 +53,10 @@ FIRST = frozenset(
 default, so that what an earlier heed has trained still stands."""
 
 
-def read_record(folder: Path) -> TuneFile | None:
+def read_tune(folder: Path) -> TuneFile | None:
     """Return what an earlier tune has found, None where there was none. Raises `CheckpointError` when it is damaged."""
     try:
-        return records.read(TuneFile, folder / TUNE)
+        return read_record(TuneFile, folder / TUNE)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from heed import records
-from heed.records import TUNE, TuneFile
+from heed.records.kept import write_record
+from heed.records.tune import TUNE, TuneFile
 from heed.studies.tune_plan import Say, TunePlan
 from heed.text.splits import Splits
 from heed.training.progress import Progress
@@ -33,4 +33,4 @@ class Tuning:
 
     def write(self) -> None:
         """Write what is known, whole or not at all."""
-        records.write(self.folder / TUNE, self.record)
+        write_record(self.folder / TUNE, self.record)

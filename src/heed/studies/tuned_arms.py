@@ -15,7 +15,8 @@ from typing import Any
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, HeedError
-from heed.records import RESULT, Outcome, RateTrial, RunResult, SeedRun, SizePoint, TunedArm
+from heed.records.study import Outcome
+from heed.records.tune import RESULT, RateTrial, RunResult, SeedRun, SizePoint, TunedArm
 from heed.report.gradings import grading_of
 from heed.studies.rates import Candidate, at_an_end, candidates, search_rates
 from heed.studies.soup import add_soup

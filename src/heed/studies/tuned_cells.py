@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed import records
 from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.files import remove
-from heed.records import RESULT, CurvePoint, DamagedError, KeptResult, Outcome, RunResult, StepBytes
+from heed.records.events import METRICS, EvaluationEvent, TrainEvent
+from heed.records.kept import DamagedError, read_record, write_record
+from heed.records.study import Outcome
+from heed.records.tune import RESULT, CurvePoint, KeptResult, RunResult, StepBytes
 from heed.report.gradings import grading_of
 from heed.studies.runner import Task
 from heed.studies.tune_plan import open_labelled_splits
@@ -139,7 +141,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
         if last:
             remove(folder / "checkpoints")  # of a process that died before
         return Outcome.of("finished")
-    begun = is_run(folder) and Run[TuneConfig](folder, config).fact("key") == key
+    begun = is_run(folder) and Run[TuneConfig](folder, config).environment.key == key
     resume = begun and latest_step(folder / "checkpoints") is not None
     kept.unlink(missing_ok=True)
     done = train_run(
@@ -153,7 +155,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
     result = RunResult.model_validate(
         {"folder": f"runs/{folder.name}", "test": None} | _timing(folder, done.fit, figure) | figures
     )
-    records.write(kept, KeptResult(key=key, result=result))
+    write_record(kept, KeptResult(key=key, result=result))
     if last:
         remove(folder / "checkpoints")
     return Outcome.of("finished")
@@ -162,7 +164,7 @@ def _train(task: TunedTask, material: Material, progress: Callable[[int], Progre
 def kept_result(path: Path, key: str | None = None) -> RunResult | None:
     """Return what a result.json says came of a run; None where there is none, or its key is another than `key`."""
     try:
-        found = records.read(KeptResult, path)
+        found = read_record(KeptResult, path)
     except (OSError, ValueError, DamagedError):
         return None
     return found.result if key in (None, found.key) else None
@@ -171,23 +173,24 @@ def kept_result(path: Path, key: str | None = None) -> RunResult | None:
 def _timing(folder: Path, fit: FitResult, figure: str) -> dict[str, Any]:
     """Return seconds, speed and curve of a run from its metrics; `figure` is what arms are compared by."""
     name = "accuracy" if figure == "accuracy" else "figure"
-    events = read_metrics(folder / "metrics.jsonl")
+    events = read_metrics(folder / METRICS)
     curve: dict[int, CurvePoint] = {}
     losses: list[float] = []
-    epochs = {event["step"]: event["epoch"] for event in events if event["event"] == "train"}
+    epochs = {event.step: event.epoch for event in events if isinstance(event, TrainEvent)}
     for event in events:
-        if event["event"] == "train":
-            losses.append(event["loss"])
-        elif event["event"] == "evaluation":
-            known = [step for step in epochs if step <= event["step"]]
-            curve[event["step"]] = CurvePoint.model_validate(
+        if isinstance(event, TrainEvent) and event.loss is not None:
+            losses.append(event.loss)
+        elif isinstance(event, EvaluationEvent):
+            known = [step for step in epochs if step <= event.step]
+            part = event.train
+            curve[event.step] = CurvePoint.model_validate(
                 {
                     "epoch": epochs[max(known)] if known else None,
                     "train_loss": sum(losses) / len(losses) if losses else None,
-                    "validation_loss": event["loss"],
-                    f"validation_{name}": event[figure],
-                    "train_measured_loss": event.get("train", {}).get("loss"),
-                    f"train_{name}": event.get("train", {}).get(figure),
+                    "validation_loss": event.loss,
+                    f"validation_{name}": event.finite(figure),
+                    "train_measured_loss": None if part is None else part.loss,
+                    f"train_{name}": None if part is None else part.finite(figure),
                 }
             )
             losses = []

@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed import records
 from heed.errors import HeedError
-from heed.records import TRAINED, Outcome
+from heed.records.kept import write_record
+from heed.records.study import TRAINED, Outcome
 
 
 def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda line: None) -> Outcome:
@@ -95,7 +95,7 @@ def main() -> int:
     if not task["trained"]:
         found = run_cell(task["values"], say)
         if found.state != "interrupted":
-            records.write(Path(task["record"]), found)
+            write_record(Path(task["record"]), found)
         if found.state not in TRAINED:
             return 0
     if task["lengths"]:
@@ -118,7 +118,7 @@ def _make_tuned(order: Mapping[str, Any], say: Callable[[str], object]) -> int:
         say(traceback.format_exc())
         found = outcome_of(error)
     if found.state != "interrupted":
-        records.write(task.record, found)
+        write_record(task.record, found)
     return 0
 
 

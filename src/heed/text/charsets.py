@@ -38,8 +38,8 @@ _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r") + b"\x
 Opener = Callable[[], BinaryIO]
 
 
-def check_encoding(name: str, setting: str = "data.encoding") -> None:
-    """Raise `DataError` when this is no encoding of text; `setting` is where it was given."""
+def check_encoding(name: str) -> None:
+    """Raise `DataError` when this is no encoding of text."""
     try:
         codecs.getincrementaldecoder(name)()
         b"a".decode(name)
@@ -48,7 +48,7 @@ def check_encoding(name: str, setting: str = "data.encoding") -> None:
     except (LookupError, ValueError):
         known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "shift_jis", "gb18030", "koi8-r")
         hint = did_you_mean(name, known)
-        raise DataError(f"unknown encoding {name[:60]!r} ({setting}), {hint}") from None
+        raise DataError(f"unknown encoding {name[:60]!r} (data.encoding), {hint}") from None
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,15 @@ class Corpus:
             return _cut(stream, *self._limits[split])
         return (text for value, text in stream if self._split_of(value) == split)
 
+    def facts(self, split: str) -> dict[str, str]:
+        """Return what a token file says of the text of a split."""
+        return {
+            "corpus": self.name,
+            "corpus_fingerprint": self.fingerprint,
+            "split": split,
+            "split_rule": self.split_rule,
+        }
+
     def expected_bytes(self, split: str) -> int | None:
         """Return about how many bytes of text a split has, if that is known without reading it."""
         source = self._sources.get(split, self._sources["train"])

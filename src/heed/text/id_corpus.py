@@ -74,14 +74,7 @@ def id_tokens(corpus: IdCorpus, tokenizer: Tokenizer) -> dict[str, TokenFile]:
                 f"{tokenizer.vocab_size - 1:,}: name the tokenizer that made the ids (tokenizer.file), or set "
                 "data.first_id 1 if 0 is padding there"
             )
-        header = {
-            "corpus": corpus.name,
-            "corpus_fingerprint": corpus.fingerprint,
-            "split": split,
-            "split_rule": corpus.split_rule,
-            "tokenizer_hash": tokenizer.hash,
-            "end_id": tokenizer.end_id,
-        }
+        header = corpus.facts(split) | {"tokenizer_hash": tokenizer.hash, "end_id": tokenizer.end_id}
         ends = np.cumsum([len(row) for row in rows], dtype=np.uint64)
         files[split] = TokenFile(ids.astype(np.uint32), ends, header)
     return files

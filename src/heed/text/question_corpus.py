@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -88,13 +87,7 @@ def question_tokens(corpus: QuestionCorpus, tokenizer: Tokenizer) -> dict[str, Q
     for split in (name for name in SPLITS if name in corpus.splits):
         questions = corpus.questions(split)
         rows = [_row(question, tokenizer) for question in questions]
-        header: dict[str, Any] = {
-            "corpus": corpus.name,
-            "corpus_fingerprint": corpus.fingerprint,
-            "split": split,
-            "split_rule": corpus.split_rule,
-            "tokenizer_hash": tokenizer.hash,
-        }
+        header = corpus.facts(split) | {"tokenizer_hash": tokenizer.hash}
         ends = np.cumsum([len(row) for row in rows], dtype=np.uint64)
         ids = np.array([id for row in rows for id in row], dtype=np.uint32)
         files[split] = QuestionTokens(ids, ends, header, questions)

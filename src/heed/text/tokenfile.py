@@ -223,13 +223,7 @@ def token_files(
     for split in corpus.splits:
         key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
         path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
-        header = {
-            "corpus": corpus.name,
-            "corpus_fingerprint": corpus.fingerprint,
-            "split": split,
-            "split_rule": corpus.split_rule,
-            "word_rule": corpus.word_rule,
-        }
+        header = corpus.facts(split) | {"word_rule": corpus.word_rule}
         # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
         expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
         kept = _kept(path, tokenizer, expected, verify)
@@ -303,10 +297,3 @@ def load_npz(path: str | Path) -> TokenFile:
     ids = tokens.astype(np.uint16 if tokens.max() < 1 << 16 else np.uint32)
     header = {"tokens": len(ids), "documents": len(sizes), "split": path.stem}
     return TokenFile(ids, np.cumsum(sizes, dtype=np.uint64), header)
-
-
-def save_npz(path: str | Path, tokens: TokenFile) -> None:
-    """Write `tokens` and `sizes` as `load_npz` reads them."""
-    sizes = np.diff(tokens.ends.astype(np.int64), prepend=0)
-    with files.aside(path) as other, other.open("wb") as stream:
-        np.savez(stream, tokens=tokens.ids, sizes=sizes)

@@ -218,7 +218,7 @@ def prune(folder: Path, keep_last: int) -> None:
 
 
 def find_checkpoint(folder: Path, which: str | int) -> Path:
-    """Return the folder of the checkpoint `which`: "best", "last" or a step.
+    """Return the folder of the checkpoint `which`: "best", "last" or a step, such as 500 or "500".
 
     "best" is the last one when nothing was evaluated. Raises `CheckpointError` when it is not there.
     """
@@ -230,6 +230,8 @@ def find_checkpoint(folder: Path, which: str | int) -> Path:
     if which == "best":
         best = best_step(folder)
         which = steps[-1] if best is None else best
+    elif isinstance(which, str) and which.isdecimal():
+        which = int(which)
     if which not in steps:
         there = ", ".join(str(step) for step in steps)
         raise CheckpointError(f"{folder.parent} has no checkpoint {which!r}: choose best, last or one of {there}")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from heed.config import Config, TrainConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.base import LanguageModel
+from heed.records.events import CheckpointEvent, EndEvent, EvaluationEvent, SampleEvent, TrainEvent
 from heed.training import checkpoint as files
 from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
@@ -209,7 +210,7 @@ class _Loop:
                 reason = self.reason_to_stop(over) or ("interrupted" if interrupts.asked else None)
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
-        self.run.log({"event": "end", "step": now.step, "reason": reason})
+        self.run.log(EndEvent(step=now.step, reason=reason))
         if reason == "interrupted":
             again = f"; go on with: heed train --resume {self.run.folder}"
             own = isinstance(self.run.config, Config)  # a run of heed tune goes on by the command of the whole tune
@@ -248,7 +249,7 @@ class _Loop:
 
     def refuse_step(self, step: int, what: str, then: str) -> NoReturn:
         """End the run with an error that says what is not finite, and name the last good checkpoint."""
-        self.run.log({"event": "end", "step": step, "reason": "not finite"})
+        self.run.log(EndEvent(step=step, reason="not finite"))
         last = files.latest_step(self.run.checkpoints)
         kept = "there is no checkpoint yet" if last is None else f"the last good checkpoint is {files.step_name(last)}"
         raise HeedError(
@@ -268,18 +269,17 @@ class _Loop:
         self.mark = (now.tokens, seconds)
         memory = peak_memory(self.updater.device)
         self.run.log(
-            {
-                "event": "train",
-                "step": now.step,
-                "loss": loss,
-                "learning_rate": plan.learning_rate * self.updater.share,
-                "gradient_norm": self.updater.norm.item(),
-                "tokens": now.tokens,
-                "seconds": round(seconds, 4),
-                "tokens_per_second": round(speed, 1),
-                "memory_bytes": memory,
-                "epoch": round(self.batches.epoch, 4),
-            }
+            TrainEvent(
+                step=now.step,
+                loss=loss,
+                learning_rate=plan.learning_rate * self.updater.share,
+                gradient_norm=self.updater.norm.item(),
+                tokens=now.tokens,
+                seconds=round(seconds, 4),
+                tokens_per_second=round(speed, 1),
+                memory_bytes=memory,
+                epoch=round(self.batches.epoch, 4),
+            )
         )
         left, unit = (plan.steps - now.step) * seconds / now.step, getattr(self.batches, "unit", "token")
         if plan.seconds is not None:
@@ -300,20 +300,20 @@ class _Loop:
                 measured = validation()
             if not math.isfinite(measured.loss):
                 self.refuse_step(now.step, "the validation loss is NaN or infinite", "so this state is not kept")
-            place = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)}
-            event, said = {"event": "evaluation", **place, **measured.as_dict()}, ""
+            event = {"step": now.step, "tokens": now.tokens, "seconds": round(now.seconds, 4)} | measured.as_dict()
+            said = ""
             if self.training is not None:
                 with self.streams.undisturbed():
                     known = self.training()
                 event["train"] = known.as_dict()
                 said = f", on a part of the training split {known.loss:.4f}"
-            self.run.log(event)
+            self.run.log(EvaluationEvent.model_validate(event))
             leaking = "LEAKING " if self.leaks else ""
             self.progress.say(f"step {now.step}: {leaking}validation loss {measured.loss:.4f}{said}")
             if self.sample is not None:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()
-                self.run.log({"event": "sample", "step": now.step, "texts": texts})
+                self.run.log(SampleEvent(step=now.step, texts=texts))
         if self.average.watch(measured.loss):
             self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
         figure = measured.criterion
@@ -392,14 +392,14 @@ class _Loop:
         best = now.best_step if now.best_step in files.saved_steps(folder) else None
         files.mark_best(folder, best, now.best_loss)
         files.prune(folder, self.plan.keep_last)
-        noted = [event["step"] for event in self.run.read_metrics() if event["event"] == "checkpoint"]
+        noted = [event.step for event in self.run.read_metrics() if isinstance(event, CheckpointEvent)]
         if now.step not in noted:
             self.note_checkpoint()
 
     def note_checkpoint(self) -> None:
         """Write the event of a checkpoint."""
         place = f"{self.run.checkpoints.name}/{files.step_name(self.now.step)}"
-        self.run.log({"event": "checkpoint", "step": self.now.step, "path": place})
+        self.run.log(CheckpointEvent(step=self.now.step, path=place))
 
     def save(self) -> None:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""

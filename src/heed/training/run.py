@@ -39,10 +39,14 @@ from heed import files, seals
 from heed.config import BY_TEXT, Config, RunConfig, Section, aim_of, held_out, make_config, read_yaml, write_yaml
 from heed.errors import CheckpointError, why
 from heed.files import write_json
-from heed.report.record import flatten, hold
+from heed.records.answers import ANSWERS, SUMMARY, TRUST
+from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
+from heed.records.kept import DamagedError, read_record
+from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile, MachineFacts
+from heed.report.record import flatten
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
-from heed.training.settings import CHECKPOINTS, CONFIG, ENVIRONMENT, is_run, read_settings
+from heed.training.settings import CHECKPOINTS, CONFIG, is_run, read_settings
 from heed.training.streams import NAMES, stream_seed
 
 if TYPE_CHECKING:
@@ -51,16 +55,16 @@ if TYPE_CHECKING:
     from heed.models import LanguageModel
     from heed.text.tokenizers import Tokenizer
 
-METRICS, TOKENIZER, TRUST = "metrics.jsonl", "tokenizer.json", "trust.json"
+TOKENIZER = "tokenizer.json"
 OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
-    "evaluation.json", "lengths.json", "samples.jsonl", "report.html", "hf", "peft", "onnx",
-    "answers.jsonl", "evaluation-qa.json", TRUST,
+    EVALUATION, LENGTHS, "samples.jsonl", "report.html", "hf", "peft", "onnx",
+    ANSWERS, SUMMARY, TRUST,
     "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 FINAL = (
-    "evaluation.json", "lengths.json", "samples.jsonl", "answers.jsonl", "evaluation-qa.json", TRUST,
+    EVALUATION, LENGTHS, "samples.jsonl", ANSWERS, SUMMARY, TRUST,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
 LONGEST_STEM = 100
@@ -118,7 +122,7 @@ class Run(Generic[C]):
         try:
             refuse_if_taken(path, overwrite=overwrite)
             with files.together(path, CONFIG, replacing=OWN) as new:
-                write_json(new / ENVIRONMENT, environment(config.run.seed) | dict(facts or {}))
+                write_json(new / ENVIRONMENT, environment(config.run.seed, facts or {}).plain())
                 if tokenizer is not None:
                     tokenizer.save(new / TOKENIZER)
                 write_yaml(config, new / CONFIG)
@@ -142,7 +146,7 @@ class Run(Generic[C]):
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes that the run's model tells apart, in the order of its outputs; None: it has none."""
-        names = self.fact("classes")
+        names = self.environment.classes
         if names is not None and not (
             isinstance(names, list) and len(names) > 1 and len({*map(str, names)}) == len(names)
         ):
@@ -152,7 +156,7 @@ class Run(Generic[C]):
     @property
     def leaks(self) -> str | None:
         """What the audit found before the training, where it found a leak that was allowed."""
-        found = self.fact("leaks")
+        found = self.environment.leaks
         return None if found is None else str(found)
 
     @property
@@ -160,11 +164,12 @@ class Run(Generic[C]):
         """Whether a threshold was chosen for the answers of the best weights."""
         return (self.folder / TRUST).exists()
 
-    def fact(self, name: str) -> Any:
-        """Return what environment.json says of `name`, None where it says nothing."""
+    @property
+    def environment(self) -> EnvironmentFile:
+        """What the results depend on beside the configuration, and what is known of the model."""
         try:
-            return seals.read_json(self.folder / ENVIRONMENT).get(name)
-        except (OSError, ValueError, AttributeError):
+            return read_record(EnvironmentFile, self.folder / ENVIRONMENT)
+        except (OSError, ValueError, DamagedError):
             raise self._damaged() from None
 
     def _damaged(self) -> CheckpointError:
@@ -182,15 +187,15 @@ class Run(Generic[C]):
         """
         return nullcontext() if files.is_ours(self.folder / files.LOCK) else locked(self.folder)
 
-    def log(self, event: Mapping[str, Any]) -> None:
+    def log(self, event: Event) -> None:
         """Append one event to metrics.jsonl; it reaches the operating system before this returns.
 
         Raises `CheckpointError` when the disk is full.
         """
-        line = json.dumps(event, allow_nan=False, ensure_ascii=False)
+        line = json.dumps(event.plain(), allow_nan=False, ensure_ascii=False)
         try:
             files.append(self.folder / METRICS, line + "\n")
-            if event.get("event") in ("checkpoint", "end"):
+            if isinstance(event, CheckpointEvent | EndEvent):
                 seals.seal(self.folder, [METRICS])
         except OSError as error:
             raise CheckpointError(
@@ -236,7 +241,7 @@ class Run(Generic[C]):
             if whole < len(content):
                 os.truncate(path, whole)
         more = {"changed": dict(changed)} if changed and goes_on else {}
-        self.log({"event": "resume", "step": step, "time": _now(), **more})
+        self.log(ResumeEvent(step=step, time=_now(), **more))
         if not goes_on:
             return
         try:
@@ -254,9 +259,8 @@ class Run(Generic[C]):
         Raises `CheckpointError` when the disk is full.
         """
         try:
-            seals.write_json(
-                self.folder / "evaluation.json", {split: figure.as_dict() for split, figure in figures.items()}
-            )
+            final = EvaluationFile.model_validate({split: figure.as_dict() for split, figure in figures.items()})
+            seals.write_json(self.folder / EVALUATION, final.plain())
             lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
             seals.write_text(self.folder / "samples.jsonl", "".join(lines))
         except OSError as error:
@@ -265,7 +269,7 @@ class Run(Generic[C]):
                 f"with heed train --resume {self.folder}"
             ) from error
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[Event]:
         """Return the valid events in order; see `read_metrics`."""
         return read_metrics(self.folder / METRICS)
 
@@ -294,16 +298,16 @@ def _read_events(path: Path) -> bytes:
         raise CheckpointError(f"{path} cannot be read: {why(error)}; bring it back, it is part of the run") from error
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the events of a metrics.jsonl that hold (see `heed.report.record.hold`); a cut last line is forgiven.
+def read_metrics(path: Path) -> list[Event]:
+    """Return the events of a metrics.jsonl that hold (see `heed.records.events.hold`); a cut last line is forgiven.
 
     No file is no events. Raises `CheckpointError` that names the line when another one is damaged.
     """
     lines = _read_events(path).decode("utf-8", errors="replace").split("\n") if path.exists() else []
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     for number, line in enumerate(lines, 1):
         try:
-            event = json.loads(line) if line else None
+            event = read_event(json.loads(line)) if line else None
         except ValueError:
             if number == len(lines):  # no line end: the process died while it wrote
                 break
@@ -411,20 +415,21 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
     raise CheckpointError(f"{path} exists and is no run folder: choose another name with --run.name")
 
 
-def environment(seed: int) -> dict[str, Any]:
-    """Return what a result depends on beside the config: versions, commit, machine, seeds, command line."""
-    return {
-        "time": _now(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "heed": heed.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "git_commit": _git_commit(),
-        "machine": machine_facts(),
-        "seed": seed,
-        "streams": {name: stream_seed(seed, name) for name in NAMES},
-    }
+def environment(seed: int, facts: Mapping[str, Any]) -> EnvironmentFile:
+    """Return what a result depends on beside the config: versions, commit, machine, seeds, command line, `facts`."""
+    return EnvironmentFile(
+        time=_now(),
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        heed=heed.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=numpy.__version__,
+        git_commit=_git_commit(),
+        machine=MachineFacts.model_validate(machine_facts()),
+        seed=seed,
+        streams={name: stream_seed(seed, name) for name in NAMES},
+        **facts,
+    )
 
 
 def plain(config: Settings) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typing import Any
 from heed import seals
 from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import CheckpointError, ConfigError, why
+from heed.records.run import ENVIRONMENT
 from heed.report.record import flatten
 from heed.training.checkpoint import saved_states
 
-CONFIG, ENVIRONMENT, CHECKPOINTS = "config.yaml", "environment.json", "checkpoints"
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
 def is_run(path: Path) -> bool:

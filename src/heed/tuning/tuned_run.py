@@ -244,11 +244,11 @@ def load_tuned(folder: Path, device: str = "auto") -> tuple[Tuned, Pretrained, R
     """
     run = open_tuned(folder)
     try:
-        target = target_of({"classes": run.classes, "target": run.fact("target")})
+        target = target_of({"classes": run.classes, "target": run.environment.target})
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{folder} names no classes in environment.json: it is not a run of heed tune") from None
     tuned, encoder, _ = build(run.config, target)
-    facts: Mapping[str, Any] = run.fact("encoder") or {}
+    facts: Mapping[str, Any] = run.environment.encoder or {}
     if facts.get("sha256") != hash_encoder(encoder.folder):
         raise CheckpointError(
             f"{folder} was tuned from another {run.config.encoder.name} ({facts.get('source')}) than is here now "
