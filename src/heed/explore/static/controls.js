@@ -165,8 +165,8 @@ function cells(control, id, turn, refuse, rowsOf, valueOf, read) {
       grid.dataset.columns = rows[0].length;
       rows.flat().forEach((value, at) => {
         const input = grid.children[at], text = String(Number(value.toPrecision(6))).replace("-", "−");
-        input.removeAttribute("aria-invalid");
-        if (document.activeElement !== input || Number(input.value.replace("−", "-")) !== value) input.value = text;
+        if (input.ariaInvalid) input.removeAttribute("aria-invalid");
+        if (input.value !== text && (document.activeElement !== input || Number(input.value.replace("−", "-")) !== value)) input.value = text;
       });
       area.removeAttribute("aria-invalid");
       if (document.activeElement !== area) area.value = rows.map(row => row.map(x => Number(x.toPrecision(6))).join(" ")).join("\n");

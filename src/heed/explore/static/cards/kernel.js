@@ -1,25 +1,24 @@
 // Random features in the place of the exponential (Performer): heed's explore/kernel.py.
-import { dot, norm, normals, plus, product, range, scaled, shaped, sum, times, transposed, zeros } from "../algebra.js";
+import { dot, norm, normals, plus, product, range, scaled, shaped, sum, transposed, zeros } from "../algebra.js";
 import { Wrong, said } from "../words.js";
 
 const WIDTH = 4, TOKENS = 8, MOST = 256, DRAWS = 5, COUNTS = [2, 4, 8, 16, 32, 64, 128, 256];
 
-// A feature of each x (n, K) for a vector w, before the division by the root of their number, as one or two numbers:
-// exp(w.x - |x|^2/2), or exp(|x|^2/2) sin w.x and exp(|x|^2/2) cos w.x
-const FEATURES = {
-  positive: (dots, halves) => [dots.map((s, i) => Math.exp(s - halves[i]))],
-  trigonometric: (dots, halves) => [Math.sin, Math.cos].map(wave => dots.map((s, i) => Math.exp(halves[i]) * wave(s))),
-};
-
-// phi(q).phi(k) with m features of vectors w, for each of several m: sums over vectors, divided by how many there are
+// phi(q).phi(k) with m features of vectors w, for each of several m. A vector makes of x, before the division by the root
+// of their number, exp(w.x - |x|^2/2), or both exp(|x|^2/2) sin w.x and exp(|x|^2/2) cos w.x
 export function estimates(kind, q, k, w, counts) {
-  const shrink = q[0].length ** -0.25, [a, b] = [q, k].map(X => X.map(x => scaled(x, shrink)));
-  const halves = [a, b].map(X => X.map(x => dot(x, x) / 2)), total = zeros(a.length, b.length), found = {};
+  const X = [...q, ...k].map(x => scaled(x, q[0].length ** -0.25)), positive = kind === "positive", parts = positive ? 1 : 2;
+  const sizes = X.map(x => Math.exp(dot(x, x) / (positive ? -2 : 2))), phi = zeros(parts, X.length), total = zeros(q.length, k.length), found = {};
   w.forEach((vector, f) => {
-    const of_q = FEATURES[kind](times(a, vector), halves[0]), of_k = FEATURES[kind](times(b, vector), halves[1]);
-    for (let part = 0; part < of_q.length; part++) for (let i = 0; i < a.length; i++) for (let j = 0; j < b.length; j++) total[i][j] += of_q[part][i] * of_k[part][j];
-    const m = (f + 1) * of_q.length;
-    if (counts.includes(m)) found[m] = total.map(row => scaled(row, 1 / (f + 1)));
+    for (let i = 0; i < X.length; i++) {
+      const s = dot(vector, X[i]);
+      phi[0][i] = sizes[i] * (positive ? Math.exp(s) : Math.sin(s));
+      if (!positive) phi[1][i] = sizes[i] * Math.cos(s);
+    }
+    for (let part = 0; part < parts; part++) for (let i = 0; i < q.length; i++) for (let j = 0; j < k.length; j++) {
+      total[i][j] += phi[part][i] * phi[part][q.length + j];
+    }
+    if (counts.includes((f + 1) * parts)) found[(f + 1) * parts] = total.map(row => scaled(row, 1 / (f + 1)));
   });
   return found;
 }
@@ -41,7 +40,8 @@ function figuresOf(kind, { q, k, v, draws }, counts) {
   const mix = W => product(W.map(row => scaled(row, 1 / sum(row))), v).flat(), right = mix(exact);
   const rms = numbers => Math.sqrt(sum(numbers.map(x => x * x)) / numbers.length);
   const median = numbers => [...numbers].sort((x, y) => x - y)[(numbers.length - 1) / 2];
-  const all = draws.map(w => estimates(kind, q, k, kind === "positive" ? w : w.slice(0, MOST / 2), counts));
+  const vectors = Math.max(...counts) / (kind === "positive" ? 1 : 2);
+  const all = draws.map(w => estimates(kind, q, k, w.slice(0, vectors), counts));
   return Object.fromEntries(counts.map(m => [m, {
     kernel_error: median(all.map(found => rms(found[m].flatMap((row, i) => row.map((x, j) => x / exact[i][j] - 1))))),
     output_error: median(all.map(found => rms(plus(mix(found[m]), right, -1)) / rms(right))),
@@ -52,6 +52,17 @@ function inputsOf({ spread, orthogonal, seed }) {
   const [q, k, v] = range(3).map(i => shaped(normals(TOKENS * WIDTH, 3 * seed + i), WIDTH));
   const draws = range(DRAWS).map(i => shaped(normals(MOST * WIDTH, 1000 * seed + i), WIDTH)).map(w => orthogonal ? orthogonalised(w) : w);
   return { q: q.map(x => scaled(x, spread)), k: k.map(x => scaled(x, spread)), v, draws };
+}
+
+// The curves hang on no number of features, so that they are kept while it is dragged
+let kept = {};
+function curvesOf(state) {
+  const key = [state.spread, state.orthogonal, state.seed].join();
+  if (kept.key !== key) {
+    const inputs = inputsOf(state);
+    kept = { key, inputs, curves: Object.fromEntries(["positive", "trigonometric"].map(kind => [kind, figuresOf(kind, inputs, COUNTS)])) };
+  }
+  return kept;
 }
 
 export const kernel = {
@@ -66,9 +77,9 @@ export const kernel = {
   ],
   compute(state) {
     if (state.features % 2) throw new Wrong(`features: sines and cosines come in pairs, take ${state.features + 1}`);
-    const inputs = inputsOf(state), counts = [...new Set([...COUNTS, state.features])];
-    const [curve, over] = ["positive", "trigonometric"].map(kind => figuresOf(kind, inputs, counts));
-    return { positive: curve[state.features], trigonometric: over[state.features], curves: { positive: curve, trigonometric: over } };
+    const { inputs, curves } = curvesOf(state), m = state.features;
+    const now = kind => curves[kind][m] ?? figuresOf(kind, inputs, [m])[m];
+    return { positive: now("positive"), trigonometric: now("trigonometric"), curves };
   },
   inputs: inputsOf,
   equations: ({ features }, n) => [
