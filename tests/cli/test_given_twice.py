@@ -31,6 +31,7 @@ TWICE = {
     "export": [["a", "--to", "hf", "--to", "peft"]],
     "bench": [["attention", "--lengths", "3", "--lengths", "4"]],
     "quiz": [["--topic", "attention", "--topic", "tuning"]],
+    "grade": [["a", "--seconds", "1", "--seconds", "2"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
     "doctor": [["--json", "--json"]],
@@ -58,7 +59,7 @@ def test_every_verb_is_tried():
 
 
 BARE = ["ask", "tune", "predict", "sample", "prompt", "compare", "report", "import", "export", "bench", "eval", "audit",
-        "finetune", "serve", "recover", "explore", "tokenizer train", "tokenizer report",
+        "finetune", "serve", "recover", "explore", "grade", "tokenizer train", "tokenizer report",
         "data biographies"]  # fmt: skip
 
 
