@@ -57,7 +57,8 @@ def learning_curves(record: RunRecord) -> list[tuple[str, list[Figure]]]:
 
 def progress_figures(record: RunRecord) -> list[Figure]:
     """Return the smaller figures, of how the training went: a new one is a function, and its line here."""
-    found = [speed_figure(record), memory_figure(record), rate_figure(record), gradient_figure(record)]
+    made = (speed_figure, memory_figure, rate_figure, gradient_figure, gap_figure)
+    found = [figure(record) for figure in made]
     return [figure for figure in found if figure is not None]
 
 
@@ -238,6 +239,21 @@ def gradient_figure(record: RunRecord) -> Figure | None:
     rule = (clip, f"clip {format_rate(clip)}") if clip else None
     axes = Plane("step", "gradient norm (log)", log_y=True, rule=rule, height=SMALL)
     return lines_figure("gradient-norm", title, caption, [Line("", mx, my, 2, low, high, noisy=True)], axes)
+
+
+def gap_figure(record: RunRecord) -> Figure | None:
+    """Validation loss minus the loss on a part of the training data, both measured alike, over steps."""
+    key = _loss_of(record)
+    train = dict(zip(*finite_points(measured_training(record), "step", key), strict=True))
+    x, y = finite_points(record.evaluations, "step", key)
+    both = [(step, loss - train[step]) for step, loss in zip(x, y, strict=True) if step in train]
+    if not both:
+        return None
+    steps, gaps = [step for step, _ in both], [gap for _, gap in both]
+    title = f"The generalisation gap ends at {gaps[-1]:+.2f} nats"
+    caption = "Validation loss minus the loss on a fixed part of the training data, measured in the same way."
+    axes = Plane("step", f"gap (nats per {record.unit})", rule=(0.0, ""), height=SMALL)
+    return lines_figure("gap", title, caption, [Line("", steps, gaps, 1, dots=True)], axes)
 
 
 def loss_sentence(record: RunRecord) -> str:
