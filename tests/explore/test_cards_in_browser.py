@@ -14,7 +14,7 @@ from heed.explore.arrays import softmax
 from heed.explore.cards import make_server, single_file
 from heed.explore.certificates import Certificate, proves_within, verify_certificate
 from heed.explore.hard import hard_attention
-from heed.explore.kernel import _estimate
+from heed.explore.kernel import estimated_weights
 from heed.explore.kqv import outcome
 from heed.explore.low_rank import project, rank_errors
 from heed.explore.masking import compare_masks
@@ -23,7 +23,7 @@ from heed.explore.puzzles import puzzle_of
 from heed.explore.queries import hit
 from heed.explore.random_keys import random_keys, weight_of_key
 from heed.explore.recurrent import gradient_reach, hand_gradients, linear_net
-from heed.explore.scaling import _saturation, score_moments
+from heed.explore.scaling import saturation_of, score_moments
 from heed.explore.superposition import extract, signals_that_fit
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
@@ -191,7 +191,7 @@ def check_scaling(state, said, inputs):
     near([said["mean"], said["variance"]], [moments.mean, moments.variance])
     deviation = sigma * np.sqrt(K * sigma**2 + K * mu**2)
     for name, spread in (("plain", deviation), ("scaled", deviation / np.sqrt(K))):
-        found = _saturation(spread, spread * np.array(inputs))
+        found = saturation_of(spread, spread * np.array(inputs))
         near([said[name][each] for each in ("deviation", "entropy", "largest", "gradient")], list(vars(found).values()))
     return "same"
 
@@ -264,7 +264,7 @@ def check_kernel(state, said, inputs):
     exact = (q @ k.T / q.shape[1] ** 0.5).exp()
     output = exact @ v / exact.sum(-1, keepdim=True)
     for kind, each in (("positive", 1), ("trigonometric", 2)):
-        made = [_estimate(kind, q, k, w[: state["features"] // each]) for w in draws]
+        made = [estimated_weights(kind, q, k, w[: state["features"] // each]) for w in draws]
         kernel = torch.stack([(A / exact - 1).square().mean() for A in made]).median().sqrt()
         mixed = torch.stack([(A @ v / A.sum(-1, keepdim=True) - output).square().mean() for A in made])
         near(said[kind]["kernel_error"], kernel.item())
