@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,6 +18,7 @@ from doubles import TinyModel, Windows, events, new_run, plan
 from heed import experiment
 from heed.config import make_config
 from heed.errors import ClusterError, ConfigError
+from heed.training.checkpoint import latest_step
 from heed.training.fit import fit, follow
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run
@@ -148,6 +153,104 @@ def test_ranks_give_the_curve_of_one(tmp_path, monkeypatch, name):
         environment = json.loads((tmp_path / f"runs/{size}/environment.json").read_text())
         assert environment["ranks"] == size
     assert "ranks" not in json.loads((tmp_path / "runs/1/environment.json").read_text())
+
+
+# ---------------------------------------------------------------------- going on, and the end of a rank
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_ranks(tmp_path, monkeypatch):
+    """Begun by two, gone on with by four and by one: the curve of one, the state that each row carries with it."""
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path)
+    settings = settings_of("gru-stream", tmp_path, schedule="constant", average_fraction=None)
+    shorter = settings | {"train": settings["train"] | {"steps": 7}}
+    together(tmp_path / "work", 1, trained(settings, "alone"))
+    together(tmp_path / "work", 2, trained(shorter, "4"))
+    shutil.copytree(tmp_path / "runs/4", tmp_path / "runs/1")
+
+    def gone_on(ranks):
+        if ranks.rank:
+            experiment.follow_along(ranks)
+        else:
+            experiment.resume(tmp_path / f"runs/{ranks.size}", {"train": {"steps": 12}}, ranks=ranks)
+
+    alone = curve(tmp_path / "runs/alone")
+    for size in (1, 4):
+        together(tmp_path / "work", size, gone_on)
+        found = curve(tmp_path / f"runs/{size}")
+        assert 12 in found["steps"]
+        for kind, figures in found.items():  # where the first part ended, at step 7, it logged and measured once more
+            shared = alone[kind].keys() & figures.keys()
+            assert shared
+            assert {step: figures[step] for step in shared - {10}} == {
+                step: pytest.approx(alone[kind][step], rel=NOISE) for step in shared - {10}
+            }
+
+
+def begin(folder, *more, steps=5000):
+    """Begin a training on two ranks, and return its process and that of the second rank once it has saved."""
+    write_texts(folder)
+    command = [sys.executable, "-m", "heed", "train", "lines.txt", "--run.name", "run", "--processes", "2", *more]
+    settings = {
+        "tokenizer.kind": "char", "model.n-layers": 1, "model.n-heads": 2, "model.d-model": 16, "model.context": 48,
+        "train.steps": steps, "train.batch-size": 5, "train.checkpoint-every": 20, "train.schedule": "constant", "train.warmup-steps": 2,
+    }  # fmt: skip
+    command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    first = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    wait_for(lambda: list((folder / "runs/run/checkpoints").glob("step-*")) or first.poll() is not None)
+    [other] = psutil.Process(first.pid).children()
+    return first, other
+
+
+def wait_for(what, seconds=120):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_is_named_and_the_run_goes_on(tmp_path):
+    first, other = begin(tmp_path)
+    other.kill()
+    began = time.monotonic()
+    _, said = first.communicate(timeout=60)
+    assert time.monotonic() - began < 20  # 2 s on a machine with nothing else to do
+    assert first.returncode == 2
+    assert said.splitlines()[-1] == (
+        f"heed: rank 1 of 2 (process {other.pid}) was ended by SIGKILL; go on with: heed train --resume runs/run"
+    )
+    last = latest_step(tmp_path / "runs/run/checkpoints")
+    again = [sys.executable, "-m", "heed", "train", "--resume", "runs/run", "--train.steps", str(last + 20)]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"going on from step {last}" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_the_others_end_with_the_first(tmp_path, how):
+    first, other = begin(tmp_path)
+    first.terminate() if how == "ended" else first.kill()
+    _, said = first.communicate(timeout=60)
+    wait_for(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE, 20)
+    if how == "ended":
+        assert first.returncode == 130
+        assert "go on with: heed train --resume runs/run" in said
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks(tmp_path):
+    write_texts(tmp_path)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "heed"]
+    command += ["train", "lines.txt", "--run.name", "run", "--tokenizer.kind", "char", "--train.steps", "4", "--json"]
+    command += ["--model.n-layers", "1", "--model.n-heads", "2", "--model.d-model", "16", "--model.context", "48"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 4  # one object: only the first rank talks
+    assert done.stderr.count("run: runs/run") == 1
+    assert json.loads((tmp_path / "runs/run/environment.json").read_text())["ranks"] == 2
 
 
 # ---------------------------------------------------------------------- small parts

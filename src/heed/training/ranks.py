@@ -246,8 +246,8 @@ def leading(processes: int = 1, on: Literal["cpu", "cuda"] = "cpu") -> Iterator[
     from the exchange that waits for it, or by force.
     """
     if torchrun_size() > 1:
-        if processes > 1:
-            raise ConfigError(f"torchrun has started {torchrun_size()} processes already: leave --processes out")
+        if processes > 1 or on == "cuda":
+            raise ConfigError(f"torchrun has started {torchrun_size()} processes: leave out --processes and --gpus")
         ranks = Ranks(0, torchrun_size(), int(os.environ.get("LOCAL_RANK", "0")))
         with _joined(ranks, None):
             yield ranks
