@@ -194,7 +194,8 @@ def begin(folder, *more, steps=5000):
     command = [sys.executable, "-m", "heed", "train", "lines.txt", "--run.name", "run", "--processes", "2", *more]
     settings = {
         "tokenizer.kind": "char", "model.n-layers": 1, "model.n-heads": 2, "model.d-model": 16, "model.context": 48,
-        "train.steps": steps, "train.batch-size": 5, "train.checkpoint-every": 20, "train.schedule": "constant", "train.warmup-steps": 2,
+        "train.steps": steps, "train.batch-size": 5, "train.checkpoint-every": 20, "train.schedule": "constant",
+        "train.warmup-steps": 2,
     }  # fmt: skip
     command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     first = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
