@@ -16,6 +16,7 @@ import torch.distributed as dist
 from doubles import TinyModel, Windows, events, new_run, plan
 
 from heed import experiment
+from heed.cli import main
 from heed.config import make_config
 from heed.errors import ClusterError, ConfigError
 from heed.training.checkpoint import latest_step
@@ -291,3 +292,15 @@ def test_what_cannot_be_shared_is_refused():
         Ranks(0, 4).refuse(config)
     with pytest.raises(ConfigError, match="--processes are of the CPU"):
         Ranks(0, 2, on="cpu").take_device(config.run.model_copy(update={"device": "cuda"}), print)
+
+
+def test_flags_that_ask_for_too_much(capsys, monkeypatch):
+    assert main(["train", "--gpus", "2", "--processes", "2"]) == 2
+    assert main(["train", "--gpus", str(torch.cuda.device_count() + 1)]) == 2
+    assert main(["train", "--processes", "0"]) == 2
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "--processes", "2"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in said] == [" --gpus has a process for each GPU", " --gpus", " --processes",
+                                                     " torchrun has started 2 processes"]  # fmt: skip

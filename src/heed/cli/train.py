@@ -110,7 +110,7 @@ def first_rank(flags: NewRun) -> AbstractContextManager[Ranks]:
 
 def follows() -> bool:
     """Whether this process is one of several that train a model, and not the first."""
-    return os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
+    return os.environ.get("RANK", "0") != "0" and "MASTER_ADDR" in os.environ
 
 
 def follow() -> int:

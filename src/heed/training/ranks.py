@@ -44,8 +44,8 @@ from heed.errors import ClusterError, ConfigError
 from heed.text.stream import Batch
 from heed.training.devices import take_device, threads_each
 
-STORE = "HEED_STORE"
-"""Where ranks that were started here find the first one: host:port."""
+STARTED = "HEED_RANKS"
+"""Set for ranks that were started here, beside the variables that torchrun sets."""
 PATIENCE = timedelta(days=7)
 """How long a rank waits for another one: a dead one is seen at once, and the first may measure for hours."""
 GRACE = 3.0
@@ -251,6 +251,10 @@ def leading(processes: int = 1, on: Literal["cpu", "cuda"] = "cpu") -> Iterator[
         ranks = Ranks(0, torchrun_size(), int(os.environ.get("LOCAL_RANK", "0")))
         with _joined(ranks, None):
             yield ranks
+    elif on == "cuda" and torch.cuda.device_count() < processes:
+        raise ConfigError(
+            f"--gpus: {processes} are asked for, and torch finds {torch.cuda.device_count()} on this machine"
+        )
     elif processes > 1:
         with _started(processes, on) as ranks:
             yield ranks
@@ -265,9 +269,9 @@ def following() -> Iterator[Ranks]:
     ranks = Ranks(number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"])
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     store = None
-    if STORE in os.environ:
-        host, _, port = os.environ[STORE].rpartition(":")
-        store = TCPStore(host, int(port), is_master=False, timeout=PATIENCE)
+    if STARTED in os.environ:
+        at = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(*at, is_master=False, timeout=PATIENCE)
     with _joined(ranks, store):
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, signal.SIG_IGN)
@@ -277,7 +281,7 @@ def following() -> Iterator[Ranks]:
 @contextmanager
 def _joined(ranks: Ranks, store: Store | None) -> Iterator[None]:
     """Meet the other ranks."""
-    gpus = torch.cuda.is_available() and dist.is_nccl_available() and ranks.on != "cpu"
+    gpus = torch.cuda.is_available() and dist.is_nccl_available()
     at: dict[str, Any] = {"rank": ranks.rank, "world_size": ranks.size, "timeout": PATIENCE}
     with ranks._together():
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, **at)
@@ -292,7 +296,8 @@ def _started(size: int, on: Literal["cpu", "cuda"]) -> Iterator[Ranks]:
     threads = threads_each(size)
     torch.set_num_threads(threads)
     store = TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    common = {"WORLD_SIZE": str(size), STORE: f"127.0.0.1:{store.port}", "OMP_NUM_THREADS": str(threads)}
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), STARTED: "1"}
+    common |= {"OMP_NUM_THREADS": str(threads)}
     others = [_start(common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(1, size)]
     threading.Thread(target=_watch, args=[ranks, others, done], daemon=True).start()
     try:
