@@ -3,6 +3,7 @@
 guide/settings.md    every setting with its type, default and meaning
 heed.schema.json     the JSON schema of a configuration file, for editors
 attention/index.md   its table of mechanisms, from what each declares; the words around it are written by hand
+explore/index.html   the page of cards as one file; and its puzzles, src/heed/explore/static/puzzle_data.js
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from heed.attention import MECHANISMS
 from heed.cli.list import attention, mechanism_rows
 from heed.config import PRESETS, Config
 from heed.config.tuning import TUNING, TuneConfig
+from heed.explore.cards import single_file
+from heed.explore.puzzle_data import puzzle_module
 
 HERE = Path(__file__).parent
+PUZZLES = HERE.parent / "src" / "heed" / "explore" / "static" / "puzzle_data.js"
 
 
 def settings_page() -> str:
@@ -90,9 +94,12 @@ def pages() -> dict[Path, str]:
         HERE / "guide" / "settings.md": settings_page(),
         HERE / "heed.schema.json": schema,
         HERE / "attention" / "index.md": attention_page(),
+        PUZZLES: puzzle_module(),
+        HERE / "explore" / "index.html": single_file(),
     }
 
 
 if __name__ == "__main__":
+    PUZZLES.write_text(puzzle_module(), encoding="utf-8")  # before the page that holds them
     for file, content in pages().items():
         file.write_text(content, encoding="utf-8")

@@ -3,9 +3,11 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heed.attention import MECHANISMS, POSITIONS, PROJECTIONS, SCORES
 from heed.cli import VERBS
 from heed.config import make_config, read_yaml
 from heed.studies.plan_reading import read_plan
@@ -14,18 +16,41 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 
 
-def generated() -> dict[Path, str]:
+def generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.pages()
+    return module
 
 
 def test_generated_pages_are_current():
-    for file, content in generated().items():
+    for file, content in generator().pages().items():
         assert file.read_text(encoding="utf-8") == content, f"{file.name} is stale: python docs/generate.py"
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_every_mechanism_has_its_page(name):
+    assert "](" in generator().linked(name), f"write docs/attention/{name}.md"
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = (page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md"))
+    missing = [page for page in pages if f": {page}\n" not in nav]
+    assert not missing, f"name {missing} in the nav of mkdocs.yml"
+
+
+def test_readme_counts_what_attention_is_made_of():
+    families = {
+        "mechanisms": MECHANISMS,
+        "scores": SCORES,
+        "projections": PROJECTIONS,
+        "schemes of positions": POSITIONS,
+    }
+    counts = [f"{len(family)} {name}" for name, family in families.items()]
+    assert f"{', '.join(counts[:-1])} and {counts[-1]}, all" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_shows_every_verb():

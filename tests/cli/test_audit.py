@@ -168,7 +168,7 @@ def test_a_leak_that_is_allowed_is_carried_everywhere(leaking):
     assert math.isfinite(figures["honest"]["loss"])
     record = gather(leaking)
     assert record.leaks is not None
-    assert all(event["leaks"] and event["passport"]["leaks"] for event in record.evaluations)
+    assert all(event.leaks and event.passport["leaks"] for event in record.evaluations)
     page = (leaking / "report.html").read_text()
     assert "Honest loss" in page
     assert "LEAKING loss" in page

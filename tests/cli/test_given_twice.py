@@ -18,7 +18,8 @@ TWICE = {
     "sample": [["a", "--n", "2", "--n", "3"], ["a", "--max-tokens", "3", "--max_tokens=4"],
                ["a", "--logit-bias", "13", "-5", "--logit-bias", "1", "2"]],
     "serve": [["a", "--port", "1", "--port", "2"]],
-    "explore": [["runs/a", "--prompt", "a", "--prompt", "b"], ["a", "--layers", "0", "--layers=1"]],
+    "explore": [["runs/a", "--prompt", "a", "--prompt", "b"], ["a", "--layers", "0", "--layers=1"],
+                ["--port", "1", "--port", "2"]],
     "recover": [["x", "--api", "http://a/v1", "--model", "m", "--model", "n"]],
     "prompt": [["boolq", "--api", "http://a/v1", "--api", "http://b/v1"], ["sst2", "--shots", "2", "--shots=4"]],
     "eval": [["a", "--split", "test", "--split", "validation"]],
@@ -31,6 +32,7 @@ TWICE = {
     "export": [["a", "--to", "hf", "--to", "peft"]],
     "bench": [["attention", "--lengths", "3", "--lengths", "4"]],
     "quiz": [["--topic", "attention", "--topic", "tuning"]],
+    "grade": [["a", "--seconds", "1", "--seconds", "2"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
     "doctor": [["--json", "--json"]],
@@ -58,7 +60,7 @@ def test_every_verb_is_tried():
 
 
 BARE = ["ask", "tune", "predict", "sample", "prompt", "compare", "report", "import", "export", "bench", "eval", "audit",
-        "finetune", "serve", "recover", "explore", "tokenizer train", "tokenizer report",
+        "finetune", "serve", "recover", "grade", "tokenizer train", "tokenizer report",
         "data biographies"]  # fmt: skip
 
 

@@ -145,3 +145,9 @@ def test_a_net_of_ones_own():
     found = hand_gradients(net, [[1.0]], [0])
     assert found.hidden.tolist() == [[2.0], [2.0]]
     assert found.losses[0] == pytest.approx(np.log1p(np.exp(-4)))
+
+
+def test_a_loss_whose_probability_underflows_is_finite():
+    net = linear_net([[0.0]], [[1.0]], [[1000.0], [-1000.0]])
+    found = hand_gradients(net, [[1.0]], [1])
+    assert found.losses.tolist() == [2000.0]

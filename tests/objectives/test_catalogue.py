@@ -5,6 +5,7 @@ import pytest
 from heed.config import aim_of, make_config
 from heed.objectives import OBJECTIVES, objective_of
 from heed.report.figure_kinds import FIGURES
+from heed.report.units import COUNTED_UNITS
 
 SETTINGS = {
     "next-token": {},
@@ -17,7 +18,8 @@ SETTINGS = {
 
 
 def test_there_is_a_configuration_of_each_here():
-    assert SETTINGS.keys() == OBJECTIVES.keys()
+    missing = sorted(OBJECTIVES.keys() - SETTINGS.keys())
+    assert SETTINGS.keys() == OBJECTIVES.keys(), f"give SETTINGS above the switches that lead to {missing}"
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -48,3 +50,9 @@ def test_the_figures_that_an_aim_names_are_measured(name):
     objective = objective_of(make_config(SETTINGS[name]))
     measured = {kind.name for kind in objective.figures} & FIGURES.keys()
     assert measured - {"sequence_mean_loss"} == set(objective.aim.figures)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_pages_know_what_an_aim_counts(name):
+    unit = aim_of(make_config(SETTINGS[name])).unit
+    assert unit in COUNTED_UNITS, f"say in heed/report/units.py what a page says of figures that count a {unit!r}"

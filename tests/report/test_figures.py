@@ -246,3 +246,9 @@ def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexi
     lines, _ = lines_of(record, "perplexity-steps")
     assert set(lines) == {"validation"}
     assert lines["validation"].y == pytest.approx([math.exp(3.0)] * 2)
+
+
+def test_the_gap_is_validation_minus_training(tmp_path):
+    events = [{"event": "evaluation", "step": n, "loss": 2.0 + n, "train": {"loss": 1.5}} for n in (1, 2, 3)]
+    gap = run_figures(gather(write_run(tmp_path / "run", events=events)))["gap"]
+    assert gap.title == "The generalisation gap ends at +3.50 nats"

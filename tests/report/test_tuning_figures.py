@@ -1,6 +1,7 @@
 """The figures of a tune: SVG in the colours of the page, with titles that say what is there."""
 
 import doctest
+import re
 
 import pytest
 
@@ -8,6 +9,7 @@ from fake_tuning import write_tune
 from heed.records.tune import CurvePoint
 from heed.report import tuning_figures as module
 from heed.report.drawing import draw
+from heed.report.figure import Row, Scale, rows_figure
 from heed.report.tuning_advice import gaps_of
 from heed.report.tuning_figures import colours, front, mean_curve, tuning_figures
 from heed.report.tuning_record import read_tuning
@@ -89,3 +91,23 @@ def test_curves_are_means_over_the_epochs_that_all_have():
     )  # fmt: skip
     assert mean_curve([points(1.0)], "validation_accuracy") == ([], [], [], [])
     assert mean_curve([], "train_loss") == ([], [], [], [])
+
+
+def test_bars_below_zero_reach_from_zero_to_their_value():
+    """R² may be negative: what is drawn is read back from the SVG, with the axis as its ruler."""
+    rows = [
+        Row("better", "8.8", 0, 8.8, (3.0, 14.7)),
+        Row("worse", "-9.9", 1, -9.9, (-97.0, 77.3)),
+    ]
+    svg = draw(rows_figure("r2", "R²", "", rows, Scale("R² (%)", rule=0.0)))
+    ticks = dict(re.findall(r'<text x="([\d.]+)%" y="100%" dy="1.5em">(-?[\d.]+)</text>', svg))
+    (left, low), *_, (right, high) = [(float(place), float(value)) for place, value in ticks.items()]
+    value = lambda place: low + (place - left) / (right - left) * (high - low)
+    assert low < 0 < high
+    bars = [(value(float(x)), value(float(x) + float(wide))) for x, wide in
+            re.findall(r'<rect class="bar s\d" x="([\d.]+)%" y="[\d.]+%" width="([\d.]+)%"', svg)]  # fmt: skip
+    assert [*bars[0], *bars[1]] == pytest.approx([0, 8.8, -9.9, 0], abs=0.2)
+    ends = [
+        (value(float(a)), value(float(b))) for a, b in re.findall(r'interval s0" x1="([\d.]+)%" x2="([\d.]+)%"', svg)
+    ]
+    assert ends[1] == pytest.approx((-97.0, 77.3), abs=0.3)

@@ -290,6 +290,16 @@ def rewritten(folder, change):
     return read_tuning(folder)
 
 
+def test_an_arm_that_is_not_shown_to_beat_the_commonest_class_is_not_advised(tmp_path, monkeypatch):
+    record = read_tuning(write_tune(tmp_path, methods=("full", "head"), seeds=(1, 2), n=60))
+    others = [arm for arm in record.ran if arm is not record.reference]
+    monkeypatch.setattr(tuning_findings, "beating", lambda record: others)
+    monkeypatch.setattr(tuning_findings, "advised", lambda record, gaps: record.reference)
+    said = verdict(record, gaps_of(record))
+    assert said.startswith(f"{record.reference.name}, the best on the validation split, is not shown to beat ")
+    assert said.endswith(f"Of the others {others[0].name} is, though the test split chooses none.")
+
+
 def test_where_nothing_beats_the_commonest_class_only_that_is_said(tmp_path):
     folder = write_tune(tmp_path, methods=("full", "head"), seeds=(1, 2), n=60, skill=-9.0)
     record = read_tuning(folder)

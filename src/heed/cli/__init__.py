@@ -40,6 +40,7 @@ VERBS: dict[str, str] = {
     "export": "a run as a folder that transformers, vLLM and llama.cpp load; a tuned one for peft or ONNX",
     "bench": "what it costs: attention over length, training steps on CPU and GPU, memory of a step",
     "quiz": "concept questions with reasons: attention, recurrent nets, tokenizers, tuning, sampling",
+    "grade": "coding exercises of students: which functions are right, and what is wrong with the others",
     "list": "what there is by name: corpora, presets, attention, optimizers, schedules",
     "check": "every problem of a configuration file at once",
     "doctor": "what this machine can do",

@@ -33,7 +33,12 @@ class ExploreFlags(Section):
     Maps and figures of a prompt; induction on repeated random tokens; the loss with each head switched off, on the
     run's own held-out text or on --text; the logit lens. Layers and heads are counted from 0.
 
+    Without a model: the page of cards, where the algebra of attention is turned by hand, and puzzles are checked. It
+    needs no model and no network; --static writes all of it into one file.
+
     examples:
+      heed explore
+      heed explore --static cards.html
       heed explore runs/quickstart
       heed explore runs/quickstart --prompt "The import statement" --out explored/import
       heed explore runs/quickstart --prompt-file page.txt --layers 2,3 --windows 64
@@ -71,6 +76,12 @@ class ExploreFlags(Section):
     """auto takes cuda, then mps, then cpu."""
     overwrite: bool = False
     """Replace an exploration in --out."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Of the page of cards; 0 takes a free one."""
+    open_: Annotated[bool, tyro.conf.arg(name="open")] = False
+    """Open the page of cards in a browser."""
+    static: Path | None = None
+    """Write the page of cards into this file, and serve nothing."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print explore.json, with the folder and the page, on standard output."""
 
@@ -78,6 +89,8 @@ class ExploreFlags(Section):
 def main(argv: list[str]) -> int:
     """Open the model, look, write the folder and its page; 0 when done."""
     flags = parse(ExploreFlags, argv, "explore")
+    if flags.model is None:
+        return show_cards(flags)
     layers = check_flags(flags)
     from heed.explore.exploration import check_layers, check_prompt, explore
     from heed.explore.exploration_folder import check_folder, write_exploration
@@ -106,12 +119,26 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def show_cards(flags: ExploreFlags) -> int:
+    """Serve the page of cards, or write it into a file. Raises `ConfigError` for flags that look into a model."""
+    from heed.cli.explore_cards import serve_cards, write_cards
+
+    for name in ("prompt", "prompt_file", "text", "out", "layers"):
+        if getattr(flags, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} looks into a model: name it, such as: heed explore runs/quickstart "
+                '--prompt "The import statement"'
+            )
+    if flags.static is not None:
+        return write_cards(flags.static)
+    return serve_cards(flags.port, opened=flags.open_)
+
+
 def check_flags(flags: ExploreFlags) -> list[int]:
     """Return the layers that are named. Raises `ConfigError` for flags that do not go together."""
-    if flags.model is None:
+    if flags.static is not None or flags.open_:
         raise ConfigError(
-            'heed explore needs MODEL, such as: heed explore runs/quickstart --prompt "The import statement" '
-            "(heed explore --help shows all)"
+            f"--{'open' if flags.static is None else 'static'} is for the page of cards: heed explore without a model"
         )
     if flags.prompt is not None and flags.prompt_file is not None:
         raise ConfigError("take --prompt or --prompt-file: one is the text, the other a file of it")

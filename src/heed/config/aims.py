@@ -27,7 +27,7 @@ class Aim:
     name: str
     """Of the file in `heed.objectives`."""
     unit: str
-    """What figures count one at a time, as their passport says it."""
+    """What figures count one at a time, as their passport says it: a row of `heed.report.units`."""
     figures: tuple[str, ...]
     """What is measured and can be compared: names of `heed.report.figure_kinds`."""
     study_figure: str

@@ -125,7 +125,7 @@ def estimate_kernel(
     kernel, outputs, negative, second = [], [], [], []
     for _ in range(count_of("draws", draws, most=10_000)):
         w = draw(m if kind == "positive" else m // 2, K, orthogonal, generator)
-        A = _estimate(kind, q, k, w)
+        A = estimated_weights(kind, q, k, w)
         kernel.append((A / exact - 1).square().mean())
         outputs.append((A @ v / A.sum(-1, keepdim=True) - output).square().mean())
         negative.append((A < 0).double().mean())
@@ -145,7 +145,7 @@ def estimate_kernel(
     )
 
 
-def _estimate(kind: str, q: Tensor, k: Tensor, w: Tensor) -> Tensor:
+def estimated_weights(kind: str, q: Tensor, k: Tensor, w: Tensor) -> Tensor:
     """Return phi(q) phi(k)^T (T, S) of q (T, K), k (S, K) and random vectors w."""
     from heed.attention.mechanisms.features import Positive, Trigonometric
 

@@ -120,7 +120,10 @@ def hand_gradients(net: LinearNet, inputs: ArrayLike, targets: ArrayLike) -> Han
             h[t + 1] = net.W_hh @ h[t] + net.W_hx @ x[t]
     if not np.isfinite(h).all() or np.abs(h).max() > LARGEST_NUMBER:
         raise ConfigError("W_hh: the hidden state explodes beyond the largest number: fewer steps or smaller weights")
-    p = softmax(h[1:] @ net.W_yh.T)
+    outputs = h[1:] @ net.W_yh.T
+    p = softmax(outputs)
+    highest = outputs.max(1)
+    losses = highest + np.log(np.exp(outputs - highest[:, None]).sum(1))  # minus the true one: no log of an underflow
     places = classes.astype(int)
     of_outputs = p - np.eye(Y)[places]
     of_hidden = np.zeros((T, T, H))
@@ -136,7 +139,7 @@ def hand_gradients(net: LinearNet, inputs: ArrayLike, targets: ArrayLike) -> Han
     return HandGradients(
         h,
         p,
-        -np.log(p[range(T), places]),
+        losses - outputs[range(T), places],
         of_outputs,
         of_hidden,
         by_step,

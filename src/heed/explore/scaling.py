@@ -86,10 +86,11 @@ def saturation(deviation: float, keys: int = 128, draws: int = 5_000, seed: int 
     spread, n = positive_of("deviation", deviation), count_of("keys", keys, least=2, most=4096)
     generator = np.random.default_rng(count_of("seed", seed, least=0, most=2**32))
     scores = generator.normal(size=(count_of("draws", draws, most=1_000_000 // n * 4 + 1), n))
-    return _saturation(spread, spread * scores)
+    return saturation_of(spread, spread * scores)
 
 
-def _saturation(deviation: float, scores: Array) -> Saturation:
+def saturation_of(deviation: float, scores: Array) -> Saturation:
+    """Return entropy and gradient of softmax over scores (draws, n) of this deviation, means over draws."""
     w = softmax(scores)
     logs = np.log(np.where(w > 0, w, 1.0))
     norms = jacobian_norm(w)
@@ -120,8 +121,8 @@ def scaling_table(
         q = generator.normal(size=(count, K))
         # given q, the scores of independent keys are N(0, |q|^2), independent: exact, and K numbers fewer to draw
         scores = np.linalg.norm(q, axis=1, keepdims=True) * generator.normal(size=(count, n))
-        plain.append(_saturation(float(np.sqrt(K)), scores))
-        scaled.append(_saturation(1.0, scores / np.sqrt(K)))
+        plain.append(saturation_of(float(np.sqrt(K)), scores))
+        scaled.append(saturation_of(1.0, scores / np.sqrt(K)))
     return ScalingTable(
         tuple(int(width) for width in widths),
         tuple(scaled),

@@ -6,7 +6,6 @@ post-norm   x = norm(x + attention(x));  x = norm(x + feedforward(x))       GPT-
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from heed.attention import (
     find_score,
     refuse_impossible,
 )
+from heed.attention.options import own_options
 from heed.attention.positions import Place
 from heed.config import ModelConfig
 from heed.errors import ConfigError, HeedError, did_you_mean
@@ -157,10 +157,8 @@ def _noted(problems: list[str]) -> Iterator[None]:
 
 def mechanism_options(kind: type[Mechanism]) -> dict[str, tuple[Any, Any]]:
     """Return a mechanism's own options: name -> (type, default), as its `__init__` declares them."""
-    own = inspect.signature(kind.__init__).parameters
-    common = {*inspect.signature(Mechanism.__init__).parameters, "common"}
     hints = get_type_hints(kind.__init__, localns={"Score": object})
-    return {name: (hints.get(name, Any), p.default) for name, p in own.items() if name not in common}
+    return {name: (hints.get(name, Any), p.default) for name, p in own_options(kind).items()}
 
 
 def read_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def draw_rows(figure: Figure) -> str:
 
 
 def span_of(rows: Sequence[Row], scale: Scale, bars: bool) -> Span:
-    """Return the part of the axis that holds every row, and zero with some room on both of its sides."""
+    """Return the part of the axis that holds every row and zero, with some room; bars above 0 alone begin there."""
     values = [0.0, *([] if scale.rule is None else [scale.rule])]
     for row in rows:
         if row.value is not None:
@@ -72,7 +72,7 @@ def span_of(rows: Sequence[Row], scale: Scale, bars: bool) -> Span:
         low = min(low, -high * 0.35)
         high = max(high, -low * 0.35)
     margin = 0.05 * (high - low) or 1.0
-    return Span(0.0 if bars else low - margin, high + margin)
+    return Span(0.0 if bars and low == 0 else low - margin, high + margin)
 
 
 def _mark(row: Row, middle: float, span: Span, scale: Scale, bars: bool) -> str:
@@ -99,7 +99,8 @@ def _bar(row: Row, y: str, span: Span, scale: Scale) -> str:
     found, start = [], 0.0
     for amount, series in row.parts or ((row.value or 0.0, row.series),):
         found.append(
-            f'<rect class="bar s{series}" x="{span.at(start)}" y="{y}" width="{span.wide(amount)}" height="12"/>'
+            f'<rect class="bar s{series}" x="{span.at(min(start, start + amount))}" y="{y}" '
+            f'width="{span.wide(abs(amount))}" height="12"/>'
         )
         start += amount
     if row.interval:
@@ -118,7 +119,7 @@ def _axis(span: Span, bars: bool) -> str:
     found = []
     for tick in even_ticks(span.low, span.high, 4):
         x, sign = span.at(tick), "+" if tick > 0 and not bars else ""
-        css = ' class="zero"' if tick == 0 and not bars else ""
+        css = ' class="zero"' if tick == 0 and span.low < 0 else ""
         found.append(f'<line{css} x1="{x}" x2="{x}" y2="100%"/>')
         found.append(f'<text x="{x}" y="100%" dy="1.5em">{sign}{short(tick)}</text>')
     return "".join(found) + '<line class="floor" x2="100%" y1="100%" y2="100%"/>'

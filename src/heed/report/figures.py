@@ -29,6 +29,7 @@ from heed.report.numbers import (
 )
 from heed.report.record import RunRecord, number
 from heed.report.ticks import short
+from heed.report.units import Answered, counted_unit
 
 AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
 """Name of a horizontal axis -> the key of an event that holds its values."""
@@ -39,12 +40,32 @@ SMOOTH = 0.9
 """Share of what went before in the smoothed training loss: a mean over about ten logged losses."""
 
 
+def learning_curves(record: RunRecord) -> list[tuple[str, list[Figure]]]:
+    """Return, for each axis that has a loss, its name and the curves over it: the loss, and what it means beside it."""
+    unit = counted_unit(record.measured)
+    over = [
+        (
+            axis,
+            loss_figure(record, axis),
+            perplexity_figure(record, axis) if unit.perplexity else None,
+            accuracy_figure(record, axis, unit.accuracy) if unit.accuracy else None,
+        )
+        for axis in AXES
+    ]
+    return [(axis, [figure for figure in found if figure]) for axis, *found in over if found[0]]
+
+
+def progress_figures(record: RunRecord) -> list[Figure]:
+    """Return the smaller figures, of how the training went: a new one is a function, and its line here."""
+    made = (speed_figure, memory_figure, rate_figure, gradient_figure, gap_figure)
+    found = [figure(record) for figure in made]
+    return [figure for figure in found if figure is not None]
+
+
 def run_figures(record: RunRecord) -> dict[str, Figure]:
     """Return every figure that the record has data for, by name: loss-steps, perplexity-time, speed, memory, ..."""
-    beside = {"token": perplexity_figure, "example": accuracy_figure, "answer": accuracy_figure}.get(record.measured)
-    figures = [loss_figure(record, axis) for axis in AXES] + ([beside(record, axis) for axis in AXES] if beside else [])
-    figures += [speed_figure(record), memory_figure(record), rate_figure(record), gradient_figure(record)]
-    return {figure.name: figure for figure in figures if figure is not None}
+    curves = [figure for _, figures in learning_curves(record) for figure in figures]
+    return {figure.name: figure for figure in [*curves, *progress_figures(record)]}
 
 
 def loss_figure(record: RunRecord, axis: str) -> Figure | None:
@@ -64,7 +85,9 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             last = low == held_out[1][-1]  # then the name at the end of the line says the value
             ring = (at * factor, low, "" if last else f"best {short(low)}")
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
-    caption = f"Training loss: {how}. Validation loss: on {_held_out(record)}; the ring is the best."
+    caption = (
+        f"Training loss: {how}. Validation loss: on {counted_unit(record.measured).held_out}; the ring is the best."
+    )
     if known[0]:
         lines.append(Line("training, measured", *known, series=3, dots=True))
         caption += (
@@ -89,16 +112,7 @@ def _loss_of(record: RunRecord) -> str:
     mean = "sequence_mean_loss"
     if record.setting("train.loss") == "sequence" and any(mean in (e.model_extra or ()) for e in record.evaluations):
         return mean
-    return "token_loss" if record.measured == "answer" else "loss"
-
-
-def _held_out(record: RunRecord) -> str:
-    """Say what the validation loss is on."""
-    if record.measured == "answer":
-        return "the answers to questions that the model never trained on, and on nothing else"
-    if record.measured.endswith("span token"):
-        return "the hidden spans of text that the model never trained on, and on nothing else"
-    return "text that the model never trained on"
+    return counted_unit(record.measured).training_loss
 
 
 def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
@@ -141,8 +155,8 @@ def smoothed(losses: Sequence[float], keep: float = SMOOTH) -> list[float]:
     return found
 
 
-def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
-    """Validation accuracy over `axis`, with its interval, and training accuracy: of classes, or of answers."""
+def accuracy_figure(record: RunRecord, axis: str, words: Answered) -> Figure | None:
+    """Validation accuracy over `axis`, with its interval, and training accuracy: of what `words` say."""
     factor, x_label = _scale(record, axis)
     x, y = finite_points(record.evaluations, AXES[axis], "accuracy", factor)
     if not x:
@@ -153,16 +167,16 @@ def accuracy_figure(record: RunRecord, axis: str) -> Figure | None:
     low, high = ([100 * band[side] for band in bands if band] if whole else [] for side in (0, 1))
     base = record.evaluations[-1].finite("majority")
     rule = (100 * base, f"majority {format_accuracy(base)}") if base is not None else None
-    what, constant = ("questions", "answer") if record.measured == "answer" else ("texts", "class")
     kx, ky = finite_points(measured_training(record), AXES[axis], "accuracy", factor)
     lines = [Line("validation" if kx else "", x, [100 * value for value in y], 2, low, high, dots=True)]
-    caption = f"On {what} that the model never trained on, with the 95 % interval. Line: always the same {constant}."
+    caption = f"On {words.asked} that the model never trained on, with the 95 % interval. "
+    caption += f"Line: always the same {words.constant}."
     if kx:
         lines.insert(0, Line("training", kx, [100 * value for value in ky], 1, dots=True))
-        caption += f" Training: on a fixed part of the {what} that it learns, measured in the same way."
+        caption += f" Training: on a fixed part of the {words.asked} that it learns, measured in the same way."
     label = f"{'training and ' if kx else ''}validation accuracy (%)"
     axes = Plane(x_label, label, rule=rule)
-    return lines_figure(f"accuracy-{axis}", accuracy_sentence(record), caption, lines, axes)
+    return lines_figure(f"accuracy-{axis}", accuracy_sentence(record, words), caption, lines, axes)
 
 
 def speed_figure(record: RunRecord) -> Figure | None:
@@ -227,6 +241,21 @@ def gradient_figure(record: RunRecord) -> Figure | None:
     return lines_figure("gradient-norm", title, caption, [Line("", mx, my, 2, low, high, noisy=True)], axes)
 
 
+def gap_figure(record: RunRecord) -> Figure | None:
+    """Validation loss minus the loss on a part of the training data, both measured alike, over steps."""
+    key = _loss_of(record)
+    train = dict(zip(*finite_points(measured_training(record), "step", key), strict=True))
+    x, y = finite_points(record.evaluations, "step", key)
+    both = [(step, loss - train[step]) for step, loss in zip(x, y, strict=True) if step in train]
+    if not both:
+        return None
+    steps, gaps = [step for step, _ in both], [gap for _, gap in both]
+    title = f"The generalisation gap ends at {gaps[-1]:+.2f} nats"
+    caption = "Validation loss minus the loss on a fixed part of the training data, measured in the same way."
+    axes = Plane("step", f"gap (nats per {record.unit})", rule=(0.0, ""), height=SMALL)
+    return lines_figure("gap", title, caption, [Line("", steps, gaps, 1, dots=True)], axes)
+
+
 def loss_sentence(record: RunRecord) -> str:
     """Say what the loss curves show; of a model that leaks, that they are false."""
     if record.leaks and record.evaluations:
@@ -268,14 +297,13 @@ def perplexity_sentence(record: RunRecord) -> str:
     return f"At best, as unsure as among {format_perplexity(_exp(best.loss or 0.0))} equally likely tokens"
 
 
-def accuracy_sentence(record: RunRecord) -> str:
+def accuracy_sentence(record: RunRecord, words: Answered) -> str:
     """Say how many texts are classified rightly where the loss is lowest."""
     best = record.best()
     share = best.finite("accuracy") if best is not None else None
     if best is None or share is None:
         return "Accuracy: no validation yet"
-    done = "answered" if record.measured == "answer" else "classified"
-    said = f"Where its loss is lowest, at step {best.step:,}, {format_accuracy(share)} are {done} rightly"
+    said = f"Where its loss is lowest, at step {best.step:,}, {format_accuracy(share)} are {words.done} rightly"
     of_training = best.train.finite("accuracy") if best.train is not None else None
     if of_training is None:
         return said

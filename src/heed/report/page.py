@@ -6,7 +6,6 @@ gather(folder) -> RunRecord -> render(record) -> HTML        write_report(folder
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from heed.config import Config
 from heed.records.figures import KeptFigures
 from heed.report.classes import Headline, accuracy_headline, class_figure
 from heed.report.figure import Figure
-from heed.report.figures import AXES, run_figures
+from heed.report.figures import learning_curves, progress_figures
 from heed.report.numbers import (
     MISSING,
     format_bits,
@@ -54,6 +53,7 @@ from heed.report.passport import Passport
 from heed.report.record import RunRecord, flatten, gather, number, passport_of
 from heed.report.samples import texts_to_show
 from heed.report.tabular import TextCell, TextTable, words_table
+from heed.report.units import counted_unit
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -66,7 +66,7 @@ def write_report(run_folder: str | Path) -> Path:
 
 def render(record: RunRecord, maps: AttentionMaps | None = None) -> str:
     """Return the page of a run as HTML, with maps of its heads where they are given; equal records give equal bytes."""
-    figures = run_figures(record)
+    progress = progress_figures(record)
     found, source = headline(record), _headline_source(record)[1]
     commit = record.environment.git_commit
     begin = f"From the folder that holds this run{f', at commit {commit}' if commit else ''}:"
@@ -77,15 +77,15 @@ def render(record: RunRecord, maps: AttentionMaps | None = None) -> str:
         )
     sections = [
         PageSection("figures", source if found else "No figures yet", _first(record, found), quiet=True),
-        PageSection("learning", "Learning", [Switch(panels(record, figures))], quiet=True),
+        PageSection("learning", "Learning", [Switch(panels(record))], quiet=True),
         PageSection("splits", "Every split", [Tabled(splits_table(record), "Figures of every split")]),
         PageSection("classes", "Class by class", [WideFigure(class_figure(record.evaluation))]),
         PageSection("samples", "What it writes", _texts(record)),
         PageSection("attention", "What its heads look at", _attention(record, maps)),
         PageSection("speed", "Speed, memory and optimisation", [
             Pairs(speed_facts(record), "facts"),
-            Multiples([figures[n] for n in ("speed", "memory", "learning-rate", "gradient-norm") if n in figures]),
-        ] if any(name in figures for name in ("speed", "memory", "learning-rate", "gradient-norm")) else []),
+            Multiples(progress),
+        ] if progress else []),
         PageSection("passport", "Passport", _passport(record)),
         again(command(record), begin),
         PageSection("settings", "Configuration", _configuration(record)),
@@ -96,18 +96,9 @@ def render(record: RunRecord, maps: AttentionMaps | None = None) -> str:
     )  # fmt: skip
 
 
-def panels(record: RunRecord, figures: Mapping[str, Figure]) -> list[tuple[str, str, list[Figure]]]:
-    """Return the learning curves over each axis: the loss, and beside it what it means."""
-    beside = {"token": "perplexity", "example": "accuracy", "answer": "accuracy"}.get(record.measured, "")
-    return [
-        (
-            axis,
-            _axis_name(axis, record.unit),
-            [figures[n] for n in (f"loss-{axis}", f"{beside}-{axis}") if n in figures],
-        )
-        for axis in AXES
-        if f"loss-{axis}" in figures
-    ]
+def panels(record: RunRecord) -> list[tuple[str, str, list[Figure]]]:
+    """Return the learning curves over each axis, with the name of the axis."""
+    return [(axis, _axis_name(axis, record.unit), figures) for axis, figures in learning_curves(record)]
 
 
 def _first(record: RunRecord, found: list[Headline]) -> list[Any]:
@@ -246,19 +237,18 @@ def headline(record: RunRecord) -> list[Headline]:
 def measures(values: KeptFigures | None) -> list[Headline]:
     """Return loss, perplexities and bits per byte, as they are shown; empty when nothing was measured.
 
-    Of classes and answers, accuracy first; of hidden tokens and spans, the loss alone under a name of its own.
+    Of classes and answers, accuracy first; of what has no perplexity, such as hidden spans, the loss alone.
     """
     if values is None or "loss" not in values.model_fields_set:
         return []
     if "accuracy" in values.model_fields_set:
         return accuracy_headline(values)
     passport, loss = passport_of(values), format_loss(values.loss)
-    if passport is not None and passport.unit == "masked token":
-        return [Headline("Masked-token loss", loss, "nats per hidden token")]
-    if passport is not None and passport.unit.endswith("span token"):
-        return [Headline("Hidden-span loss", loss, "nats per token of a span")]
-    shown = [
-        Headline("Loss", loss, "nats per token"),
+    unit = counted_unit(passport.unit if passport is not None else "token")
+    shown = [Headline(unit.loss, loss, unit.nats)]
+    if not unit.perplexity:
+        return shown
+    shown += [
         Headline("Token perplexity", format_perplexity(values.token_perplexity), "per predicted token"),
         Headline("Word perplexity", format_perplexity(values.word_perplexity), "per word of the text"),
         Headline("Bits per byte", format_bits(values.bits_per_byte), "whatever the tokenizer"),

@@ -254,8 +254,8 @@ def render_page(page: Page) -> str:
         contents=contents,
         style=style,
         script=script,
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src '{policy_hash(style)}'; script-src '{policy_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
     )
 
 
@@ -339,7 +339,7 @@ def _cell(value: str) -> Any:
     return Markup(value.markup).format(str(value), link=value.link, hint=value.hint)
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
     """Return the hash by which a content security policy knows a text."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 

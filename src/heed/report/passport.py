@@ -14,6 +14,7 @@ from typing import Any
 
 from heed.errors import ConfigError, DataError, did_you_mean
 from heed.report.figure_kinds import FIGURES
+from heed.report.units import counted_unit
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class Passport:
     """What a figure was measured on, and how."""
 
     unit: str
-    """What the model predicts one at a time: "token", "masked token", "single-span token" (those of a span of this
-    kind; "span token" of T5's), "example" (its class) or "answer" (the whole of it)."""
+    """What the model predicts one at a time: one of `heed.report.units.COUNTED_UNITS`."""
     tokenizer: str
     """Kind, vocabulary and short hash, such as "bpe 4096 1f3a9c20"."""
     context: int
@@ -91,13 +91,7 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
         windows = (
             "windows that do not overlap" if self.stride == self.context else f"windows that move on by {self.stride}"
         )
-        view = f"with up to {self.context:,} tokens of context in {windows}, documents {self.documents}"
-        if self.unit == "answer":
-            view = f"each after its question alone, in up to {self.context:,} tokens"
-        elif self.unit.endswith("span token"):
-            view = f"each document in a row of up to {self.context:,} tokens, its hidden text at the end"
-        elif self.unit == "example":
-            view = f"each read up to its token {self.context:,}"
+        view = counted_unit(self.unit).view.format(context=self.context, windows=windows, documents=self.documents)
         rule = "words" if self.word_rule == "words" else f"words (counted as {self.word_rule})"
         known = [f"{count:,} {what}" for count, what in ((self.words, rule), (self.bytes, "bytes")) if count]
         counts = f", {' and '.join(known)}" if known else ""

@@ -8,8 +8,8 @@ validation split shows to be at most `TOLERANCE` points below it: the lower end 
 its middle. (Of 100 examples an arm that is 3 points worse seems within a point of the best one time in three.) Of the
 candidates and the reference the one with the least peak memory is advised, the faster of equal ones. The test split
 chooses nothing: it says what the advice is worth. Without one, sentences say that they are about validation. Where no
-arm is shown to beat always saying the commonest class, that is said and no advice given; an arm of few updates is
-called undertrained before it is compared.
+arm is shown to beat always saying the commonest class, that is said and no advice given, nor where the arm of the rule
+is not; an arm of few updates is called undertrained before it is compared.
 
 Differences are paired over examples and over the seeds that both arms have (`heed.report.paired`), examples of one
 group count together, and the test decides what is said.

@@ -40,12 +40,21 @@ def verdict(record: TuningRecord, gaps: Mapping[str, Gap]) -> str:
     if best is None or use is None:
         return "No arm has been measured yet."
     so_far = "So far: use" if record.unfinished else "Use"
-    if not beating(record):
+    beaters = beating(record)
+    if not beaters:
         so_far = "So far no" if record.unfinished else "No"
         which = "the best on the validation split" if len(record.ran) > 1 else "the only one that has run"
         return (
             f"{so_far} arm is shown to beat {record.grading.beats}: {best.name}, {which}, has "
             f"{said_accuracy(record, best)}."
+        )
+    if use not in beaters:
+        rank, others = "the best" if use is best else "level with the best", listed([arm.name for arm in beaters])
+        tail = ", though the test split chooses none" if record.split == "test" else ""
+        return (
+            f"{'So far ' if record.unfinished else ''}{use.name}, {rank} on the validation split, is not shown to beat "
+            f"{record.grading.beats}: it has {said_accuracy(record, use)}. Of the others "
+            f"{others} {'are' if len(beaters) > 1 else 'is'}{tail}."
         )
     if undertrained(record):
         few = listed([arm.name for arm in undertrained(record)])

@@ -1,0 +1,60 @@
+"""The puzzles as a module of the page: what is given, and by which judge with which arrays an answer is checked.
+
+The page checks answers itself, without Python, so it gets the arrays that each judge of `puzzles.py` has. The file is
+in the package, since writing it needs torch, which reading the page does not: `python docs/generate.py` writes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+
+from heed.explore.puzzles import KINDS, Puzzle, generate, puzzles
+
+SEEDS = 8
+"""Generated puzzles of each kind."""
+
+
+def puzzle_data() -> list[dict[str, Any]]:
+    """Return the puzzles of the page as plain data: those of the assignments, then generated ones."""
+    every = [*puzzles().values(), *(generate(kind, seed) for kind in KINDS for seed in range(SEEDS))]
+    return [_plain_puzzle(puzzle) for puzzle in every]
+
+
+def puzzle_module() -> str:
+    """Return the module `puzzle_data.js`, a puzzle a line."""
+    lines = ",\n".join(json.dumps(puzzle, ensure_ascii=False, separators=(",", ":")) for puzzle in puzzle_data())
+    return f"// Written by docs/generate.py from heed's explore/puzzles.py.\nexport const PUZZLES = [\n{lines},\n];\n"
+
+
+def _plain_puzzle(puzzle: Puzzle) -> dict[str, Any]:
+    made = inspect.getclosurevars(puzzle.judge).nonlocals
+    proof = puzzle.certificate
+    return {
+        "id": puzzle.id,
+        "text": puzzle.text,
+        "kind": puzzle.kind,
+        "given": _plain(puzzle.given),
+        "shape": list(puzzle.shape),
+        "answer": _plain(puzzle.answer),
+        "certificate": None if proof is None else {"outside": _plain(proof.outside), "inside": _plain(proof.inside)},
+        "hint": puzzle.hint,
+        "judge": {"kind": puzzle.judge.__qualname__.split(".")[0].strip("_").removesuffix("_judge"), **_plain(made)},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays as lists, and numbers to ten digits: the rest may be another on another machine."""
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        value = float(f"{value:.10g}")
+        return int(value) if value.is_integer() else value
+    return value
