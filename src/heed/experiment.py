@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from heed.build import Say, build_model, build_tokenizer, check_attention
-from heed.config import Config
+from heed.config import Config, make_config
 from heed.generation.samples import SAMPLE_TOKENS, samples
 from heed.models import LanguageModel
 from heed.models.causality.training import refuse_leaks
@@ -30,10 +30,10 @@ from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import Tokenizer, load_tokenizer
 from heed.training.autobatch import settle_batch_size
 from heed.training.checkpoint import latest_step
-from heed.training.devices import take_device
-from heed.training.fit import FitResult, fit, refuse_without_validation
+from heed.training.fit import FitResult, fit, follow, refuse_without_validation
 from heed.training.progress import Progress
-from heed.training.run import Run, load_run, locked, new_folder, refuse_if_taken, stem_of
+from heed.training.ranks import ALONE, Ranks
+from heed.training.run import Run, load_run, locked, new_folder, plain, refuse_if_taken, stem_of
 from heed.training.settings import settings_to_go_on
 from heed.training.start import begin_weights, facts_of, first_weights, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
@@ -70,27 +70,35 @@ class Ready:
 
 
 def train(
-    config: Config, *, overwrite: bool = False, say: Say = lambda line: None, progress: MakeProgress | None = None
+    config: Config,
+    *,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+    progress: MakeProgress | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
-    """Train what `config` describes into a new run folder.
+    """Train what `config` describes into a new run folder; `ranks` are the processes that do it, this the first.
 
     No other process can go into the folder from the moment that its name is known. Raises `HeedError` for whatever the
     user can mend: `ConfigError`, `DataError`, `CheckpointError`.
     """
     if config.run.name is None:
-        return _train(config, None, overwrite, say, progress)
+        return _train(config, None, overwrite, say, progress, ranks)
     folder = Path(config.run.folder) / config.run.name
     refuse_if_taken(folder, overwrite=overwrite)
     with locked(folder):
         refuse_if_taken(folder, overwrite=overwrite)  # another process may have been at it until now
-        return _train(config, folder, overwrite, say, progress)
+        return _train(config, folder, overwrite, say, progress, ranks)
 
 
-def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progress: MakeProgress | None) -> Trained:
+def _train(
+    config: Config, folder: Path | None, overwrite: bool, say: Say, progress: MakeProgress | None, ranks: Ranks
+) -> Trained:
     """Train into a folder that is locked; None: into the first one that is free once all is ready."""
     config = settle(config)
     check_attention(config.model)  # before the text, which may take long
-    device, objective = take_device(config.run, say), objective_of(config)
+    ranks.refuse(config)
+    device, objective = ranks.take_device(config.run, say), objective_of(config)
     corpora = objective.open(config)
     tokenizer = build_tokenizer(config, corpora, objective.specials(config), say)
     files = objective.encode(corpora, tokenizer, config, say)
@@ -108,13 +116,13 @@ def _train(config: Config, folder: Path | None, overwrite: bool, say: Say, progr
     config = settle_batch_size(config, model, drawn, streams, device, say)
     # This may refuse the text, so it comes before there is a folder.
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)
-    facts |= facts_of(model, classes)
+    facts |= facts_of(model, classes) | ranks.facts()
     with nullcontext(folder) if folder is not None else new_folder(config.run.folder, stem_of(config)) as folder:
         config = config.changed("run", name=config.run.name or folder.name)
         run = Run.create(folder, config, tokenizer=tokenizer, overwrite=overwrite, facts=facts)
         say(f"run: {run.folder}")
         ready = Ready(objective, tokenizer, files, model, batches, streams, device)
-        return _fit(run, ready, resume=False, say=say, progress=progress)
+        return _fit(run, ready, resume=False, say=say, progress=progress, ranks=ranks)
 
 
 def resume(
@@ -123,6 +131,7 @@ def resume(
     *,
     say: Say = lambda line: None,
     progress: MakeProgress | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Go on with a run from its last checkpoint, as if it had never been cut off.
 
@@ -133,29 +142,51 @@ def resume(
     """
     Run.open(folder)  # before a lock makes a folder
     with locked(Path(folder)):
-        return _resume(Run.open(folder), settings, say, progress)
+        return _resume(Run.open(folder), settings, say, progress, ranks)
 
 
-def _resume(run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None) -> Trained:
+def _resume(
+    run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None, ranks: Ranks
+) -> Trained:
     """Go on with a run whose folder is locked."""
     config = settings_to_go_on(run.config, settings or {}, say)
-    device, objective, classes = take_device(config.run, say), objective_of(config), run.classes
+    ranks.refuse(config)
+    run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
+    ready = _reopened(run, say, ranks)
+    model = ready.model
+    if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
+        begin_weights(model, config.model, say)
+    model.leaks = refuse_leaks(model.to(ready.device), config.model, config.run.seed, say) or run.leaks
+    return _fit(run, ready, resume=True, say=say, progress=progress, ranks=ranks)
+
+
+def follow_along(ranks: Ranks) -> None:
+    """Make the updates of the run that the first rank begins or goes on with, which alone writes and talks."""
+    begun = ranks.told()
+    if begun is None:
+        return
+    ranks.folder, ranks.on = begun["folder"], begun["on"]
+    run = Run(Path(begun["folder"]), make_config(begun["config"]))
+    it = _reopened(run, lambda line: None, ranks)
+    follow(it.model, it.batches, run.config.train, ranks, device=it.device, streams=it.streams)
+
+
+def _reopened(run: Run, say: Say, ranks: Ranks) -> Ready:
+    """Return what the training of a run that is there is made of, with new weights."""
+    config, classes = run.config, run.classes
+    device, objective = ranks.take_device(config.run, say), objective_of(config)
     corpora, tokenizer = objective.open(config, classes), load_tokenizer(run.folder)
     files = objective.encode(corpora, tokenizer, config, say)
     streams, number = Streams(config.run.seed), len(classes) if classes else None
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config.run, streams), number)
-    if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
-        begin_weights(model, config.model, say)
-    model.leaks = refuse_leaks(model.to(device), config.model, config.run.seed, say) or run.leaks
-    run = Run(run.folder, config)  # kept in its folder once the checkpoint has been found to fit
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)
-    ready = Ready(objective, tokenizer, files, model, batches, streams, device)
-    return _fit(run, ready, resume=True, say=say, progress=progress)
+    return Ready(objective, tokenizer, files, model, batches, streams, device)
 
 
-def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None) -> Trained:
+def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None, ranks: Ranks) -> Trained:
     """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
     config, model, tokenizer, trusted = run.config, it.model, it.tokenizer, run.trusted
+    ranks.begin(run.folder, plain(config))
     plan, held_out = config.train, {split: file for split, file in it.files.items() if split in HELD_OUT}
     known, drawn = it.objective.training_part(it.files, config), stream_seed(config.run.seed, "sampling")
 
@@ -176,6 +207,7 @@ def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress 
         streams=it.streams,
         progress=progress(plan.steps) if progress else None,
         resume=resume,
+        ranks=ranks,
     )
     if trusted and not run.trusted:
         say(

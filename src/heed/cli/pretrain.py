@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from heed.cli.settings import parse, place, split_settings
-from heed.cli.train import NewRun, begin, given_settings
+from heed.cli.train import NewRun, begin, follow, follows, given_settings
 from heed.config import overlay
 from heed.errors import ConfigError
 from heed.text.named import NAMED
@@ -39,6 +39,8 @@ class PretrainFlags(NewRun):
 
 def main(argv: list[str]) -> int:
     """Pretrain; 0 when done, 130 when interrupted."""
+    if follows():
+        return follow()
     settings, rest = split_settings(argv)
     flags = parse(PretrainFlags, rest, "pretrain")
     if flags.corpus is not None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from pydantic import Field
 
 from heed.cli import tell
 from heed.cli.settings import parse, place, split_settings
 from heed.config import Config, make_config, overlay, read_yaml
-from heed.errors import ConfigError
+from heed.errors import ClusterError, ConfigError, HeedError
 
 if TYPE_CHECKING:
     from heed.experiment import Trained
+    from heed.training.ranks import Ranks
 
 
 class NewRun(Config):
@@ -24,6 +28,10 @@ class NewRun(Config):
     """A YAML file of settings."""
     overwrite: bool = False
     """Delete an earlier run of the same name."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Train with so many processes on the CPUs of this machine, each with its part of every batch."""
+    gpus: Annotated[int, Field(ge=1)] | None = None
+    """Train with so many GPUs of this machine, a process each, each with its part of every batch."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print one JSON object with the final figures on standard output."""
 
@@ -43,6 +51,8 @@ class TrainFlags(NewRun):
       heed train sst2 --model.kind encoder --data.label label
       heed train --resume runs/my-texts-gpt-1
       heed train --resume runs/my-texts-gpt-1 --train.steps 4000
+      heed train my-texts/ --processes 4
+      torchrun --nproc-per-node 8 -m heed train my-texts/
     """
 
     corpus: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None
@@ -53,6 +63,8 @@ class TrainFlags(NewRun):
 
 def main(argv: list[str]) -> int:
     """Train or go on; 0 when done, 130 when interrupted."""
+    if follows():
+        return follow()
     settings, rest = split_settings(argv)
     flags = parse(TrainFlags, rest, "train")
     if flags.corpus is not None:
@@ -65,7 +77,9 @@ def main(argv: list[str]) -> int:
     from heed import experiment
     from heed.training.progress import make_progress
 
-    return show(experiment.resume(flags.resume, settings, say=tell, progress=make_progress), flags.json_)
+    with first_rank(flags) as ranks:
+        trained = experiment.resume(flags.resume, settings, say=tell, progress=make_progress, ranks=ranks)
+    return show(trained, flags.json_)
 
 
 def given_settings(flags: NewRun, settings: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +94,38 @@ def begin(flags: NewRun, settings: dict[str, Any]) -> int:
     from heed import experiment
     from heed.training.progress import make_progress
 
-    return show(experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress), flags.json_)
+    with first_rank(flags) as ranks:
+        trained = experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress, ranks=ranks)
+    return show(trained, flags.json_)
+
+
+def first_rank(flags: NewRun) -> AbstractContextManager[Ranks]:
+    """Return this process as the first of those that the flags, or torchrun, ask for."""
+    from heed.training.ranks import leading
+
+    if flags.gpus is not None and flags.processes > 1:
+        raise ConfigError("--gpus has a process for each GPU: leave --processes out")
+    return leading(flags.processes) if flags.gpus is None else leading(flags.gpus, "cuda")
+
+
+def follows() -> bool:
+    """Whether this process is one of several that train a model, and not the first."""
+    return os.environ.get("RANK", "0") != "0" and "MASTER_ADDR" in os.environ
+
+
+def follow() -> int:
+    """Train along with the first rank; 0 when that has ended well, 1 when it is gone, which it tells itself."""
+    from heed.experiment import follow_along
+    from heed.training.ranks import following
+
+    try:
+        with following() as ranks:
+            follow_along(ranks)
+    except ClusterError:
+        return 1
+    except HeedError as error:
+        raise HeedError(f"rank {os.environ['RANK']}: {error}") from error
+    return 0
 
 
 def show(outcome: Trained, as_json: bool) -> int:

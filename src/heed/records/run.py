@@ -36,6 +36,8 @@ class EnvironmentFile(Ordered):
     git_commit: Any = None
     """None outside of a repository."""
     machine: MachineFacts = Field(default_factory=MachineFacts)
+    ranks: Number = None
+    """How many processes trained the model together, where it was not one."""
     seed: Any = None
     streams: PlainObject = None
     """The seed of every stream of random numbers, by its name."""

@@ -30,6 +30,7 @@ from heed.training.average import WeightAverage
 from heed.training.devices import peak_memory
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Pace, Progress, Silent
+from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
@@ -124,6 +125,7 @@ def fit(
     loss_of: LossOf | None = None,
     resume: bool = False,
     log_every: int = 10,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
@@ -132,7 +134,7 @@ def fit(
     default to those of the run's seed. With `resume` it goes on from the last checkpoint of `run`, or from the start
     where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
-    last one.
+    last one. `ranks` are the processes that train the model together: this is the first of them, the others `follow`.
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
@@ -144,14 +146,60 @@ def fit(
     model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
-    updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of)
+    updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
     average = WeightAverage(model, plan)
     loop = _Loop(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every
     )
     with run.locked(), progress:
         loop.begin(resume)
+        ranks.tell({"step": loop.now.step, "batches": batches.state()})
+        _meet(updater, model, ranks)
         return loop.go()
+
+
+def follow(
+    model: nn.Module,
+    batches: Batches,
+    plan: TrainConfig,
+    ranks: Ranks,
+    *,
+    device: torch.device | str = "cpu",
+    streams: Streams | None = None,
+    loss_of: LossOf | None = None,
+) -> None:
+    """Make every update of a `fit` along with it, on a rank that is not the first; measure, write and say nothing.
+
+    Everything is as that `fit` was given it; weights, optimizer and the place in the data are the first rank's. Raises
+    what an update raises, and `ClusterError` where the first rank is gone.
+    """
+    model.to(device).train()
+    streams = streams or Streams(0)
+    updater = Updater(model, plan, torch.device(device), streams, lambda line: None, loss_of, ranks)
+    begun = ranks.told()
+    if begun is None:
+        return
+    batches.load_state(begun["batches"])
+    _meet(updater, model, ranks)
+    streams.take_part(ranks.rank, begun["step"])
+    while (order := ranks.told()) is not None:
+        if order["do"] == "update":
+            updater.update(order["step"], [next(batches) for _ in range(plan.accumulation)], order["used"])
+        else:
+            _gather(updater, model, ranks)
+
+
+def _meet(updater: Updater, model: nn.Module, ranks: Ranks) -> None:
+    """Give every rank the weights, the state of the optimizer, and its rows of a carried state."""
+    ranks.share([*model.state_dict().values(), *updater.optimizer.state().values()])
+    if isinstance(model, LanguageModel):
+        model.carried = ranks.deal(model.carried, updater.device)
+
+
+def _gather(updater: Updater, model: nn.Module, ranks: Ranks) -> list[Tensor]:
+    """Return the carried state of the rows of all ranks, once all are found to hold the same weights."""
+    ranks.refuse_drift(updater.parameters)
+    return ranks.collect(model.carried or [], updater.rows) if isinstance(model, LanguageModel) else []
 
 
 def refuse_without_validation(
@@ -194,8 +242,10 @@ class _Loop:
             reason = self.reason_to_stop(self.is_over())
             while reason is None:
                 now.step += 1
+                used = self.used()
+                self.updater.ranks.tell({"do": "update", "step": now.step, "used": used})
                 batches = [next(self.batches) for _ in range(plan.accumulation)]
-                loss, counted = self.updater.update(now.step, batches, self.used())
+                loss, counted = self.updater.update(now.step, batches, used)
                 now.losses.append(loss)
                 now.tokens += counted
                 if self.updater.looks_at_once:
@@ -210,6 +260,7 @@ class _Loop:
                 reason = self.reason_to_stop(over) or ("interrupted" if interrupts.asked else None)
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
+        self.updater.ranks.tell(None)
         self.run.log(EndEvent(step=now.step, reason=reason))
         if reason == "interrupted":
             again = f"; go on with: heed train --resume {self.run.folder}"
@@ -408,7 +459,8 @@ class _Loop:
         if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
             self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
         with self.aside("saving"):
-            carried = (self.model.carried or []) if isinstance(self.model, LanguageModel) else []
+            self.updater.ranks.tell({"do": "gather"})
+            carried = _gather(self.updater, self.model, self.updater.ranks)
             now.losses = [float(loss) for loss in now.losses]
             tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
             tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}

@@ -14,6 +14,7 @@ from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
 from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
+from heed.training.ranks import ALONE, Ranks
 from heed.training.schedules import learning_rate_share
 from heed.training.streams import Streams
 
@@ -85,10 +86,11 @@ class Updater:
         streams: Streams,
         say: Callable[[str], None],
         loss_of: LossOf | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
         smooth(model, plan.label_smoothing)
-        self.plan, self.device, self.streams, self.say = plan, device, streams, say
+        self.plan, self.device, self.streams, self.say, self.ranks = plan, device, streams, say, ranks
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.precision, warning = choose_precision(plan.precision, device)
@@ -104,6 +106,8 @@ class Updater:
         """Norm of the whole gradient at the last step, before clipping."""
         self.share = 0.0
         """Share of the peak learning rate that the last step was made with."""
+        self.rows = 0
+        """Rows of the last batch, those of all ranks."""
 
     def update(self, step: int, batches: list[Any], used: float | None = None) -> tuple[float | Tensor, int]:
         """Make update number `step` from `batches`, as if they were one; return (loss, targets that count).
@@ -112,17 +116,19 @@ class Updater:
         The loss is a number on a CPU, elsewhere a scalar that nobody has waited for. Where loss or gradient is not
         finite nothing is applied, now or later; `bad_step` knows it. Raises `DataError` when no target counts.
         """
-        parts = [to_device(batch, self.device) for batch in batches]
-        counted = sum(part.counted for part in parts)
+        parts = [to_device(self.ranks.part(batch), self.device) for batch in batches]
+        counted, self.rows = sum(map(targets_of, batches)), len(batches[-1].source)
+        sequences = sum(map(sequences_of, batches)) if self.plan.loss == "sequence" else 0
         if counted == 0:
             raise DataError(f"step {step}: no token of the batch counts; are all documents shorter than 2 tokens?")
         try:
-            loss = self._gradients(parts, counted)
+            loss = self._gradients(parts, counted, sequences)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise HeedError(
                 f"out of memory at step {step}: take a smaller train.batch_size (and train.accumulation to make up for "
                 "it), or train.batch_size auto"
             ) from error
+        loss = self.ranks.reduce(self.parameters, loss)
         self.norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self._refuses(step, loss):
             return loss, counted
@@ -137,14 +143,14 @@ class Updater:
         """Return the first step whose loss or gradient was not finite, or None; this waits for the device."""
         return int(self.first_bad.item()) or None
 
-    def _gradients(self, parts: list[TensorBatch], counted: int) -> Tensor:
+    def _gradients(self, parts: list[TensorBatch], counted: int, sequences: int) -> Tensor:
         """Add up the gradients and return the loss; where torch.compile fails in its first step, do without."""
         if not self.on_trial:
-            return self._accumulate(parts, counted)
+            return self._accumulate(parts, counted, sequences)
         self.on_trial = False
         before = self.streams.state()
         try:
-            return self._accumulate(parts, counted)
+            return self._accumulate(parts, counted, sequences)
         except (HeedError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the compiler chain throws many kinds; a true error comes again below
@@ -153,12 +159,11 @@ class Updater:
         self.loss = self.plain_loss
         self.streams.load_state(before)
         self.optimizer.zero_grad()
-        return self._accumulate(parts, counted)
+        return self._accumulate(parts, counted, sequences)
 
-    def _accumulate(self, parts: list[TensorBatch], counted: int) -> Tensor:
+    def _accumulate(self, parts: list[TensorBatch], counted: int, sequences: int) -> Tensor:
         """Backward through each part, weighted by its share of the targets (or sequences) that count."""
         total = torch.zeros((), device=self.device)
-        sequences = sum(part.sequences for part in parts) if self.plan.loss == "sequence" else 0
         for part in parts:
             if part.counted == 0:  # its mean is 0/0
                 continue
@@ -187,10 +192,23 @@ def to_device(batch: Any, device: torch.device) -> TensorBatch:
     """Move a batch of numpy arrays or tensors to the device and count its targets."""
     source, target = torch.as_tensor(batch.source), torch.as_tensor(batch.target)
     mask = None if batch.mask is None else torch.as_tensor(batch.mask)
-    counted = int(mask.sum()) if mask is not None else len(target) if target.is_floating_point() else target.numel()
+    counted = targets_of(batch)
     if device.type == "cuda":  # pinned memory is copied while the device works
         source, target = source.pin_memory(), target.pin_memory()
         mask = None if mask is None else mask.pin_memory()
     source, target = source.to(device, non_blocking=True), target.to(device, non_blocking=True)
     mask = None if mask is None else mask.to(device, non_blocking=True)
     return TensorBatch(source, target, mask, counted, getattr(batch, "continues", False))
+
+
+def targets_of(batch: Any) -> int:
+    """Return how many targets of a batch, of numpy arrays or tensors, count."""
+    if batch.mask is not None:
+        return int(torch.as_tensor(batch.mask).sum())
+    target = torch.as_tensor(batch.target)
+    return len(target) if target.is_floating_point() else target.numel()
+
+
+def sequences_of(batch: Any) -> int:
+    """Return how many rows of a batch have a target that counts."""
+    return len(batch.target) if batch.mask is None else int(torch.as_tensor(batch.mask).any(dim=1).sum())

@@ -53,6 +53,10 @@ class Streams:
             raise KeyError(f"no random stream {name!r}, {did_you_mean(name, NAMES)}")
         return self._own[name]
 
+    def take_part(self, rank: int, step: int) -> None:
+        """Seed dropout anew on a rank that follows the first from a step on: others than that drop other units."""
+        torch.manual_seed(stream_seed(self.seed, f"{GLOBAL}/{rank}/{step}"))
+
     def seeds(self) -> dict[str, int]:
         """The seed of every stream, for `environment.json`."""
         return {name: stream_seed(self.seed, name) for name in NAMES}
