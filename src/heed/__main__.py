@@ -1,7 +1,5 @@
 """`python -m heed` is `heed`."""
 
-import sys
+from heed.cli import program
 
-from heed.cli import main
-
-sys.exit(main())
+program()

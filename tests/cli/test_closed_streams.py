@@ -18,7 +18,7 @@ PRINTING = [
 
 
 def shell(line: str, *argv: str) -> subprocess.CompletedProcess:
-    heed = [sys.executable, "-c", "import sys; from heed.cli import main; sys.exit(main())", *argv]
+    heed = [sys.executable, "-m", "heed", *argv]
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in heed)
     return subprocess.run(["bash", "-c", f"{quoted} {line}"], capture_output=True, text=True, timeout=120)
 
@@ -114,3 +114,32 @@ def test_names_that_no_terminal_should_get(capsys, tmp_path):
             assert len(lines[0]) < 1000, argv
             assert "\x1b" not in lines[0]
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "said"),
+    [
+        ("return 3", 3, ""),
+        ("sys.exit(4)", 4, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit('no')", 1, "no"),
+        ("raise ValueError('ours')", 1, "ValueError: ours"),
+        ("threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start(); return 0", 0, ""),
+    ],
+)
+def test_a_process_ends_at_once_but_loses_nothing(verb, code, said):
+    program = f"""
+import atexit, sys, threading, time
+import heed.cli
+def verb(arguments):
+    atexit.register(lambda: print("registered"))
+    print("buffered")
+    {verb}
+heed.cli._run = verb
+heed.cli.program()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout.split() == ["buffered", *(["thread"] if "thread" in verb else []), "registered"]
+    assert said in done.stderr
+    assert ("Traceback" in done.stderr) == ("raise" in verb)
