@@ -84,7 +84,9 @@ def devices(argv: list[str]) -> int:
         content = {"config": _shape(config), "devices": [speed.as_dict() for speed in found]}
         print(json.dumps(content, indent=2, allow_nan=False))
         return 0
-    print(f"{_said(config)}, {tokens_of_step(config):,} tokens a step; median of {flags.steps} steps after a warm-up")
+    rows, many = f"batch {config.train.batch_size} × {config.model.context:,}", config.train.accumulation
+    step = f"{rows}{f', {many} passes' if many > 1 else ''}, {tokens_of_step(config):,} tokens a step"
+    print(f"{said_model(config)}, {step}; median of {flags.steps} steps after a warm-up")
     print()
     rows = [["device", "precision", "step", "fastest", "slowest", "tokens/s", "as fast"]]
     for speed in found:
@@ -138,7 +140,7 @@ def memory(argv: list[str]) -> int:
     rows = [found.as_dict() for found in measure_all(config, device, sizes, contexts, tell)]
     precision, _ = choose_precision(config.train.precision, device)
     how = f"{config.train.optimizer}, {precision}; {describe_device(device)}, torch {torch.__version__}"
-    caption = f"{_said(config, batch=False)}, {how}"
+    caption = f"{said_model(config)}, {how}"
     if flags.out is not None:
         from heed.report.memory_figure import draw_memory
         from heed.report.sheet import write_sheets
@@ -178,14 +180,11 @@ def _shape(config: Config) -> dict[str, Any]:
     }
 
 
-def _said(config: Config, batch: bool = True) -> str:
-    """Say what is trained, and on batches of what size."""
-    model, many = config.model, config.train.accumulation
-    passes = f", {many} passes a step" if many > 1 else ""
+def said_model(config: Config) -> str:
+    """Say what is trained."""
+    model = config.model
     layers = f"{model.n_layers} layer{'s' if model.n_layers > 1 else ''}"
-    vocabulary = f"vocabulary {config.tokenizer.vocab_size:,}"
-    rows = f", batch {config.train.batch_size} × {model.context:,}" if batch else ""
-    return f"{model.kind} of {layers}, width {model.d_model}, {vocabulary}{rows}{passes}"
+    return f"{model.kind} of {layers}, width {model.d_model}, vocabulary {config.tokenizer.vocab_size:,}"
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

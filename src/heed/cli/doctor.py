@@ -1,4 +1,4 @@
-"""`heed doctor`: what this machine can do, and what is missing."""
+"""`heed doctor`: what this machine can do, and what is missing; what training a model would need of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import platform
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from heed.cli.settings import AsJson, parse
-from heed.config import Section
+from pydantic import Field
+
+from heed.cli.settings import AsJson, parse, split_settings
+from heed.config import PRESETS, Config, Section
+from heed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from heed.benches.planning import Plan
 
 PACKAGES = {
     "torch": "core", "numpy": "core", "safetensors": "core", "tokenizers": "core", "pydantic": "core",
@@ -25,17 +31,31 @@ PACKAGES = {
 class DoctorFlags(Section):
     """Say what this machine can do: versions, cores, memory, devices, speed of matrix products, data found.
 
+    With --plan: what training a model would need of it, by measured steps on random tokens: memory, the largest batch,
+    the time of so many tokens. Every model, tokenizer and train setting can be given as a dotted flag.
+
     examples:
       heed doctor
       heed doctor --json
+      heed doctor --plan gpt2 --tokenizer.vocab-size 50257 --tokens 2500000000
+      heed doctor --plan runs/quickstart --model.n-layers 12
     """
 
+    plan: str | None = None
+    """A preset (see `heed list presets`), a run folder or a YAML configuration."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens to train on; default: 20 a parameter (Hoffmann et al. 2022)."""
     json_: AsJson = False
 
 
 def main(argv: list[str]) -> int:
-    """Examine this machine and print what was found; 0 always."""
-    flags = parse(DoctorFlags, argv, "doctor")
+    """Examine this machine, or plan a training, and print what was found; 0 when done."""
+    settings, rest = split_settings(argv)
+    flags = parse(DoctorFlags, rest, "doctor", ("model", "tokenizer", "train"))
+    if flags.plan is not None:
+        return plan(flags, settings)
+    if settings or flags.tokens is not None:
+        raise ConfigError("settings and --tokens are for a plan: name a preset, a run or a file with --plan")
     facts = examine()
     if flags.json_:
         print(json.dumps(facts, indent=2))
@@ -45,6 +65,65 @@ def main(argv: list[str]) -> int:
         for key, value in values.items():
             print(f"  {key:<24}{value}")
     return 0
+
+
+def plan(flags: DoctorFlags, settings: dict[str, Any]) -> int:
+    """Measure what training a model would need, and print it; 0 when done."""
+    from heed.cli.bench_training import read_config, said_model
+
+    os.environ |= {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}  # before torch: its profiler's own lines
+    assert flags.plan is not None
+    if flags.plan in PRESETS:
+        settings = {**settings, "model": {"preset": flags.plan, **settings.get("model", {})}}
+    config = read_config(None if flags.plan in PRESETS else Path(flags.plan), settings)
+    import torch
+
+    from heed.benches.planning import make_plan
+    from heed.cli import tell
+    from heed.training.devices import choose_device, describe_device, take_threads
+
+    device = choose_device("cuda" if torch.cuda.is_available() else "cpu")
+    take_threads(None)
+    made = make_plan(config, device, flags.tokens, tell)
+    if flags.json_:
+        shown = {"device": describe_device(device), "model": said_model(config), **made.as_dict()}
+        print(json.dumps(shown, indent=2, allow_nan=False))
+        return 0
+    print(f"{said_model(config)}, context {config.model.context:,}, {made.precision}; {describe_device(device)}")
+    print("\n".join(said_plan(made, config)))
+    return 0
+
+
+def said_plan(made: Plan, config: Config) -> list[str]:
+    """Return what a plan says, a line each."""
+    from heed.report.numbers import human_bytes, human_count, human_seconds
+
+    lines = [
+        f"parameters  {human_count(made.parameters)}, {human_count(made.flops_per_token)} operations a trained token",
+        f"memory      {human_bytes(made.weights)} of weights, {human_bytes(made.gradients)} of gradients, "
+        f"{human_bytes(made.optimizer)} of {config.train.optimizer}'s state, whatever the batch",
+    ]
+    for fit in made.fits:
+        row = f"{human_bytes(fit.row_bytes)} for each row of {config.model.context:,} tokens"
+        way = f"train.recompute {'yes' if fit.recompute else 'no'}: "
+        if fit.largest_batch:
+            batch = f"at most {fit.largest_batch:,} rows at once, in {human_bytes(made.free)} (80 % of what is free)"
+        else:
+            batch = f"one does not fit, in {human_bytes(fit.bytes)} of {human_bytes(made.free)} (80 % of what is free)"
+        lines.append(f"batch       {way}{row}; {batch}")
+    if made.step_seconds is None or made.tokens_per_second is None:
+        return [*lines, "time        not measured, since no step fits"]
+    lines.append(
+        f"speed       a step of {made.step_rows:,} rows takes {human_seconds(made.step_seconds)}: "
+        f"{made.tokens_per_second:,.0f} tokens/s, "
+        f"{made.tokens_per_second * made.flops_per_token / 1e9:,.0f} GFLOP/s"
+    )
+    each = made.tokens / made.parameters
+    lines.append(
+        f"time        {human_count(made.tokens)} tokens ({each:.3g} a parameter) take {human_seconds(made.seconds)}, "
+        "evaluation left out"
+    )
+    return lines
 
 
 def examine() -> dict[str, dict[str, Any]]:

@@ -49,6 +49,8 @@ def contradictions(config: Config) -> list[str]:
         return [*problems, f"model.preset: unknown value {model.preset!r}, {did_you_mean(model.preset, PRESETS)}"]
     if model.start_from is not None:
         return problems  # the shape is that of another run
+    if config.train.recompute and model.kind not in ("gpt", "encoder"):
+        problems.append(f"train.recompute: is for models of blocks, and model.kind {model.kind} has none: leave it out")
     return problems + _unread(model) + _about_shape(model)
 
 

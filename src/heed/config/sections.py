@@ -265,6 +265,9 @@ class TrainConfig(Section):
     """bf16: autocast, weights stay fp32. auto: bf16 where the device computes it fast, else fp32."""
     compile: bool = False
     """Use torch.compile; heed says so and goes on without it where it fails."""
+    recompute: bool = False
+    """Keep of each block its input alone, and compute the rest again in the backward pass: the same numbers, in the
+    memory of one block's activations and not of all, for about a third more arithmetic. For gpt and encoder."""
     eval_every: int = Field(default=250, ge=1)
     """Steps between evaluations on the validation split."""
     eval_tokens: int | None = Field(default=None, ge=1)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from heed.attention import (
     POSITIONS,
@@ -44,6 +45,10 @@ from heed.models.norms import NORMS
 class Block(nn.Module):
     """Attention, then a feed-forward layer, each on a residual branch."""
 
+    recompute = False
+    """Keep the input alone for the backward pass, which computes the rest again: the same numbers in less memory
+    (Chen et al. 2016, Training deep nets with sublinear memory cost)."""
+
     def __init__(self, config: ModelConfig, attention: Attention) -> None:
         super().__init__()
         norm, D = NORMS[config.norm], config.d_model
@@ -64,6 +69,13 @@ class Block(nn.Module):
         cache: LayerCache | StateCache | None = None,
     ) -> Tensor:
         """Return x (B, T, D) after both branches; the arguments are those of `Attention`."""
+        if self.recompute and cache is None and torch.is_grad_enabled():
+            return checkpoint(self._branches, x, mask, place, bias, None, use_reentrant=False)
+        return self._branches(x, mask, place, bias, cache)
+
+    def _branches(
+        self, x: Tensor, mask: Mask, place: Place | None, bias: Tensor | None, cache: LayerCache | StateCache | None
+    ) -> Tensor:
         if self.pre:
             x = x + self.drop(self.attention(self.attention_norm(x), mask, place, bias, cache))
             return x + self.drop(self.feedforward(self.feedforward_norm(x)))

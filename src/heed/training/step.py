@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
+from heed.models.block import Block
 from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
 from heed.training.ranks import ALONE, Ranks
@@ -90,6 +91,8 @@ class Updater:
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
         smooth(model, plan.label_smoothing)
+        for block in filter(lambda part: isinstance(part, Block), model.modules()):
+            block.recompute = plan.recompute
         self.plan, self.device, self.streams, self.say, self.ranks = plan, device, streams, say, ranks
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
