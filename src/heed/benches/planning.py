@@ -24,6 +24,7 @@ from heed.benches.training_memory import Memory, change, measure_memory
 from heed.build import build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
+from heed.models.block import Block
 from heed.training.autobatch import SHARE
 from heed.training.devices import available_memory, choose_precision
 
@@ -53,8 +54,8 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What fits, one way of training."""
+class LargestBatch:
+    """The most rows that fit, with train.recompute or without it."""
 
     recompute: bool
     row_bytes: int
@@ -78,7 +79,7 @@ class Plan:
     optimizer: int
     free: int
     """Of what the device has, what may be taken: see `SHARE`."""
-    fits: tuple[Fit, ...]
+    fits: tuple[LargestBatch, ...]
     """As the configuration has it, and with the other `train.recompute` where the model has blocks."""
     tokens: int
     step_rows: int
@@ -110,7 +111,7 @@ def make_plan(
     say("measuring steps of one and two layers")
     kept, optimizer = measure_kept(config, device)
     ways = [(config.train.recompute, kept)]
-    if config.model.kind in ("gpt", "encoder"):
+    if any(isinstance(part, Block) for part in model.modules()):
         other = config.changed("train", recompute=not config.train.recompute)
         ways.append((other.train.recompute, measure_kept(other, device)[0]))
     layers = config.model.n_layers
@@ -163,7 +164,7 @@ def measure_kept(config: Config, device: torch.device) -> tuple[Activations, int
     )
 
 
-def _fit(recompute: bool, kept: Activations, layers: int, state: int, gradients: int, free: int) -> Fit:
+def _fit(recompute: bool, kept: Activations, layers: int, state: int, gradients: int, free: int) -> LargestBatch:
     """Return the largest batch whose step takes no more than `free`."""
 
     def needed(rows: int) -> int:
@@ -171,7 +172,7 @@ def _fit(recompute: bool, kept: Activations, layers: int, state: int, gradients:
 
     row = max(1, kept.bytes(2, layers) - kept.bytes(1, layers))
     largest = max(0, (free - state - kept.bytes(1, layers)) // row + 1) if needed(1) <= free else 0
-    return Fit(recompute, row, largest, needed(max(1, largest)))
+    return LargestBatch(recompute, row, largest, needed(max(1, largest)))
 
 
 def _time(config: Config, device: torch.device, largest: int, say: Callable[[str], object]) -> tuple[int, float | None]:
