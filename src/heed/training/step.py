@@ -91,8 +91,9 @@ class Updater:
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
         smooth(model, plan.label_smoothing)
-        for block in filter(lambda part: isinstance(part, Block), model.modules()):
-            block.recompute = plan.recompute
+        for part in model.modules():
+            if isinstance(part, Block):
+                part.recompute = plan.recompute
         self.plan, self.device, self.streams, self.say, self.ranks = plan, device, streams, say, ranks
         self.optimizer = make_optimizer(model, plan)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
