@@ -1,13 +1,15 @@
 """What `heed serve` bears, against `transformers serve` on the same model: many clients, some of whom leave.
 
     python benchmarks/serving_load.py                            # 16 and 64 clients, 20 s a side, two rounds
+    python benchmarks/serving_load.py --continuous-batching      # and transformers serve --continuous-batching
     python benchmarks/serving_load.py --only heed --clients 16 --seconds 600 --rounds 1    # is its memory flat?
 
 A GPT of 6 layers and width 384, of random weights, is exported to the format of transformers and served by both, each
 in a process of its own, one at a time, in turns. Each client asks one request after another over a connection of its
 own: prompts of 5 to 100 tokens, 8 to 64 tokens to write, greedy; every eighth is a stream that the client leaves
 after its first piece. Tokens are those of answers that came whole. CPU seconds are those of the server's process.
-A request counts as lost if it ends in any other way than with a whole answer.
+A request counts as lost if it ends in any other way than with a whole answer. With `--continuous-batching` transformers
+takes a share of the machine's memory for its cache when it starts, several GB: what is told of its memory is that.
 """
 
 from __future__ import annotations
@@ -180,12 +182,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=SIDES)
+    parser.add_argument("--continuous-batching", action="store_true", help="a third side")
     given = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as place:
         words = make_folder(Path(place))
         for _ in range(given.rounds):
-            for side in [given.only] if given.only else SIDES[:2]:
+            for side in [given.only] if given.only else SIDES[: 2 + given.continuous_batching]:
                 model = Path(place) / "model"
                 with server(side, model, given.threads, Path(place) / "log") as (url, process):
                     for clients in given.clients:

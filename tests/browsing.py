@@ -40,8 +40,10 @@ OUTSIDE = """() => [...document.querySelectorAll('figure svg text, .names li, .r
   const across = a.left < b.left - 1 || a.right > b.right + 14;  // half a number under the last tick
   const cut = text.closest('.rows') && text.tagName === 'LI' && text.scrollWidth > text.clientWidth + 1;
   return a.width && (cut || across || a.top < b.top - 1 || a.bottom > b.bottom + 1);
-}).map(text => text.textContent)"""
-"""The words of figures that lie outside them, or are cut."""
+}).map(text => text.textContent).concat([...document.querySelectorAll('figure .plot > svg')].filter(drawing =>
+  drawing.getBoundingClientRect().right > drawing.closest('figure').getBoundingClientRect().right + 1
+).map(drawing => drawing.ariaLabel))"""
+"""The words of figures that lie outside them, or are cut; and the names of drawings that do."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import torch
 
+from heed.attention import Facts, Mechanism
 from heed.config import make_config
 from heed.explore.own_model import OwnModel
 from heed.models import GPT, Encoder
@@ -24,3 +25,14 @@ def subject_of(kind="gpt", text=TEXT, context=64, norm_order="pre", **attention)
             if "norm" not in name:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     return OwnModel("tiny", "tiny", made, tokenizer)
+
+
+class Squares(Mechanism):
+    """Mixes the squares of values: no matrix of weights makes this."""
+
+    facts = Facts(equation="mean(V^2)", source="none", causal="never", differentiable="values",
+                  masks=frozenset({"padding"}), positions=frozenset({"none"}), time="T", memory="T", growth=(1, 1),
+                  cache="none", grouped=False, weights=True)  # fmt: skip
+
+    def forward(self, q, k, v, mask, bias=None):
+        return v.square().mean(2, keepdim=True).expand_as(q)

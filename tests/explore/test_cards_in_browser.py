@@ -2,16 +2,15 @@
 
 import json
 import re
-import threading
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from cards_page import opened
 
-from browsing import CONTRAST, chromium
+from browsing import CONTRAST
 from heed.explore.arrays import softmax
-from heed.explore.cards import make_server, single_file
+from heed.explore.cards import single_file
 from heed.explore.certificates import Certificate, proves_within, verify_certificate
 from heed.explore.hard import hard_attention
 from heed.explore.kernel import estimated_weights
@@ -27,37 +26,6 @@ from heed.explore.scaling import saturation_of, score_moments
 from heed.explore.superposition import extract, signals_that_fit
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
-
-
-@pytest.fixture(scope="module")
-def address():
-    with make_server() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@contextmanager
-def opened(browser, address, link="", **options):
-    """A page whose complaints, and requests of other machines, fail the test."""
-    page = browser.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
-    wrong = []
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else wrong.append(r.url))
-    page.goto(address + link)
-    page.wait_for_function("globalThis.heed")
-    yield page
-    page.close()
-    assert wrong == []
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +301,7 @@ def test_the_page_computes_what_python_does(cards, card):
 
 
 def test_every_card_is_checked(cards):
-    assert set(cards.evaluate("() => Object.keys(heed)")) == {*CARDS, "puzzles"}
+    assert set(cards.evaluate("() => Object.keys(heed)")) == {*CARDS, "puzzles", "quiz"}
 
 
 @pytest.mark.parametrize("card", CARDS)

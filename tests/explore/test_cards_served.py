@@ -96,13 +96,15 @@ def test_neither_page_nor_verb_needs_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_verb_serves_until_a_signal(end):
-    argv = [sys.executable, "-m", "heed", "explore", "--port", "0"]
+@pytest.mark.parametrize(("end", "card"), [(signal.SIGINT, ""), (signal.SIGTERM, "scaling?width=4")])
+def test_the_verb_serves_until_a_signal(end, card):
+    argv = [sys.executable, "-m", "heed", "explore", "--port", "0", *(["--card", card] if card else [])]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
-        found = re.fullmatch(r"cards at http://127\.0\.0\.1:(\d+)/ \(Ctrl-C ends it\)\n", line)
+        found = re.fullmatch(
+            rf"cards at http://127\.0\.0\.1:(\d+)/{re.escape(card and '#' + card)} \(Ctrl-C ends it\)\n", line
+        )
         assert found, line
         assert b"turned by hand" in asked(int(found[1]), "/")[1]
         server.send_signal(end)
@@ -127,6 +129,9 @@ def test_one_file_without_a_network(heed, tmp_path):
         (["--layers", "1"], "--layers looks into a model"),
         (["runs/a", "--static", "b.html"], "--static is for the page of cards"),
         (["runs/a", "--open"], "--open is for the page of cards"),
+        (["runs/a", "--card", "hard"], "--card is for the page of cards"),
+        (["--card", "hart"], "unknown card 'hart', did you mean 'hard'?"),
+        (["--card", "hard", "--static", "b.html"], "--card is for a page that is served: open the file with #hard"),
         (["--static", "/dev/null/cards.html"], "/dev/null/cards.html cannot be written"),
     ],
 )

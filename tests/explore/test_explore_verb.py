@@ -117,6 +117,16 @@ def test_what_has_no_weights_says_what_is_shown(heed, runs, tmp_path):
     assert "attention 'performer' forms no weights (T, T)" in said
 
 
+def test_fastformer_shows_the_one_key_that_all_share(heed, runs, tmp_path):
+    out = tmp_path / "x"
+    code, said, _ = heed("explore", runs / "fastformer", "--prompt", "the cat", "--out", out)
+    assert code == 0
+    assert "the share of each token in the one key that all tokens share" in said
+    weights = np.load(out / "explore.npz", allow_pickle=False)["weights"].astype(float)
+    np.testing.assert_array_equal(weights, weights[:, :, :1].repeat(7, axis=2))
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=2e-3)
+
+
 def test_an_encoder_has_maps_and_says_what_it_has_not(heed, runs, tmp_path):
     out = tmp_path / "x"
     code, said, _ = heed("explore", runs / "encoder", "--out", out)
@@ -160,7 +170,6 @@ def test_minilm_is_explored(heed, tmp_path):
         ("gpt", ["--prompt", "the", "--checkpoint", "77"], "77"),
         ("encoder", ["--prompt", "the", "--text", "a.txt"], "it predicts no next token"),
         ("lstm", ["--prompt", "the"], "is of model.kind lstm, which has no attention"),
-        ("fastformer", ["--prompt", "the cat"], "which is no weighted mean of them"),
         ("missing", [], "no folder"),
     ],
 )

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from cli.conftest import TINY, write_text
-from explore.small_subjects import TEXT, subject_of
+from explore.small_subjects import TEXT, Squares, subject_of
+from heed.attention import Shape
 from heed.cli import main
 from heed.errors import ConfigError
+from heed.explore.exploration import PromptIds, explore
 from heed.explore.head_strip import strip_of, write_run_report
+from heed.explore.own_model import OwnModel
 from heed.report.page import write_report
 
 
@@ -57,7 +60,12 @@ def test_of_many_heads_layers_are_left_out_evenly():
 
 
 def test_no_strip_of_what_has_no_weights():
-    subject = subject_of("encoder", mechanism="fastformer")
+    subject = subject_of("encoder")
+    for block in subject.blocks:
+        block.attention.mechanism = Squares(Shape(16, 2, 64, causal=False))
     assert strip_of(subject.model, subject.tokenizer, TEXT) is None
+    subject = OwnModel("tiny", "tiny", subject.model, subject.tokenizer)
+    with pytest.raises(ConfigError, match="no weighted mean of them: there are no weights to show"):
+        explore(subject, PromptIds(subject.encode(TEXT), TEXT), [0, 1], None, None)
     with pytest.raises(ConfigError, match="no attention"):
         strip_of(torch.nn.Linear(2, 2), subject.tokenizer, TEXT)  # type: ignore[arg-type]

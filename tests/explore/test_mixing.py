@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from explore.small_subjects import CHANNELS, TEXT, subject_of
-from heed.attention import MECHANISMS, Facts, Mechanism, Shape, make_mask
+from explore.small_subjects import CHANNELS, TEXT, Squares, subject_of
+from heed.attention import MECHANISMS, Shape, make_mask
 from heed.config import make_config
 from heed.errors import ConfigError
 from heed.explore.mixing import MixerCall, read_weights
@@ -59,14 +59,38 @@ def test_every_mechanism_is_read_or_said_not_to_mix(name, kind):
         options = {"options": {"block": 4, "window_blocks": 1, "random_blocks": 1, "global_blocks": 1}}
     subject = subject_of(kind, mechanism=name, **options)
     for layer in subject.trace(subject.encode(TEXT)).layers:
-        if name == "fastformer":
-            assert layer.reading == "none"
-            continue
         assert layer.error < 1e-5
-        assert layer.reading == ("effective" if name in EFFECTIVE else "channels" if name in CHANNELS else "weights")
+        reading = "effective" if name in EFFECTIVE else "channels" if name in CHANNELS else "weights"
+        assert layer.reading == ("pooled" if name == "fastformer" else reading)
+        assert (layer.gate is not None) == (name in CHANNELS)
         assert not layer.weights[~np.broadcast_to(layer.allowed, layer.weights.shape)].any() or name == "linformer"
         if name not in ("naive-mask", "linformer"):
             np.testing.assert_allclose(layer.weights.sum(-1), 1.0, atol=1e-4)
+
+
+def test_the_gate_of_aft_is_the_mean_of_the_sigmoid():
+    subject = subject_of(mechanism="aft-full")
+    trace = subject.trace(subject.encode(TEXT))
+    block = subject.blocks[0]
+    with torch.no_grad():
+        q, _, _ = block.attention.project(block.attention_norm(trace.residuals[0][None]))
+    np.testing.assert_allclose(trace.layers[0].gate, torch.sigmoid(q[0]).mean(-1).numpy(), atol=1e-5)
+
+
+def test_the_map_of_fastformer_is_its_equation():
+    """beta, number by number: softmax over positions of w_k . (qbar * k_i) / sqrt(K), the same for every row."""
+    subject = subject_of("encoder", mechanism="fastformer")
+    trace = subject.trace(subject.encode(TEXT))
+    block, mechanism = subject.blocks[1], subject.mechanisms[1]
+    with torch.no_grad():
+        q, k, _ = block.attention.project(block.attention_norm(trace.residuals[1][None]))
+    for h in range(2):
+        Q, K, root = q[0, h].numpy(), k[0, h].numpy(), math.sqrt(q.shape[-1])
+        alpha = np.array([math.exp(w) for w in Q @ mechanism.w_q[h].detach().numpy() / root])
+        query = (alpha / alpha.sum()) @ Q
+        beta = np.array([math.exp(w) for w in (K * query) @ mechanism.w_k[h].detach().numpy() / root])
+        for row in trace.layers[1].weights[h]:
+            np.testing.assert_allclose(row, beta / beta.sum(), rtol=1e-4)
 
 
 def test_what_a_query_may_look_at_is_what_it_looks_at():
@@ -88,17 +112,6 @@ def test_grouped_heads_share_keys():
     [layer] = subject.trace(subject.encode(TEXT[:21])).layers
     assert layer.weights.shape == (4, 21, 21)
     assert layer.error < 1e-5
-
-
-class Squares(Mechanism):
-    """Mixes the squares of values: no matrix of weights makes this."""
-
-    facts = Facts(equation="mean(V^2)", source="none", causal="never", differentiable="values",
-                  masks=frozenset({"padding"}), positions=frozenset({"none"}), time="T", memory="T", growth=(1, 1),
-                  cache="none", grouped=False, weights=True)  # fmt: skip
-
-    def forward(self, q, k, v, mask, bias=None):
-        return v.square().mean(2, keepdim=True).expand_as(q)
 
 
 def test_what_is_no_mean_of_values_is_found_out():

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from browsing import check_page, chromium
+from browsing import CONTRAST, check_page, chromium
 from explore.small_subjects import TEXT, subject_of
 from heed.explore.ablation import cut_windows
 from heed.explore.exploration import PromptIds, explore
@@ -59,6 +59,17 @@ def opened(browser, explorations, name, **how):
     page.goto(explorations[name][0])
     says(page, ".map h3", "Head")
     return page, explorations[name][1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_lines_are_quiet_fit_and_can_be_read(browser, explorations, scheme, width):
+    page, _ = opened(browser, explorations, "encoder", color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.get_by_role("button", name="Lines").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [entry for entry in page.evaluate(CONTRAST) if entry[0] < 4.5] == []
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -138,6 +149,65 @@ def test_a_token_that_is_pointed_at_shades_what_it_looks_at(browser, exploration
     assert found[:21] == levels
     assert not any(found[21:])
     assert max(levels) > 1
+    page.close()
+
+
+def test_weights_are_lines_too(browser, explorations):
+    """As many lines as weights of 2 % and more; those of the chosen token over them, by pointer and by keys."""
+    page, made = opened(browser, explorations, "short")
+    weights = (np.rint(255 * np.sqrt(made.arrays["weights"][1, 0].astype(float))) / 255) ** 2
+    page.locator("[data-head='1.0'] button").click()
+    says(page, ".map h3", "Head 1.0:")
+    page.get_by_role("button", name="Lines").click()
+    assert page.locator(".plate").is_hidden()
+    assert page.locator(".ties g").first.locator("line").count() == (weights >= 0.02).sum()
+    assert page.locator(".ties .here").is_visible()
+    inside = "(() => { const [a, b] = ['.here', ''].map(css => document.querySelector(`.ties ${css}`.trim())"
+    assert page.evaluate(f"{inside}.getBoundingClientRect()); return a.bottom <= b.bottom && a.top >= b.top; }})()")
+    page.locator(".ties").focus()
+    page.keyboard.press("Home")
+    for _ in range(9):
+        page.keyboard.press("ArrowDown")
+    says(page, ".said", "(token 9) looks most at")
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('.ties .own line')]"
+        ".map(line => ['y1', 'y2', 'stroke-opacity'].map(name => +line.getAttribute(name)))"
+    )
+    assert [(t - 0.5, s - 0.5) for t, s, _ in drawn] == [(9, s) for s in np.flatnonzero(weights[9] >= 0.02)]
+    np.testing.assert_allclose([a for *_, a in drawn], weights[9][weights[9] >= 0.02], atol=6e-4)
+    page.locator(".ties > div span").nth(15).hover()
+    says(page, ".said", "(token 15)")
+    page.locator("[data-head='0.1'] button").click()
+    says(page, ".map h3", "Head 0.1:")
+    assert page.locator(".ties").is_visible()
+    page.get_by_role("button", name="Map").click()
+    assert page.locator(".ties").is_hidden()
+    assert page.locator(".plate canvas").is_visible()
+    page.close()
+
+
+def test_of_a_long_text_the_lines_of_one_token_are_drawn(browser, explorations):
+    page, _ = opened(browser, explorations, "long")
+    page.get_by_role("button", name="Lines").click()
+    assert page.locator(".ties g").first.locator("line").count() == 0
+    assert page.locator(".ties .own line").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.close()
+
+
+def test_the_gate_of_a_token_is_said(browser, tmp_path):
+    subject = subject_of(mechanism="aft-simple")
+    made = explore(subject, PromptIds(subject.encode(TEXT), TEXT), [0, 1], None, None)
+    made.record.command = ["heed", "explore", "aft"]
+    write_exploration(tmp_path, made)
+    page, _ = opened(browser, {"aft": (write_exploration_page(tmp_path).as_uri(), made)}, "aft")
+    page.locator("[data-head='1.1'] button").click()
+    says(page, ".map h3", "Head 1.1:")
+    page.locator(".map .text").focus()
+    page.keyboard.press("End")
+    gate = made.arrays["gate"][1, 1, -1]
+    says(page, ".said", f"Its gate lets {100 * gate:.0f} % through.")
+    assert "gate" in page.locator("[aria-labelledby=heads] thead").first.text_content()
     page.close()
 
 

@@ -33,7 +33,7 @@ def test_there_are_enough_over_all_topics():
 @pytest.mark.parametrize("question", OWN, ids=lambda question: question.id)
 def test_each_is_well_formed(question):
     assert question.text[-1] in "?.", question.text
-    assert question.command
+    assert question.commands
     for option in question.options:
         assert option.reason.endswith("."), option
         assert len(option.reason) > 15
@@ -56,7 +56,7 @@ def help_of(*argv):
     return re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
 
 
-@pytest.mark.parametrize("command", sorted({question.command for question in OWN}))
+@pytest.mark.parametrize("command", sorted({command for question in OWN for command in question.commands}))
 def test_each_command_is_one_of_heed(command):
     """Its verb is there, `--help` names its flags, and its settings are those of a configuration."""
     name, verb, *rest = shlex.split(command)
@@ -74,7 +74,7 @@ def test_each_command_is_one_of_heed(command):
 
 
 def test_commands_that_list_or_name_a_file_of_heed_find_it(capsys):
-    commands = [shlex.split(question.command)[1:] for question in OWN]
+    commands = [shlex.split(command)[1:] for question in OWN for command in question.commands]
     for command in {tuple(c) for c in commands if c[0] == "list"}:
         assert main([*command]) == 0, command
     capsys.readouterr()
@@ -186,6 +186,7 @@ def mine(tmp_path):
         ("text: Which?", "text: [Which]", "question 1 (one): text: Input should be a valid string"),
         ("questions:", "question:", "must hold `questions:`"),
         ("answer: 3", "answer: .nan", "question 2 (two): answer: Input should be a finite number"),
+        ("id: two", "id: two, card: maskin", "question 2 (two): unknown card 'maskin', did you mean 'masking'?"),
         ("reason: It is not.", "note: x", "question 1 (one): options.2.reason: Field required"),
     ],
 )
@@ -212,6 +213,13 @@ def test_piped_answers(mine, monkeypatch, capsys):
     assert "Right." in out.out
     assert "It is 3. Counted." in out.out or "a is right: It is." in out.out
     assert " right at first" in out.out
+
+
+def test_the_card_that_shows_it_is_named(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "cards.yaml"
+    file.write_text(MINE.replace("text: Which?", "text: Which?\n    card: scaling?width=4\n    command: heed doctor"))
+    _, out = run(monkeypatch, capsys, "a\n3\na\n3\n", "--questions", file)
+    assert '  see: heed explore --open --card "scaling?width=4"\n  see: heed doctor\n' in out.out
 
 
 def test_json_result_and_the_end_of_the_input(mine, monkeypatch, capsys):

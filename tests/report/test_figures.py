@@ -161,6 +161,17 @@ def test_flat_and_single_points_are_drawn(values):
     assert "<svg" in html
 
 
+@pytest.mark.parametrize("low", [-0.5, 0.0])
+def test_a_band_that_reaches_below_0_has_no_logarithms(low):
+    """Of two windows a 95 % interval of a loss may do so; the script, too, then draws evenly."""
+    line = Line("", [0, 1, 2], [3.0, 2.0, 1.0], 1, [2.0, 1.0, low], [4.0, 3.0, 2.5], dots=True)
+    drawn = draw_plane(lines_figure("x", "t", "c", [line], Plane("x", "y", log_y=True)))
+    assert "data-log-y" not in drawn
+    assert "nan" not in drawn
+    above = Line("", [0, 1, 2], [3.0, 2.0, 1.0], 1, [2.0, 1.0, 0.5], [4.0, 3.0, 2.5], dots=True)
+    assert "data-log-y" in draw_plane(lines_figure("x", "t", "c", [above], Plane("x", "y", log_y=True)))
+
+
 def test_a_long_log_is_thinned_and_keeps_its_extremes():
     y = [float(n % 7) for n in range(10_001)]
     x, mean, low, high = stretches(list(range(10_001)), y)
@@ -251,4 +262,25 @@ def test_losses_of_sequences_are_drawn_in_one_unit_and_have_no_training_perplexi
 def test_the_gap_is_validation_minus_training(tmp_path):
     events = [{"event": "evaluation", "step": n, "loss": 2.0 + n, "train": {"loss": 1.5}} for n in (1, 2, 3)]
     gap = run_figures(gather(write_run(tmp_path / "run", events=events)))["gap"]
-    assert gap.title == "The generalisation gap ends at +3.50 nats"
+    assert gap.title == "Validation ends 3.5 nats above training"
+    assert gap.lines[0].ring == (1, 1.5, "1.5")  # where validation was best
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [(-0.25, "ends 0.25 nats below"), (0.0004, "and training end at the same loss"), (0.012345, "0.012 nats above")],
+)
+def test_how_the_gap_ends_is_said(tmp_path, gap, said):
+    """The last evaluation is the best one, so no ring is drawn."""
+    events = [{"event": "evaluation", "step": n, "loss": 9.0 - n, "train": {"loss": 9.0 - n - gap}} for n in (1, 2, 3)]
+    figure = run_figures(gather(write_run(tmp_path / "run", events=events)))["gap"]
+    assert said in figure.title
+    assert figure.lines[0].ring is None
+
+
+def test_the_gap_has_the_unit_of_its_losses(tmp_path):
+    loss = {"loss": 3.0, "sequence_mean_loss": 2.8}
+    events = [{"event": "evaluation", "step": n, **loss, "train": loss} for n in (1, 2, 3)]
+    config = {"train": {"loss": "sequence"}, "data": {"layout": "padded"}}
+    figures = run_figures(gather(write_run(tmp_path / "run", events=events, evaluation={}, config=config)))
+    assert figures["gap"].plane.y_label == "gap (nats, mean of sequences' means)"

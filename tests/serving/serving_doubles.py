@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from heed.config import ModelConfig
-from heed.models import GPT
+from heed.models import MODELS
 from heed.serving.chat import ChatTemplate
 from heed.serving.served_model import ServedModel
 from heed.text.tokenizers import train_tokenizer
@@ -23,8 +23,9 @@ def make_served(name="tiny", context=48, seed=3, tokenizer=None, specials=(), **
     if tokenizer is None and specials:
         tokenizer = train_tokenizer("bpe", [LETTERS * 9], 270 + len(specials), specials=specials)
     tokenizer = tokenizer or train_tokenizer("char", [LETTERS, LETTERS], 100)
-    config = ModelConfig(**{"n_layers": 2, "n_heads": 2, "d_model": 32, "context": context, **settings})
-    model = GPT(config, tokenizer.vocab_size, torch.Generator().manual_seed(seed)).eval()
+    plain = {"n_layers": 2, "n_heads": 2} if "kind" not in settings else {}
+    config = ModelConfig(**{**plain, "d_model": 32, "context": context, **settings})
+    model = MODELS[config.kind](config, tokenizer.vocab_size, torch.Generator().manual_seed(seed)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:

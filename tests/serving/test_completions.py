@@ -4,6 +4,7 @@ import threading
 
 import openai
 import pytest
+from serving_doubles import make_served
 
 from heed.generation import Sampling, generate, score
 
@@ -127,8 +128,19 @@ def test_a_stream_joined_is_the_whole_answer(serve, stop, echo):
             assert tokens[choice.index, key] == value
 
 
-def test_a_request_is_the_same_alone_and_in_company(serve):
-    api = serve()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"attention": {"mechanism": "linear"}, "positions": "none"},
+        {"attention": {"mechanism": "sliding-window", "options": {"window": 5}}},
+        {"kind": "lstm", "n_layers": 2},
+        {"kind": "window", "window": 4},
+    ],
+    ids=str,
+)
+def test_a_request_is_the_same_alone_and_in_company(serve, settings):
+    api = serve(make_served(**settings))
     prompts = [P * (1 + i % 3) + "a" * (i % 5) for i in range(12)]
     given = [{"seed": i, "max_tokens": 5 + i, "temperature": 0.5 + i / 10, "logprobs": 2} for i in range(12)]
     alone = [complete(api, prompt, **one).choices[0] for prompt, one in zip(prompts, given, strict=True)]

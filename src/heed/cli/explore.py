@@ -33,11 +33,12 @@ class ExploreFlags(Section):
     Maps and figures of a prompt; induction on repeated random tokens; the loss with each head switched off, on the
     run's own held-out text or on --text; the logit lens. Layers and heads are counted from 0.
 
-    Without a model: the page of cards, where the algebra of attention is turned by hand, and puzzles are checked. It
-    needs no model and no network; --static writes all of it into one file.
+    Without a model: the page of cards, where the algebra of attention is turned by hand, puzzles are checked, and
+    questions asked. It needs no model and no network; --static writes all of it into one file.
 
     examples:
       heed explore
+      heed explore --card quiz --open
       heed explore --static cards.html
       heed explore runs/quickstart
       heed explore runs/quickstart --prompt "The import statement" --out explored/import
@@ -78,6 +79,8 @@ class ExploreFlags(Section):
     """Replace an exploration in --out."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Of the page of cards; 0 takes a free one."""
+    card: str | None = None
+    """Which card of the page is meant: masking, or the state of one, "scaling?width=4"; also puzzles, quiz."""
     open_: Annotated[bool, tyro.conf.arg(name="open")] = False
     """Open the page of cards in a browser."""
     static: Path | None = None
@@ -129,17 +132,22 @@ def show_cards(flags: ExploreFlags) -> int:
                 f"--{name.replace('_', '-')} looks into a model: name it, such as: heed explore runs/quickstart "
                 '--prompt "The import statement"'
             )
+    if flags.card is not None:
+        from heed.explore.card_names import check_card
+
+        check_card(flags.card)
+        if flags.static is not None:
+            raise ConfigError(f"--card is for a page that is served: open the file with #{flags.card} behind its name")
     if flags.static is not None:
         return write_cards(flags.static)
-    return serve_cards(flags.port, opened=flags.open_)
+    return serve_cards(flags.port, flags.card or "", opened=flags.open_)
 
 
 def check_flags(flags: ExploreFlags) -> list[int]:
     """Return the layers that are named. Raises `ConfigError` for flags that do not go together."""
-    if flags.static is not None or flags.open_:
-        raise ConfigError(
-            f"--{'open' if flags.static is None else 'static'} is for the page of cards: heed explore without a model"
-        )
+    for name, given in (("static", flags.static), ("open", flags.open_ or None), ("card", flags.card)):
+        if given is not None:
+            raise ConfigError(f"--{name} is for the page of cards: heed explore without a model")
     if flags.prompt is not None and flags.prompt_file is not None:
         raise ConfigError("take --prompt or --prompt-file: one is the text, the other a file of it")
     if flags.prompt == "":

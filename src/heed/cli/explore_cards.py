@@ -10,12 +10,12 @@ from heed.errors import DataError, why
 from heed.files import write_text
 
 
-def serve_cards(port: int, opened: bool) -> int:
-    """Serve the page until a signal comes, and say where; 0 then."""
+def serve_cards(port: int, card: str, opened: bool) -> int:
+    """Serve the page until a signal comes, and say where, with a card of it if one is meant; 0 then."""
     from heed.explore.cards import make_server
 
     with make_server(port) as server:
-        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        address = f"http://127.0.0.1:{server.server_address[1]}/{f'#{card}' if card else ''}"
         print(f"cards at {address} (Ctrl-C ends it)", flush=True)
         if opened:
             webbrowser.open(address)

@@ -77,7 +77,9 @@ def list_questions(questions: Sequence[QuizQuestion], as_json: bool) -> None:
     """Print topics with how many questions each has, and every question."""
     topics = Counter(question.topic for question in questions)
     if as_json:
-        listed = [{"id": q.id, "topic": q.topic, "text": q.text, "command": q.command} for q in questions]
+        listed = [
+            {"id": q.id, "topic": q.topic, "text": q.text, "command": q.command, "card": q.card} for q in questions
+        ]
         print(json.dumps({"topics": dict(topics), "questions": listed}, indent=2))
         return
     for topic, number in topics.items():
@@ -110,8 +112,8 @@ def ask_all(quiz: QuizRound, out: TextIO) -> None:
         print("Right." if mark.right else "Wrong: it comes again.", file=out)
         for told in mark.lines:
             print(_wrapped(told, "  "), file=out)
-        if question.command:
-            print(f"  see: {question.command}", file=out)
+        for command in question.commands:
+            print(f"  see: {command}", file=out)
 
 
 def show(quiz: QuizRound, number: int, out: TextIO) -> None:

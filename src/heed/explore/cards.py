@@ -7,6 +7,7 @@ the script and the style by their hashes.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.errors import ConfigError, why
+from heed.explore.quiz import read_quiz
 from heed.report.parts import policy_hash
 from heed.report.served import HEADERS, KINDS, LOOK
 
@@ -27,7 +29,17 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     """Return content and media type of every file of the page by its path, "" being the page itself."""
     found = {"": STATIC / "index.html", **LOOK, "explore.css": STATIC / "explore.css"}
     found |= {path.relative_to(STATIC).as_posix(): path for path in sorted(STATIC.rglob("*.js"))}
-    return {name: (path.read_bytes(), KINDS[path.suffix]) for name, path in found.items()}
+    files = {name: (path.read_bytes(), KINDS[path.suffix]) for name, path in found.items()}
+    return files | {"quiz_data.js": (quiz_module().encode(), KINDS[".js"])}
+
+
+def quiz_module() -> str:
+    """Return heed's own concept questions as a module of the page, a question a line."""
+    lines = ",\n".join(
+        json.dumps(question.model_dump(exclude={"function"}), ensure_ascii=False, separators=(",", ":"))
+        for question in read_quiz()
+    )
+    return f"// Written from heed's explore/questions.yaml.\nexport const QUESTIONS = [\n{lines},\n];\n"
 
 
 def make_server(port: int = 0) -> ThreadingHTTPServer:

@@ -80,6 +80,10 @@ def explore(
         "layers": np.array(shown, dtype=np.int32),
         "weights": np.stack([trace.layers[layer].weights for layer in shown]).astype(np.float16),
     }
+    gates = [trace.layers[layer].gate for layer in shown]
+    known = [gate for gate in gates if gate is not None]
+    if len(known) == len(shown):
+        found.arrays["gate"] = np.stack(known)
     figures = {layer: figures_of(trace.layers[layer].weights, trace.layers[layer].allowed) for layer in shown}
     scores = effects = None
     if induction is not None:
@@ -133,7 +137,12 @@ def _record(
     if "channels" in readings:
         notes.append(
             f"attention {subject.kind!r} has weights for each channel: what is shown is their mean over the channels "
-            "of a head, without the gate"
+            "of a head, without the gate; what the gate lets through of each token is told beside it"
+        )
+    if "pooled" in readings:
+        notes.append(
+            f"attention {subject.kind!r} mixes no values: what is shown is the share of each token in the one key that "
+            "all tokens share and that multiplies every value, so that every row of a map is the same"
         )
     if "none" in readings:
         notes.append("some layers mix values in no way that weights can show: they are left out of the figures")
@@ -180,6 +189,8 @@ def _head(
     if reading != "none":
         names = ("entropy", "share", "distance", "previous", "first")
         values |= {name: _known(getattr(figures, name)[head]) for name in names}
+        gate = trace.layers[layer].gate
+        values |= {"gate": None if gate is None else float(gate[head].mean())}
         if scores is not None:
             each = scores.scores[:, layer, head]
             values |= {"induction": float(each.mean()), "induction_interval": interval_of(each)}

@@ -1,7 +1,8 @@
 """An exploration on the disk.
 
 explore.json     what was looked at, and the figures of every head; written last
-explore.npz      weights (layers, H, T, T) float16, ids, layers, scores and losses by sequence and window, the lens
+explore.npz      weights (layers, H, T, T) float16, gate (layers, H, T) where there is one, ids, layers, scores and
+                 losses by sequence and window, the lens
 report.html      the page
 """
 

@@ -11,7 +11,7 @@ A subset of keys that no one query averages may still be averaged by several hea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def outer_products(pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> Array:
     return np.sum(made, axis=0)
 
 
-def outcome(inputs: ArrayLike, K: ArrayLike, Q: ArrayLike, V: ArrayLike, wanted: dict[int, ArrayLike]) -> Routing:
+def outcome(inputs: ArrayLike, K: ArrayLike, Q: ArrayLike, V: ArrayLike, wanted: Mapping[int, ArrayLike]) -> Routing:
     """Return what attention makes of inputs (n, d) by K (e, d), Q (e, d) and V (m, d), beside what is wanted of some.
 
     c_i = sum_j softmax_j((K x_j).(Q x_i)) V x_j; `wanted` holds c (m,) by i. Raises `ConfigError` for wrong shapes.

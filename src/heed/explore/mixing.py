@@ -4,8 +4,10 @@
 
 One way serves every mechanism that mixes values linearly: softmax and its kin, whose weights these are, and kernels
 (linear, Performer) and Linformer, which never form such a matrix: there it is the one that they amount to. Where each
-channel of a head has weights of its own (AFT), a mean over channels is taken, with the query's gate divided out.
-Whether it holds is seen each time: A v must be what the layer made of the real values.
+channel of a head has weights of its own (AFT), a mean over channels is taken, with the query's gate divided out and
+told beside it. Fastformer mixes keys, into one that all positions share, and no values: the share of each position in
+that key is the map, every row the same. Whether it holds is seen each time: A v, or what that key makes of the values,
+must be what the layer made of the real ones.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.attention import BigBird, Linformer, Mask, Mechanism, SlidingWindow, window_mask
+from heed.attention import BigBird, Fastformer, Linformer, Mask, Mechanism, SlidingWindow, window_mask
 from heed.attention.steps import share_heads
 
 AT_ONCE = 1 << 25
@@ -25,7 +27,7 @@ AT_ONCE = 1 << 25
 NEAR = 1e-3
 """How far A v may be from y, as a share of its length, for A to be what mixed the values."""
 
-Reading = Literal["weights", "effective", "channels", "none"]
+Reading = Literal["weights", "effective", "channels", "pooled", "none"]
 
 
 @dataclass(frozen=True)
@@ -54,22 +56,33 @@ class HeadWeights:
     """(1 or H, T, S) bool: which keys a query may look at."""
     reading: Reading
     """weights: those that the mechanism forms. effective: the matrix that it amounts to. channels: the mean over the
-    channels of a head, without the gate."""
+    channels of a head, without the gate. pooled: the share of each position in the key that all share."""
     error: float | None
     """|A v - y| / |y|: how exactly the map makes what the layer made; None where transformers tells the weights."""
+    gate: np.ndarray | None = None
+    """(H, T) float32: what the query's gate lets through, the mean over the channels of a head; None without one."""
 
 
 @torch.no_grad()
 def read_weights(mechanism: Mechanism, call: MixerCall) -> HeadWeights:
     """Return the weights by which a mechanism mixed values; `reading` is "none" where it mixed them in no such way."""
     allowed = keys_allowed(mechanism, call.mask, call.q.device)
+    if isinstance(mechanism, Fastformer):
+        return _pooled(mechanism, call, allowed)
     weights = _by_unit_vectors(mechanism, call)
     error = _distance(weights @ share_heads(call.v, call.q.shape[1]), call.y)
     reading: Reading = "weights" if mechanism.facts.weights and not isinstance(mechanism, Linformer) else "effective"
+    if error <= NEAR:
+        return HeadWeights(_numbers(weights), allowed, reading, error)
+    weights, gate, error = _by_channels(mechanism, call)
     if error > NEAR:
-        weights, error = _by_channels(mechanism, call)
-        reading = "channels" if error <= NEAR else "none"
-    return HeadWeights(weights[0].float().cpu().numpy(), allowed, reading, error)
+        return HeadWeights(_numbers(weights), allowed, "none", error)
+    return HeadWeights(_numbers(weights), allowed, "channels", error, _numbers(gate))
+
+
+def _numbers(of_one: Tensor) -> np.ndarray:
+    """Return a tensor (1, ...) of one sequence without its first axis."""
+    return of_one[0].float().cpu().numpy()
 
 
 def keys_allowed(mechanism: Mechanism, mask: Mask, device: torch.device) -> np.ndarray:
@@ -94,11 +107,21 @@ def _by_unit_vectors(mechanism: Mechanism, call: MixerCall) -> Tensor:
     return parts.permute(1, 2, 0, 3).flatten(2)[None, :, :, :S]  # (rows, H, T, K) -> (1, H, T, S)
 
 
-def _by_channels(mechanism: Mechanism, call: MixerCall) -> tuple[Tensor, float]:
-    """Return the mean over channels of each one's weights (1, H, T, S) without the gate, and their error."""
+def _pooled(mechanism: Fastformer, call: MixerCall, allowed: np.ndarray) -> HeadWeights:
+    """Return the share of each position in the global key as a map whose rows are the same."""
+    alpha, beta = mechanism.shares(call.q, call.k, call.mask)
+    query, key = ((share[..., None, :] @ x)[..., 0, :] for share, x in ((alpha, call.q), (beta, call.k)))
+    error = _distance(mechanism.spread(query * key, call.q, call.v), call.y)
+    rows = beta[:, :, None].expand(-1, -1, call.mask.T, -1)
+    return HeadWeights(_numbers(rows), allowed, "pooled" if error <= NEAR else "none", error)
+
+
+def _by_channels(mechanism: Mechanism, call: MixerCall) -> tuple[Tensor, Tensor, float]:
+    """Return means over channels, of weights (1, H, T, S) without the gate and of the gate (1, H, T), and the error."""
     S, shape = call.v.shape[2], call.v.shape
     if mechanism.facts.inputs != "qkv":
-        return call.v.new_zeros(1, call.q.shape[1], call.mask.T, S), torch.inf
+        nothing = call.v.new_zeros(1, call.q.shape[1], call.mask.T, S)
+        return nothing, nothing[..., 0], torch.inf
     gate = _mixed(mechanism, call, torch.ones_like(call.v))  # (1, H, T, K): the sum over keys
     total, made = call.v.new_zeros(call.q.shape[1], call.mask.T, S), torch.zeros_like(call.y)
     step = max(1, AT_ONCE // call.y[0].numel())
@@ -109,7 +132,7 @@ def _by_channels(mechanism: Mechanism, call: MixerCall) -> tuple[Tensor, float]:
         parts = _mixed(mechanism, call, units)  # (keys, H, T, K): the weight of each key in each channel
         made += torch.einsum("shtk,hsk->htk", parts, share_heads(call.v, call.q.shape[1])[0][:, keys])
         total[:, :, keys] = (parts / gate).mean(-1).permute(1, 2, 0)
-    return total[None], _distance(made, call.y)
+    return total[None], gate.mean(-1), _distance(made, call.y)
 
 
 def _mixed(mechanism: Mechanism, call: MixerCall, values: Tensor) -> Tensor:

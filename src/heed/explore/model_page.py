@@ -62,7 +62,7 @@ def render(found: Exploration) -> str:
     record, arrays = found.record, found.arrays
     heads = record.heads
     sections = [
-        PageSection("maps", "Who looks at whom", [maps_of(record, arrays["weights"])], quiet=True),
+        PageSection("maps", "Who looks at whom", [maps_of(record, arrays)], quiet=True),
         PageSection("effects", "What a head is good for", [
             WideFigure(effects_figure(record)), Paragraph(loss_sentence(record), "key small"),
         ]),
@@ -134,8 +134,9 @@ def design(record: ExplorationFile) -> str:
 # ---------------------------------------------------------------------- maps
 
 
-def maps_of(record: ExplorationFile, weights: np.ndarray) -> AttentionMaps:
+def maps_of(record: ExplorationFile, arrays: dict[str, np.ndarray]) -> AttentionMaps:
     """Return the maps (layers, H, T, T) as pictures: in full as far as there is room, the most telling heads first."""
+    weights, gates = arrays["weights"], arrays.get("gate")
     T = weights.shape[-1]
     place = {layer: i for i, layer in enumerate(record.shown)}
     heads = [head for head in record.heads if head.reading != "none"]
@@ -156,6 +157,7 @@ def maps_of(record: ExplorationFile, weights: np.ndarray) -> AttentionMaps:
                 small=address(shrink(images[name_of(head)])),
                 full=full.get(name_of(head), ""),
                 role=head.role,
+                gate=[] if gates is None else gates[place[head.layer], head.head].astype(float).round(3).tolist(),
             )
             for head in heads
         ],
@@ -330,6 +332,9 @@ def heads_table(record: ExplorationFile, heads: Sequence[ExploredHead]) -> TextT
         ("previous", [format_percent(head.previous) for head in heads]),
         ("first", [format_percent(head.first) for head in heads]),
     ]
+    gated = any(head.gate is not None for head in heads)
+    if gated:
+        columns.append(("gate", [format_percent(head.gate) for head in heads]))
     if any(head.induction is not None for head in heads):
         columns.append(("induction", [said_share(head.induction, head.induction_interval) for head in heads]))
     if any(head.mean is not None for head in heads):
@@ -338,7 +343,8 @@ def heads_table(record: ExplorationFile, heads: Sequence[ExploredHead]) -> TextT
     rows = [(name_of(head), *(values[i] for _, values in columns)) for i, head in enumerate(heads)]
     caption = (
         "Layer.head. On the prompt: entropy, its share of what the keys allow, mean distance, weight on the token "
-        "before and on the first. Induction: on repeated random tokens. Loss: by how much it rises, in nats a token, "
+        f"before and on the first.{' Gate: what it lets through, on the mean.' if gated else ''} Induction: on "
+        "repeated random tokens. Loss: by how much it rises, in nats a token, "
         "with the mean or zero in place of what the head mixes. Brackets: 95 % intervals."
     )
     return words_table(("head", *(name for name, _ in columns)), rows, 2, caption)

@@ -1,18 +1,21 @@
-"""The puzzles as a module of the page: what is given, and by which judge with which arrays an answer is checked.
+"""The puzzles as a module of the page: what is given, and the judge that checks an answer, by its fields.
 
-The page checks answers itself, without Python, so it gets the arrays that each judge of `puzzles.py` has. The file is
+The page checks answers itself, without Python, so it gets the fields of each judge of `judges.py`. The file is
 in the package, since writing it needs torch, which reading the page does not: `python docs/generate.py` writes it.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from heed.explore.puzzles import KINDS, Puzzle, generate, puzzles
+from heed.explore.generators import KINDS, generate
+from heed.explore.judges import Judge
+from heed.explore.puzzle import Puzzle
+from heed.explore.puzzles import puzzles
 
 SEEDS = 8
 """Generated puzzles of each kind."""
@@ -31,7 +34,6 @@ def puzzle_module() -> str:
 
 
 def _plain_puzzle(puzzle: Puzzle) -> dict[str, Any]:
-    made = inspect.getclosurevars(puzzle.judge).nonlocals
     proof = puzzle.certificate
     return {
         "id": puzzle.id,
@@ -42,8 +44,12 @@ def _plain_puzzle(puzzle: Puzzle) -> dict[str, Any]:
         "answer": _plain(puzzle.answer),
         "certificate": None if proof is None else {"outside": _plain(proof.outside), "inside": _plain(proof.inside)},
         "hint": puzzle.hint,
-        "judge": {"kind": puzzle.judge.__qualname__.split(".")[0].strip("_").removesuffix("_judge"), **_plain(made)},
+        "judge": _plain_judge(puzzle.judge),
     }
+
+
+def _plain_judge(judge: Judge) -> dict[str, Any]:
+    return {"kind": judge.kind, **{field.name: _plain(getattr(judge, field.name)) for field in fields(judge)}}
 
 
 def _plain(value: Any) -> Any:

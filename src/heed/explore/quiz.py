@@ -8,6 +8,7 @@
           - {text: ..., right: true, reason: ...}
           - {text: ..., reason: ...}
         command: heed audit runs/mine    what shows it
+        card: masking                    what shows it on the page of `heed explore`
       - id: entropy
         topic: attention
         text: How many nats?
@@ -33,6 +34,7 @@ from pydantic import ValidationError, model_validator
 
 from heed.config import Section, read_yaml
 from heed.errors import ConfigError, did_you_mean
+from heed.explore.card_names import check_card
 
 OWN = Path(__file__).with_name("questions.yaml")
 LETTERS = "abcdefghijkl"
@@ -64,6 +66,8 @@ class QuizQuestion(Section):
     """Of a number: how it comes about."""
     command: str = ""
     """A command of heed that shows it."""
+    card: str = ""
+    """What shows it on the page of `heed explore`: `masking`, or a link to a state of a card, `scaling?width=4`."""
     function: str = ""
     """A function of heed that computes it, by its full name."""
 
@@ -81,7 +85,22 @@ class QuizQuestion(Section):
             raise ValueError("two options are the same")
         if self.answer is not None and not (math.isfinite(self.answer) and self.reason and self.tolerance >= 0):
             raise ValueError("a number needs a finite answer, a reason and a tolerance of at least 0")
+        if self.card:
+            try:
+                check_card(self.card)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return self
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that show it: first the card."""
+        card = (
+            f'heed explore --open --card "{self.card}"'
+            if "?" in self.card
+            else f"heed explore --open --card {self.card}"
+        )
+        return [*([card] if self.card else []), *([self.command] if self.command else [])]
 
     @property
     def several(self) -> bool:
@@ -148,7 +167,8 @@ class QuizRound:
             value = number_in(given)
             right = abs(value - question.answer) <= question.tolerance + 1e-12 * abs(question.answer)
             unit = f" {question.unit}" if question.unit else ""
-            return right, [f"It is {question.answer:g}{unit}. {question.reason}"]
+            shown = f"{question.answer:,.0f}" if question.answer.is_integer() else f"{question.answer:g}"
+            return right, [f"It is {shown}{unit}. {question.reason}"]
         options = self.options()
         chosen = letters_in(given, len(options))
         wanted = {LETTERS[i] for i, option in enumerate(options) if option.right}
@@ -198,7 +218,7 @@ def number_in(given: str) -> float:
     >>> number_in("2,362,368"), number_in("25 %")
     (2362368.0, 25.0)
     """
-    plain = given.replace("%", "").replace("_", "").replace(" ", "")
+    plain = given.replace("−", "-").replace("%", "").replace("_", "").replace(" ", "")
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", plain):
         plain = plain.replace(",", "")
     try:

@@ -18,7 +18,7 @@ class ExploredHead(Kept):
     """Counted from 0."""
     head: Whole
     reading: str
-    """weights, effective, channels or none: see `heed.explore.mixing`."""
+    """weights, effective, channels, pooled or none: see `heed.explore.mixing`."""
     entropy: Finite = None
     """Nats."""
     share: Finite = None
@@ -27,6 +27,8 @@ class ExploredHead(Kept):
     """Tokens."""
     previous: Finite = None
     first: Finite = None
+    gate: Finite = None
+    """What the query's gate lets through, of mechanisms that have one: the mean over tokens and channels."""
     induction: Finite = None
     induction_interval: list[float] | None = None
     """95 %, over sequences."""

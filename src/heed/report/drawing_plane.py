@@ -56,7 +56,8 @@ def draw_plane(figure: Figure) -> str:
     ticks = y_ticks(view)
     wide = max(len(short(tick)) for tick in ticks)
     data = " ".join(f"{value:.8g}" for value in (view.left, view.right, view.bottom, view.top))
-    flags = "".join(f" data-{flag}" for flag in ("log_x", "log_y", "zero") if getattr(axes, flag)).replace("_", "-")
+    kinds = {"log-x": view.log_x, "log-y": view.log_y, "zero": axes.zero}
+    flags = "".join(f" data-{flag}" for flag, on in kinds.items() if on)
     names = _names(lines, view, height, figure.kind == "points")
     return (
         f'<div class="plot" data-view="{data}"{flags}>\n<p class="unit">{escape(axes.y_label)}</p>\n'
@@ -75,7 +76,8 @@ def view_of(lines: Sequence[Line], axes: Plane, *, square: bool = False) -> View
     heights = [value for line in lines for value in (*line.y, *line.low, *line.high) if math.isfinite(value)]
     heights += [axes.rule[0]] if axes.rule else []
     low, high = (min(heights), max(heights)) if heights else (0.0, 1.0)
-    if axes.log_y:
+    log_y = axes.log_y and low > 0  # of what reaches below 0, such as a wide band, there is no logarithm
+    if log_y:
         margin = (high / low) ** MARGIN if high > low else 1.5
         low, high = low / margin, high * margin
     else:
@@ -83,9 +85,9 @@ def view_of(lines: Sequence[Line], axes: Plane, *, square: bool = False) -> View
         low, high = (0.0 if axes.zero else low - margin), high + margin
     across = [value for line in lines for value in line.x]
     if axes.words:
-        return View(-0.5, len(axes.words) - 0.5, low, high, False, axes.log_y)
+        return View(-0.5, len(axes.words) - 0.5, low, high, False, log_y)
     start, stop = min(across) if axes.log_x else min(0.0, *across), max(across)
-    return View(start, stop if stop > start else start + 1, low, high, axes.log_x, axes.log_y)
+    return View(start, stop if stop > start else start + 1, low, high, axes.log_x, log_y)
 
 
 def y_ticks(view: View) -> list[float]:

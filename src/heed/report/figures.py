@@ -35,6 +35,8 @@ AXES = {"steps": "step", "tokens": "tokens", "time": "seconds"}
 """Name of a horizontal axis -> the key of an event that holds its values."""
 SMALL = 200
 """Height of the figures that are not looked at first, in CSS pixels."""
+ALIKE = 0.0005
+"""Nats between two losses that are the same as they are written."""
 STRETCHES = 120
 SMOOTH = 0.9
 """Share of what went before in the smoothed training loss: a mean over about ten logged losses."""
@@ -94,8 +96,9 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
             " Training, measured: a fixed part of the training data, at the same steps and in the same way as "
             "validation; between these two lies the generalisation gap."
         )
-    unit = f"loss (nats per {record.unit})" if key != "sequence_mean_loss" else "loss (nats, mean of sequences' means)"
-    return lines_figure(f"loss-{axis}", loss_sentence(record), caption, lines, Plane(x_label, unit))
+    return lines_figure(
+        f"loss-{axis}", loss_sentence(record), caption, lines, Plane(x_label, f"loss ({_nats(record)})")
+    )
 
 
 def measured_training(record: RunRecord) -> list[KeptFigures]:
@@ -113,6 +116,11 @@ def _loss_of(record: RunRecord) -> str:
     if record.setting("train.loss") == "sequence" and any(mean in (e.model_extra or ()) for e in record.evaluations):
         return mean
     return counted_unit(record.measured).training_loss
+
+
+def _nats(record: RunRecord) -> str:
+    """Return the unit of the losses that are drawn."""
+    return f"nats per {record.unit}" if _loss_of(record) != "sequence_mean_loss" else "nats, mean of sequences' means"
 
 
 def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
@@ -250,10 +258,21 @@ def gap_figure(record: RunRecord) -> Figure | None:
     if not both:
         return None
     steps, gaps = [step for step, _ in both], [gap for _, gap in both]
-    title = f"The generalisation gap ends at {gaps[-1]:+.2f} nats"
-    caption = "Validation loss minus the loss on a fixed part of the training data, measured in the same way."
-    axes = Plane("step", f"gap (nats per {record.unit})", rule=(0.0, ""), height=SMALL)
-    return lines_figure("gap", title, caption, [Line("", steps, gaps, 1, dots=True)], axes)
+    end = short(float(f"{abs(gaps[-1]):.2g}"))
+    title = f"Validation ends {end} nats {'above' if gaps[-1] > 0 else 'below'} training"
+    if abs(gaps[-1]) < ALIKE:
+        title = "Validation and training end at the same loss"
+    caption = (
+        "The generalisation gap: validation loss minus the loss on a fixed part of the training data, measured in the "
+        "same way. Above 0 the model knows its training text better than new text."
+    )
+    best, ring = record.best(), None
+    if best is not None and best.step in steps[:-1]:
+        gap = gaps[steps.index(best.step)]
+        ring = (best.step, gap, short(gap))
+        caption += " The ring is where validation was best."
+    axes = Plane("step", f"gap ({_nats(record)})", rule=(0.0, ""), height=SMALL)
+    return lines_figure("gap", title, caption, [Line("", steps, gaps, 1, dots=True, ring=ring)], axes)
 
 
 def loss_sentence(record: RunRecord) -> str:

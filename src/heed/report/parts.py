@@ -180,6 +180,8 @@ class HeadMap:
     """Address of the map with a pixel for each pair of tokens, where it is another one and there is room."""
     role: str = ""
     """What the head looks at, in a word."""
+    gate: Sequence[float] = ()
+    """What the gate of each token lets through, where the mechanism has one."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ class AttentionMaps(PagePart):
     def data(self) -> str:
         """What the script reads, as JSON that may stand in a page."""
         full = {f"{one.layer}.{one.head}": one.full for one in self.maps if one.full}
-        said = {"tokens": list(self.tokens), "causal": self.causal, "first": self.first, "full": full}
+        gate = {f"{one.layer}.{one.head}": list(one.gate) for one in self.maps if one.gate}
+        said = {"tokens": list(self.tokens), "causal": self.causal, "first": self.first, "full": full, "gate": gate}
         return json.dumps(said, ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -73,9 +73,19 @@ class Fastformer(Mechanism):
             key = pool(query[:, :, None] * k, self.w_k, real)
         else:  # qbar is the same for all positions: out of the sum, and p is never held
             key = query * pool(k, self.w_k * query, real)
-        u = steps.merge_heads(key[:, :, None] * v)
-        y = steps.split_heads(u @ self.W_r.T, self.shape.n_heads) + q
+        y = self.spread(key, q, v)
         return y if real is None else y.masked_fill(~real.any(-1)[..., None, None], 0.0)
+
+    def spread(self, key: Tensor, q: Tensor, v: Tensor) -> Tensor:
+        """Return y (B, H, T, K): the global key (B, H, K) times each value, by W_r, and the query added."""
+        u = steps.merge_heads(key[:, :, None] * v)
+        return steps.split_heads(u @ self.W_r.T, self.shape.n_heads) + q
+
+    def shares(self, q: Tensor, k: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """Return alpha and beta (B, H, T): the share of each position in the global query, and in the global key."""
+        real = None if mask.padding is None else mask.padding[:, None, :]
+        alpha = shares_of(q, self.w_q, real)
+        return alpha, shares_of(k, self.w_k * (alpha[..., None, :] @ q)[..., 0, :], real)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -96,6 +106,10 @@ def pool(x: Tensor, direction: Tensor, real: Tensor | None) -> Tensor:
 
     `direction` is (H, K) or (B, H, K); padding, where `real` (B, 1, T) is False, has no weight.
     """
+    return (shares_of(x, direction, real)[..., None, :] @ x)[..., 0, :]
+
+
+def shares_of(x: Tensor, direction: Tensor, real: Tensor | None) -> Tensor:
+    """Return the weights (B, H, T) of that mean."""
     scores = steps.scale((x @ direction[..., None])[..., 0], x.shape[-1])
-    weights = steps.weigh(steps.mask_scores(scores, real))
-    return (weights[..., None, :] @ x)[..., 0, :]
+    return steps.weigh(steps.mask_scores(scores, real))

@@ -1,4 +1,4 @@
-// Whether an answer to a puzzle is right, and why not: the judges of heed's explore/puzzles.py, by what attention does
+// Whether an answer to a puzzle is right, and why not: the judges of heed's explore/judges.py, by what attention does
 // with the answer or by the equation, never by comparison with a stored one.
 import { dot, largest, mean, norm, plus, product, scaled, softmax, times, transposed } from "./algebra.js";
 import { said } from "./words.js";
@@ -44,8 +44,8 @@ export const JUDGES = {
     const error = apart(product(product(Q, transposed(product(C, K))), product(D, V)), product(P, V));
     return told(error <= FINE, error <= FINE ? "Both sides are equal, for the rows of C span those of P." : `The two sides differ by ${said(error)}.`);
   },
-  matrices({ X, d, wanted }, answer) {
-    const [Q, V] = [answer.slice(0, d), answer.slice(d)], weights = product(product(X, transposed(Q)), transposed(X)).map(softmax);
+  matrices({ X, wanted }, answer) {
+    const d = X[0].length, [Q, V] = [answer.slice(0, d), answer.slice(d)], weights = product(product(X, transposed(Q)), transposed(X)).map(softmax);
     const outputs = product(weights, product(X, transposed(V))), places = Object.keys(wanted).map(Number);
     const errors = places.map(i => largest(plus(outputs[i], wanted[i], -1))), most = Math.max(...errors), worst = places[errors.indexOf(most)];
     if (most <= TOLERANCE) return told(true, "Each input looks where it should and gets what it should.");

@@ -3,6 +3,7 @@ import { CARDS } from "./cards.js";
 import { buildControl, by, formula, holding, make, readOf, textOf, troubleOf } from "./controls.js";
 import { dragging, drawn, tableOf } from "./drawing.js";
 import { buildPuzzles } from "./puzzles.js";
+import { buildQuiz } from "./quiz.js";
 import { save, saveJSON } from "./saving.js";
 import { Wrong, said } from "./words.js";
 
@@ -114,8 +115,10 @@ for (const [id, card] of Object.entries(CARDS)) {
   by("contents").append(make("li", make("a", card.title, "", { href: `#${id}` })));
   buildCard(id, card);
 }
-by("contents").append(make("li", make("a", "Puzzles", "", { href: "#puzzles" })));
-built.puzzles = buildPuzzles();
+for (const [id, title, build] of [["puzzles", "Puzzles", buildPuzzles], ["quiz", "Questions", buildQuiz]]) {
+  by("contents").append(make("li", make("a", title, "", { href: `#${id}` })));
+  built[id] = build();
+}
 addEventListener("hashchange", openLink);
 openLink();
 globalThis.heed = built; // for the console: heed.queries.compute({...heed.queries.start, query: [1, 2]})

@@ -1,15 +1,16 @@
-// One map of attention in full: chosen among the small ones, read by pointer or keys, beside the text itself.
+// One map of attention in full: chosen among the small ones, read by pointer or keys, beside the text itself; or its
+// weights as lines from the tokens that look to those that are looked at.
 // A picture holds round(255 sqrt(weight)); a weight read back from it is known to about 0.004 of its square root.
 "use strict";
 (() => {
-  const LEVELS = [0.01, 0.05, 0.2, 0.5], SAID = 4, LEAST = 0.0005;
+  const LEVELS = [0.01, 0.05, 0.2, 0.5], SAID = 4, LEAST = 0.0005, DRAWN = 0.02, MANY = 128;
   const make = (name, css = "", content = "") => {
     const element = document.createElement(name);
     if (css) element.className = css;
     element.textContent = content;
     return element;
   };
-  const quoted = text => `“${text.replace(/\n/g, "\\n").replace(/\t/g, "\\t")}”`;
+  const plain = text => text.replace(/\n/g, "\\n").replace(/\t/g, "\\t"), quoted = text => `“${plain(text)}”`;
   const percent = a => (a < LEAST ? "0 %" : a < 0.0995 ? `${(100 * a).toFixed(1)} %` : `${Math.round(100 * a)} %`);
   const colour = text => {
     const pen = make("canvas").getContext("2d", { willReadFrequently: true });
@@ -19,7 +20,7 @@
   };
 
   function laboratory(home) {
-    const data = JSON.parse(home.querySelector("script").textContent), { tokens, causal, full } = data, T = tokens.length;
+    const data = JSON.parse(home.querySelector("script").textContent), { tokens, causal, full, gate } = data, T = tokens.length;
     const cells = [...home.querySelectorAll("[data-head]")], state = { name: "", bytes: null, t: T - 1, s: -1, turn: 0 };
 
     // ---------------------------------------------------------------- the plate, and the text beside it
@@ -38,7 +39,51 @@
     const levels = new Uint8Array(T);
     text.append(...spans);
     plate.append(canvas, across, down);
-    left.append(title, make("p", "unit", "down: the token that looks; across: the token that is looked at"), plate, said);
+
+    // ---------------------------------------------------------------- the same as lines between two columns of tokens
+    const SVG = "http://www.w3.org/2000/svg", lines = make("div", "ties"), unit = make("p", "unit"), views = make("p", "views");
+    const drawing = document.createElementNS(SVG, "svg"), [all, own] = [0, 0].map(() => document.createElementNS(SVG, "g"));
+    const columns = [0, 0].map(() => {
+      const column = make("div");
+      column.append(...tokens.map(token => make("span", "", plain(token).replace(/^ +$/, blank => "␣".repeat(blank.length)))));
+      return column;
+    });
+    own.setAttribute("class", "own");
+    drawing.append(all, own);
+    for (const [key, value] of Object.entries({ viewBox: `0 0 100 ${T}`, preserveAspectRatio: "none", "aria-hidden": "true" })) drawing.setAttribute(key, value);
+    lines.append(columns[0], drawing, columns[1]);
+    lines.tabIndex = 0;
+    lines.setAttribute("role", "application");
+    const buttons = [["Map", plate, "down: the token that looks; across: the token that is looked at"], ["Lines", lines, "left: the token that looks; right: the token that is looked at. Strength: the weight, from 2 %"]].map(([name, view, words]) => {
+      const button = make("button", "", name);
+      button.type = "button";
+      button.addEventListener("click", () => look(view, words));
+      return [button, view];
+    });
+    views.append(...buttons.map(([button]) => button));
+    function look(view, words) {
+      for (const [button, other] of buttons) {
+        button.setAttribute("aria-pressed", other === view);
+        other.hidden = other !== view;
+      }
+      unit.textContent = words;
+      if (!state.map) return;
+      drawLines();
+      show();
+    }
+    function linesOf(t) {
+      const found = [];
+      for (let s = 0; s <= (causal ? t : T - 1); s++) {
+        const a = weight(t, s);
+        if (!(a >= DRAWN)) continue;
+        const line = document.createElementNS(SVG, "line");
+        for (const [key, value] of Object.entries({ x1: 0, y1: t + 0.5, x2: 100, y2: s + 0.5, "stroke-opacity": a.toFixed(3) })) line.setAttribute(key, value);
+        found.push(line);
+      }
+      return found;
+    }
+    const drawLines = () => all.replaceChildren(...lines.hidden || T > MANY ? [] : tokens.flatMap((_, t) => linesOf(t)));
+    left.append(title, views, unit, plate, lines, said);
     const key = make("p", "key small", "The outlined token looks; shades are 1, 5, 20 and 50 % of its weight and more.");
     right.append(head, key, text, home.querySelector(".heads"), home.querySelector(":scope > .key"));
     map.append(left, right);
@@ -97,6 +142,13 @@
         const top = spans[t].offsetTop - text.offsetTop, room = text.clientHeight;
         if (top < text.scrollTop || top > text.scrollTop + room - 40) text.scrollTop = top - room / 2;
       }
+      if (!lines.hidden) {
+        own.replaceChildren(...linesOf(t));
+        columns[0].children[state.here ?? t].classList.remove("here");
+        const here = columns[0].children[t], top = here.offsetTop;
+        here.classList.add("here");
+        if (top < lines.scrollTop || top > lines.scrollTop + lines.clientHeight - 40) lines.scrollTop = top - lines.clientHeight / 2;
+      }
       state.here = t;
       across.style.transform = `translateY(${(t + 0.5) / T * high}px)`;
       down.style.transform = `translateX(${(s + 0.5) / T * wide}px)`;
@@ -109,7 +161,8 @@
       const best = row.filter(([a]) => a >= LEAST).sort((a, b) => b[0] - a[0]).slice(0, SAID);
       const most = best.map(([a, k]) => `${quoted(tokens[k])} (${k}) ${percent(a)}`).join(", ") || "nothing";
       const pair = s >= 0 && s <= last ? ` looks at ${quoted(tokens[s])} (token ${s}) with ${percent(weight(t, s))} of its weight. Most:` : " looks most at";
-      said.replaceChildren(who, `${pair} ${most}.`);
+      const through = gate[state.name] ? ` Its gate lets ${percent(gate[state.name][t])} through.` : "";
+      said.replaceChildren(who, `${pair} ${most}.${through}`);
     }
     let waiting = false;
     function later() {
@@ -137,7 +190,9 @@
       const role = cell.querySelector("img").alt.split(": ")[1];
       title.textContent = `Head ${name}: ${role}`;
       plate.setAttribute("aria-label", `Map of head ${name}. Up and down choose the token that looks, left and right the one looked at`);
+      lines.setAttribute("aria-label", `Lines of head ${name}. Up and down choose the token that looks`);
       paint();
+      drawLines();
       show();
     }
 
@@ -173,6 +228,15 @@
       Home: () => go(0, state.s), End: () => go(T - 1, state.s),
     }));
     const walk = t => go(t, -1);
+    lines.addEventListener("keydown", keyed({
+      ArrowUp: () => walk(state.t - 1), ArrowDown: () => walk(state.t + 1), Home: () => walk(0), End: () => walk(T - 1),
+    }));
+    const chosen = event => {
+      const at = [...columns[0].children].indexOf(event.target);
+      if (at >= 0) walk(at);
+    };
+    lines.addEventListener("pointerover", chosen);
+    lines.addEventListener("click", chosen);
     text.addEventListener("keydown", keyed({
       ArrowLeft: () => walk(state.t - 1), ArrowRight: () => walk(state.t + 1), Home: () => walk(0), End: () => walk(T - 1),
     }));
@@ -184,6 +248,7 @@
       const at = event.pointerType === "mouse" ? spans.indexOf(event.target) : -1;
       if (at >= 0) go(at, -1);
     });
+    buttons[0][0].click();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); show(); });
     choose(cells.find(cell => cell.dataset.head === data.first) || cells[0], false);
   }
