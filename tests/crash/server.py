@@ -10,8 +10,10 @@ is lost. full: from there on the disk is full.
 import errno
 import importlib
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -85,6 +87,36 @@ class Strike:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
+class Follower:
+    """A process that trains along with the one that is struck: forked, and otherwise as `Popen`.
+
+    What is struck is the first one, which alone writes.
+    """
+
+    strike: Strike
+    answer: int
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.process = multiprocessing.get_context("fork").Process(target=self.follow, args=[variables])
+        self.process.start()
+        self.kill, self.poll, self.pid = self.process.kill, lambda: self.process.exitcode, self.process.pid
+
+    def follow(self, variables: dict[str, str]) -> None:
+        """Train along until the first process ends."""
+        from heed.cli import main
+
+        self.strike.busy, self.strike.how = True, None
+        os.close(self.answer)  # so that its end is the end of the first process
+        os.environ.update(variables)
+        os._exit(main(["train"]))
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("a rank that follows", timeout or 0)
+
+
 def child(asked: dict, answer: int) -> None:
     """Run the verb; never return."""
     code = 1
@@ -92,7 +124,10 @@ def child(asked: dict, answer: int) -> None:
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.chdir(asked["folder"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # not the requests
     strike = Strike(asked["folder"], asked["how"], asked["at"])
+    Follower.strike, Follower.answer = strike, answer
 
     def sync(number: int) -> None:  # and no more: what a process has written outlives it without
         path = os.readlink(f"/proc/self/fd/{number}")
@@ -129,6 +164,7 @@ def serve() -> None:
     import heed.report.study_page
     import heed.report.tuning_page
     import heed.studies.worker
+    import heed.training.ranks
     from heed.studies import compare
 
     # what takes long and writes nothing: the audit, long samples, and figures
@@ -138,6 +174,7 @@ def serve() -> None:
     for module in list(sys.modules.values()):
         if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
             module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
+    heed.training.ranks._start = Follower
     # the cells of a study in this process, so that their file events are met as well
     compare.Process = lambda task, threads: compare._at_once(lambda task: heed.studies.worker.run_cell(task.values))(
         task
