@@ -8,6 +8,7 @@ is lost. full: from there on the disk is full.
 """
 
 import errno
+import hashlib
 import importlib
 import json
 import multiprocessing
@@ -17,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 EVENTS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0}
 """Which argument of an audit event is the path."""
@@ -155,8 +157,38 @@ def child(asked: dict, answer: int) -> None:
     os._exit(0)
 
 
-def serve() -> None:
-    """Answer a request a line."""
+def keep_graphs(place: Path) -> None:
+    """Work out the ONNX graph of a model once for all children: that takes ten seconds, and writes nothing."""
+    import onnx_ir
+    import torch
+
+    import heed.tuning.export
+
+    trace = heed.tuning.export._graph
+
+    def graph(tuned: Any, encoder: Any, longest: int) -> Any:
+        weights = hashlib.sha256()
+        for name, tensor in tuned.state_dict().items():
+            weights.update(name.encode() + tensor.numpy().tobytes())
+        path = place / f"{weights.hexdigest()}-{longest}.onnx"
+        if not path.exists():
+            trace(tuned, encoder, longest).save(path)
+        return torch.onnx.ONNXProgram(onnx_ir.load(path), None)
+
+    heed.tuning.export._graph = graph
+
+
+def warm(place: Path) -> None:
+    """Load a model of transformers, which works out its tables of names at the first one."""
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=8, **sizes)).save_pretrained(place)
+    BertModel.from_pretrained(place)
+
+
+def serve(place: Path) -> None:
+    """Answer a request a line; in `place` there may be files."""
     import torch
 
     torch.set_num_threads(1)
@@ -179,6 +211,9 @@ def serve() -> None:
     compare.Process = lambda task, threads: compare._at_once(lambda task: heed.studies.worker.run_cell(task.values))(
         task
     )
+    keep_graphs(place)
+    with redirect_stdout(sys.stderr):
+        warm(place)
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -204,4 +239,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with tempfile.TemporaryDirectory() as scratch:
+        serve(Path(scratch))
