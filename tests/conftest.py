@@ -1,6 +1,8 @@
 """What every test needs: one thread, warnings as errors, and the folder of real data."""
 
 import os
+import sys
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two threads on two busy cores are many times slower
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
@@ -18,3 +20,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: set HEED_DATA (looked in {folder})")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _threads_are_as_they_were() -> Iterator[None]:
+    """Whatever a test runs leaves torch with as many threads as before: the sums of the next one depend on them."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else int(os.environ["OMP_NUM_THREADS"])
+    yield
+    if torch := sys.modules.get("torch"):
+        assert torch.get_num_threads() == before

@@ -30,6 +30,7 @@ from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import Tokenizer, load_tokenizer
 from heed.training.autobatch import settle_batch_size
 from heed.training.checkpoint import latest_step
+from heed.training.devices import threads_kept
 from heed.training.fit import FitResult, fit, follow, refuse_without_validation
 from heed.training.progress import Progress
 from heed.training.ranks import ALONE, Ranks
@@ -69,6 +70,7 @@ class Ready:
     device: torch.device
 
 
+@threads_kept()
 def train(
     config: Config,
     *,
@@ -125,6 +127,7 @@ def _train(
         return _fit(run, ready, resume=False, say=say, progress=progress, ranks=ranks)
 
 
+@threads_kept()
 def resume(
     folder: str | Path,
     settings: Mapping[str, Any] | None = None,

@@ -46,13 +46,13 @@ def edit(path, change):
 
 def make_old(run):
     """Make it a run of an earlier heed: no hashes, no settings in the checkpoints."""
-    from heed.training.checkpoint import _hash_json
+    from heed.records.checkpoints import hash_state
 
     (run / "hashes.json").unlink()
     for state in run.glob("checkpoints/*/state.json"):
         content = json.loads(state.read_text(encoding="utf-8"))
         del content["self"], content["state"]["settings"]
-        state.write_text(json.dumps({**content, "self": _hash_json(content)}), encoding="utf-8")
+        state.write_text(json.dumps({**content, "self": hash_state(content)}), encoding="utf-8")
 
 
 def test_what_is_edited_is_told_with_what_it_was(heed, run):

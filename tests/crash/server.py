@@ -8,15 +8,19 @@ is lost. full: from there on the disk is full.
 """
 
 import errno
+import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 EVENTS = {"os.rename": 0, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.truncate": 0}
 """Which argument of an audit event is the path."""
@@ -85,6 +89,36 @@ class Strike:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
+class Follower:
+    """A process that trains along with the one that is struck: forked, and otherwise as `Popen`.
+
+    What is struck is the first one, which alone writes.
+    """
+
+    strike: Strike
+    answer: int
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.process = multiprocessing.get_context("fork").Process(target=self.follow, args=[variables])
+        self.process.start()
+        self.kill, self.poll, self.pid = self.process.kill, lambda: self.process.exitcode, self.process.pid
+
+    def follow(self, variables: dict[str, str]) -> None:
+        """Train along until the first process ends."""
+        from heed.cli import main
+
+        self.strike.busy, self.strike.how = True, None
+        os.close(self.answer)  # so that its end is the end of the first process
+        os.environ.update(variables)
+        os._exit(main(["train"]))
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("a rank that follows", timeout or 0)
+
+
 def child(asked: dict, answer: int) -> None:
     """Run the verb; never return."""
     code = 1
@@ -92,7 +126,10 @@ def child(asked: dict, answer: int) -> None:
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.chdir(asked["folder"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # not the requests
     strike = Strike(asked["folder"], asked["how"], asked["at"])
+    Follower.strike, Follower.answer = strike, answer
 
     def sync(number: int) -> None:  # and no more: what a process has written outlives it without
         path = os.readlink(f"/proc/self/fd/{number}")
@@ -120,8 +157,38 @@ def child(asked: dict, answer: int) -> None:
     os._exit(0)
 
 
-def serve() -> None:
-    """Answer a request a line."""
+def keep_graphs(place: Path) -> None:
+    """Work out the ONNX graph of a model once for all children: that takes ten seconds, and writes nothing."""
+    import onnx_ir
+    import torch
+
+    import heed.tuning.export
+
+    trace = heed.tuning.export._graph
+
+    def graph(tuned: Any, encoder: Any, longest: int) -> Any:
+        weights = hashlib.sha256()
+        for name, tensor in tuned.state_dict().items():
+            weights.update(name.encode() + tensor.numpy().tobytes())
+        path = place / f"{weights.hexdigest()}-{longest}.onnx"
+        if not path.exists():
+            trace(tuned, encoder, longest).save(path)
+        return torch.onnx.ONNXProgram(onnx_ir.load(path), None)
+
+    heed.tuning.export._graph = graph
+
+
+def warm(place: Path) -> None:
+    """Load a model of transformers, which works out its tables of names at the first one."""
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=8, **sizes)).save_pretrained(place)
+    BertModel.from_pretrained(place)
+
+
+def serve(place: Path) -> None:
+    """Answer a request a line; in `place` there may be files."""
     import torch
 
     torch.set_num_threads(1)
@@ -129,6 +196,7 @@ def serve() -> None:
     import heed.report.study_page
     import heed.report.tuning_page
     import heed.studies.worker
+    import heed.training.ranks
     from heed.studies import compare
 
     # what takes long and writes nothing: the audit, long samples, and figures
@@ -138,10 +206,14 @@ def serve() -> None:
     for module in list(sys.modules.values()):
         if module.__name__.startswith("heed.report.") and hasattr(module, "sheet"):
             module.sheet = lambda *arguments, **options: '<svg viewBox="0 0 1 1"></svg>'
+    heed.training.ranks._start = Follower
     # the cells of a study in this process, so that their file events are met as well
     compare.Process = lambda task, threads: compare._at_once(lambda task: heed.studies.worker.run_cell(task.values))(
         task
     )
+    keep_graphs(place)
+    with redirect_stdout(sys.stderr):
+        warm(place)
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -167,4 +239,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with tempfile.TemporaryDirectory() as scratch:
+        serve(Path(scratch))

@@ -11,17 +11,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from api.small_server import Served
 from cli.conftest import settled, write_text
 from heed.api import AnswerStore
+from heed.explore.exploration_folder import read_exploration
 from heed.records.events import hold, read_event
 from heed.report.record import changes_of
+from heed.report.recovery_record import read_recovery
+from prompting.model_server import model_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -47,6 +53,8 @@ class Verb:
     """What is run before, undisturbed."""
     resumes: str | None = None
     """The run that is gone on with where it is there, in place of the same command."""
+    goes_on: tuple[str, ...] = ()
+    """Flags of going on."""
     every: int = 1
     """Of a long one, every so many events."""
 
@@ -65,8 +73,25 @@ PRETRAIN = [
     "--model.d-model", "16", "--model.context", "48", "--run.name", "text",
 ]  # fmt: skip
 LORA = [*TUNE, "--methods", "lora", "--search", "none", "--seeds", "1", "--encoder.pooling", "native"]
+SHORT = [*TRAIN, "--train.steps", "2"]
+PROMPTED = [*SHORT, "--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "300", "--model.context", "300"]
+PROMPT = ["prompt", "moods.yaml", "--items", "2", "--shots", "0", "--out", "p"]
+EXPLORE = [
+    "explore", "runs/a", "--windows", "2", "--window", "8", "--sequences", "2", "--repeat", "4", "--device", "cpu",
+    "--out", "e",
+]  # fmt: skip
+SERVED = ["--api", "API", "--model", "a", "--threads", "1"]
+"""Asks runs/a behind a server, whose address takes the place of API; no call may be made twice."""
+RECOVER = ["recover", "the cat", *SERVED, "--tokenizer", "runs/a", "--top", "2", "--out", "r"]
+FINETUNE = ["finetune", "runs/text", "pairs.tsv", *KNOW, "--run.name", "asked"]
 VERBS = {
     "train": Verb([*TRAIN, "--train.steps", "4"], resumes="runs/a"),
+    "train on two": Verb(
+        [*TRAIN, "--train.steps", "4", "--processes", "2"],
+        resumes="runs/a",
+        goes_on=("--processes", "2"),
+        every=2,
+    ),
     "resume": Verb(
         ["train", "--resume", "runs/a", "--train.steps", "4", "--train.learning-rate", "0.002"],
         ([*TRAIN, "--train.steps", "2"],),
@@ -94,30 +119,26 @@ VERBS = {
     "export peft": Verb(["export", "t/runs/lora-1", "--to", "peft", "--out", "out"], (LORA,)),
     "export onnx": Verb(["export", "t/runs/lora-1", "--to", "onnx", "--out", "out"], (LORA,)),
     "pretrain": Verb(PRETRAIN, resumes="runs/text"),
-    "finetune": Verb(
-        ["finetune", "runs/text", "pairs.tsv", *KNOW, "--run.name", "asked"], (PRETRAIN,), resumes="runs/asked"
+    "finetune": Verb(FINETUNE, (PRETRAIN,), resumes="runs/asked"),
+    "eval qa": Verb(
+        ["eval", "runs/asked", "--task", "qa", "--questions", "pairs.tsv", "--device", "cpu"], (PRETRAIN, FINETUNE)
     ),
+    "predict": Verb(
+        ["predict", "t/runs/lora-1", "--file", "reviews.csv", "--text", "text", "--out", "said.csv"], (LORA,)
+    ),
+    "import": Verb(["import", "hf", "--out", "runs/b"], (SHORT, ["export", "runs/a", "--to", "hf", "--out", "hf"])),
     "tokenizer train": Verb(["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json"]),
     "tokenizer overwrite": Verb(
         ["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json", "--overwrite"],
         (["tokenizer", "train", "animals.txt", "--kind", "char", "--out", "t.json"],),
     ),
-    "prompt": Verb(
-        ["prompt", "moods.yaml", "--run", "runs/a", "--items", "2", "--shots", "0", "--device", "cpu", "--out", "p"],
-        (
-            [
-                *TRAIN,
-                "--train.steps",
-                "2",
-                "--tokenizer.kind",
-                "bpe",
-                "--tokenizer.vocab-size",
-                "300",
-                "--model.context",
-                "300",
-            ],
-        ),
-    ),
+    "prompt": Verb([*PROMPT, "--run", "runs/a", "--device", "cpu"], (PROMPTED,)),
+    "prompt over http": Verb([*PROMPT, *SERVED], (PROMPTED,)),
+    "recover": Verb(RECOVER, (SHORT,)),
+    "recover otherwise": Verb([*RECOVER, "--method", "nucleus", "--top-p", "0.5"], (SHORT, RECOVER)),
+    "explore": Verb(EXPLORE, (SHORT,)),
+    "explore overwrite": Verb([*EXPLORE, "--prompt", "the cat", "--overwrite"], (SHORT, EXPLORE)),
+    "explore cards": Verb(["explore", "--static", "cards.html"]),
     "biographies": Verb(["data", "biographies", "--out", "people", "--people", "20"]),
 }
 STUDY: dict[str, Any] = {
@@ -172,12 +193,46 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def begun(server, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any], dict[str, Any]]]:
-    """Return where a verb begins, its answer when it is not disturbed, and what it comes to; each verb once."""
-    known: dict[str, Any] = {}
+@dataclass
+class Begun:
+    """A verb that has run once undisturbed."""
 
-    def begin(name: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    name: str
+    start: Path
+    """Where it begins."""
+    argv: list[str]
+    whole: dict[str, Any] = field(default_factory=dict)
+    """Its answer."""
+    wanted: dict[str, Any] = field(default_factory=dict)
+    """What it comes to."""
+    served: Served | None = None
+    """The server that it asks."""
+    calls: int = 0
+
+    @property
+    def asked(self) -> int:
+        """How often the server has been asked until now."""
+        return 0 if self.served is None else len(self.served.asked)
+
+    def events(self, how: str) -> list[tuple[int, str]]:
+        """Return the events at which it is struck, by number, and what each is."""
+        found = [(at, event) for at, (event, worth) in enumerate(self.whole["seen"], 1) if how in worth]
+        return found[:: VERBS[self.name].every]
+
+    def again(self, folder: Path) -> list[str]:
+        """Return the command that goes on."""
+        verb = VERBS[self.name]
+        begun = verb.resumes is not None and (folder / verb.resumes / "config.yaml").is_file()
+        return ["train", "--resume", str(verb.resumes), *verb.goes_on] if begun else self.argv
+
+
+@pytest.fixture(scope="module")
+def begun(server, tmp_path_factory) -> Iterator[Callable[[str], Begun]]:
+    """Give what runs a verb undisturbed, each verb once."""
+    known: dict[str, Begun] = {}
+    stack = ExitStack()
+
+    def begin(name: str) -> Begun:
         if name not in known:
             start, end = (tmp_path_factory.mktemp(name.replace(" ", "-") + part) for part in ("-start", "-end"))
             write_text(start / "animals.txt", 60)
@@ -185,16 +240,27 @@ def begun(server, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, Any
             write_reviews(start)
             write_people(start)
             write_moods(start)
+            made = Begun(name, start, VERBS[name].argv)
+
+            def told(argv: list[str]) -> list[str]:
+                if "API" in argv and made.served is None:
+                    made.served = stack.enter_context(model_server(start / "runs" / "a"))
+                return [made.served.url if made.served and word == "API" else word for word in argv]
+
             for argv in VERBS[name].before:
-                answer = server.run(start, settled(argv))
+                answer = server.run(start, told(settled(argv)))
                 assert answer["code"] == 0, answer["said"]
+            made.argv = told(made.argv)
             shutil.copytree(start, end, dirs_exist_ok=True)
-            whole = server.run(end, VERBS[name].argv)
-            assert whole["code"] == 0, whole["said"]
-            known[name] = start, whole, state_of(end)
+            before = made.asked
+            made.whole = server.run(end, made.argv)
+            assert made.whole["code"] == 0, made.whole["said"]
+            made.wanted, made.calls = state_of(end), made.asked - before
+            known[name] = made
         return known[name]
 
-    return begin
+    with stack:
+        yield begin
 
 
 def write_reviews(folder: Path) -> None:
@@ -271,6 +337,18 @@ def no_mixture(folder: Path) -> None:
             for state in config.parent.glob("checkpoints/step-*/state.json"):
                 settings = json.loads(state.read_text())["state"].get("settings")
                 assert settings is None or settings["run"]["seed"] == seed
+    for path in folder.rglob("explore.json"):
+        if path.parent.name == "e":
+            found = read_exploration(path.parent)
+            assert len(found.record.tokens) == len(found.arrays["ids"])
+    for path in folder.rglob("recovery.json"):
+        if path.parent.name == "r":
+            record, tokens = read_recovery(path.parent)
+            assert record.seen == np.isfinite(tokens.log_p).sum()
+
+
+DONE = ("is not empty: give", " exists: give", "holds an exploration already", "exists: choose another name")
+"""What is said to a command whose work was done when it was killed."""
 
 
 def copy_of(start: Path, folder: Path) -> Path:
@@ -278,43 +356,33 @@ def copy_of(start: Path, folder: Path) -> Path:
     return Path(shutil.copytree(start, folder))
 
 
-def struck(name: str, whole: dict[str, Any], how: str) -> list[tuple[int, str]]:
-    """Return the events at which a verb is struck, by number, and what each is."""
-    found = [(at, event) for at, (event, worth) in enumerate(whole["seen"], 1) if how in worth]
-    return found[:: VERBS[name].every]
-
-
-def again(folder: Path, verb: Verb) -> list[str]:
-    """Return the command that goes on."""
-    begun = verb.resumes is not None and (folder / verb.resumes / "config.yaml").is_file()
-    return ["train", "--resume", str(verb.resumes)] if begun else verb.argv
-
-
 @pytest.mark.parametrize("how", ["kill", "torn"])
 @pytest.mark.parametrize("name", VERBS)
 def test_killed_at_every_file_event(server, begun, tmp_path, name, how):
-    start, whole, wanted = begun(name)
-    verb, events = VERBS[name], struck(name, whole, how)
+    made = begun(name)
+    events = made.events(how)
     for at, event in events:
-        folder = copy_of(start, tmp_path / "work")
-        about = f"{name}, {how} at event {at} of {len(whole['seen'])} ({event})"
-        assert server.run(folder, verb.argv, how, at)["code"] == -9, about
+        folder, before = copy_of(made.start, tmp_path / "work"), made.asked
+        about = f"{name}, {how} at event {at} of {len(made.whole['seen'])} ({event})"
+        assert server.run(folder, made.argv, how, at)["code"] == -9, about
         no_mixture(folder)
-        answer = server.run(folder, again(folder, verb))
-        done = answer["code"] == 2 and ("is not empty: give" in answer["said"] or " exists: give" in answer["said"])
+        answer = server.run(folder, made.again(folder))
+        done = answer["code"] == 2 and any(said in answer["said"] for said in DONE)
         assert answer["code"] == 0 or done, f"{about}: {answer['said']}"
-        same(state_of(folder), wanted, about)  # done or not
+        same(state_of(folder), made.wanted, about)  # done or not
+        lost = 1 if how == "kill" else 2  # an answer that was not written down yet, and one that was torn
+        assert made.asked - before <= made.calls + lost, about
     print(f"{name}: {how} {len(events)} times")
 
 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_disk_that_is_full_from_any_file_event_on(server, begun, tmp_path, name):
-    start, whole, wanted = begun(name)
-    verb, events = VERBS[name], struck(name, whole, "full")
+    made = begun(name)
+    events = made.events("full")
     for at, event in events:
-        folder = copy_of(start, tmp_path / "work")
-        about = f"{name}, full from event {at} of {len(whole['seen'])} on ({event})"
-        answer = server.run(folder, verb.argv, "full", at)
+        folder, before = copy_of(made.start, tmp_path / "work"), made.asked
+        about = f"{name}, full from event {at} of {len(made.whole['seen'])} on ({event})"
+        answer = server.run(folder, made.argv, "full", at)
         last = [line for line in answer["said"].splitlines() if line.startswith("heed: ")]
         assert answer["code"] == 2, f"{about}: {answer['said']}"
         assert len(last) == 1, f"{about}: {answer['said']}"
@@ -322,11 +390,36 @@ def test_a_disk_that_is_full_from_any_file_event_on(server, begun, tmp_path, nam
         assert "Traceback" not in answer["said"], f"{about}: {answer['said']}"
         assert not [path for path in folder.rglob(".*") if path.name != ".tokens"], about
         no_mixture(folder)
-        answer = server.run(folder, again(folder, verb))
+        answer = server.run(folder, made.again(folder))
         assert answer["code"] == 0, f"{about}: {answer['said']}"
-        same(state_of(folder), wanted, about)
+        same(state_of(folder), made.wanted, about)
+        assert made.asked - before <= made.calls + 1, about
     print(f"{name}: full {len(events)} times")
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["grade", "homework"],
+        ["quiz", "--count", "1"],
+        ["sample", "runs/a", "--prompt", "the", "--max-tokens", "4"],
+        ["eval", "runs/a"],
+        ["audit", "runs/a"],
+        ["list", "attention"],
+        ["doctor"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_what_writes_nothing_has_nothing_to_lose(server, begun, tmp_path, argv):
+    """A student's homework, a run that is asked: as it was, and not opened for writing."""
+    folder = copy_of(begun("export").start, tmp_path / "work")
+    shutil.copytree(Path(__file__).parents[1] / "coursework" / "solution", folder / "homework")
+    before = state_of(folder)
+    answer = server.run(folder, argv)
+    assert answer["code"] == 0, answer["said"]
+    assert answer["seen"] == []
+    assert state_of(folder) == before
+
+
 def test_there_are_many(begun):
-    assert sum(len(struck(name, begun(name)[1], "kill")) for name in VERBS) >= 200
+    assert sum(len(begun(name).events("kill")) for name in VERBS) >= 400

@@ -9,9 +9,9 @@ from browsing import CONTRAST, check_page, chromium
 from explore.small_subjects import TEXT, subject_of
 from heed.explore.ablation import cut_windows
 from heed.explore.exploration import PromptIds, explore
-from heed.explore.exploration_folder import write_exploration
+from heed.explore.exploration_folder import PAGE, write_exploration
 from heed.explore.induction import plan_induction
-from heed.explore.model_page import write_exploration_page
+from heed.explore.model_page import render
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
 
@@ -40,8 +40,8 @@ def explorations(tmp_path_factory):
         made = explore(subject, prompt, [0, 1], induction, text_)
         made.record.command = ["heed", "explore", name]
         folder = tmp_path_factory.mktemp(name)
-        write_exploration(folder, made)
-        found[name] = write_exploration_page(folder).as_uri(), made
+        write_exploration(folder, made, render(made))
+        found[name] = (folder / PAGE).as_uri(), made
     return found
 
 

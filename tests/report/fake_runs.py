@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from heed.config import make_config, write_yaml
+from heed.config import make_config, read_yaml, write_yaml
+from heed.records.checkpoints import hash_state, step_name
 
 PASSPORT = {
     "unit": "token",
@@ -130,6 +131,16 @@ def write_run(
     }
     (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     return folder
+
+
+def write_state(run: Path, step: int = 1000, **other: dict[str, Any]) -> None:
+    """Write the state of a checkpoint: the settings in config.yaml, but for `other` ones of some sections."""
+    settings = read_yaml(run / "config.yaml")
+    settings |= {section: settings[section] | values for section, values in other.items()}
+    content = {"format": 1, "step": step, "state": {"settings": settings}}
+    folder = run / "checkpoints" / step_name(step)
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps(content | {"self": hash_state(content)}), encoding="utf-8")
 
 
 def classified(accuracy: float, split: str = "validation") -> dict[str, Any]:

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from fake_runs import figures, metrics, samples, write_run
+from fake_runs import figures, metrics, samples, write_run, write_state
 
 from heed.errors import CheckpointError, ConfigError
 from heed.records.events import hold, read_event
@@ -23,6 +23,20 @@ def test_a_whole_run_is_read(tmp_path):
     assert set(record.evaluation) == {"validation", "test"}
     assert record.environment.machine.cores == 2
     assert record.notes == ()
+
+
+def test_an_edited_setting_is_told_by_the_checkpoints_alone(tmp_path):
+    """Without hashes.json: what a figure depends on is refused, how the training goes on is noted."""
+    run = write_run(tmp_path / "run")
+    (run / "hashes.json").unlink()
+    write_state(run, train={"clip": 0.5})
+    assert gather(run).notes == ("config.yaml: train.clip is 1.0, and the run was trained with 0.5.",)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "resume", "step": 1000, "changed": {"train.clip": [0.5, 1.0]}}) + "\n")
+    assert gather(run).notes == ()  # it was resumed so, and has no checkpoint since
+    write_state(run, 1010, model={"norm_epsilon": 1e-3})
+    with pytest.raises(CheckpointError, match=r"config\.yaml: model\.norm_epsilon is 1e-05, and .* with 0\.001"):
+        gather(run)
 
 
 def test_resume_voids_what_was_done_again():

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fake_runs import PASSPORT, figures
+from fake_runs import PASSPORT, figures, write_state
 from fake_studies import cell, study, write_study_folder
 
 from heed.errors import CheckpointError, DataError
@@ -31,6 +31,17 @@ def test_a_whole_study(tmp_path):
     assert record.missing == []
     assert record.cells[0].run is not None
     assert len(record.cells[0].run.evaluations) == 8
+
+
+def test_an_edited_cell_is_told_without_its_hashes(tmp_path):
+    folder = write_study_folder(tmp_path / "study", study(seeds=(1,)))
+    first, second = (folder / one["folder"] for one in study(seeds=(1,))["cells"][:2])
+    for run, other in ((first, {"model": {"norm_epsilon": 1e-3}}), (second, {"train": {"clip": 0.5}})):
+        (run / "hashes.json").unlink()
+        write_state(run, **other)
+    page = write_study(folder).read_text(encoding="utf-8")
+    assert "config.yaml: model.norm_epsilon is 1e-05, and the run was trained with 0.001" in page
+    assert "post-norm, seed 1: config.yaml: train.clip is 1.0, and the run was trained with 0.5." in page
 
 
 def test_no_study_is_one_line(tmp_path):

@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from fake_runs import write_state
 
 from fake_tuning import write_tune
+from heed.config import write_yaml
+from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError
 from heed.records.kept import read_record, write_record
 from heed.records.tune import StepBytes, TuneFile
@@ -42,6 +45,17 @@ def test_what_is_read(folder):
     assert lora.best_run.validation.loss == min(run.validation.loss for run in lora.runs)
     assert len(record.sizes) == 16
     assert record.unfinished == []
+
+
+def test_an_edited_run_is_told_without_its_hashes(tmp_path):
+    folder = write_tune(tmp_path / "tune", methods=("head", "lora"), seeds=(1,), n=20)
+    for name, other in (("head-1", {"encoder": {"max_length": 8}}), ("lora-1", {"train": {"clip": 0.5}})):
+        write_yaml(TuneConfig(data=TuneData(source="sst2")), folder / "runs" / name / "config.yaml")
+        (folder / "runs" / name / "hashes.json").unlink()
+        write_state(folder / "runs" / name, **other)
+    head, lora = read_tuning(folder).notes
+    assert head.startswith("runs/head-1/config.yaml: encoder.max_length is 128, and the run was trained with 8: put")
+    assert lora == "runs/lora-1/config.yaml: train.clip is 1.0, and the run was trained with 0.5."
 
 
 def test_predictions_stand_example_by_example(folder):

@@ -14,7 +14,7 @@ from torch import nn
 
 from heed import files as module
 from heed.errors import CheckpointError
-from heed.training import checkpoint as files
+from heed.records.checkpoints import hash_state
 from heed.training.checkpoint import (
     best_step,
     find_checkpoint,
@@ -94,7 +94,7 @@ def test_another_format_and_no_other_good_one(tmp_path):
     content = json.loads((path / "state.json").read_text())
     del content["self"]
     content["format"] = 9
-    (path / "state.json").write_text(json.dumps({**content, "self": files._hash_json(content)}))
+    (path / "state.json").write_text(json.dumps({**content, "self": hash_state(content)}))
     with pytest.raises(CheckpointError, match=r"format 9, and this heed reads 1; there is no other good one"):
         load_checkpoint(path)
 

@@ -18,6 +18,7 @@ from heed.report.classification import figures
 from heed.studies.tune_plan import open_labelled_splits
 from heed.targets.classes import ClassTarget
 from heed.training.checkpoint import best_step, find_checkpoint, load_checkpoint
+from heed.training.devices import take_threads, threads_kept
 from heed.training.run import Run, read_metrics
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import compute_features, measure, write_predictions
@@ -67,6 +68,16 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(tmp_path, table, tiny, mat
     files = [tmp_path / name / "predictions-validation.jsonl" for name in ("one", "same")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert done["one"].measures["validation"].as_dict() == done["same"].measures["validation"].as_dict()
+
+
+def test_what_ran_before_in_this_process_changes_no_bit(tmp_path, table, tiny, material):
+    """Sums of two threads differ in the last bits from those of one, which is what the run asks for."""
+    train_run(config_of(table, tiny(BERT)), material, tmp_path / "one")
+    with threads_kept():
+        take_threads(2)
+        train_run(config_of(table, tiny(BERT)), material, tmp_path / "after others")
+        assert torch.get_num_threads() == 2
+    assert equal(weights(tmp_path / "one"), weights(tmp_path / "after others"))
 
 
 def at_step(monkeypatch, step, number):

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from heed.errors import ConfigError, HeedError
 from heed.models import LanguageModel
 from heed.report.statistics import RATIO, median_interval
 from heed.text.batches import Batch
-from heed.training.devices import choose_precision, describe_device
+from heed.training.devices import choose_precision, describe_device, take_threads, threads_kept
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -75,7 +74,8 @@ def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object
     found: list[Speed] = []
     sure: list[tuple[float, float] | None] = []
     for device, threads in places:
-        with _threads(threads):
+        with threads_kept():
+            take_threads(threads)
             say(f"measuring {describe_device(device)}: {WARM_UP} steps to warm up, {steps} that count")
             times = time_steps(config, device, steps)
         median = statistics.median(times)
@@ -151,15 +151,3 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Take so many threads of the CPU for a while; None changes nothing."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -92,16 +91,21 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"width {width} does not divide into {flags.heads} heads: change --widths or --heads")
     if flags.out is not None:
         make_folder(flags.out)
-    if flags.threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(flags.threads)
+    from heed.training.devices import take_threads, threads_kept
+
+    with threads_kept():
+        take_threads(flags.threads)
+        return measure(flags)
+
+
+def measure(flags: BenchFlags) -> int:
+    """Measure what the flags name and tell it; 0 when done."""
     import torch
 
     from heed.benches.mechanism_cost import Setup
     from heed.cli import tell
     from heed.training.devices import choose_device
 
-    if flags.threads is not None:
-        torch.set_num_threads(flags.threads)
     device = choose_device("cpu" if flags.device == "auto" and not torch.cuda.is_available() else flags.device)
     setup = Setup(flags.heads, flags.batch, not flags.bidirectional, flags.backward, device, flags.budget)
     curves = measure_all(flags, setup, tell)

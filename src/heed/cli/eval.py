@@ -148,8 +148,8 @@ def main(argv: list[str]) -> int:
 
 def _is_another_text(checkpoints: Path, files: Mapping[str, TokenFile]) -> bool:
     """Whether a run's text is not what its last checkpoint was trained on, as far as that is known."""
+    from heed.records.checkpoints import saved_states
     from heed.text.batches import source_of
-    from heed.training.checkpoint import saved_states
 
     before = next(saved_states(checkpoints), {}).get("batches", {}).get("text", "+")
     return "+" not in before and "train" in files and before != source_of(files["train"])

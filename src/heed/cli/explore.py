@@ -96,8 +96,8 @@ def main(argv: list[str]) -> int:
         return show_cards(flags)
     layers = check_flags(flags)
     from heed.explore.exploration import check_layers, check_prompt, explore
-    from heed.explore.exploration_folder import check_folder, write_exploration
-    from heed.explore.model_page import write_exploration_page
+    from heed.explore.exploration_folder import PAGE, check_folder, write_exploration
+    from heed.explore.model_page import render
 
     if flags.out is not None:
         check_folder(flags.out, overwrite=flags.overwrite)
@@ -112,8 +112,8 @@ def main(argv: list[str]) -> int:
         check_folder(folder, overwrite=flags.overwrite)
         found = explore(subject, prompt, shown, induction_of(flags, opened), text, tell, progress)
         found.record.command = ["heed", "explore", *argv]
-        write_exploration(folder, found)
-        page = write_exploration_page(folder)
+        write_exploration(folder, found, render(found))
+    page = folder / PAGE
     if flags.json_:
         print(json.dumps({**found.record.plain(), "folder": str(folder), "report": str(page)}, ensure_ascii=False))
         return 0

@@ -18,9 +18,9 @@ import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError, ConfigError, why
-from heed.files import HASHES, advice, is_left
+from heed.files import HASHES, advice, holds_something, is_left, together, write_text
 from heed.records.exploration import EXPLORATION, ExplorationFile, ExploredHead
-from heed.records.kept import read_record, write_record
+from heed.records.kept import read_record
 
 ARRAYS, PAGE = "explore.npz", "report.html"
 OWN = (EXPLORATION, ARRAYS, PAGE, HASHES)
@@ -54,20 +54,24 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     other = next((path.name for path in sorted(folder.iterdir()) if not (path.name in OWN or is_left(path.name))), None)
     if other is not None:
         raise ConfigError(f"{folder} holds other things ({other}): choose another --out")
-    if (folder / EXPLORATION).is_file() and not overwrite:
+    if (folder / EXPLORATION).is_file() and holds_something(folder, EXPLORATION) and not overwrite:
         raise ConfigError(f"{folder} holds an exploration already: choose another --out, or --overwrite it")
 
 
-def write_exploration(folder: Path, found: Exploration) -> None:
-    """Write the arrays, then the record. Raises `CheckpointError` where the folder or the disk refuses."""
+def write_exploration(folder: Path, found: Exploration, page: str) -> None:
+    """Write the arrays, the page and the record, which is there once all are.
+
+    Raises `CheckpointError` where the folder or the disk refuses.
+    """
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **found.arrays)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        seals.write_bytes(folder / ARRAYS, packed.getvalue())
+        with together(folder, EXPLORATION) as new:
+            seals.write_bytes(new / ARRAYS, packed.getvalue())
+            write_text(new / PAGE, page)
+            seals.write_json(new / EXPLORATION, found.record.plain())
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {advice(error)}") from error
-    write_record(folder / EXPLORATION, found.record)
 
 
 def read_exploration(folder: str | Path) -> Exploration:

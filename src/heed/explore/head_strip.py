@@ -5,11 +5,13 @@ They are made with the page, from a model that is at hand, and are no file of th
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from heed.errors import HeedError
+from heed.errors import ConfigError, HeedError
 from heed.explore.head_figures import figures_of, role_of
 from heed.explore.map_images import address, to_bytes
 from heed.explore.own_model import OwnModel
@@ -30,11 +32,20 @@ def write_run_report(
 ) -> Path:
     """Write report.html into a run folder, with its heads on its first sample where there is one; return its path.
 
-    Without a model the best checkpoint is read, and where that cannot be, the page comes without maps. Raises
+    Without a model the best checkpoint is read, and where that cannot be, the page says why it has no maps. Raises
     `CheckpointError` when the folder is no run folder or cannot be written to.
     """
-    record = gather(folder)
-    return write_page(Path(folder) / "report.html", render(record, _maps(record, Path(folder), model, tokenizer)))
+    record, maps = gather(folder), None
+    if text := _written(record):
+        try:
+            if model is None or tokenizer is None:
+                model, tokenizer, _ = load_run(folder)
+        except HeedError as error:  # no whole checkpoint: the page is worth having all the same
+            record = replace(record, notes=(*record.notes, f"Its heads are not shown: {error}."))
+        else:
+            with suppress(ConfigError):  # it has no attention
+                maps = strip_of(model, tokenizer, text)
+    return write_page(Path(folder) / "report.html", render(record, maps))
 
 
 def strip_of(model: LanguageModel, tokenizer: Tokenizer, text: str) -> AttentionMaps | None:
@@ -57,16 +68,7 @@ def strip_of(model: LanguageModel, tokenizer: Tokenizer, text: str) -> Attention
     return AttentionMaps(maps, subject.show(ids), subject.causal) if maps else None
 
 
-def _maps(
-    record: RunRecord, folder: Path, model: LanguageModel | None, tokenizer: Tokenizer | None
-) -> AttentionMaps | None:
+def _written(record: RunRecord) -> str:
+    """Return the first text that a run wrote; empty where there is none."""
     texts = texts_to_show(record.samples, record.drafts)[0]
-    text = texts[0].prompt + (texts[0].text or "".join(token.text for token in texts[0].tokens)) if texts else ""
-    if not text:
-        return None
-    try:
-        if model is None or tokenizer is None:
-            model, tokenizer, _ = load_run(folder)
-        return strip_of(model, tokenizer, text)
-    except HeedError:  # no attention, or no whole checkpoint: the page is worth having all the same
-        return None
+    return texts[0].prompt + (texts[0].text or "".join(token.text for token in texts[0].tokens)) if texts else ""

@@ -3,7 +3,7 @@
 answers.jsonl        every answer, so that a process which is killed goes on where it was
 distribution.npz     id, token, log_p, error, and truth where it is known; arrays without objects
 distribution.jsonl   the same, one token a line
-recovery.json        what was asked and how the API behaves; written last
+recovery.json        what was asked and how the API behaves; there once the distribution of it is
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError
-from heed.files import advice, write_text
-from heed.records.kept import write_record
+from heed.files import advice, together, write_text
 from heed.records.recovery import RECOVERY, RecoveryFile, TruthCheck
 from heed.recovery.readings import Distribution
+from heed.report.parts import PAGE
 from heed.report.recovery_record import DISTRIBUTION
 
 LINES = "distribution.jsonl"
@@ -29,7 +29,10 @@ LINES = "distribution.jsonl"
 def write_recovery_files(
     folder: Path, record: RecoveryFile, found: Distribution, names: list[str], truth: np.ndarray | None
 ) -> None:
-    """Write the distribution and its record. Raises `CheckpointError` where the folder or the disk refuses."""
+    """Write the distribution and its record, both or neither.
+
+    Raises `CheckpointError` where the folder or the disk refuses.
+    """
     arrays: dict[str, np.ndarray] = {
         "id": np.arange(len(names), dtype=np.int32),
         "token": np.array([name.replace("\0", "\u2400") for name in names]),  # numpy drops a null at the end
@@ -41,12 +44,12 @@ def write_recovery_files(
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **arrays)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        seals.write_bytes(folder / DISTRIBUTION, packed.getvalue())
-        write_text(folder / LINES, "".join(_lines(found, names, truth)))
+        with together(folder, RECOVERY, replacing=[PAGE]) as new:
+            seals.write_bytes(new / DISTRIBUTION, packed.getvalue())
+            write_text(new / LINES, "".join(_lines(found, names, truth)))
+            seals.write_json(new / RECOVERY, record.plain())
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {advice(error)}") from error
-    write_record(folder / RECOVERY, record)
 
 
 def truth_check(found: Distribution, truth: np.ndarray, name: str) -> TruthCheck:

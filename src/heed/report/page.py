@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from heed.config import Config
+from heed.config import Config, flatten
 from heed.records.figures import KeptFigures
 from heed.report.classes import Headline, accuracy_headline, class_figure
 from heed.report.figure import Figure
@@ -50,7 +50,7 @@ from heed.report.parts import (
     write_page,
 )
 from heed.report.passport import Passport
-from heed.report.record import RunRecord, flatten, gather, number, passport_of
+from heed.report.record import RunRecord, gather, number, passport_of
 from heed.report.samples import texts_to_show
 from heed.report.tabular import TextCell, TextTable, words_table
 from heed.report.units import counted_unit

@@ -19,11 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from heed.config import flatten
 from heed.errors import CheckpointError, why
 from heed.files import write_text
 from heed.report.figure import Figure
 from heed.report.numbers import format_count, format_rate, human_bytes
-from heed.report.record import flatten, number
+from heed.report.record import number
 from heed.report.tabular import TextCell, TextTable, all_latex, all_markdown
 
 PAGE = "report.html"

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from heed import seals
-from heed.config import aim_of_values, read_yaml
+from heed.config import aim_of_values
 from heed.errors import CheckpointError, HeedError
+from heed.records.checkpoints import read_config, refuse_edited, unexplained
 from heed.records.events import (
     METRICS,
     EndEvent,
@@ -81,6 +82,8 @@ class RunRecord:
     """What the audit for leaks found, when it found one."""
     changes: tuple[Change, ...] = ()
     """The settings that became others on the way, in their order."""
+    edited: tuple[str, ...] = ()
+    """What config.yaml says of the training and nothing else in the folder does."""
     notes: tuple[str, ...] = ()
     """What is missing in the folder or could not be read."""
 
@@ -151,7 +154,10 @@ class RunRecord:
 
 
 def gather(run_folder: str | Path) -> RunRecord:
-    """Read a run folder. Raises `CheckpointError` when it is none, `ConfigError` when config.yaml is no YAML."""
+    """Read a run folder.
+
+    Raises `CheckpointError` when it is none or its config.yaml was edited, `ConfigError` where that is no YAML.
+    """
     folder = Path(run_folder).resolve()
     if not (folder / "config.yaml").is_file() and not (folder / "metrics.jsonl").is_file():
         raise CheckpointError(
@@ -160,8 +166,8 @@ def gather(run_folder: str | Path) -> RunRecord:
     notes: list[str] = []
     config: dict[str, Any] = {}
     if (folder / "config.yaml").is_file():
-        seals.read_bytes(folder / "config.yaml")
-        config = read_yaml(folder / "config.yaml")
+        config, altered = read_config(folder)
+        refuse_edited(folder, config, altered)
     else:
         notes.append("config.yaml is missing: the settings are not known.")
     environment = _read(EnvironmentFile, folder / ENVIRONMENT, notes, "versions and machine are not known")
@@ -170,6 +176,7 @@ def gather(run_folder: str | Path) -> RunRecord:
     events, resumptions = hold(lines)
     samples = tuple(_read_lines(folder / "samples.jsonl", notes))
     ends = [event for event in events if isinstance(event, EndEvent)]
+    edited = unexplained(folder, config, lines) if config else []
     return RunRecord(
         name=folder.name,
         config=config,
@@ -183,7 +190,8 @@ def gather(run_folder: str | Path) -> RunRecord:
         samples=samples,
         drafts=tuple(_drafts(events)),
         leaks=_find_leak([environment, evaluation, *evaluation.splits.values(), *events]),
-        notes=tuple(notes),
+        edited=tuple(edited),
+        notes=(*notes, *edited),
     )
 
 
@@ -216,19 +224,6 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings by dotted name.
-
-    >>> list(flatten({"train": {"steps": 3}, "seed": 1}))
-    [('train.steps', 3), ('seed', 1)]
-    """
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _drafts(events: Iterable[Event]) -> Iterator[dict[str, Any]]:

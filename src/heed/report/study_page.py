@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from heed.config import flatten
 from heed.report.figure import Figure
 from heed.report.numbers import MISSING, human_count
 from heed.report.parts import (
@@ -39,7 +40,6 @@ from heed.report.parts import (
     show_value,
     write_with_tables,
 )
-from heed.report.record import flatten
 from heed.report.samples import Sample, texts_to_show
 from heed.report.study_capacity import capacity_sentences, capacity_table
 from heed.report.study_figures import AXES, study_figures

@@ -313,7 +313,9 @@ def _inside(folder: str, who: str, notes: list[str]) -> str:
 def _run(folder: Path, who: str, state: str, notes: list[str]) -> RunRecord | None:
     """Read a run folder; one that is missing or broken is noted where the cell has finished."""
     try:
-        return gather(folder)
+        run = gather(folder)
+        notes += [f"{who}: {edited}" for edited in run.edited]
+        return run
     except HeedError as error:
         if state == "finished":
             why = f"the run folder is missing or broken, so there are no curves and samples of it ({error})"

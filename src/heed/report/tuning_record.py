@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from heed import seals
-from heed.errors import CheckpointError
-from heed.records.events import METRICS, TrainEvent, read_event
+from heed.errors import CheckpointError, HeedError
+from heed.records.checkpoints import CONFIG, read_config, refuse_edited, unexplained
+from heed.records.events import METRICS, Event, TrainEvent, read_event
 from heed.records.kept import DamagedError, read_record, unknown
 from heed.records.tune import TUNE, SizePoint
 from heed.report.gradings import Grading, grading_of
@@ -135,9 +137,12 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
     except (KeyError, TypeError, ValueError):
         raise ValueError("data says nothing of what is learned, or what this heed does not know") from None
     reader = PredictionReader(root, grading_of(target))
+    edited: list[str] = []
     for run in (run for arm in tune.arms for run in arm.runs):
         run.curve = [point for point in run.curve if not math.isnan(point.epoch)]  # before anything was logged
-        run._last_rate = _last_rate(root / run.folder / METRICS)
+        events = _events(root / run.folder / METRICS)
+        run._last_rate = _last_rate(events)
+        edited += _edited(root, root / run.folder, events)
         for split, scores in zip(SPLITS, (run.validation, run.test), strict=True):
             if scores is not None and (read := reader.read(run.folder, split, scores)) is not None:
                 run.answers[split] = read
@@ -157,18 +162,39 @@ def _record(root: Path, tune: ReadTune) -> TuningRecord:
         arms=tuple(tune.arms),
         sizes=tuple(tune.sizes),
         examples=reader.examples,
-        notes=(*reader.notes, *_without_groups(tune, reader), *newer),
+        notes=(*reader.notes, *edited, *_without_groups(tune, reader), *newer),
     )
 
 
-def _last_rate(path: Path) -> float | None:
-    """Return the learning rate of the last update that a run logged; None where it is not known."""
+def _events(path: Path) -> list[Event]:
+    """Return what a run logged, the last first, as far as it can be read."""
     try:
-        events = (read_event(json.loads(line)) for line in reversed(seals.read_bytes(path).splitlines()))
-        last = next((event for event in events if isinstance(event, TrainEvent)), None)
-    except (OSError, ValueError, RecursionError):
-        return None
+        lines = seals.read_bytes(path).splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in reversed(lines):
+        with suppress(ValueError, RecursionError):
+            found.append(read_event(json.loads(line)))
+    return [event for event in found if event is not None]
+
+
+def _last_rate(events: list[Event]) -> float | None:
+    """Return the learning rate of the last update that a run logged; None where it is not known."""
+    last = next((event for event in events if isinstance(event, TrainEvent)), None)
     return None if last is None else last.finite("learning_rate")
+
+
+def _edited(root: Path, run: Path, events: list[Event]) -> list[str]:
+    """Say what config.yaml of a run holds that its checkpoints do not."""
+    if not (run / CONFIG).is_file():
+        return []
+    try:
+        values, altered = read_config(run)
+        refuse_edited(run, values, altered)
+    except HeedError as error:
+        return [f"{error}.".replace(f"{root}/", "")]
+    return [f"{run.relative_to(root)}/{one}" for one in unexplained(run, values, events)]
 
 
 def _without_groups(tune: ReadTune, reader: PredictionReader) -> list[str]:

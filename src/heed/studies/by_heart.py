@@ -26,7 +26,7 @@ from heed.targets import Target
 from heed.targets.classes import ClassTarget
 from heed.text.batches import Batch
 from heed.text.splits import Splits
-from heed.training.devices import choose_device, machine_facts, take_threads
+from heed.training.devices import choose_device, machine_facts, take_threads, threads_kept
 from heed.training.step import Updater
 from heed.training.streams import Streams
 from heed.tuning.encoders import load_encoder
@@ -42,6 +42,7 @@ EVERY = 10
 """Steps between two looks."""
 
 
+@threads_kept()
 def overfit(plan: TunePlan, size: int, say: Say, folder: Path | None = None) -> dict[str, float]:
     """Return the accuracy of each arm on `size` texts (as many of each class as can be) that it was trained on.
 

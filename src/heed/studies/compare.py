@@ -9,11 +9,10 @@ from typing import Any
 
 from heed import files
 from heed.build import Say
-from heed.config import Config
+from heed.config import Config, flatten
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.records.kept import DamagedError, read_record, write_record
 from heed.records.study import STUDY, TRAINED, Outcome, StudyFile
-from heed.report.record import flatten
 from heed.studies.lengths import measure_lengths, missing_lengths
 from heed.studies.plan import BASE, EXPERIMENT, StudyPlan
 from heed.studies.prepare import (

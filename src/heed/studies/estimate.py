@@ -31,7 +31,7 @@ from heed.studies.overhead import contents, evaluation_seconds, open_text, start
 from heed.studies.plan import StudyPlan
 from heed.studies.prepare import Text, VariantNumbers, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
-from heed.training.devices import choose_device, take_threads, threads_each
+from heed.training.devices import choose_device, take_threads, threads_each, threads_kept
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -72,6 +72,7 @@ class Estimate:
         return {"variant": self.variant, **asdict(self.facts), **numbers, "ends": self.ends, "timed": self.timed}
 
 
+@threads_kept()
 def estimate(plan: StudyPlan, say: Say, jobs: int = 1) -> list[Estimate]:
     """Return what a run of each variant would take on the threads that it has among `jobs`.
 

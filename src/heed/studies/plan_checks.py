@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from heed.config import Config, aim_of, inspect_config, overlay
+from heed.config import Config, aim_of, flatten, inspect_config, overlay
 from heed.errors import did_you_mean
 from heed.report.figure_kinds import FIGURES
-from heed.report.record import flatten
 from heed.studies.plan import NO_END, OWN, StudyPlan
 from heed.studies.plan_file import Range, SearchPlan
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heed.config import aim_of, inspect_config, overlay, read_yaml
+from heed.config import aim_of, flatten, inspect_config, overlay, read_yaml
 from heed.errors import ConfigError, did_you_mean
 from heed.report.figure_kinds import FIGURES
-from heed.report.record import flatten
 from heed.studies.plan import BASE, EXPERIMENT, OWN, StudyPlan, nest
 from heed.studies.plan_checks import find_problems, incomparable
 from heed.studies.plan_file import PlanFile, parse_file

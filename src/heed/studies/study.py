@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heed.config import inspect_config, make_config, overlay
+from heed.config import flatten, inspect_config, make_config, overlay
 from heed.records.kept import write_record
 from heed.records.study import STUDY, Outcome, StudyCell, StudyFile, VariantFacts
-from heed.report.record import flatten
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
 from heed.studies.prepare import (

@@ -38,7 +38,14 @@ from heed.studies.tuned_arms import SHARE, ArmSteps, steps_of_arm, steps_of_curv
 from heed.studies.tuned_cells import TunedTask, make
 from heed.text.splits import Splits
 from heed.text.splits_report import describe, describe_lines
-from heed.training.devices import choose_device, describe_device, machine_facts, take_threads, threads_each
+from heed.training.devices import (
+    choose_device,
+    describe_device,
+    machine_facts,
+    take_threads,
+    threads_each,
+    threads_kept,
+)
 from heed.training.interrupts import Interrupts
 from heed.training.progress import Progress
 from heed.tuning.encoders import load_encoder
@@ -47,6 +54,7 @@ from heed.tuning.reading import describe_reading, reading_lines
 from heed.tuning.tuned_run import Material, build
 
 
+@threads_kept()
 def tune(
     plan: TunePlan,
     folder: Path,

@@ -13,10 +13,8 @@ checkpoint whole. Reading checks every hash.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,11 @@ from torch import Tensor, nn
 
 from heed import files
 from heed.errors import CheckpointError, why
+from heed.records.checkpoints import STATE, hash_state, read_state, saved_states, saved_steps, step_name
 
 FORMAT = 1
 """Raised when a new heed writes what an old one cannot read."""
-MODEL, OPTIMIZER, STATE, BEST = "model.safetensors", "optimizer.safetensors", "state.json", "best.json"
+MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def save_checkpoint(
                     }
                 )
             )
-            files.write_json(aside / STATE, {**content, "self": _hash_json(content)})
+            files.write_json(aside / STATE, {**content, "self": hash_state(content)})
     except (OSError, SafetensorError) as error:
         last = latest_step(folder)
         kept = f"checkpoint {step_name(last)} is whole" if last is not None else "there is no earlier one"
@@ -98,7 +97,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if problem is not None:
         raise CheckpointError(f"checkpoint {path.name} cannot be used: {problem}; {_instead(path)}")
-    content = _read_state(path)
+    content = read_state(path)
     model = load_file(path / MODEL)
     model |= {name: model[first] for name, first in content["shared"].items()}
     return Checkpoint(path, content["step"], model, load_file(path / OPTIMIZER), content["state"])
@@ -112,8 +111,8 @@ def find_damage(path: Path) -> str | None:
     if not path.is_dir():
         return "there is no such folder"
     try:
-        content = _read_state(path)
-        if content.get("self") != _hash_json({key: value for key, value in content.items() if key != "self"}):
+        content = read_state(path)
+        if content.get("self") != hash_state({key: value for key, value in content.items() if key != "self"}):
             return f"{STATE} has been altered"
         if content["format"] != FORMAT:
             return f"it has format {content['format']}, and this heed reads {FORMAT}"
@@ -127,15 +126,6 @@ def find_damage(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{STATE} is cut off or has been altered"
     return None
-
-
-def saved_states(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the plain values of each checkpoint whose state is as it was written, the last one first."""
-    for step in reversed(saved_steps(folder)):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            content = _read_state(folder / step_name(step))
-            if content.pop("self") == _hash_json(content):
-                yield dict(content["state"])
 
 
 def unique_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -152,21 +142,6 @@ def unique_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]
             whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
             unique[name] = tensor if whole else tensor.contiguous().clone()  # safetensors takes no views
     return unique, shared
-
-
-def step_name(step: int) -> str:
-    """Return the name of a checkpoint folder.
-
-    >>> step_name(500)
-    'step-00000500'
-    """
-    return f"step-{step:08d}"
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of the checkpoints in `folder`, in order."""
-    names = (path.name.removeprefix("step-") for path in folder.glob("step-*") if path.is_dir())
-    return sorted(int(name) for name in names if name.isdigit())
 
 
 def latest_step(folder: Path) -> int | None:
@@ -249,11 +224,3 @@ def _instead(path: Path) -> str:
         if good:
             return f"the last good one is {other.name}: delete {path.name} to go on from there"
     return "there is no other good one: train again with --overwrite"
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    return json.loads((path / STATE).read_text(encoding="utf-8"))
-
-
-def _hash_json(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

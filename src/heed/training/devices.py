@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,19 @@ def take_threads(asked: int | None) -> None:
     """Take `run.threads` threads of the CPU; None leaves OMP_NUM_THREADS or, where it is not set, torch's choice."""
     if asked is not None:
         torch.set_num_threads(asked)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Leave torch with as many threads as it had, whatever the block or the function takes: sums depend on them.
+
+    So what is computed next in this process has the bits that it would have in a process of its own.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def take_device(run: RunConfig, say: Callable[[str], object]) -> torch.device:

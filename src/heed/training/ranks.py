@@ -42,7 +42,7 @@ from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateIm
 from heed.config import Config, RunConfig
 from heed.errors import ClusterError, ConfigError
 from heed.text.stream import Batch
-from heed.training.devices import take_device, threads_each
+from heed.training.devices import take_device, threads_each, threads_kept
 
 STARTED = "HEED_RANKS"
 """Set for ranks that were started here, beside the variables that torchrun sets."""
@@ -290,6 +290,7 @@ def _joined(ranks: Ranks, store: Store | None) -> Iterator[None]:
 
 
 @contextmanager
+@threads_kept()
 def _started(size: int, on: Literal["cpu", "cuda"]) -> Iterator[Ranks]:
     """Start the others on this machine, give the first rank, and end them with the block."""
     ranks, done = Ranks(0, size, on=on), threading.Event()

@@ -36,17 +36,28 @@ from typing_extensions import TypeVar
 
 import heed
 from heed import files, seals
-from heed.config import BY_TEXT, Config, RunConfig, Section, aim_of, held_out, make_config, read_yaml, write_yaml
+from heed.config import (
+    BY_TEXT,
+    Config,
+    RunConfig,
+    Section,
+    aim_of,
+    flatten,
+    held_out,
+    make_config,
+    read_yaml,
+    write_yaml,
+)
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.records.answers import ANSWERS, SUMMARY, TRUST
+from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile, MachineFacts
-from heed.report.record import flatten
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
-from heed.training.settings import CHECKPOINTS, CONFIG, is_run, read_settings
+from heed.training.settings import is_run, read_settings
 from heed.training.streams import NAMES, stream_seed
 
 if TYPE_CHECKING:

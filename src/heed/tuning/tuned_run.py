@@ -24,7 +24,7 @@ from heed.targets import Target, target_of
 from heed.text.examples import fixed_part, texts_measured
 from heed.text.splits import Splits, beginning_rows
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
-from heed.training.devices import choose_device
+from heed.training.devices import choose_device, take_threads, threads_kept
 from heed.training.fit import FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_weights, open_as
@@ -127,6 +127,7 @@ def steps_per_epoch(material: Material, config: TuneConfig) -> int:
     return -(-len(material.encoded["train"]) // (size * config.train.accumulation))
 
 
+@threads_kept()
 def train_run(
     config: TuneConfig,
     material: Material,
@@ -142,6 +143,7 @@ def train_run(
 
     Raises what `build` and `heed.training.fit.fit` raise.
     """
+    take_threads(config.run.threads)
     device = choose_device(config.run.device)
     tuned, encoder, learn = build(config, material.splits.target)
     if config.class_weights == "balanced":
