@@ -126,6 +126,7 @@ def fit(
     resume: bool = False,
     log_every: int = 10,
     ranks: Ranks = ALONE,
+    until: int | None = None,
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
@@ -135,6 +136,7 @@ def fit(
     where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
     last one. `ranks` are the processes that train the model together: this is the first of them, the others `follow`.
+    After the step `until` it ends as if it had been interrupted there.
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
@@ -149,8 +151,9 @@ def fit(
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
     average = WeightAverage(model, plan)
     loop = _Loop(
-        model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every
-    )
+        model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
+        until,
+    )  # fmt: skip
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
@@ -227,6 +230,7 @@ class _Loop:
     updater: Updater
     average: WeightAverage
     log_every: int
+    until: int | None
     now: Counters = field(default_factory=Counters)
     clock: float = 0.0
     """When the training clock was last started."""
@@ -257,7 +261,9 @@ class _Loop:
                 improved = False
                 if self.validation is not None and (now.step % plan.eval_every == 0 or over):
                     improved = self.evaluate(self.validation)
-                reason = self.reason_to_stop(over) or ("interrupted" if interrupts.asked else None)
+                reason = "interrupted" if now.step == self.until else self.reason_to_stop(over)
+                if reason is None and interrupts.asked:
+                    reason = "interrupted"
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
         self.updater.ranks.tell(None)
