@@ -53,5 +53,7 @@ def main(argv: list[str]) -> int:
         print(f"{check.state:<12} {check.name}: {check.said}")
     if found.elsewhere:
         print(f"not where it was made ({'; '.join(found.elsewhere)}): the tolerance counts, not the bits")
-    print(f"{found.folder}: {'nothing differs' if found.holds else 'it is NOT what its record says'}")
+    untried = sum(check.state == "not checked" for check in found.checks)
+    holds = "nothing differs" + (f" of what could be tried, {untried} could not" if untried else "")
+    print(f"{found.folder}: {holds if found.holds else 'it is NOT what its record says'}")
     return 0 if found.holds else 1

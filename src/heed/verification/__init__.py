@@ -9,14 +9,14 @@ from pathlib import Path
 
 from heed.errors import CheckpointError
 from heed.training.settings import CONFIG
-from heed.verification.checks import Check, Verification
+from heed.verification.checks import VerifiedFolder, VerifiedPart
 from heed.verification.runs import Say
 
 STEPS = 3
 """Steps of a training that are made again, at least."""
 
 
-def verify(folder: str | Path, steps: int = STEPS, say: Say = lambda line: None) -> Verification:
+def verify(folder: str | Path, steps: int = STEPS, say: Say = lambda line: None) -> VerifiedFolder:
     """Verify whatever heed wrote into a folder.
 
     A run, a tuned run: hashes, text, final figures, `steps` steps of the training. A tune, a study, a prompt, a
@@ -39,4 +39,4 @@ def verify(folder: str | Path, steps: int = STEPS, say: Say = lambda line: None)
     return verify_collection(folder, kind)
 
 
-__all__ = ["STEPS", "Check", "Verification", "verify"]
+__all__ = ["STEPS", "VerifiedFolder", "VerifiedPart", "verify"]

@@ -23,7 +23,7 @@ CLOCK = ("seconds", "per_second", "memory_bytes")
 
 
 @dataclass(frozen=True)
-class Check:
+class VerifiedPart:
     """One thing that was tried."""
 
     name: str
@@ -33,7 +33,7 @@ class Check:
 
 
 @dataclass
-class Verification:
+class VerifiedFolder:
     """What was found of a folder."""
 
     folder: str
@@ -41,7 +41,7 @@ class Verification:
     """What the folder is, such as "run"."""
     elsewhere: list[str] = field(default_factory=list)
     """What is not as it was when the record was made; empty: the same bits are asked for."""
-    checks: list[Check] = field(default_factory=list)
+    checks: list[VerifiedPart] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
@@ -50,7 +50,7 @@ class Verification:
 
     def note(self, name: str, state: State, said: str) -> None:
         """Add what was found."""
-        self.checks.append(Check(name, state, said))
+        self.checks.append(VerifiedPart(name, state, said))
 
     def compare(self, name: str, recorded: Mapping[str, Any], found: Mapping[str, Any], *, times: int = 1) -> None:
         """Add whether two mappings of figures say the same; `times` as far off as usual is still close."""

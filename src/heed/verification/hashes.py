@@ -10,10 +10,10 @@ from heed import files, seals
 from heed.errors import CheckpointError
 from heed.training.checkpoint import find_damage, saved_steps, step_name
 from heed.training.settings import CHECKPOINTS, CONFIG
-from heed.verification.checks import Verification
+from heed.verification.checks import VerifiedFolder
 
 
-def check_hashes(found: Verification, root: Path, needed: tuple[str, ...] = ()) -> None:
+def check_hashes(found: VerifiedFolder, root: Path, needed: tuple[str, ...] = ()) -> None:
     """Hold every file below a folder that has a hash against it; files that are `needed` must be there and have one."""
     whole = 0
     wrong: list[str] = []
@@ -39,7 +39,7 @@ def check_hashes(found: Verification, root: Path, needed: tuple[str, ...] = ()) 
         )
 
 
-def check_checkpoints(found: Verification, root: Path) -> None:
+def check_checkpoints(found: VerifiedFolder, root: Path) -> None:
     """Hold each file of each checkpoint below a folder against its hash."""
     whole = 0
     wrong: list[str] = []

@@ -16,7 +16,7 @@ from heed.records.tune import RESULT, TUNE, KeptResult
 from heed.report.recovery_record import read_recovery
 from heed.report.tuning_record import read_tuning
 from heed.training.settings import is_run
-from heed.verification.checks import Verification
+from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.runs import trying
 
@@ -41,9 +41,9 @@ def kind_of(folder: Path) -> str | None:
     return next((kind for name, kind in KINDS.items() if (folder / name).is_file()), None)
 
 
-def verify_collection(folder: Path, kind: str) -> Verification:
+def verify_collection(folder: Path, kind: str) -> VerifiedFolder:
     """Verify a folder whose figures are made of other records."""
-    found = Verification(str(folder), kind)
+    found = VerifiedFolder(str(folder), kind)
     check_hashes(found, folder)
     check_checkpoints(found, folder)
     with trying(found, "record"):
@@ -52,11 +52,11 @@ def verify_collection(folder: Path, kind: str) -> Verification:
     return found
 
 
-def _nothing(found: Verification, folder: Path) -> None:
+def _nothing(found: VerifiedFolder, folder: Path) -> None:
     """Have nothing to count."""
 
 
-def _tune(found: Verification, folder: Path) -> None:
+def _tune(found: VerifiedFolder, folder: Path) -> None:
     """Hold tune.json against each run's result, and against the predictions of each run."""
     record = read_tuning(folder)
     runs = [run for arm in record.arms for run in arm.runs if not arm.soup]
@@ -80,7 +80,7 @@ def _scores(result: Any) -> dict[str, Any]:
     return {name: one.plain() for name in ("validation", "test") if (one := getattr(result, name)) is not None}
 
 
-def _study(found: Verification, folder: Path) -> None:
+def _study(found: VerifiedFolder, folder: Path) -> None:
     """Hold study.json against the final figures of each run."""
     kept, said = {}, {}
     for cell in read_record(StudyFile, folder / STUDY).cells:
@@ -93,7 +93,7 @@ def _study(found: Verification, folder: Path) -> None:
     found.compare("figures of the runs", kept, said)
 
 
-def _prompt(found: Verification, folder: Path) -> None:
+def _prompt(found: VerifiedFolder, folder: Path) -> None:
     """Count the right answers of each round again."""
     record = read_prompt(folder)
     if not record.done:
@@ -109,7 +109,7 @@ def _rounds(record: Any) -> list[Any]:
     return [record.rows[first : first + each] for first in range(0, len(record.rows), each)]
 
 
-def _recovery(found: Verification, folder: Path) -> None:
+def _recovery(found: VerifiedFolder, folder: Path) -> None:
     """Count the tokens that were seen again."""
     file, tokens = read_recovery(folder)
     found.compare("tokens", {"seen": file.seen}, {"seen": len(tokens.order)})

@@ -22,7 +22,7 @@ from heed.report.record import RunRecord, gather
 from heed.training.checkpoint import saved_steps, step_name
 from heed.training.run import TOKENIZER
 from heed.training.settings import CHECKPOINTS, CONFIG
-from heed.verification.checks import STEPS, Verification
+from heed.verification.checks import STEPS, VerifiedFolder
 
 Again = Callable[[Path, int], object]
 """Goes on with the run in a folder, up to a step."""
@@ -30,7 +30,7 @@ FAR = 1000
 """Steps from a checkpoint to the next that was logged, at most."""
 
 
-def repeat(found: Verification, folder: Path, least: int, again: Again) -> None:
+def repeat(found: VerifiedFolder, folder: Path, least: int, again: Again) -> None:
     """Make at least `least` steps of a run again, up to the next that was logged, and note what they come to."""
     record = gather(folder)
     if record.setting("train.seconds") is not None:

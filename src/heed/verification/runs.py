@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from heed import seals
-from heed.errors import CheckpointError, HeedError
+from heed.errors import CheckpointError, HeedError, why
 from heed.experiment import final_figures, final_samples, resume
 from heed.objectives import is_another_text, open_text
 from heed.records.answers import ANSWERS
@@ -23,7 +23,7 @@ from heed.training.checkpoint import saved_states
 from heed.training.devices import take_device, take_threads
 from heed.training.run import TOKENIZER, Run, environment, load_run
 from heed.training.settings import CONFIG
-from heed.verification.checks import Verification
+from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.repeated import repeat
 
@@ -31,9 +31,9 @@ Say = Callable[[str], None]
 SAMPLES = "samples.jsonl"
 
 
-def verify_run(folder: Path, steps: int, say: Say) -> Verification:
+def verify_run(folder: Path, steps: int, say: Say) -> VerifiedFolder:
     """Verify a run folder of `heed train`. Raises `CheckpointError` where it is none."""
-    found = Verification(str(folder), "run")
+    found = VerifiedFolder(str(folder), "run")
     check_hashes(found, folder, needed=(CONFIG, ENVIRONMENT, TOKENIZER, METRICS))
     check_checkpoints(found, folder)
     with_text(found, folder, steps, say)
@@ -46,7 +46,7 @@ def verify_run(folder: Path, steps: int, say: Say) -> Verification:
     return found
 
 
-def with_text(found: Verification, folder: Path, steps: int, say: Say) -> None:
+def with_text(found: VerifiedFolder, folder: Path, steps: int, say: Say) -> None:
     """Verify what needs the text: the token files, the final figures, the samples, some steps."""
     with trying(found, "run"):
         run = Run.open(folder)
@@ -66,7 +66,7 @@ def with_text(found: Verification, folder: Path, steps: int, say: Say) -> None:
 
 
 @contextmanager
-def trying(found: Verification, name: str) -> Iterator[None]:
+def trying(found: VerifiedFolder, name: str) -> Iterator[None]:
     """Note an error of heed's that ends the block: a record that cannot be used differs, the rest was not checked."""
     try:
         yield
@@ -74,6 +74,8 @@ def trying(found: Verification, name: str) -> Iterator[None]:
         found.note(name, "differs", str(error))
     except HeedError as error:
         found.note(name, "not checked", str(error))
+    except (OSError, ValueError) as error:  # a file without a hash that is no JSON, or not there
+        found.note(name, "differs", f"a record cannot be read: {why(error)}")
 
 
 def elsewhere(then: EnvironmentFile, device: str) -> list[str]:
@@ -97,7 +99,7 @@ def resumed(run: Run) -> list[int]:
     return [step for step in gather(run.folder).resumptions if step]
 
 
-def check_text(found: Verification, run: Run, say: Say) -> dict[str, TokenFile] | None:
+def check_text(found: VerifiedFolder, run: Run, say: Say) -> dict[str, TokenFile] | None:
     """Read the token files wholly and see whether the text is that of the training; None: no more can be tried."""
     with trying(found, "text"):
         config, tokenizer = run.config, load_tokenizer(run.folder)
@@ -111,7 +113,7 @@ def check_text(found: Verification, run: Run, say: Say) -> dict[str, TokenFile] 
     return None
 
 
-def check_figures(found: Verification, run: Run, files: dict[str, TokenFile], say: Say) -> None:
+def check_figures(found: VerifiedFolder, run: Run, files: dict[str, TokenFile], say: Say) -> None:
     """Measure the best checkpoint again as at the end of the training, and let it write again."""
     if not (run.folder / EVALUATION).is_file():
         found.note(
@@ -136,7 +138,7 @@ def check_figures(found: Verification, run: Run, files: dict[str, TokenFile], sa
         found.compare("samples", {"": lines}, {"": now})
 
 
-def check_answers(found: Verification, folder: Path) -> None:
+def check_answers(found: VerifiedFolder, folder: Path) -> None:
     """Count the answers to questions again."""
     with trying(found, "answers"):
         asked = read_answers(folder, folder)

@@ -26,7 +26,7 @@ from heed.tuning.tuned_run import (
     open_tuned,
     train_run,
 )
-from heed.verification.checks import Verification
+from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.repeated import repeat
 from heed.verification.runs import Say, elsewhere, trying
@@ -34,9 +34,9 @@ from heed.verification.runs import Say, elsewhere, trying
 SPLITS = ("validation", "test")
 
 
-def verify_tuned(folder: Path, steps: int, say: Say) -> Verification:
+def verify_tuned(folder: Path, steps: int, say: Say) -> VerifiedFolder:
     """Verify a run folder of `heed tune`. Raises `CheckpointError` where it is none."""
-    found = Verification(str(folder), "tuned run")
+    found = VerifiedFolder(str(folder), "tuned run")
     check_hashes(found, folder, needed=(CONFIG, ENVIRONMENT, METRICS))
     check_checkpoints(found, folder)
     with trying(found, "run"):
@@ -56,7 +56,7 @@ def verify_tuned(folder: Path, steps: int, say: Say) -> Verification:
     return found
 
 
-def _material(found: Verification, run: Run[TuneConfig], say: Say) -> Material | None:
+def _material(found: VerifiedFolder, run: Run[TuneConfig], say: Say) -> Material | None:
     """Return texts and encoder where they are those of the run, and note whether they are."""
     with trying(found, "text"):
         config, known = run.config, run.environment
@@ -82,7 +82,7 @@ def _material(found: Verification, run: Run[TuneConfig], say: Say) -> Material |
     return None
 
 
-def _check_figures(found: Verification, run: Run[TuneConfig], material: Material, say: Say) -> None:
+def _check_figures(found: VerifiedFolder, run: Run[TuneConfig], material: Material, say: Say) -> None:
     """Classify every split that the run has figures of by its best weights."""
     with trying(found, "final figures"):
         try:
