@@ -15,7 +15,7 @@ RANKS = {
     "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1, "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(
-    ("config", "errors", "files", "records", "seals", "targets", "__init__"), "ground"
+    ("config", "errors", "files", "npz", "records", "seals", "targets", "__init__"), "ground"
 )
 """Files that stand by themselves, and the room that each belongs to."""
 NO_TORCH = ("text", "report", "api", "recovery", "ground")

@@ -11,8 +11,8 @@ import time
 
 import psutil
 import pytest
-from cli.conftest import TINY, write_text
 
+from cli.conftest import TINY, write_text
 from heed.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
@@ -37,8 +37,9 @@ def test_memory_and_descriptors_are_flat(tmp_path, capfd):
     )
     with capfd.disabled():
         print(
-            f"\n{MINUTES:g} minutes, {len(seen)} trainings in one process: resident {first:.0f} MB in the first quarter, "
-            f"{last:.0f} MB in the last; descriptors {seen[1][1]} and {seen[-1][1]}; threads {seen[1][2]} and {seen[-1][2]}"
+            f"\n{MINUTES:g} minutes, {len(seen)} trainings in one process: resident {first:.0f} MB in the first "
+            f"quarter, {last:.0f} MB in the last; descriptors {seen[1][1]} and {seen[-1][1]}; threads {seen[1][2]} and "
+            f"{seen[-1][2]}"
         )
     assert len(bits) == 1, "the same configuration came to other bits in the same process"
     assert last < first + 30

@@ -59,8 +59,8 @@ class GracefulServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, grace: float, connections: int) -> None:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_keep_alive=30, backlog=2048,
-            limit_concurrency=2 * connections, timeout_graceful_shutdown=int(grace) + 5, server_header=False,
+            app, http="h11", ws="none", log_config=None, access_log=False, lifespan="on", timeout_keep_alive=30,
+            backlog=2048, limit_concurrency=2 * connections, timeout_graceful_shutdown=int(grace) + 5, server_header=False,
         )  # fmt: skip
         super().__init__(config)
         self.engine, self.grace, self.most = app.state.engine, grace, connections
@@ -79,13 +79,14 @@ class GracefulServer(uvicorn.Server):
         """Close connections that have waited for their clients for too long; uvicorn calls this ten times a second."""
         now, before = time.monotonic(), self._seen
         self._seen = {}
-        for one in self.server_state.connections:
+        connections: list[Any] = list(self.server_state.connections)  # of h11: see __init__
+        for one in connections:
             resting = one.cycle is None or one.cycle.response_complete
             if resting or one.flow.write_paused:
                 far = (id(one.cycle), resting, one.transport.get_write_buffer_size())
                 known = before.get(one)
                 self._seen[one] = known if known is not None and known[0] == far else (far, now)
-        over = len(self.server_state.connections) - self.most
+        over = len(connections) - self.most
         for one, (far, since) in sorted(self._seen.items(), key=lambda item: item[1][1]):
             if now - since > STILL or (over > 0 and far[1]):
                 one.transport.abort()

@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy as np
 
 from heed import files
 from heed.errors import DataError, why
+from heed.npz import read_arrays
 from heed.text.corpus import Corpus
 from heed.text.encoding import encoded
 from heed.text.sources import digest
@@ -296,11 +296,11 @@ def load_npz(path: str | Path) -> TokenFile:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            tokens, sizes = np.asarray(arrays["tokens"]), np.asarray(arrays["sizes"])
+        arrays = read_arrays(path)
+        tokens, sizes = arrays["tokens"], arrays["sizes"]
     except KeyError as error:
         raise DataError(f"{path} has no array {error}: it must hold 'tokens' and 'sizes'") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from None
     for name, array in (("tokens", tokens), ("sizes", sizes)):
         if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array) or array.min() < 0 or array.max() >> 32:
