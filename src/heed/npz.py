@@ -10,7 +10,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -45,7 +45,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(str(error) or type(error).__name__) from None
 
 
-def _check(stream: BinaryIO, size: int, name: str) -> None:
+def _check(stream: IO[bytes], size: int, name: str) -> None:
     """Raise `ValueError` where an array's header claims objects, or more or fewer bytes than follow it."""
     version = npy.read_magic(stream)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0

@@ -60,7 +60,8 @@ class GracefulServer(uvicorn.Server):
     def __init__(self, app: FastAPI, grace: float, connections: int) -> None:
         config = uvicorn.Config(
             app, http="h11", ws="none", log_config=None, access_log=False, lifespan="on", timeout_keep_alive=30,
-            backlog=2048, limit_concurrency=2 * connections, timeout_graceful_shutdown=int(grace) + 5, server_header=False,
+            backlog=2048, limit_concurrency=2 * connections, timeout_graceful_shutdown=int(grace) + 5,
+            server_header=False,
         )  # fmt: skip
         super().__init__(config)
         self.engine, self.grace, self.most = app.state.engine, grace, connections

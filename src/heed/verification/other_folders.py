@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from heed.explore.exploration_folder import read_exploration
 from heed.prompting.record import PROMPT, read_prompt
 from heed.records.exploration import EXPLORATION
-from heed.records.hidden_size import HIDDEN_SIZE
+from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
 from heed.records.kept import read_record
 from heed.records.recovery import RECOVERY
 from heed.records.run import EVALUATION, EvaluationFile
@@ -44,16 +46,12 @@ def kind_of(folder: Path) -> str | None:
 def verify_collection(folder: Path, kind: str) -> VerifiedFolder:
     """Verify a folder whose figures are made of other records."""
     found = VerifiedFolder(str(folder), kind)
-    check_hashes(found, folder)
+    check_hashes(found, folder, needed=tuple(name for name, one in KINDS.items() if one == kind))
     check_checkpoints(found, folder)
     with trying(found, "record"):
-        {"tune": _tune, "study": _study, "prompt": _prompt, "recovery": _recovery}.get(kind, _nothing)(found, folder)
+        CHECKS[kind](found, folder)
     found.note("anew", "not checked", ELSEWHERE[kind].format(folder))
     return found
-
-
-def _nothing(found: VerifiedFolder, folder: Path) -> None:
-    """Have nothing to count."""
 
 
 def _tune(found: VerifiedFolder, folder: Path) -> None:
@@ -113,3 +111,22 @@ def _recovery(found: VerifiedFolder, folder: Path) -> None:
     """Count the tokens that were seen again."""
     file, tokens = read_recovery(folder)
     found.compare("tokens", {"seen": file.seen}, {"seen": len(tokens.order)})
+
+
+def _hidden_size(found: VerifiedFolder, folder: Path) -> None:
+    """Read the record: what it was made of is not kept."""
+    read_record(HiddenSizeFile, folder / HIDDEN_SIZE)
+    found.note("record", "same", f"{HIDDEN_SIZE} is whole")
+
+
+def _exploration(found: VerifiedFolder, folder: Path) -> None:
+    """Read the record and its arrays."""
+    arrays = read_exploration(folder).arrays
+    found.note("record", "same", f"{EXPLORATION} is whole, with {len(arrays):,} arrays")
+
+
+CHECKS: dict[str, Callable[[VerifiedFolder, Path], None]] = {
+    "tune": _tune, "study": _study, "prompt": _prompt, "recovery": _recovery, "hidden size": _hidden_size,
+    "exploration": _exploration,
+}  # fmt: skip
+"""What is counted again of each kind."""
