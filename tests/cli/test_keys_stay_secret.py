@@ -1,9 +1,13 @@
 """A key goes to the one address that it is for, and stands nowhere else: not in a file, a page, a line or a log."""
 
 import csv
+import http.client
 import itertools
 import json
 import logging
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,10 @@ def write_task(folder: Path) -> list[str]:
     return ["prompt", "mood.yaml", "--items", "4", "--draws", "1"]
 
 
+def sampling(run: Path) -> list[str]:
+    return ["--tokenizer", str(run), "--prompt", "the cat", "--max-tokens", "2", "--top-p", "0.9"]
+
+
 def places(folder: Path, said: str, but: Path) -> list[str]:
     """Return where the key stands."""
     found = [
@@ -56,7 +64,7 @@ def places(folder: Path, said: str, but: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["environment", "file"])
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_no_verb_shows_the_key_whatever_the_server_does(heed, tmp_path, monkeypatch, caplog, kind, how):
+def test_no_verb_shows_the_key_whatever_the_server_does(heed, trained, tmp_path, monkeypatch, caplog, kind, how):
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "key"
@@ -71,8 +79,7 @@ def test_no_verb_shows_the_key_whatever_the_server_does(heed, tmp_path, monkeypa
         for argv in (
             [*task, *api, "--tries", "2", "--out", "p"], [*task, *api, "--tries", "2", "--out", "p"], ["report", "p"],
             ["recover", "a", *api, "--tries", "2", "--vocabulary", "50", "--out", "r"], ["report", "r"],
-            ["sample", *api, "--prompt", "a", "--max-tokens", "2"],
-            ["sample", *api, "--prompt", "a", "--max-tokens", "2", "--json"],
+            ["sample", *api, *sampling(trained)], ["sample", *api, *sampling(trained), "--json"],
         ):  # fmt: skip
             found = heed(*argv)
             said += found.out + found.err
@@ -82,25 +89,27 @@ def test_no_verb_shows_the_key_whatever_the_server_does(heed, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_takes_neither_key_nor_prompt_along(heed, tmp_path, monkeypatch, status):
+def test_a_redirect_takes_neither_key_nor_prompt_along(heed, trained, tmp_path, monkeypatch, status):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEED_API_KEY", KEY)
     with serving(ANSWERS["well"]) as other:
         elsewhere = {"Location": f"{other.url}/completions"}
         with serving(lambda path, body: Reply({}, status, elsewhere)) as served:
-            found = heed("sample", "--api", served.url, "--model", "m", "--prompt", "a", "--max-tokens", "2")
+            found = heed("sample", "--api", served.url, "--model", "m", *sampling(trained))
     assert found.code == 2
     assert "sends elsewhere" in found.err
     assert other.asked == []
     assert KEY not in found.out + found.err
 
 
-def test_a_server_writes_its_keys_nowhere(heed, trained, tmp_path, monkeypatch, capfd):
-    import subprocess
-    import sys
-    import urllib.error
-    import urllib.request
+def call(place: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    with closing(http.client.HTTPConnection(place, timeout=60)) as connection:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
+
+def test_a_server_writes_its_keys_nowhere(trained, tmp_path):
     (tmp_path / "keys").write_text(KEY + "\n", encoding="utf-8")
     argv = [
         sys.executable,
@@ -116,18 +125,14 @@ def test_a_server_writes_its_keys_nowhere(heed, trained, tmp_path, monkeypatch, 
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log)
     try:
-        url = process.stdout.readline().decode().split(" at ")[1].split()[0]
+        url = process.stdout.readline().decode().split("://")[1].split("/")[0]
         said = b""
         bodies = [b'{"prompt": "the cat", "max_tokens": 2}', b"{", json.dumps({"prompt": KEY, "model": KEY}).encode()]
-        for body, key in itertools.product(bodies, (KEY, KEY + "x", f"{KEY}\x7f")):
-            request = urllib.request.Request(f"{url}/completions?key={KEY}", body, {"Content-Type": "application/json"})
-            request.add_unredirected_header("Authorization", f"Bearer {key}")
-            try:
-                said += urllib.request.urlopen(request, timeout=60).read()
-            except urllib.error.HTTPError as error:
-                said += b"" if body == bodies[2] and key == KEY else error.read()  # it names the model that it lacks
-        request = urllib.request.Request(url.replace("/v1", "/metrics"), headers={"Authorization": f"Bearer {KEY}"})
-        said += urllib.request.urlopen(request, timeout=60).read()
+        for body, key in itertools.product(bodies, (KEY, KEY + "x", KEY[:-1])):
+            headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Host": "localhost"}
+            status, content = call(url, "POST", f"/v1/completions?key={KEY}", body, headers)
+            said += b"" if status == 404 else content  # which names the model that it lacks
+        said += call(url, "GET", "/metrics", b"", {"Authorization": f"Bearer {KEY}"})[1]
     finally:
         process.terminate()
         process.wait(60)
