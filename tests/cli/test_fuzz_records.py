@@ -5,6 +5,7 @@ server answers, students' files. Each ends in time, with a result or one line.
 import json
 import random
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cli.test_hostile_files import little_memory
 from heed.api import CompletionClient, CompletionRequest
 from heed.coursework import EXERCISES
 from heed.coursework.grader import grade_folder
+from heed.errors import HeedError
 from heed.explore.quiz import OWN, QuizRound, read_quiz
 from heed.prompting.task import SHIPPED, open_task
 from heed.training.checkpoint import _hash_json
@@ -68,7 +70,7 @@ def test_task_files(tmp_path):
 
 def test_quizzes(tmp_path):
     tried, path = Tried(), tmp_path / "q.yaml"
-    whole = {"questions": draw_some(yaml.safe_load(OWN.read_text(encoding="utf-8"))["questions"])}
+    whole = {"questions": yaml.safe_load(OWN.read_text(encoding="utf-8"))["questions"][:4]}
     with little_memory():
         for seed in range(600):
             draw = random.Random(60_000 + seed)
@@ -77,14 +79,11 @@ def test_quizzes(tmp_path):
             def play(draw=draw):
                 game = QuizRound(read_quiz(path), seed=1)
                 for _ in range(20):
-                    game.answer(draw.choice(["a", "b", "a b", "1.5", "", "nan", "é", "9" * 400, "a" * 100, "-"]))
+                    with suppress(HeedError):  # of an answer that is none
+                        game.answer(draw.choice(["a", "b", "a b", "1.5", "", "nan", "é", "9" * 400, "a" * 100, "-"]))
 
             tried.call(play, seed=seed, what=path.read_bytes()[:300])
     tried.end(600)
-
-
-def draw_some(questions: list) -> list:
-    return questions[:4]
 
 
 def test_checkpoints_that_are_whole_and_wrong(trained, tmp_path, monkeypatch):
@@ -190,7 +189,7 @@ STUDENTS = {
     "deep": "def f(n): return f(n + 1)\nf(0)\n",
     "much memory": "x = bytearray(1 << 40)\n",
     "floods": "print('x' * (1 << 24))\nimport sys\nsys.stderr.write('y' * (1 << 24))\n",
-    "writes messages": "import os\nfor n in range(3, 64):\n try: os.write(n, b'{\"state\": 1}\\n[]\\n')\n except OSError: pass\n",
+    "writes messages": "import os\nfor n in range(3, 64):\n try: os.write(n, b'{}\\n[]\\n')\n except OSError: pass\n",
     "no text": b"\xff\xfe\x00\x00",
     "no Python": "def f(:\n",
     "bad names": "__name__ = None\nattention = 5\nimport builtins\nbuiltins.callable = None\n",

@@ -24,9 +24,12 @@ import yaml
 from cli.conftest import TINY, write_text
 from cli.test_odd_input import limit
 from heed.cli import main
+from heed.cli.audit import from_transformers
 from heed.errors import HeedError
+from heed.explore.hub_model import load_foreign
 from heed.models.embeddings import read_embeddings
 from heed.models.hub import from_hub
+from heed.models.transformers_model import load_transformers
 from heed.npz import read_arrays
 from heed.text import packing
 from heed.text.corpus import open_corpus
@@ -288,8 +291,12 @@ def test_shards_outside_of_their_folder_are_not_read(tmp_path):
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     index = {"weight_map": {"wte.weight": "../outside.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    with pytest.raises(HeedError, match=r"lacks outside\.safetensors|outside of its folder"):
+    with pytest.raises(HeedError, match=r"names '\.\./outside\.safetensors', which is outside of its folder"):
         from_hub(folder)
+    for load in (lambda: load_transformers(folder, torch.device("cpu")), lambda: from_transformers(str(folder)),
+                 lambda: load_foreign("x", "x", folder, torch.device("cpu"))):  # fmt: skip
+        with pytest.raises(HeedError, match="outside of its folder"):
+            load()
 
 
 def test_names_in_a_study_stay_in_its_folder(heed, tmp_path, monkeypatch):

@@ -40,6 +40,16 @@ def test_a_whole_run_comes_out_again(heed, run):
     assert found.out.splitlines()[-1] == f"{run}: nothing differs"
 
 
+def test_the_same_command_twice_gives_the_same_bits(heed, trained, text, tmp_path):
+    argv = ["train", text, *TINY, "--tokenizer.kind", "char", "--run.folder", tmp_path, "--run.name", "tiny"]
+    assert heed(*argv).code == 0
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        first, second = (path / "checkpoints" / "step-00000006" / name for path in (trained, tmp_path / "tiny"))
+        assert first.read_bytes() == second.read_bytes()
+    figures = [(path / "samples.jsonl").read_bytes() for path in (trained, tmp_path / "tiny")]
+    assert figures[0] == figures[1]
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -24,7 +24,7 @@ from torch import nn
 
 from heed.config.tuning import EncoderConfig
 from heed.errors import CheckpointError, ConfigError, MissingPackageError, require
-from heed.models.hub import hub_folder
+from heed.models.hub import hub_folder, refuse_shards_outside
 from heed.targets import Target
 from heed.training.run import is_run
 from heed.tuning.pretrained import EncoderShape, Pretrained
@@ -88,6 +88,7 @@ def load_encoder(config: EncoderConfig, target: Target, *, native: bool) -> Pret
         )
     if not any(list(folder.glob(pattern)) for pattern in VOCABULARIES):  # transformers would make up an empty one
         raise CheckpointError(f"{folder} has no tokenizer.json: save the model's tokenizer beside it")
+    refuse_shards_outside(folder)
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, **here}
     with _explained(config.name):
