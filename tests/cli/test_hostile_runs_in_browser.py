@@ -106,7 +106,7 @@ def test_records_that_hold_scripts(tmp_path, kind):
             attacked(root, {name})
             code, told, _ = run(PAGES[kind])
             tried += 1
-            assert code in (0, 2), (name, told)
+            assert code in (0, 1, 2), (name, told)  # 1: a study all of whose cells failed, which its page says
             if code == 2:
                 continue
             taken.add(name)
@@ -117,7 +117,7 @@ def test_records_that_hold_scripts(tmp_path, kind):
     with copy(tmp_path, kind) as root, chromium() as browser:
         attacked(root, taken)
         code, told, _ = run(PAGES[kind])
-        assert code == 0, told
+        assert code in (0, 1), told
         pages = [path for path in root.rglob("report.html") if "window.harmed" in path.read_text(encoding="utf-8")]
         assert pages
         for path in pages:

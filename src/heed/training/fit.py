@@ -109,6 +109,13 @@ class Counters:
     losses: list[float | Tensor] = field(default_factory=list)
     """Losses since the last train event: numbers, or scalars on the device that nobody has waited for."""
 
+    def check(self) -> None:
+        """Raise `TypeError` for a value of another kind than it must be."""
+        whole = (self.step, self.tokens, self.stale, *([] if self.best_step is None else [self.best_step]))
+        numbers = (self.seconds, *self.losses, *(one for one in (self.best_loss, self.gained) if one is not None))
+        if not all(type(one) is int for one in whole) or not all(type(one) in (int, float) for one in numbers):
+            raise TypeError("a counter is no number")
+
 
 def fit(
     model: nn.Module,
@@ -414,22 +421,17 @@ class _Loop:
                 raise CheckpointError(
                     f"{saved.path.name} was trained with {trained_with}: go on with train.optimizer {trained_with}"
                 )
-            tensors: dict[str, dict[str, Tensor]] = {"optimizer": {}, "streams": {}, "carried": {}, "trained": {}}
-            for name, tensor in saved.tensors.items():
-                group, _, rest = name.partition("/")
-                tensors[group][rest] = tensor
-            load_weights(self.model, saved.model)
-            self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
-            if isinstance(self.model, LanguageModel) and tensors["carried"]:
-                self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
-            self.updater.optimizer.load_state(tensors["optimizer"])
-            self.streams.load_state(tensors["streams"])
-            self.batches.load_state(saved.state["batches"])
-            self.now = Counters(**saved.state["counters"])
+            try:
+                self.restore(saved)
+                changed = self.run.changed_since(saved.state.get("settings"))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:  # the hash is right, and it is none
+                reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+                raise CheckpointError(
+                    f"{saved.path.name} is not as heed writes it ({reason}): delete it to go on from the one before"
+                ) from error
             if self.plan.steps < self.now.step:
                 raise CheckpointError(f"{saved.path.name} is beyond train.steps {self.plan.steps}: ask for more")
             self.mark = (self.now.tokens, self.now.seconds)
-            changed = self.run.changed_since(saved.state.get("settings"))
             goes_on = self.reason_to_stop(self.is_over()) is None
             if not goes_on and (learning := [name for name in changed if not name.startswith("run.")]):
                 raise ConfigError(
@@ -442,6 +444,22 @@ class _Loop:
             self.catch_up()
         if resume:
             self.progress.say(f"going on from step {self.now.step}")
+
+    def restore(self, saved: files.Checkpoint) -> None:
+        """Take over everything that a checkpoint holds. Raises what Python raises where its state is none."""
+        tensors: dict[str, dict[str, Tensor]] = {"optimizer": {}, "streams": {}, "carried": {}, "trained": {}}
+        for name, tensor in saved.tensors.items():
+            group, _, rest = name.partition("/")
+            tensors[group][rest] = tensor
+        load_weights(self.model, saved.model)
+        self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
+        if isinstance(self.model, LanguageModel) and tensors["carried"]:
+            self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
+        self.updater.optimizer.load_state(tensors["optimizer"])
+        self.streams.load_state(tensors["streams"])
+        self.batches.load_state(saved.state["batches"])
+        self.now = Counters(**saved.state["counters"])
+        self.now.check()
 
     def catch_up(self) -> None:
         """Do what a process that was killed after it had written a checkpoint did not come to."""
