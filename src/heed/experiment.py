@@ -135,22 +135,25 @@ def resume(
     say: Say = lambda line: None,
     progress: MakeProgress | None = None,
     ranks: Ranks = ALONE,
+    until: int | None = None,
 ) -> Trained:
     """Go on with a run from its last checkpoint, as if it had never been cut off.
 
     `settings` may change `train.steps` and other settings of training, `run.device` and `run.threads` (nested
-    dictionaries, as in a YAML file); the run is then no longer the one that was begun, and says so.
+    dictionaries, as in a YAML file); the run is then no longer the one that was begun, and says so. After the step
+    `until` it stops as if it had been interrupted there.
     Raises `ConfigError` for a change of data, tokenizer or model, and for any change where no step remains, and
     whatever `train` raises.
     """
     Run.open(folder)  # before a lock makes a folder
     with locked(Path(folder)):
-        return _resume(Run.open(folder), settings, say, progress, ranks)
+        return _resume(Run.open(folder), settings, say, progress, ranks, until)
 
 
 def _resume(
-    run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None, ranks: Ranks
-) -> Trained:
+    run: Run, settings: Mapping[str, Any] | None, say: Say, progress: MakeProgress | None, ranks: Ranks,
+    until: int | None,
+) -> Trained:  # fmt: skip
     """Go on with a run whose folder is locked."""
     config = settings_to_go_on(run.config, settings or {}, say)
     ranks.refuse(config)
@@ -160,7 +163,7 @@ def _resume(
     if latest_step(run.checkpoints) is None:  # else they are in the checkpoint
         begin_weights(model, config.model, say)
     model.leaks = refuse_leaks(model.to(ready.device), config.model, config.run.seed, say) or run.leaks
-    return _fit(run, ready, resume=True, say=say, progress=progress, ranks=ranks)
+    return _fit(run, ready, resume=True, say=say, progress=progress, ranks=ranks, until=until)
 
 
 def follow_along(ranks: Ranks) -> None:
@@ -186,7 +189,10 @@ def _reopened(run: Run, say: Say, ranks: Ranks) -> Ready:
     return Ready(objective, tokenizer, files, model, batches, streams, device)
 
 
-def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None, ranks: Ranks) -> Trained:
+def _fit(
+    run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress | None, ranks: Ranks,
+    until: int | None = None,
+) -> Trained:  # fmt: skip
     """Train, measure the best checkpoint on every held-out split, let it write, and make the page."""
     config, model, tokenizer, trusted = run.config, it.model, it.tokenizer, run.trusted
     ranks.begin(run.folder, plain(config))
@@ -211,6 +217,7 @@ def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress 
         progress=progress(plan.steps) if progress else None,
         resume=resume,
         ranks=ranks,
+        until=until,
     )
     if trusted and not run.trusted:
         say(
@@ -220,12 +227,31 @@ def _fit(run: Run, it: Ready, *, resume: bool, say: Say, progress: MakeProgress 
     figures: dict[str, Figures] = {}
     if result.reason != "interrupted":
         model, tokenizer, _ = load_run(run.folder, "best", it.device)
-        for split, tokens in held_out.items():
-            part = f"the first {plan.final_tokens:,} tokens of" if plan.final_tokens else "the whole"
-            say(f"measuring {part} {split} split")
-            figures[split] = figures_of(tokens, plan.final_tokens)
-        if known is not None:
-            figures["train"] = figures_of(*known)
-        texts = samples(model, tokenizer, drawn) if model.causal else []
+        figures = final_figures(model, tokenizer, it.files, config, it.device, say)
+        texts = final_samples(model, tokenizer, config)
         run.write_final(figures, [{"step": result.best_step or result.step, **text} for text in texts])
     return Trained(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def final_figures(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    files: Mapping[str, TokenFile],
+    config: Config,
+    device: torch.device,
+    say: Say,
+) -> dict[str, Figures]:
+    """Return what the model of a finished run comes to: on every held-out split, and on a part of the training data."""
+    figures: dict[str, Figures] = {}
+    figures_of = lambda tokens, most: measure(model, tokenizer, tokens, config, device=device, max_tokens=most)
+    most = config.train.final_tokens
+    for split in (name for name in files if name in HELD_OUT):
+        say(f"measuring {f'the first {most:,} tokens of' if most else 'the whole'} {split} split")
+        figures[split] = figures_of(files[split], most)
+    known = objective_of(config).training_part(files, config)
+    return figures if known is None else {**figures, "train": figures_of(*known)}
+
+
+def final_samples(model: LanguageModel, tokenizer: Tokenizer, config: Config) -> list[dict[str, Any]]:
+    """Return the texts that the model of a finished run writes; none where it does not write from left to right."""
+    return samples(model, tokenizer, stream_seed(config.run.seed, "sampling")) if model.causal else []

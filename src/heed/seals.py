@@ -80,6 +80,26 @@ def read_json(path: str | Path) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def altered(folder: str | Path) -> dict[str, str | None]:
+    """Hold every file that has a hash against it: what is wrong with each, None where it is as heed wrote it.
+
+    A file that is gone is not among them: its hash was noted before it was written, and stays when it is deleted.
+    Raises `CheckpointError` where the hashes themselves are damaged.
+    """
+    found: dict[str, str | None] = {}
+    for name in _read(Path(folder)):
+        try:
+            read_bytes(Path(folder, name))
+            found[name] = None
+        except FileNotFoundError:
+            continue
+        except CheckpointError:
+            found[name] = "is not as heed wrote it (its SHA-256 differs)"
+        except OSError as error:
+            found[name] = f"cannot be read: {why(error)}"
+    return found
+
+
 def _note(folder: Path, contents: dict[str, bytes]) -> None:
     """Keep the hashes of what files are about to hold, beside those of what they hold now."""
     path = folder / SEALS

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+import re
 import string
 import traceback
 from pathlib import Path
@@ -26,6 +27,8 @@ from heed.text.tokenizers import load_tokenizer, train_tokenizer
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SECONDS = 60
 """Longer than this is a hang."""
+PROGRESS = ("device: ", "tokenizer: ", "text: ", "note: ", "model: ", "measuring ", "repeating ", "step ", "going on ")
+"""How lines begin that say what is being done."""
 ODD_TEXT = [
     "",
     " ",
@@ -124,6 +127,12 @@ class Tried:
     def __init__(self) -> None:
         self.count, self.accepted = 0, 0
         self.bad: list[str] = []
+        self.told: set[str] = set()
+        """What was said, without the values that it was said of."""
+
+    def noted(self, line: str) -> None:
+        """Count a line among what was said."""
+        self.told.add(re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]*\d[\w./-]*|/\S+", "~", line)[:80])
 
     def verb(self, *argv: str, seed: int, lines: int | None = 1) -> None:
         """Run a verb; `lines` of it may be told at most, None for any number."""
@@ -137,10 +146,10 @@ class Tried:
         except BaseException as error:
             self.note(seed, argv, error)
             return
-        told = [
-            line for line in err.getvalue().split("\n") if line and not line.startswith(("device: ", "tokenizer: "))
-        ]
+        told = [line for line in err.getvalue().split("\n") if line and not line.startswith(PROGRESS)]
         self.accepted += code == 0
+        for line in told if code == 2 else ():
+            self.noted(line)
         if (
             code not in (0, 2)
             or (code == 2 and not told and "--json" not in argv)
@@ -158,6 +167,7 @@ class Tried:
                 function()
             self.accepted += 1
         except HeedError as error:
+            self.noted(str(error))
             if "\n" in str(error).replace("x\ny", "xy") or not str(error):  # a name with a line end
                 self.bad.append(f"seed {seed}: {what}: {error!r}")
         except BaseException as error:
@@ -169,7 +179,10 @@ class Tried:
         self.bad.append(f"seed {seed}: {str(what)[:300]!r}: {type(error).__name__} {str(error)[:150]} at {at}")
 
     def end(self, least: int) -> None:
-        print(f"{self.count:,} inputs, {self.accepted:,} accepted, {len(self.bad):,} bad")
+        print(
+            f"{self.count:,} inputs, {self.accepted:,} accepted, {len(self.told):,} different errors, "
+            f"{len(self.bad):,} bad"
+        )
         assert self.count >= least
         assert not self.bad, "\n".join(self.bad[:40])
 

@@ -199,8 +199,8 @@ def test_the_gate_of_a_token_is_said(browser, tmp_path):
     subject = subject_of(mechanism="aft-simple")
     made = explore(subject, PromptIds(subject.encode(TEXT), TEXT), [0, 1], None, None)
     made.record.command = ["heed", "explore", "aft"]
-    write_exploration(tmp_path, made)
-    page, _ = opened(browser, {"aft": (write_exploration_page(tmp_path).as_uri(), made)}, "aft")
+    write_exploration(tmp_path, made, render(made))
+    page, _ = opened(browser, {"aft": ((tmp_path / PAGE).as_uri(), made)}, "aft")
     page.locator("[data-head='1.1'] button").click()
     says(page, ".map h3", "Head 1.1:")
     page.locator(".map .text").focus()

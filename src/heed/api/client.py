@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.utils
 import json
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,12 +40,15 @@ class CompletionClient:
 
         theirs = () if urlsplit(self.endpoint).hostname == OPENAI else ("OpenAI-Organization", "OpenAI-Project")
         self._openai, self._reached = openai, False
+        http = openai.DefaultHttpxClient(follow_redirects=False)  # what is asked is for no other address
+        weakref.finalize(self, http.close)
         self._client = openai.OpenAI(
             api_key=key.secret() if key else "none",
             base_url=self.endpoint,
             max_retries=0,
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
             default_headers={name: openai.Omit() for name in theirs},  # the environment's are not for others
+            http_client=http,
         )
 
     def complete(self, request: CompletionRequest) -> CompletionAnswer:
@@ -89,8 +93,9 @@ class CompletionClient:
         except openai.OpenAIError as error:
             raise FailedCallError(f"{self.endpoint}: {self._line(str(error))}", again=False) from None
         try:
-            return json.loads(response.content)
-        except ValueError:
+            said = response.content.decode("utf-8")  # a server may repeat the key, and answers are kept
+            return json.loads(said if self._key is None else self._key.hidden_in(said))
+        except (ValueError, RecursionError):
             shown = self._line(response.text.strip()[:80])
             no_json = (
                 f"{self.endpoint} answers with no JSON, but {shown or 'nothing'}: an API's address usually ends in /v1"
@@ -109,6 +114,12 @@ class CompletionClient:
         """Return what is said of a status of 4xx or 5xx; `looking`: which models there are, where this one is not."""
         status, said = error.status_code, self._line(_message(error))
         again = status in AGAIN and "insufficient_quota" not in (error.code, error.type)
+        if 300 <= status < 400:
+            there = self._line(error.response.headers.get("location", "nowhere"))
+            elsewhere = (
+                f"sends elsewhere ({there}), and neither key nor prompts go there: give that address if you mean it"
+            )
+            return FailedCallError(f"{self.endpoint} {elsewhere}", again=False)
         if status in (401, 403):
             which = "the key is not accepted" if self._key else "a key is needed"
             remedy = "give another one" if self._key else "export HEED_API_KEY, or name its file"

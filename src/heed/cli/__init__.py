@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "eval": "loss and perplexity of a model on a whole split, with their passport",
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",
     "audit": "whether a model sees the tokens that it should predict; any model",
+    "verify": "whether a run is as it was written and comes out again: hashes, figures, some steps of training",
     "report": "the page of a run: curves, speed, samples, settings",
     "tokenizer": "train a tokenizer, or report how well one fits a text",
     "data": "invented people: text about them, questions with answers, and the truth",

@@ -167,10 +167,11 @@ def made(found: Any, target: str) -> Any:
 def from_transformers(target: str) -> Any:
     """Return the causal language model of a folder or a name on the hub; no pickle, no code of others."""
     transformers = require("transformers", "hf")
-    from heed.models.hub import hub_folder
+    from heed.models.hub import hub_folder, refuse_shards_outside
 
     name = target.removeprefix("hf:")
     folder = Path(name) if os.path.isdir(name) else hub_folder(target)
+    refuse_shards_outside(folder)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:

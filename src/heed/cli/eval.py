@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -16,9 +15,6 @@ from heed.cli import eval_answers
 from heed.cli.settings import AsJson, data_settings, parse, split_settings
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    from heed.text.tokenfile import TokenFile
 
 
 class EvalFlags(Section):
@@ -94,7 +90,8 @@ def main(argv: list[str]) -> int:
         given = data_settings(settings, flags.corpus, "eval")
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli import tell
-    from heed.objectives import measure, open_text
+    from heed.objectives import is_another_text, measure, open_text
+    from heed.records.checkpoints import saved_states
     from heed.report.figure_kinds import FIGURES
     from heed.report.passport import check_comparable
     from heed.training.devices import choose_device
@@ -107,7 +104,8 @@ def main(argv: list[str]) -> int:
         if other:
             config = make_config(overlay(config.model_dump(), other))
         files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell, verify=flags.verify)
-        if not other and _is_another_text(Run.open(folder).checkpoints, files):
+        state = {} if other else next(saved_states(Run.open(folder).checkpoints), {})
+        if is_another_text(config, tokenizer, files, state):
             tell(f"note: the text of {folder} has changed since it was trained: these figures are of the text of today")
         split = flags.split or ("train" if other and "validation" not in files else "validation")
         if split not in files:
@@ -144,12 +142,3 @@ def main(argv: list[str]) -> int:
         leaks = " (it LEAKS)" if measured[best].passport.leaks else ""
         print(f"{'highest' if most else 'lowest'} {figure.replace('_', ' ')}: {flags.runs[best]}{leaks}")
     return 0
-
-
-def _is_another_text(checkpoints: Path, files: Mapping[str, TokenFile]) -> bool:
-    """Whether a run's text is not what its last checkpoint was trained on, as far as that is known."""
-    from heed.records.checkpoints import saved_states
-    from heed.text.batches import source_of
-
-    before = next(saved_states(checkpoints), {}).get("batches", {}).get("text", "+")
-    return "+" not in before and "train" in files and before != source_of(files["train"])

@@ -12,13 +12,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError, ConfigError, why
 from heed.files import HASHES, advice, holds_something, is_left, together, write_text
+from heed.npz import read_arrays
 from heed.records.exploration import EXPLORATION, ExplorationFile, ExploredHead
 from heed.records.kept import read_record
 
@@ -80,8 +80,7 @@ def read_exploration(folder: str | Path) -> Exploration:
     try:
         record = read_record(ExplorationFile, folder / EXPLORATION)
         seals.read_bytes(folder / ARRAYS)
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        arrays = read_arrays(folder / ARRAYS)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} holds no whole exploration: {why(error)}; give heed explore again") from error
     return Exploration(record, arrays)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from heed.errors import CheckpointError, ConfigError, require
 from heed.explore.mixing import HeadWeights
 from heed.explore.subject import SwitchedHead, Trace
+from heed.models.hub import refuse_shards_outside
 
 OUTPUTS = ("o_proj", "out_proj", "c_proj", "out_lin", "attention.output.dense", "attention.dense", "self_attn.dense")
 """Ends of the names of output projections."""
@@ -199,6 +200,7 @@ def load_foreign(name: str, source: str, folder: Path, device: torch.device) -> 
     `ConfigError` for a model without attention.
     """
     transformers = require("transformers", "hf")
+    refuse_shards_outside(folder)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     safe = {"trust_remote_code": False, "local_files_only": True}

@@ -4,17 +4,16 @@
     .npy                  the matrix
     folder, hf:NAME       those of a transformers model that heed reads (see `hub.py`)
 
-Nothing is unpickled. A row more or less is padding: a model whose vocabulary has one token more than the matrix has
-rows gives that last token a row of zeros, and of a matrix with one row more the first or last is left out, if it is 0.
+Nothing is unpickled (see `heed.npz`). A row more or less is padding: a model whose vocabulary has one token more than
+the matrix has rows gives that last token a row of zeros, and of a matrix with one row more the first or last is left
+out, if it is 0.
 """
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -23,6 +22,7 @@ from torch import Tensor
 from heed.errors import ConfigError, DataError
 from heed.models.base import LanguageModel
 from heed.models.hub import from_hub
+from heed.npz import read_arrays
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         if path.suffix == ".npy":
-            return {"tokens": torch.from_numpy(np.load(path, allow_pickle=False))}
+            return {"tokens": torch.from_numpy(read_arrays(path)["array"])}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: torch.from_numpy(archive[name]) for name in archive.files}
-    except (OSError, ValueError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
+            return {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read as embeddings: {error}") from error
     raise DataError(f"{path}: embeddings are read from .safetensors, .npz and .npy files")

@@ -190,16 +190,30 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     files.write_json(file, dict(content))  # null is written: without bos_token_id a GPT-2 config means 50256
 
 
+def shards_of(index: Path) -> list[str]:
+    """Return the files that an index of weights names, all of them in its folder. Raises `CheckpointError`."""
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"{index} does not say where the weights are: fetch it again")
+    names = sorted(set(places.values()))
+    if outside := [name for name in names if name != Path(name).name or name in ("", ".", "..")]:
+        raise CheckpointError(f"{index} names {outside[0][:100]!r}, which is outside of its folder: take another model")
+    return names
+
+
+def refuse_shards_outside(folder: Path) -> None:
+    """Raise `CheckpointError` for an index of weights that names files outside of its folder."""
+    for index in folder.glob("*.safetensors.index.json"):
+        shards_of(index)
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Return every weight in the folder's safetensors, from one file or from the shards of its index."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         files = [folder / "model.safetensors"]
     elif index.is_file():
-        places = _read_json(index).get("weight_map")
-        if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-            raise CheckpointError(f"{index} does not say where the weights are: fetch it again")
-        files = [folder / Path(name).name for name in sorted(set(places.values()))]
+        files = [folder / name for name in shards_of(index)]
     elif list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
         raise CheckpointError(
             f"{folder} holds pickled weights, which heed does not open because they can run code: "

@@ -16,6 +16,7 @@ from torch import Tensor
 from heed.attention import Cache
 from heed.errors import CheckpointError, ConfigError, require
 from heed.models.base import LanguageModel
+from heed.models.hub import refuse_shards_outside
 
 LONGEST = 2048
 """The context of a model whose configuration names none, such as one with a recurrent state."""
@@ -92,6 +93,7 @@ def load_transformers(folder: Path, device: torch.device) -> TransformersModel:
     No code of the folder is run, and no pickle is read. Raises `CheckpointError` where `transformers` can't load it.
     """
     transformers = require("transformers", "hf")
+    refuse_shards_outside(folder)
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
         inner = transformers.AutoModelForCausalLM.from_pretrained(

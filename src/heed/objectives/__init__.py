@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -76,11 +77,23 @@ def measure(
     return objective_of(config).evaluate(model, tokens, tokenizer, config, window)
 
 
+def is_another_text(
+    config: Config, tokenizer: Tokenizer, files: Mapping[str, TokenFile], state: Mapping[str, Any]
+) -> bool:
+    """Whether a text is not what the batches in a checkpoint's `state` were of, as far as that is known."""
+    before = state.get("batches", {}).get("text")
+    if before is None or "train" not in files:
+        return False
+    now = objective_of(config).stream(files, tokenizer, config, 0, lambda line: None).text
+    return now is not None and now != before
+
+
 __all__ = [
     "OBJECTIVES",
     "Objective",
     "Window",
     "classes_of",
+    "is_another_text",
     "measure",
     "objective_of",
     "open_text",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from heed import seals
 from heed.errors import CheckpointError, why
+from heed.npz import read_arrays
 from heed.records.kept import read_record
 from heed.records.recovery import RECOVERY, RecoveryFile
 
@@ -50,10 +50,9 @@ def read_distribution(folder: str | Path) -> RecoveredTokens:
     path = Path(folder) / DISTRIBUTION
     try:
         seals.read_bytes(path)
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
+        arrays = read_arrays(path)
         tokens = RecoveredTokens(arrays["token"], arrays["log_p"], arrays["error"], arrays.get("truth"))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read: {why(error)}; give heed recover again") from error
     if not (tokens.names.shape == tokens.log_p.shape == tokens.error.shape and tokens.log_p.ndim == 1):
         raise CheckpointError(f"{path} is damaged (its arrays have different lengths); give heed recover again")

@@ -87,7 +87,7 @@ def completion_order(
         raise _wrong("best_of", "the best of several texts is not known before they end: leave stream or best_of out")
     if request.suffix:
         raise _wrong("suffix", "the models here write after a text, not between two: leave suffix out")
-    prompts = _prompts(request.prompt, served)
+    prompts = _prompts(request.prompt, served, served.context if settings.on_overflow == "error" else None)
     return make_order(
         request, served, settings, send, prompts,
         max_tokens=request.max_tokens, best_of=best_of, logprobs=request.logprobs, echo=bool(request.echo), id="cmpl",
@@ -206,8 +206,13 @@ def _sampling(request: SamplingRequest, served: ServedModel) -> Sampling:
     return within_vocabulary(sampling, served.model, served.tokenizer)
 
 
-def _prompts(given: str | list[str] | list[int] | list[list[int]] | None, served: ServedModel) -> list[ReadPrompt]:
-    """Return the prompts of a request. Raises `RefusalError` for a text that has no tokens, and for ids outside."""
+def _prompts(
+    given: str | list[str] | list[int] | list[list[int]] | None, served: ServedModel, most: int | None
+) -> list[ReadPrompt]:
+    """Return the prompts of a request. Raises `RefusalError` for a text that has no tokens, and for ids outside.
+
+    A text that is sure to have more than `most` tokens is refused before they are made: that would keep others waiting.
+    """
     several: list[str | list[int]]
     if given is None or isinstance(given, str):
         several = [given or ""]
@@ -215,6 +220,11 @@ def _prompts(given: str | list[str] | list[int] | list[list[int]] | None, served
         several = [[one for one in given if isinstance(one, int)]]
     else:
         several = [one for one in given if not isinstance(one, int)]
+    for one in several:
+        fewest = served.tokenizer.fewest_tokens(one) if isinstance(one, str) else len(one)
+        if most is not None and fewest > most:
+            message = f"the model reads {most} tokens, and the prompt has at least {fewest}"
+            raise RefusalError(400, message, param="prompt", code="context_length_exceeded")
     return [_prompt(one, served) for one in several]
 
 

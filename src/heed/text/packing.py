@@ -14,6 +14,8 @@ from heed.errors import DataError, require
 from heed.files import advice, shortened
 
 COMPRESSED = (".gz", ".zst")
+MOST, RATIO = 1 << 30, 200
+"""Bytes from which on what is unpacked may not be more than `RATIO` times what was packed: no text is."""
 
 
 @contextmanager
@@ -31,10 +33,32 @@ def open_bytes(path: Path) -> BinaryIO:
     """Open a file for reading bytes, unpacked if its name ends in .gz or .zst."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return io.BufferedReader(_Bounded(gzip.GzipFile(path, "rb"), path), 1 << 17)
     if suffix == ".zst":
-        return io.BufferedReader(_Zstandard(path), 1 << 17)
+        return io.BufferedReader(_Bounded(_Zstandard(path), path), 1 << 17)
     return path.open("rb")
+
+
+class _Bounded(io.RawIOBase):
+    """What a file unpacks to; raises `DataError` where that is out of all proportion."""
+
+    def __init__(self, inner: Any, path: Path) -> None:
+        self._inner, self._path, self._count = inner, path, 0
+        self._most = max(MOST, RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._inner.readinto(buffer)
+        self._count += count
+        if self._count > self._most:
+            raise DataError(f"{self._path} unpacks to more than {RATIO} times its size: it is no text, leave it out")
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 class _Zstandard(io.RawIOBase):

@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy as np
 
 from heed import files
 from heed.errors import DataError, why
+from heed.npz import read_arrays
 from heed.text.corpus import Corpus
 from heed.text.encoding import encoded
 from heed.text.sources import digest
@@ -39,6 +39,11 @@ HEADER_BYTES = 4096
 VERSION = 2
 WHOLE, BLOCKS, BLOCK = 64 << 20, 64, 64 << 10
 """Bytes up to which a file is hashed wholly when it is opened; else how many places of it, and the bytes at each."""
+
+
+class AlteredTokensError(DataError):
+    """A token file is not as heed wrote it."""
+
 
 Progress = Callable[[int, int | None], object]
 """Is told the bytes of text that are done, and all there are where that is known."""
@@ -69,11 +74,15 @@ class TokenFile:
         expected = start + 8 * header["documents"]
         actual = path.stat().st_size
         if actual != expected:
-            raise DataError(f"{path} has {actual:,} bytes and should have {expected:,}: delete it, it is made anew")
+            raise AlteredTokensError(
+                f"{path} has {actual:,} bytes and should have {expected:,}: delete it, it is made anew"
+            )
         if tokenizer_hash is not None and header["tokenizer_hash"] != tokenizer_hash:
             raise DataError(f"{path} was made with another tokenizer: delete it, or use the tokenizer of its run")
         if header.get("sha256") and not _is_as_written(path, header, whole=verify or actual <= WHOLE):
-            raise DataError(f"{path} is not as it was written (its SHA-256 differs): delete it, it is made anew")
+            raise AlteredTokensError(
+                f"{path} is not as it was written (its SHA-256 differs): delete it, it is made anew"
+            )
         return cls(
             # As plain arrays: indexing a memmap object costs several times more.
             np.memmap(path, ids, "r", HEADER_BYTES, header["tokens"]).view(np.ndarray),
@@ -94,7 +103,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     except ValueError:
         header = None
     keys = {"version", "dtype", "tokens", "documents", "tokenizer_hash"}
-    damaged = DataError(f"{path} is no token file of heed, or is damaged: delete it, it is made anew")
+    damaged = AlteredTokensError(f"{path} is no token file of heed, or is damaged: delete it, it is made anew")
     if not block.startswith(MAGIC) or not isinstance(header, dict) or not keys <= header.keys():
         raise damaged
     if header["version"] != VERSION:
@@ -215,7 +224,8 @@ def token_files(
 
     A file belongs to the corpus fingerprint, the tokenizer hash and the split; a damaged one is written anew, and one
     of an earlier heed that has no hash. Where another process is writing one, that is waited for. `verify` reads the
-    whole of large files, where some blocks would do. Raises what `write_token_file` raises.
+    whole of large files, where some blocks would do, and writes no damaged one anew: it raises `AlteredTokensError`.
+    Raises what `write_token_file` raises.
     """
     found: dict[str, TokenFile] = {}
     with suppress(OSError):  # of a process that died when its file was done
@@ -240,10 +250,15 @@ def token_files(
 
 def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any], verify: bool) -> TokenFile | None:
     """Return a token file that was written before, None where there is none that is as expected."""
-    with suppress(DataError):
+    try:
         kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash, verify=verify)
         if {"sha256", "first_words"} <= kept.header.keys() and expected.items() <= kept.header.items():
             return kept
+    except AlteredTokensError:
+        if verify:
+            raise
+    except DataError:  # it is of another tokenizer, an earlier heed, or not there
+        pass
     return None
 
 
@@ -281,11 +296,11 @@ def load_npz(path: str | Path) -> TokenFile:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            tokens, sizes = np.asarray(arrays["tokens"]), np.asarray(arrays["sizes"])
+        arrays = read_arrays(path)
+        tokens, sizes = arrays["tokens"], arrays["sizes"]
     except KeyError as error:
         raise DataError(f"{path} has no array {error}: it must hold 'tokens' and 'sizes'") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as npz: {error}") from None
     for name, array in (("tokens", tokens), ("sizes", sizes)):
         if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array) or array.min() < 0 or array.max() >> 32:

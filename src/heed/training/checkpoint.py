@@ -30,6 +30,7 @@ from heed.records.checkpoints import STATE, hash_state, read_state, saved_states
 FORMAT = 1
 """Raised when a new heed writes what an old one cannot read."""
 MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.json"
+ALTERED = f"{STATE} has been altered"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"checkpoint {path.name} cannot be used: {problem}; {_instead(path)}")
     content = read_state(path)
     model = load_file(path / MODEL)
-    model |= {name: model[first] for name, first in content["shared"].items()}
+    try:
+        model |= {name: model[first] for name, first in content["shared"].items()}
+    except (KeyError, TypeError):
+        raise CheckpointError(f"checkpoint {path.name} cannot be used: {ALTERED}; {_instead(path)}") from None
     return Checkpoint(path, content["step"], model, load_file(path / OPTIMIZER), content["state"])
 
 
@@ -113,13 +117,15 @@ def find_damage(path: Path) -> str | None:
     try:
         content = read_state(path)
         if content.get("self") != hash_state({key: value for key, value in content.items() if key != "self"}):
-            return f"{STATE} has been altered"
+            return ALTERED
         if content["format"] != FORMAT:
             return f"it has format {content['format']}, and this heed reads {FORMAT}"
         if step_name(content["step"]) != path.name:
             return f"{STATE} is of step {content['step']}"
-        for name, expected in content["sha256"].items():
-            if files.sha256(path / name) != expected:
+        if not all(isinstance(content[name], dict) for name in ("state", "shared")):
+            return ALTERED
+        for name in (MODEL, OPTIMIZER):
+            if files.sha256(path / name) != content["sha256"][name]:
                 return f"{name} is cut off or has been altered (its SHA-256 differs)"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"

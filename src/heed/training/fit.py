@@ -109,6 +109,13 @@ class Counters:
     losses: list[float | Tensor] = field(default_factory=list)
     """Losses since the last train event: numbers, or scalars on the device that nobody has waited for."""
 
+    def check(self) -> None:
+        """Raise `TypeError` for a value of another kind than it must be."""
+        whole = (self.step, self.tokens, self.stale, *([] if self.best_step is None else [self.best_step]))
+        numbers = (self.seconds, *self.losses, *(one for one in (self.best_loss, self.gained) if one is not None))
+        if not all(type(one) is int for one in whole) or not all(type(one) in (int, float) for one in numbers):
+            raise TypeError("a counter is no number")
+
 
 def fit(
     model: nn.Module,
@@ -126,6 +133,7 @@ def fit(
     resume: bool = False,
     log_every: int = 10,
     ranks: Ranks = ALONE,
+    until: int | None = None,
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
@@ -135,6 +143,7 @@ def fit(
     where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
     last one. `ranks` are the processes that train the model together: this is the first of them, the others `follow`.
+    After the step `until` it ends as if it had been interrupted there.
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
@@ -149,8 +158,9 @@ def fit(
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
     average = WeightAverage(model, plan)
     loop = _Loop(
-        model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every
-    )
+        model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
+        until,
+    )  # fmt: skip
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
@@ -227,6 +237,7 @@ class _Loop:
     updater: Updater
     average: WeightAverage
     log_every: int
+    until: int | None
     now: Counters = field(default_factory=Counters)
     clock: float = 0.0
     """When the training clock was last started."""
@@ -257,7 +268,9 @@ class _Loop:
                 improved = False
                 if self.validation is not None and (now.step % plan.eval_every == 0 or over):
                     improved = self.evaluate(self.validation)
-                reason = self.reason_to_stop(over) or ("interrupted" if interrupts.asked else None)
+                reason = "interrupted" if now.step == self.until else self.reason_to_stop(over)
+                if reason is None and interrupts.asked:
+                    reason = "interrupted"
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
         self.updater.ranks.tell(None)
@@ -408,22 +421,17 @@ class _Loop:
                 raise CheckpointError(
                     f"{saved.path.name} was trained with {trained_with}: go on with train.optimizer {trained_with}"
                 )
-            tensors: dict[str, dict[str, Tensor]] = {"optimizer": {}, "streams": {}, "carried": {}, "trained": {}}
-            for name, tensor in saved.tensors.items():
-                group, _, rest = name.partition("/")
-                tensors[group][rest] = tensor
-            load_weights(self.model, saved.model)
-            self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
-            if isinstance(self.model, LanguageModel) and tensors["carried"]:
-                self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
-            self.updater.optimizer.load_state(tensors["optimizer"])
-            self.streams.load_state(tensors["streams"])
-            self.batches.load_state(saved.state["batches"])
-            self.now = Counters(**saved.state["counters"])
+            try:
+                self.restore(saved)
+                changed = self.run.changed_since(saved.state.get("settings"))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:  # the hash is right, and it is none
+                reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+                raise CheckpointError(
+                    f"{saved.path.name} is not as heed writes it ({reason}): delete it to go on from the one before"
+                ) from error
             if self.plan.steps < self.now.step:
                 raise CheckpointError(f"{saved.path.name} is beyond train.steps {self.plan.steps}: ask for more")
             self.mark = (self.now.tokens, self.now.seconds)
-            changed = self.run.changed_since(saved.state.get("settings"))
             goes_on = self.reason_to_stop(self.is_over()) is None
             if not goes_on and (learning := [name for name in changed if not name.startswith("run.")]):
                 raise ConfigError(
@@ -436,6 +444,22 @@ class _Loop:
             self.catch_up()
         if resume:
             self.progress.say(f"going on from step {self.now.step}")
+
+    def restore(self, saved: files.Checkpoint) -> None:
+        """Take over everything that a checkpoint holds. Raises what Python raises where its state is none."""
+        tensors: dict[str, dict[str, Tensor]] = {"optimizer": {}, "streams": {}, "carried": {}, "trained": {}}
+        for name, tensor in saved.tensors.items():
+            group, _, rest = name.partition("/")
+            tensors[group][rest] = tensor
+        load_weights(self.model, saved.model)
+        self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
+        if isinstance(self.model, LanguageModel) and tensors["carried"]:
+            self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
+        self.updater.optimizer.load_state(tensors["optimizer"])
+        self.streams.load_state(tensors["streams"])
+        self.batches.load_state(saved.state["batches"])
+        self.now = Counters(**saved.state["counters"])
+        self.now.check()
 
     def catch_up(self) -> None:
         """Do what a process that was killed after it had written a checkpoint did not come to."""

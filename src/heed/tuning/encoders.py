@@ -24,7 +24,7 @@ from torch import nn
 
 from heed.config.tuning import EncoderConfig
 from heed.errors import CheckpointError, ConfigError, MissingPackageError, require
-from heed.models.hub import hub_folder
+from heed.models.hub import hub_folder, refuse_shards_outside
 from heed.targets import Target
 from heed.training.run import is_run
 from heed.tuning.pretrained import EncoderShape, Pretrained
@@ -88,9 +88,11 @@ def load_encoder(config: EncoderConfig, target: Target, *, native: bool) -> Pret
         )
     if not any(list(folder.glob(pattern)) for pattern in VOCABULARIES):  # transformers would make up an empty one
         raise CheckpointError(f"{folder} has no tokenizer.json: save the model's tokenizer beside it")
-    options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, "local_files_only": True}
+    refuse_shards_outside(folder)
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, **here}
     with _explained(config.name):
-        settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        settings = transformers.AutoConfig.from_pretrained(folder, **here)
     kind = transformers.AutoModel
     if native:
         kind = transformers.AutoModelForSequenceClassification
@@ -107,7 +109,7 @@ def load_encoder(config: EncoderConfig, target: Target, *, native: bool) -> Pret
     if not native and raw.get("model_type") in POOLED:
         options["add_pooling_layer"] = False  # a part that a mean does not read
     with _quiet(), _explained(config.name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **here)
         model, notes = kind.from_pretrained(folder, config=settings, output_loading_info=True, **options)
     _refuse_gaps(config.name, model, notes["missing_keys"], native=native)
     shape = _shape(raw, model)

@@ -138,9 +138,11 @@ def train_run(
     progress: Progress | None = None,
     resume: bool = False,
     facts: Mapping[str, Any] | None = None,
+    until: int | None = None,
 ) -> TunedRun:
     """Train, keep the best weights, and classify the splits in `measured` and a part of the training texts with them.
 
+    After the step `until` it stops as if it had been interrupted there.
     Raises what `build` and `heed.training.fit.fit` raise.
     """
     take_threads(config.run.threads)
@@ -167,6 +169,7 @@ def train_run(
         progress=progress,
         resume=resume,
         log_every=max(1, min(10, batches.steps_per_epoch)),
+        until=until,
     )
     if result.reason == "interrupted":  # the test is not for weights that are still on their way
         return TunedRun(run, result, learn, {})

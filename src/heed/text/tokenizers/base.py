@@ -101,6 +101,10 @@ class Tokenizer(ABC):
             raise DataError(f"token id {int(id)} is outside this vocabulary of {self.vocab_size} tokens")
         return self.pieces[id]
 
+    def fewest_tokens(self, text: str) -> int:
+        """Return a number of tokens that a text has at least, without making them; 0 where nothing can be said."""
+        return 0
+
     def reading_unknown(self) -> Self:
         """Return this tokenizer, but it reads `<unk>` in a text as the unknown token, as transformers do.
 

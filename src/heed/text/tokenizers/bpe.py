@@ -10,6 +10,7 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +102,14 @@ class Bpe(Tokenizer):
         """Return the text of some ids: exactly what was encoded (GPT-1: lower case, single spaces)."""
         text = super().decode(ids)
         return text.removesuffix(" ") if self.pattern.name == "gpt1" else text
+
+    def fewest_tokens(self, text: str) -> int:
+        """Return how many tokens a text has at least: its bytes by those of the longest token (GPT-1 drops some)."""
+        return 0 if self.pattern.name == "gpt1" else len(text) // self._longest
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.pieces))
 
     def _encode_piece(self, piece: str) -> list[int]:
         """Return the ids of one piece."""

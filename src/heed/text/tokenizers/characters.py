@@ -72,6 +72,10 @@ class Characters(Tokenizer):
             )
         return ids
 
+    def fewest_tokens(self, text: str) -> int:
+        """Return how many tokens a text has: its characters."""
+        return len(text)
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json; without an unknown token `tokenizers` refuses new characters."""
         vocabulary = {character: id for id, character in enumerate(self.alphabet)}
