@@ -14,8 +14,9 @@ import tyro
 from pydantic import Field, ValidationError
 
 from heed import seals
+from heed.cli.place import PlaceFlags, cluster_of, left, show_array
 from heed.cli.settings import COMMAS, parse, place, split_settings
-from heed.config import Section, TrainConfig
+from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
 
@@ -37,7 +38,7 @@ OURS = {
 """Settings that a tune makes itself, and what to give in their place."""
 
 
-class TuneFlags(Section):
+class TuneFlags(PlaceFlags):
     """Tune a pretrained encoder on labelled texts by several methods, and say which to use.
 
     Each method's learning rate is chosen on validation by a short search at equal budget; then every seed is trained,
@@ -54,6 +55,7 @@ class TuneFlags(Section):
       heed tune sst2 --methods full --optimizers adamw,sgd,adagrad --batch-sizes 16,64
       heed tune reviews.csv --overfit 10            can it learn ten texts by heart?
       heed tune tunes/sst2 --report                 the page alone, from what is there
+      heed tune sst2 --on slurm --slurm.time 1:00:00 --slurm.gpus 1
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -157,7 +159,13 @@ def main(argv: list[str]) -> int:
     if flags.overfit is not None:
         beside = folder.with_name(f"{folder.name}-overfit")
         return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
-    if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite):
+    slurm = cluster_of(flags)
+    if slurm is not None and flags.dry_run:
+        return show_array(slurm, folder, len(plan.pairs))
+    if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite, slurm=slurm):
+        if slurm is not None:
+            tell(left(folder, shlex.join(plan.command)))
+            return 130
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130
     return conclude(folder, flags.json_)
