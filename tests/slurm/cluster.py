@@ -10,6 +10,7 @@ under two ports. Nothing listens beyond this machine.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ SlurmctldPort={controller}
 CommunicationParameters=NoInAddrAny
 AuthType=auth/munge
 # a job that is queued again waits for as long as its credential lives
-AuthInfo=socket={folder}/munge/socket,cred_expire=2
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -47,12 +48,13 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 KillWait=20
-MinJobAge=20
+MinJobAge=60
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports}] CPUs=4 RealMemory=8000 Gres=gpu:2
-PartitionName=debug Nodes=n[1-2] Default=YES MaxTime=60 State=UP PriorityTier=1 PreemptMode=CANCEL GraceTime=20
+PartitionName=debug Nodes=n[1-2] Default=YES MaxTime=60 State=UP PriorityTier=1 PreemptMode=CANCEL GraceTime=2
 PartitionName=urgent Nodes=n[1-2] MaxTime=60 State=UP PriorityTier=2
+PartitionName=patient Nodes=n[1-2] MaxTime=60 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
 """
 
 
@@ -174,6 +176,8 @@ def _free_ports() -> tuple[int, int, int]:
 if __name__ == "__main__":
     if lacks := missing():
         sys.exit(lacks)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what is in its background ignore it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Cluster(Path(sys.argv[1])) as cluster:
         print(f"export SLURM_CONF={cluster.conf}", flush=True)
         try:

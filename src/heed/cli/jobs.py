@@ -168,8 +168,8 @@ def follow(argv: list[str]) -> int:
         some = logbook.read(logs(folder, number))
         if not going and not some:
             return 0
-        if all(job.state == "PENDING" for job in going) and going and told != going[0].reason:
-            told = going[0].reason
+        if all(job.state == "PENDING" for job in going) and going and told != going[0].waits:
+            told = going[0].waits
             tell(f"job {going[0].array} waits: {told}")
         time.sleep(0.2 if some else 0.5)
 

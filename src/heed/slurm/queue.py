@@ -23,6 +23,16 @@ ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT",
 )  # fmt: skip
 """States that no job leaves by itself; PREEMPTED is none of them, for it may be queued again."""
+NEVER = {
+    "DependencyNeverSatisfied": "a job that it comes after has failed",
+    "PartitionConfig": "its partition has less than it asks for",
+    "PartitionNodeLimit": "its partition gives no job so many nodes",
+    "PartitionTimeLimit": "its partition gives no job so much time",
+    "BadConstraints": "no node is as it asks for",
+    "launch failed requeued held": "it could not be started",
+    "JobHeldAdmin": "an administrator holds it",
+}
+"""Reasons to wait that do not pass by themselves."""
 SIGN = "\x1f"
 """What stands between two columns: a name may hold everything else."""
 COLUMNS = ("%i", "%F", "%K", "%T", "%r", "%M", "%l", "%N", "%P", "%k", "%j")
@@ -53,6 +63,12 @@ class QueuedJob:
     def ended(self) -> bool:
         """Whether it is over, and stays so."""
         return self.state in ENDED
+
+    @property
+    def waits(self) -> str:
+        """Why it waits, and what to do where that does not pass by itself."""
+        held = NEVER.get(self.reason.strip("()"), "")
+        return self.reason + (f": {held}: cancel it with heed jobs cancel {self.array}" if held else "")
 
     def is_below(self, place: Path) -> bool:
         """Whether its script lies in a folder, or below it."""
@@ -93,15 +109,21 @@ def cancel(ids: Iterable[str]) -> None:
 
 
 def requeue(job: str) -> None:
-    """Queue a job again that runs; it is ended for that. Raises `ClusterError`."""
-    _call(["scontrol", "requeue", job], "")
+    """Queue a job again; if it runs, it is ended for that. Raises `ClusterError`, but not where it is queued already."""
+    try:
+        _call(["scontrol", "requeue", job], "")
+    except ClusterError as error:
+        if "pending" not in str(error):
+            raise
 
 
 def preempted(job: str) -> bool:
-    """Whether a job that runs makes room for another one, and Slurm does not queue it again itself."""
-    said = _call(["scontrol", "show", "job", "--oneliner", job], "")
-    facts = dict(re.findall(r"(\w+)=(\S*)", said))
-    return facts.get("PreemptTime", "None") != "None" and facts.get("JobState") == "RUNNING"
+    """Whether a job that is being ended makes room for another one. Raises `ClusterError`."""
+    facts = dict(re.findall(r"(\w+)=(\S*)", _call(["scontrol", "show", "job", "--oneliner", job], "")))
+    when = facts.get("PreemptTime", "None")
+    return when != "None" and when >= facts.get(
+        "StartTime", ""
+    )  # of the same form; an earlier one is of an earlier start
 
 
 def _job(words: Sequence[str]) -> QueuedJob:
@@ -128,8 +150,9 @@ def _call(words: Sequence[str], then: str, environment: dict[str, str] | None = 
     except subprocess.TimeoutExpired:
         raise ClusterError(f"{program} has not answered for {PATIENCE:.0f} seconds: {then or 'try again'}") from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it ended with {done.returncode}"]
-        reason = re.sub(r"^\w+: (error|fatal): ", "", lines[-1])
+        lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("Try ")]
+        lines = lines or [f"it ended with {done.returncode}"]
+        reason = re.sub(r"^\w+: ((error|fatal): )?", "", lines[-1])
         raise ClusterError(f"{program} refuses: {shortened(one_line(reason), 400)}{_advice(lines)}")
     return done.stdout
 
@@ -144,6 +167,7 @@ def _advice(lines: Sequence[str]) -> str:
         "invalid job array": "scontrol show config | grep MaxArraySize tells how many runs a study may have",
         "requested node configuration": "ask for less: sinfo -o '%P %c %m %G %l' lists what nodes have",
         "requested time limit": "take a shorter --slurm.time: sinfo lists the limits",
+        "invalid feature": "sinfo -o '%P %f' lists what nodes have, --slurm.constraint names some",
         "memory specification": "take less --slurm.memory: sinfo -o '%P %m' lists what nodes have",
         "contact": "the cluster does not answer now: try again",
         "configuration source": "this machine belongs to no cluster: log in where your cluster takes jobs",

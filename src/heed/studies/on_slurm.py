@@ -55,6 +55,10 @@ class OnSlurm:
     """Whether the queue has not answered."""
     seen: set[str] = field(default_factory=set)
     """The jobs that it knew last."""
+    folders: set[Path] = field(default_factory=set)
+    """Of the jobs of this study."""
+    told: set[str] = field(default_factory=set)
+    """The jobs of which was said why they wait."""
 
     def __post_init__(self) -> None:
         self.earlier = self._earlier()
@@ -67,6 +71,7 @@ class OnSlurm:
                 continue
             manifest = read_record(ManifestFile, job.folder / MANIFEST)
             found[manifest.tasks[job.task].order["record"]] = (job.folder, job.task)
+            self.folders.add(job.folder)
         return found
 
     def __call__(self, task: Task) -> SlurmRun:
@@ -94,6 +99,7 @@ class OnSlurm:
         number, script = submit_job(script, tasks)
         for index, run in enumerate(runs):
             run.place, run.submitted = (script.folder, index), time.monotonic()
+        self.folders.add(script.folder)
         many = f"{len(runs)} runs, {min(len(runs), self.config.array_limit)} at a time"
         what = many if len(runs) > 1 else tasks[0].name
         self.say(f"job {number}: {what}; heed jobs follow {number} shows what it says")
@@ -112,6 +118,10 @@ class OnSlurm:
         else:
             self.known |= {(job.folder, job.task): job for job in found if job.folder and job.task is not None}
             self.seen = {job.id for job in found}
+            for job in found:
+                if job.folder in self.folders and ": " in job.waits and job.array not in self.told:
+                    self.told.add(job.array)
+                    self.say(f"note: job {job.id} waits: {job.waits}")
             self.away = False
         self.looked, self.pause = time.monotonic(), min(self.pause * 1.3, LATE)
 
