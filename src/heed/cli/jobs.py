@@ -128,6 +128,8 @@ def matching(jobs: Sequence[QueuedJob], wanted: str) -> list[QueuedJob]:
 def end(argv: list[str]) -> int:
     """Cancel jobs; 0 when done."""
     flags = parse(CancelFlags, argv, "jobs cancel")
+    if not flags.jobs:
+        raise ConfigError("heed jobs cancel needs numbers of jobs, or folders: heed jobs lists them")
     known = queue()
     for wanted in flags.jobs:
         found = matching(known, wanted)

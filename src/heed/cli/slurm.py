@@ -83,6 +83,8 @@ def script(argv: list[str]) -> int:
 
     flags = parse(ScriptFlags, argv, "slurm script")
     words = list(flags.command)
+    if not words:
+        raise ConfigError("heed slurm script needs a command, after -- by itself, such as: -- heed train my-texts/")
     if Path(words[0]).name == "heed":
         if words[1:2] and words[1] in TRAINS:
             if flags.name is not None:

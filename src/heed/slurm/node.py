@@ -43,7 +43,8 @@ def run_command(
     """
     job = own_id()
     words = going_on(command, run, job)
-    say(f"heed: job {job}" + (f", begun {restarts() + 1} times: {shlex.join(words)}" if restarts() else ""))
+    if job is not None:
+        say(f"heed: job {job}" + (f", begun {restarts() + 1} times: {shlex.join(words)}" if restarts() else ""))
     process = subprocess.Popen(words, stdin=subprocess.PIPE if order else subprocess.DEVNULL)
     asked: list[int] = []
 
@@ -58,6 +59,9 @@ def run_command(
                 process.stdin.write(order.encode())
                 process.stdin.flush()  # and left open: the process ends when it closes
         code = process.wait()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

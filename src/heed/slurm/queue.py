@@ -109,7 +109,7 @@ def cancel(ids: Iterable[str]) -> None:
 
 
 def requeue(job: str) -> None:
-    """Queue a job again; if it runs, it is ended for that. Raises `ClusterError`, but not where it is queued already."""
+    """Queue a job again; if it runs, it is ended for that. Raises `ClusterError`, but not where it waits already."""
     try:
         _call(["scontrol", "requeue", job], "")
     except ClusterError as error:
