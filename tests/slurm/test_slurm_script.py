@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from slurm_flags import TINY
 
-from conftest import TINY
 from heed.config.slurm import SlurmConfig
 from heed.slurm.script import SlurmScript, heed_command
 
@@ -145,6 +145,10 @@ def test_what_cannot_be_is_told_before_it_is_submitted(heed, place, flags, said)
         (["train", "--dry-run"], "--dry-run goes with --on slurm; heed check FILE"),
         (["tune", "sst2", "--dry-run"], "--dry-run goes with --on slurm"),
         (["tune", "sst2", "--on", "slurm", "--slurm.gpus", "2"], "one process with one GPU at most"),
+        (["tune", "sst2", "--on", "slurm", "--overfit", "10"], "--overfit is done here: leave out --on slurm"),
+        (["tune", "sst2", "--on", "slurm", "--batch-size", "auto"], "what fits is measured here"),
+        (["compare", "x.yaml", "--on", "slurm", "--report"], "--report is done here"),
+        (["prompt", "sst2", "--api", "http://localhost:1/v1", "--model", "m", "--on", "slurm"], "another machine"),
         (["tune", "sst2", "--on", "slurm", "--jobs", "2"], "with --on slurm say --slurm.array-limit"),
         (["train", "--on", "mars"], "--on: 'mars' is none of here, slurm"),
         (["train", "ani mals.txt", "--resume", "runs/none", "--on", "slurm"], "runs/none does not exist"),

@@ -56,7 +56,7 @@ class CompareFlags(PlaceFlags):
 def main(argv: list[str]) -> int:
     """Compare; 0 when done, 1 when a run failed, 130 when interrupted."""
     flags = parse(CompareFlags, argv, "compare")
-    begun = flags.study.is_dir()
+    begun, slurm = flags.study.is_dir(), cluster_of(flags)
     if begun and flags.out is not None:
         raise ConfigError(f"--out: {flags.study} is the folder of a study already: leave out one of the two")
     folder = flags.study if begun else flags.out or Path("studies") / flags.study.stem
@@ -69,7 +69,6 @@ def main(argv: list[str]) -> int:
     from heed.studies.plan_reading import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
-    slurm = cluster_of(flags)
     if slurm is not None and flags.dry_run:
         return show_array(slurm, folder, len(plan.variants) * len(plan.seeds))
     if flags.dry_run:

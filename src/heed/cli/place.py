@@ -48,9 +48,20 @@ def cluster_of(flags: PlaceFlags) -> SlurmConfig | None:
         raise ConfigError(
             "--slurm.nodes and --slurm.gpus: each run of this verb is one process with one GPU at most: leave them at 1"
         )
+    if given := [name for name in ("report", "overfit") if getattr(flags, name, None)]:
+        raise ConfigError(f"--{given[0]} is done here: leave out --on slurm")
     if getattr(flags, "jobs", None) not in (None, 1):
         raise ConfigError("--jobs is for this machine: with --on slurm say --slurm.array-limit")
     return flags.slurm
+
+
+def device_of(device: str, asked: SlurmConfig) -> str:
+    """Return what a run computes on whose `run.device` this is, on a node.
+
+    >>> device_of("auto", SlurmConfig(gpus="1")), device_of("auto", SlurmConfig())
+    ('cuda', 'cpu')
+    """
+    return device if device != "auto" else "cuda" if asked.gpus_each else "cpu"
 
 
 def send(

@@ -244,6 +244,8 @@ def _check(flags: PromptFlags) -> None:
         problems += [
             f"{name} is for an API: leave it out with --run" for name, value in asked.items() if value is not None
         ]
+    if flags.on == "slurm" and re.match(r"https?://(localhost|127\.|\[::1\])", flags.api or ""):
+        problems.append(f"--api {flags.api} is another machine for a job: name the one that the server is on")
     if flags.temperature and flags.by != "text":
         problems.append(f"--temperature draws answers, and --by {flags.by} reads probabilities: leave it out")
     if problems:

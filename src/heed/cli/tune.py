@@ -14,7 +14,7 @@ import tyro
 from pydantic import Field, ValidationError
 
 from heed import seals
-from heed.cli.place import PlaceFlags, cluster_of, left, show_array
+from heed.cli.place import PlaceFlags, cluster_of, device_of, left, show_array
 from heed.cli.settings import COMMAS, parse, place, split_settings
 from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
@@ -129,6 +129,7 @@ def main(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
     flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields), TuneConfig)
     folder = flags.out or Path("tunes") / _stem(flags.data)
+    slurm = cluster_of(flags)
     if flags.report:
         itself = flags.out is None and (Path(flags.data) / "tune.json").is_file()
         return conclude(Path(flags.data) if itself else folder, flags.json_)
@@ -155,11 +156,13 @@ def main(argv: list[str]) -> int:
         soup=_soup(flags),
         sizes=() if flags.sizes is None else _numbers("--sizes", flags.sizes, int),
         command=("heed", "tune", *argv),
+        elsewhere=None if slurm is None else device_of(config.run.device, slurm),
     )
     if flags.overfit is not None:
         beside = folder.with_name(f"{folder.name}-overfit")
         return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
-    slurm = cluster_of(flags)
+    if slurm is not None and config.train.batch_size == "auto":
+        raise ConfigError("--batch-size auto: what fits is measured here, and the runs are elsewhere: give a number")
     if slurm is not None and flags.dry_run:
         return show_array(slurm, folder, len(plan.pairs))
     if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite, slurm=slurm):

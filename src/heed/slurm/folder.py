@@ -79,9 +79,9 @@ def under_way(folder: Path) -> list[QueuedJob]:
 
 
 def logs(folder: Path, job: str | None = None) -> list[Path]:
-    """Return the logs in the folder of a job by their numbers; `job` is 12 (with all its tasks), or 12_3."""
+    """Return the logs in the folder of a job or study by their numbers; `job` is 12, of all its tasks, or 12_3."""
     numbered = []
-    for path in folder.glob("log-*.out"):
+    for path in [*folder.glob("log-*.out"), *folder.glob("slurm/*/log-*.out")]:
         number = re.fullmatch(r"log-(\d+)(?:_(\d+))?\.out", path.name)
         if number and job in (None, number[1], path.stem.removeprefix("log-")):
             numbered.append(([int(part or 0) for part in number.groups()], path))

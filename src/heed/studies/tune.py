@@ -167,14 +167,14 @@ def _begin(
         facts = now.record.encoders[encoder]
         for line in reading_lines(encoder, facts["read"], facts["max_length"]):
             say(line)
-    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
+    say(f"device: {plan.elsewhere or describe_device(choose_device(plan.config.run.device))}")
     now.write()
     return now
 
 
 def _new_record(plan: TunePlan, splits: Splits) -> TuneFile:
     """Return the record of a tune of which nothing is done."""
-    device = choose_device(plan.config.run.device).type
+    device = plan.device
     return TuneFile(
         format=TuneFile.FORMAT,
         command=list(plan.command),
