@@ -78,7 +78,8 @@ class Late:
     def interrupt(self):
         """Nothing is left to end."""
 
-    kill = interrupt
+    kill = leave = interrupt
+    begun = True
 
 
 def at_once(task, threads):

@@ -46,6 +46,8 @@ VERBS: dict[str, str] = {
     "grade": "coding exercises of students: which functions are right, and what is wrong with the others",
     "list": "what there is by name: corpora, presets, attention, optimizers, schedules",
     "check": "every problem of a configuration file at once",
+    "jobs": "what you have submitted to a cluster: how it is, what it says, and how to end it",
+    "slurm": "scripts for a cluster that Slurm runs: for sbatch by hand, and for a shell on a node",
     "doctor": "what this machine can do",
 }
 """Every verb and what it is for; `heed VERB --help` tells the rest."""

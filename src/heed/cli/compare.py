@@ -14,8 +14,8 @@ import tyro
 from pydantic import Field
 
 from heed import seals
+from heed.cli.place import PlaceFlags, cluster_of, left, show_array
 from heed.cli.settings import AsJson, parse
-from heed.config import Section
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from heed.studies.runner import RunRow
 
 
-class CompareFlags(Section):
+class CompareFlags(PlaceFlags):
     """Run every variant of a study with every seed at the same budget, and say with intervals what differs.
 
     What is finished is skipped and what was cut off goes on, so the same command is for the first and every later
@@ -36,6 +36,7 @@ class CompareFlags(Section):
       heed compare study.yaml --dry-run             what would run, and how long
       heed compare studies/mine                     go on with the study in this folder
       heed compare studies/mine --report            the page alone, from what is there
+      heed compare study.yaml --on slurm --slurm.time 1:00:00 --slurm.array-limit 4
     """
 
     study: Annotated[Path, tyro.conf.Positional]
@@ -45,7 +46,8 @@ class CompareFlags(Section):
     jobs: int = Field(default=1, ge=1)
     """Runs at a time, each in a process of its own with its share of the cores."""
     dry_run: bool = False
-    """Print what would run: steps, parameters, tokens, operations, and an estimate of the time."""
+    """Print what would run: steps, parameters, tokens, operations, and an estimate of the time. With --on slurm: print
+    the script of the jobs."""
     report: bool = False
     """Write the page of what is there, and run nothing."""
     json_: AsJson = False
@@ -54,7 +56,7 @@ class CompareFlags(Section):
 def main(argv: list[str]) -> int:
     """Compare; 0 when done, 1 when a run failed, 130 when interrupted."""
     flags = parse(CompareFlags, argv, "compare")
-    begun = flags.study.is_dir()
+    begun, slurm = flags.study.is_dir(), cluster_of(flags)
     if begun and flags.out is not None:
         raise ConfigError(f"--out: {flags.study} is the folder of a study already: leave out one of the two")
     folder = flags.study if begun else flags.out or Path("studies") / flags.study.stem
@@ -67,6 +69,8 @@ def main(argv: list[str]) -> int:
     from heed.studies.plan_reading import read_plan
 
     plan = read_plan(folder / "experiment.yaml" if begun else flags.study)
+    if slurm is not None and flags.dry_run:
+        return show_array(slurm, folder, len(plan.variants) * len(plan.seeds))
     if flags.dry_run:
         return dry_run(plan, flags)
 
@@ -74,7 +78,10 @@ def main(argv: list[str]) -> int:
 
     with board() as show:
         command = shlex.join(["heed", "compare", *argv])
-        whole = run_study(plan, folder, jobs=flags.jobs, command=command, say=tell, watch=show)
+        whole = run_study(plan, folder, jobs=flags.jobs, command=command, say=tell, watch=show, slurm=slurm)
+    if not whole and slurm is not None:
+        tell(left(folder, shlex.join(["heed", "compare", *argv])))
+        return 130
     if not whole:
         tell(f"interrupted, and what was done is kept; go on with: heed compare {shlex.quote(str(folder))}")
         return 130

@@ -56,4 +56,4 @@ def main(argv: list[str]) -> int:
         values = given.get(section)
         if isinstance(values, Mapping | None) and (values or {}).get(name) is None:
             raise ConfigError(f"{setting}: name {what}: heed finetune runs/pretrained train.tsv")
-    return begin(flags, overlay({"data": DEFAULTS}, given))
+    return begin(flags, overlay({"data": DEFAULTS}, given), ["finetune", *argv])

@@ -54,4 +54,6 @@ def main(argv: list[str]) -> int:
             "or heed train with --data.objective answers and --data.layout padded"
         )
     has_form = not source or source in NAMED or source.startswith("hf:")  # such a corpus has documents of its own
-    return begin(flags, overlay({"data": DEFAULTS | ({} if has_form else {"separator": "\n"})}, given))
+    return begin(
+        flags, overlay({"data": DEFAULTS | ({} if has_form else {"separator": "\n"})}, given), ["pretrain", *argv]
+    )

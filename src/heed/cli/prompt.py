@@ -19,6 +19,7 @@ from pydantic import Field
 import heed
 from heed.cli import tell
 from heed.cli.api_flags import ApiFlags
+from heed.cli.place import PlaceFlags, cluster_of, send
 from heed.cli.settings import AsJson, parse
 from heed.config import Section
 from heed.errors import CheckpointError, ConfigError, one_line
@@ -83,7 +84,7 @@ class PromptQuestion(Section):
     """Folders of heed tune or heed prompt that answered the same items: compared in pairs, on one page."""
 
 
-class PromptFlags(ApiFlags, PromptQuestion):
+class PromptFlags(PlaceFlags, ApiFlags, PromptQuestion):
     """Ask a language model the items of a task after some demonstrations, and say how often it is right.
 
     TASK is boolq, sst2, grammar, instructions, or a YAML file of yours (docs/guide/prompt.md). The model is behind any
@@ -100,6 +101,7 @@ class PromptFlags(ApiFlags, PromptQuestion):
       heed prompt sst2 --data reviews.csv --text review --label mood --run hf:gpt2 --dry-run
       heed prompt my.yaml --api URL --model NAME --key-file ~/key --json
       heed prompt boolq --run runs/quickstart --against tunes/boolq      beside fine-tuned models, paired
+      heed prompt boolq --run hf:gpt2 --on slurm --slurm.time 30 --slurm.gpus 1
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -111,7 +113,7 @@ class PromptFlags(ApiFlags, PromptQuestion):
     overwrite: bool = False
     """Begin anew in a run folder that was asked otherwise; answers are kept."""
     dry_run: bool = False
-    """Print every prompt and the bill, and ask nothing."""
+    """Print every prompt and the bill, and ask nothing. With --on slurm: print the script of the job."""
     json_: AsJson = False
 
 
@@ -133,10 +135,12 @@ def main(argv: list[str]) -> int:
     evaluation = Evaluation(task, open_items(task, flags.items), plan)
     for note in evaluation.items.notes:
         tell(f"note: {one_line(note)}")
-    if flags.dry_run:
-        return _dry_run(flags, evaluation)
     name = _name(flags)
     folder = flags.out or Path("runs") / f"prompt-{task.name}-{name}"
+    if (slurm := cluster_of(flags)) is not None:
+        return send(flags, slurm, ["prompt", *argv], [], folder.name)
+    if flags.dry_run:
+        return _dry_run(flags, evaluation)
     with working_in(folder, f"asking in {folder}", "choose another --out"):
         sweep(folder)
         return _ask(flags, evaluation, folder)
@@ -240,6 +244,8 @@ def _check(flags: PromptFlags) -> None:
         problems += [
             f"{name} is for an API: leave it out with --run" for name, value in asked.items() if value is not None
         ]
+    if flags.on == "slurm" and re.match(r"https?://(localhost|127\.|\[::1\])", flags.api or ""):
+        problems.append(f"--api {flags.api} is another machine for a job: name the one that the server is on")
     if flags.temperature and flags.by != "text":
         problems.append(f"--temperature draws answers, and --by {flags.by} reads probabilities: leave it out")
     if problems:

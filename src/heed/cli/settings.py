@@ -154,7 +154,8 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     >>> split_settings(["--model.attention.options", "{block: 8}", "--model.attention.options.window_blocks", "5"])
     ({'model': {'attention': {'options': {'block': 8, 'window_blocks': '5'}}}}, [])
 
-    What comes after -- by itself is no setting. Raises `ConfigError` for a setting that is given twice.
+    What comes after -- by itself is no setting, and what begins with --slurm is none of a run. Raises `ConfigError` for
+    a setting that is given twice.
     """
     values: dict[str, Any] = {}
     rest: list[str] = []
@@ -165,7 +166,7 @@ def split_settings(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if word == "--":
             return values, [*rest, word, *words]
         match = re.fullmatch(r"--([A-Za-z_][\w-]*(?:\.[\w-]+)+)(?:=(.*))?", word, re.DOTALL)
-        if match is None:
+        if match is None or match[1].startswith("slurm."):
             rest.append(word)
             continue
         keys = [key.replace("-", "_") for key in match[1].split(".")]
@@ -212,7 +213,7 @@ def _advice(option: str, flags: type[BaseModel], sections: Sequence[str], config
         if name in SECTIONS and field.annotation is Config.model_fields[name].annotation:
             sections = [*sections, name]  # the verb is a configuration itself
         elif tyro.conf.Positional not in field.metadata:
-            own[_option(name)] = field
+            own |= {f"--{setting}": field for setting in _settings(name.rstrip("_"), field.annotation)}
     meant: dict[str, list[str]] = {name: [name] for name in own}
     for section in sections:
         for setting in _settings(section, config.model_fields[section].annotation):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ import tyro
 from pydantic import Field
 
 from heed.cli import tell
+from heed.cli.place import PlaceFlags, send
 from heed.cli.settings import parse, place, split_settings
 from heed.config import Config, make_config, overlay, read_yaml
 from heed.errors import ClusterError, ConfigError, HeedError
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from heed.training.ranks import Ranks
 
 
-class NewRun(Config):
+class NewRun(PlaceFlags, Config):
     """What every verb takes that begins a run: the settings, and where they come from."""
 
     config: Path | None = None
@@ -53,6 +56,7 @@ class TrainFlags(NewRun):
       heed train --resume runs/my-texts-gpt-1 --train.steps 4000
       heed train my-texts/ --processes 4
       torchrun --nproc-per-node 8 -m heed train my-texts/
+      heed train my-texts/ --on slurm --slurm.time 2:00:00 --slurm.gpus 1
     """
 
     corpus: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None
@@ -72,7 +76,11 @@ def main(argv: list[str]) -> int:
     if flags.resume is not None and (flags.config is not None or flags.overwrite):
         raise ConfigError("--resume goes on with the settings of the run itself: leave out --config and --overwrite")
     if flags.resume is None:
-        return begin(flags, given_settings(flags, settings))
+        return begin(flags, given_settings(flags, settings), ["train", *argv])
+    if flags.elsewhere:
+        from heed.training.run import Run
+
+        return send_run(flags, ["train", *argv], Run.open(flags.resume).folder, named=True)
 
     from heed import experiment
     from heed.training.progress import make_progress
@@ -87,9 +95,14 @@ def given_settings(flags: NewRun, settings: dict[str, Any]) -> dict[str, Any]:
     return overlay(read_yaml(flags.config) if flags.config else {}, settings)
 
 
-def begin(flags: NewRun, settings: dict[str, Any]) -> int:
-    """Train a new run with these settings and show what it comes to; 0 when done, 130 when interrupted."""
+def begin(flags: NewRun, settings: dict[str, Any], words: Sequence[str]) -> int:
+    """Train a new run with these settings and show what it comes to; 0 when done, 130 when interrupted.
+
+    `words` are those of the command line, which a job of a cluster does where that is asked for.
+    """
     config = make_config(settings)  # checked before torch is loaded, so that a mistake is told at once
+    if flags.elsewhere:
+        return send_run(flags, words, free_folder(config, flags), named=config.run.name is not None)
 
     from heed import experiment
     from heed.training.progress import make_progress
@@ -97,6 +110,39 @@ def begin(flags: NewRun, settings: dict[str, Any]) -> int:
     with first_rank(flags) as ranks:
         trained = experiment.train(config, overwrite=flags.overwrite, say=tell, progress=make_progress, ranks=ranks)
     return show(trained, flags.json_)
+
+
+def send_run(flags: NewRun, words: Sequence[str], folder: Path, *, named: bool) -> int:
+    """Hand a training over to a cluster, with as many processes on each node as it has GPUs, or as were asked for.
+
+    `named` says whether the run has its name already, so that the job need not be told.
+    """
+    asked, here = flags.slurm, flags.gpus or flags.processes
+    if flags.gpus is not None and asked.gpus is not None and flags.gpus != asked.gpus_each:
+        raise ConfigError(f"--gpus {flags.gpus}, and a job with --slurm.gpus {asked.gpus}: leave out --gpus")
+    each = here if flags.gpus is not None or flags.processes > 1 else max(1, asked.gpus_each)
+    if asked.gpus is None and flags.gpus is not None:
+        asked = asked.model_copy(update={"gpus": str(flags.gpus)})
+    more = [] if named else [f"--run.name={folder.name}"]
+    if asked.nodes > 1:  # torchrun starts them
+        return send(flags, asked, words, more, folder.name, run=folder, each=each, without=("--processes", "--gpus"))
+    if each > 1 and here == 1:
+        more += [f"--gpus={each}"]
+    return send(flags, asked, words, more, folder.name, run=folder, each=each)
+
+
+def free_folder(config: Config, flags: NewRun) -> Path:
+    """Return the folder of a new run: the one that is named, or the first that no run and no job has."""
+    from heed.slurm.folder import plain_name
+    from heed.training.run import refuse_if_taken, stem_of
+
+    parent = Path(config.run.folder)
+    if config.run.name is not None:
+        refuse_if_taken(parent / config.run.name, overwrite=flags.overwrite)
+        return parent / config.run.name
+    names = (f"{stem_of(config)}-{number}" for number in itertools.count(1))
+    taken = lambda name: (parent / name).exists() or (flags.slurm.folder / plain_name(name)).exists()
+    return next(parent / name for name in names if not taken(name))
 
 
 def first_rank(flags: NewRun) -> AbstractContextManager[Ranks]:

@@ -14,8 +14,9 @@ import tyro
 from pydantic import Field, ValidationError
 
 from heed import seals
+from heed.cli.place import PlaceFlags, cluster_of, device_of, left, show_array
 from heed.cli.settings import COMMAS, parse, place, split_settings
-from heed.config import Section, TrainConfig
+from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
 
@@ -37,7 +38,7 @@ OURS = {
 """Settings that a tune makes itself, and what to give in their place."""
 
 
-class TuneFlags(Section):
+class TuneFlags(PlaceFlags):
     """Tune a pretrained encoder on labelled texts by several methods, and say which to use.
 
     Each method's learning rate is chosen on validation by a short search at equal budget; then every seed is trained,
@@ -54,6 +55,7 @@ class TuneFlags(Section):
       heed tune sst2 --methods full --optimizers adamw,sgd,adagrad --batch-sizes 16,64
       heed tune reviews.csv --overfit 10            can it learn ten texts by heart?
       heed tune tunes/sst2 --report                 the page alone, from what is there
+      heed tune sst2 --on slurm --slurm.time 1:00:00 --slurm.gpus 1
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -127,6 +129,7 @@ def main(argv: list[str]) -> int:
     settings, rest = split_settings(argv)
     flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields), TuneConfig)
     folder = flags.out or Path("tunes") / _stem(flags.data)
+    slurm = cluster_of(flags)
     if flags.report:
         itself = flags.out is None and (Path(flags.data) / "tune.json").is_file()
         return conclude(Path(flags.data) if itself else folder, flags.json_)
@@ -153,11 +156,19 @@ def main(argv: list[str]) -> int:
         soup=_soup(flags),
         sizes=() if flags.sizes is None else _numbers("--sizes", flags.sizes, int),
         command=("heed", "tune", *argv),
+        elsewhere=None if slurm is None else device_of(config.run.device, slurm),
     )
     if flags.overfit is not None:
         beside = folder.with_name(f"{folder.name}-overfit")
         return _show_overfit(overfit(plan, flags.overfit, tell, beside), flags.json_)
-    if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite):
+    if slurm is not None and config.train.batch_size == "auto":
+        raise ConfigError("--batch-size auto: what fits is measured here, and the runs are elsewhere: give a number")
+    if slurm is not None and flags.dry_run:
+        return show_array(slurm, folder, len(plan.pairs))
+    if not tune(plan, folder, tell, make_progress, jobs=flags.jobs, overwrite=flags.overwrite, slurm=slurm):
+        if slurm is not None:
+            tell(left(folder, shlex.join(plan.command)))
+            return 130
         tell(f"interrupted, and what was done is kept; go on with: {shlex.join(plan.command)}")
         return 130
     return conclude(folder, flags.json_)

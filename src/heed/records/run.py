@@ -36,6 +36,8 @@ class EnvironmentFile(Ordered):
     git_commit: Any = None
     """None outside of a repository."""
     machine: MachineFacts = Field(default_factory=MachineFacts)
+    job: Any = None
+    """The number of the job that began it, where that was one of Slurm's."""
     ranks: Number = None
     """How many processes trained the model together, where it was not one."""
     seed: Any = None

@@ -10,10 +10,12 @@ from typing import Any
 from heed import files
 from heed.build import Say
 from heed.config import Config, flatten
+from heed.config.slurm import SlurmConfig
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.records.kept import DamagedError, read_record, write_record
 from heed.records.study import STUDY, TRAINED, Outcome, StudyFile
 from heed.studies.lengths import measure_lengths, missing_lengths
+from heed.studies.on_slurm import WIDTH, OnSlurm, refuse_queued
 from heed.studies.plan import BASE, EXPERIMENT, StudyPlan
 from heed.studies.prepare import (
     all_facts,
@@ -37,16 +39,18 @@ def run_study(
     say: Say = lambda line: None,
     watch: Callable[[list[RunRow]], None] = lambda rows: None,
     run_cell: Callable[[Task], Outcome] | None = None,
+    slurm: SlurmConfig | None = None,
 ) -> bool:
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
 
     Each cell is a process of its own with an equal share of the cores, or the threads that `run.threads` or
     OMP_NUM_THREADS asks for; with `run_cell` that function makes the run
-    instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint.
+    instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint. With `slurm` each is a task of a job
+    array of a cluster, and goes on when this function ends.
     Raises `ConfigError` for variants that cannot be built and for a folder that holds another study, `CheckpointError`
-    when another process is at it, and what reading the text raises.
+    when another process is at it, `ClusterError` where the cluster refuses, and what reading the text raises.
     """
-    threads = threads_each(jobs)
+    threads = threads_each(jobs) if slurm is None else slurm.cpus
     launch: Launch = (lambda task: Process(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
@@ -57,14 +61,19 @@ def run_study(
         refuse_another(plan, folder)
         texts = prepare_texts(plan, folder, say)
         study = Study(plan, folder, texts, all_facts(plan, texts), threads, command, {})
-        each = study.threads_of_runs
-        say(f"{jobs} at a time, {each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used")
+        if slurm is None:
+            refuse_queued(folder)
+            each = study.threads_of_runs
+            of = f"{each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used"
+            say(f"{jobs} at a time, {of}")
+        else:
+            launch, jobs = OnSlurm(slurm, folder, say), slurm.array_limit
         _keep(plan, folder)
         if plan.search is not None:
             study.search = run_search(study, plan.search, jobs, launch, lambda: interrupts.asked, watch)
             study.facts = {name: facts_of(plan, name, texts[name], study.best(name)) for name in plan.variants}
         if not interrupts.asked:
-            _run_cells(study, jobs, launch, lambda: interrupts.asked, watch)
+            _run_cells(study, jobs if slurm is None else WIDTH, launch, lambda: interrupts.asked, watch)
         study.write()
         # a run may have been ended by someone else, and is no more done than one that the study ended
         return not interrupts.asked and all(found.state != "interrupted" for found in study.records.values())

@@ -28,6 +28,8 @@ POLL = 0.2
 
 SETTLED = (*TRAINED, "does not fit", "broke down")
 """States that another try would not change; a failed cell is tried again."""
+INTERRUPTED = 130
+"""Exit code of a process that was asked to end, as that of Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,15 @@ class Job(Protocol):
         """End it at once."""
         ...
 
+    def leave(self) -> None:
+        """The study ends before it: a process ends too, a job of a cluster goes on."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether it runs, and does not wait for its turn."""
+        ...
+
 
 Launch = Callable[[Task], Job]
 
@@ -192,7 +203,7 @@ class Process:
                 self.process.stdin.close()
         if self.task.record.exists():
             return read_record(self.task.outcome, self.task.record)
-        if self.asked or code == 0:
+        if self.asked or code == INTERRUPTED:
             return Outcome.of("interrupted")
         if code == -signal.SIGKILL:
             return Outcome.of("does not fit", "the system ended the process, as Linux does when memory runs out")
@@ -207,6 +218,15 @@ class Process:
         """End the process, and wait until it is gone."""
         self.process.kill()
         self.process.wait()
+
+    def leave(self) -> None:
+        """End the process."""
+        self.kill()
+
+    @property
+    def begun(self) -> bool:
+        """It is."""
+        return True
 
 
 class Done:
@@ -225,6 +245,15 @@ class Done:
     def kill(self) -> None:
         """Nothing is left to end."""
 
+    def leave(self) -> None:
+        """Nothing is left to end."""
+        self.kill()
+
+    @property
+    def begun(self) -> bool:
+        """It is."""
+        return True
+
 
 def work(
     tasks: Iterator[Task | None],
@@ -238,9 +267,9 @@ def work(
 ) -> None:
     """Make the runs of `tasks`, `jobs` at a time; `done` gets what each has come to. None waits for one that runs.
 
-    `watch` sees the runs that are under way every `POLL` seconds. A run that is `poor` is ended, its record says
+    `watch` sees the runs that have begun every `POLL` seconds. A run that is `poor` is ended, its record says
     "pruned". When `asked` says so nothing new is begun, and what runs is asked to end. Whatever leaves this function,
-    no process stays behind.
+    no process of this machine stays behind.
     """
     running: dict[str, tuple[Task, Job, Follower]] = {}
     told = False
@@ -254,7 +283,7 @@ def work(
                 told = True
                 for _, job, _ in running.values():
                     job.interrupt()
-            watch({name: (task, follower.look()) for name, (task, _, follower) in running.items()})
+            watch({name: (task, follower.look()) for name, (task, job, follower) in running.items() if job.begun})
             before = len(running)
             for name, (task, job, follower) in list(running.items()):
                 found = job.poll()
@@ -268,4 +297,4 @@ def work(
                 time.sleep(POLL)
     finally:
         for _, job, _ in running.values():
-            job.kill()
+            job.leave()

@@ -14,11 +14,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from heed.config.slurm import SlurmConfig
 from heed.errors import HeedError
 from heed.files import working_in
 from heed.records.study import Outcome
 from heed.records.tune import TunedTexts, TuneFile
 from heed.studies.largest_batch import settle_batch
+from heed.studies.on_slurm import WIDTH, OnSlurm, refuse_queued
 from heed.studies.runner import Done, Launch, Process, Task, work
 from heed.studies.soup import soups
 from heed.studies.tune_plan import Say, TunePlan, arm_config, check_methods, open_labelled_splits
@@ -63,11 +65,13 @@ def tune(
     *,
     jobs: int | None = None,
     overwrite: bool = False,
+    slurm: SlurmConfig | None = None,
 ) -> bool:
     """Tune every arm and keep everything in `folder`; False when it was interrupted.
 
     With `jobs` so many runs at a time, each in a process of its own with an equal share of the cores, or the threads
-    that `run.threads` or OMP_NUM_THREADS asks for; without, one after another in this process.
+    that `run.threads` or OMP_NUM_THREADS asks for; without, one after another in this process. With `slurm` each is a
+    task of a job array of a cluster, and goes on when this function ends.
     With `overwrite` what an earlier tune left there is deleted, once nothing is left to complain of. Raises
     `DataError`, `ConfigError` and `CheckpointError` for what no arm could use; what goes wrong in one arm is written
     down.
@@ -75,7 +79,13 @@ def tune(
     take_threads(plan.config.run.threads)
     check_methods(plan)
     with working_in(folder, f"tuning in {folder}", "choose another --out"):
+        if slurm is None or overwrite:
+            refuse_queued(folder)
         now = _begin(plan, folder, say, progress, overwrite or is_half_cleared(folder))
+        if slurm is not None:
+            now.threads = plan.config.run.threads or slurm.cpus
+            with Interrupts() as interrupts:
+                return Arms(now).run(WIDTH, interrupts, OnSlurm(slurm, folder, say))
         if jobs is not None:
             now.threads = plan.config.run.threads or threads_each(jobs)
             say(f"{jobs} at a time, {now.threads} thread{'s' if now.threads != 1 else ''} of the CPU each")
@@ -92,11 +102,11 @@ class Arms:
         self.of: dict[str, ArmSteps] = {}
         """The line of each run that is under way, by its name."""
 
-    def run(self, jobs: int | None, interrupts: Interrupts | None) -> bool:
-        """Make all runs; False when that was interrupted."""
+    def run(self, jobs: int | None, interrupts: Interrupts | None, launch: Launch | None = None) -> bool:
+        """Make all runs, by `launch` where it is given; False when that was interrupted."""
         now = self.now
         asked = lambda: now.stopped or (interrupts is not None and interrupts.asked)
-        launch: Launch = self._here if jobs is None else lambda task: Process(task, now.threads)
+        launch = launch or (self._here if jobs is None else lambda task: Process(task, now.threads))
         work(self.tasks(), jobs or 1, launch, done=self.done, asked=asked)
         if asked():
             now.write()
@@ -165,14 +175,14 @@ def _begin(
         facts = now.record.encoders[encoder]
         for line in reading_lines(encoder, facts["read"], facts["max_length"]):
             say(line)
-    say(f"device: {describe_device(choose_device(plan.config.run.device))}")
+    say(f"device: {plan.elsewhere or describe_device(choose_device(plan.config.run.device))}")
     now.write()
     return now
 
 
 def _new_record(plan: TunePlan, splits: Splits) -> TuneFile:
     """Return the record of a tune of which nothing is done."""
-    device = choose_device(plan.config.run.device).type
+    device = plan.device
     return TuneFile(
         format=TuneFile.FORMAT,
         command=list(plan.command),

@@ -44,6 +44,13 @@ class TunePlan:
     """Average the weights of each arm's seeds, as an arm of its own."""
     memory: bool = True
     command: tuple[str, ...] = ()
+    elsewhere: str | None = None
+    """What the runs compute on (cuda, cpu) where that is not this machine."""
+
+    @property
+    def device(self) -> str:
+        """What the runs compute on. Raises `ConfigError` where it is to be here and is not."""
+        return self.elsewhere or choose_device(self.config.run.device).type
 
     @property
     def pairs(self) -> list[Pair]:
@@ -83,7 +90,8 @@ def arm_config(plan: TunePlan, pair: Pair) -> TuneConfig:
     """Return the configuration of an arm, with the first seed and in the precision that it is trained in."""
     train: dict[str, Any] = {"optimizer": pair.optimizer or plan.config.train.optimizer}
     train["batch_size"] = pair.batch_size or plan.config.train.batch_size
-    if plan.config.train.precision == "auto" and choose_device(plan.config.run.device).type == "cpu" and has_amx():
+    here = plan.elsewhere is None and plan.device == "cpu"
+    if plan.config.train.precision == "auto" and here and has_amx():
         train["precision"] = "bf16"  # of MiniLM's step 0.59 of the time; see docs/speed.md
     return changed(
         plan.config, encoder={"name": pair.encoder}, method={"name": pair.method}, train=train,

@@ -23,6 +23,7 @@ from typing import Any
 from heed.errors import HeedError
 from heed.records.kept import write_record
 from heed.records.study import TRAINED, Outcome
+from heed.studies.runner import INTERRUPTED
 
 
 def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda line: None) -> Outcome:
@@ -97,12 +98,14 @@ def main() -> int:
         if found.state != "interrupted":
             write_record(Path(task["record"]), found)
         if found.state not in TRAINED:
-            return 0
+            return INTERRUPTED if found.state == "interrupted" else 0
     if task["lengths"]:
         from heed.studies.lengths import measure_lengths
 
-        with suppress(KeyboardInterrupt):  # what is missing is measured the next time
+        try:
             measure_lengths(Path(task["values"]["run"]["folder"]) / task["values"]["run"]["name"], task["lengths"], say)
+        except KeyboardInterrupt:  # what is missing is measured the next time
+            return INTERRUPTED
     return 0
 
 
@@ -113,12 +116,13 @@ def _make_tuned(order: Mapping[str, Any], say: Callable[[str], object]) -> int:
     try:
         found = make_alone(task)
     except KeyboardInterrupt:
-        return 0
+        return INTERRUPTED
     except Exception as error:
         say(traceback.format_exc())
         found = outcome_of(error)
-    if found.state != "interrupted":
-        write_record(task.record, found)
+    if found.state == "interrupted":
+        return INTERRUPTED
+    write_record(task.record, found)
     return 0
 
 

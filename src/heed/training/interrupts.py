@@ -9,8 +9,9 @@ from typing import Any
 
 
 class Interrupts:
-    """While it is entered, the first SIGINT or SIGTERM sets `asked`, and the second one acts as it always did.
+    """While it is entered, the first SIGINT or SIGTERM sets `asked`; the second of its kind acts as it always did.
 
+    Of its kind: where the job of a cluster ends, a process may get both for one reason.
     Python allows signal handlers in the main thread only; in another thread nothing is changed.
     """
 
@@ -32,7 +33,7 @@ class Interrupts:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._restore()
+        signal.signal(number, self._before.pop(number))
 
     def _restore(self) -> None:
         while self._before:

@@ -55,6 +55,7 @@ from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile, MachineFacts
+from heed.slurm.queue import own_id
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
 from heed.training.settings import is_run, read_settings
@@ -428,6 +429,7 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
 
 def environment(seed: int, facts: Mapping[str, Any]) -> EnvironmentFile:
     """Return what a result depends on beside the config: versions, commit, machine, seeds, command line, `facts`."""
+    job = {"job": found} if (found := own_id()) else {}
     return EnvironmentFile(
         time=_now(),
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -439,6 +441,7 @@ def environment(seed: int, facts: Mapping[str, Any]) -> EnvironmentFile:
         machine=MachineFacts.model_validate(machine_facts()),
         seed=seed,
         streams={name: stream_seed(seed, name) for name in NAMES},
+        **job,
         **facts,
     )
 

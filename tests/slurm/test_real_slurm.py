@@ -1,0 +1,324 @@
+"""Against a real Slurm of two nodes on this machine: submit, follow, cancel, queue again with equal bits, studies."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from cluster import Cluster, missing
+from slurm_flags import TINY
+
+from heed.cli import jobs, main
+from heed.records.study import Outcome
+from heed.slurm.queue import queue
+from heed.studies import on_slurm
+from heed.studies.compare import run_study
+from heed.studies.plan_reading import read_plan
+from heed.studies.worker import run_cell
+from heed.training.checkpoint import latest_step, load_checkpoint, step_name
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
+from small import write_table
+from tiny_encoders import save_tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+ENDLESS = ["--train.steps", "1000000", "--train.eval-every", "1000000", "--train.checkpoint-every", "1000000"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("slurm") / "lab") as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(on_slurm, "LATE", 1.0)
+    monkeypatch.setattr(on_slurm, "GRACE", 3.0)
+    monkeypatch.setattr(jobs, "PAUSE", 1.0)
+
+
+def until(there, what="", seconds=90):
+    """Return what `there` returns as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (found := there()):
+        assert time.monotonic() < end, f"{what}: {[(job.id, job.state, job.reason) for job in queue()]}"
+        time.sleep(0.2)
+    return found
+
+
+def state_of(number):
+    return next((job.state for job in queue() if number in (job.id, job.array)), "gone")
+
+
+def number_of(answer):
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)["job"] if answer.out.startswith("{") else re.match(r"job (\d+):", answer.out)[1]
+
+
+def by_hand(heed, *argv):
+    """Submit the script that `heed slurm script` prints, as people do, and return job and log."""
+    Path("job.sbatch").write_text(heed("slurm", "script", *argv).out)
+    number = subprocess.run(["sbatch", "--parsable", "job.sbatch"], capture_output=True, text=True).stdout.strip()
+    return number, Path(f"log-{number}.out")
+
+
+def weights_of(run):
+    step = latest_step(run / "checkpoints")
+    saved = load_checkpoint(run / "checkpoints" / step_name(step))
+    return step, {name: tensor.tolist() for name, tensor in {**saved.model, **saved.tensors}.items()}
+
+
+def ranks_of(number, rank):
+    """The processes of a job that train as this rank, on whichever node."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            variables, words = process.environ(), process.cmdline()
+        except psutil.Error:
+            continue
+        trains = "train" in words and "run" not in words and "torch.distributed.run" not in words
+        if variables.get("SLURM_JOB_ID") == number and trains and variables.get("RANK", "0") == rank:
+            found.append(process)
+    return found
+
+
+def steps_of(run):
+    file = run / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return max((json.loads(line).get("step", 0) for line in lines), default=0)
+
+
+def test_by_hand_gpus_and_dependencies(heed, place):
+    say = "echo gpu $CUDA_VISIBLE_DEVICES threads $OMP_NUM_THREADS in $PWD"
+    asked = ["--slurm.time", "5", "--slurm.gpus", "1", "--slurm.cpus", "2", "--slurm.setup", "export PLACE='a b'"]
+    first, log = by_hand(heed, *asked, "--", "bash", "-c", f'{say}; echo "$PLACE"')
+    second, other = by_hand(heed, "--slurm.time", "5", "--slurm.after", first, "--", "bash", "-c", "sleep 0.1; exit 3")
+    third, never = by_hand(heed, "--slurm.time", "5", "--slurm.after", f"afterok:{second}", "--", "true")
+    until(lambda: state_of(second) == "FAILED", "the second job")
+    assert f"gpu 0 threads 2 in {place}\na b\n" in log.read_text()
+    assert other.exists()
+    assert "job " + second in heed("jobs", "follow", second).out
+    assert (
+        "a job that it comes after has failed: cancel it"
+        in subprocess.run(
+            [sys.executable, "-m", "heed", "jobs", "follow", third], capture_output=True, text=True
+        ).stderr
+    )
+    assert heed("jobs", "cancel", third).out.startswith(f"{third}: cancelled")
+    until(lambda: state_of(third) == "CANCELLED", "the third job")
+    assert not never.exists()
+
+
+def test_a_job_that_makes_room_is_queued_again_and_one_that_is_cancelled_is_not(heed, place):
+    asked = ["--slurm.time", "5", "--slurm.cpus", "4", "--"]
+    wait = "[ -e begun-$SLURM_JOB_ID ] || { touch begun-$SLURM_JOB_ID; sleep 60; }"
+    cancelled, log = by_hand(heed, *asked, "bash", "-c", wait)
+    until(Path(f"begun-{cancelled}").exists, "the job")
+    assert heed("jobs", "cancel", cancelled).code == 0
+    until(lambda: state_of(cancelled) == "CANCELLED", "its end")
+    assert "ended as asked" in log.read_text()
+
+    started = [
+        by_hand(heed, "--slurm.partition", partition, *asked, "bash", "-c", wait) for partition in ("debug", "patient")
+    ]
+    for number, _ in started:
+        until(Path(f"begun-{number}").exists, "both jobs")
+    words = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=4"]
+    subprocess.run([*words, "--output=/dev/null", "--wrap", "true"], check=True, capture_output=True)
+    for number, log in started:
+        until(lambda number=number: state_of(number) == "COMPLETED", "their second start")
+        assert "begun 2 times" in log.read_text()
+    assert "pre-empted: queued again" in started[0][1].read_text()  # the other partition does it by itself
+
+
+def test_a_run_goes_on_bit_for_bit_after_its_time_was_up(heed, place):
+    """The training is held until Slurm gives notice of the time limit, so that it does not depend on any speed."""
+    steps = ["--train.steps", "60", "--train.eval-every", "30", "--train.checkpoint-every", "30"]
+    asked = ["--on", "slurm", "--slurm.time", "1", "--slurm.notice", "55", "--json"]
+    number = number_of(heed("train", "ani mals.txt", *TINY, *steps, "--run.name=--job", *asked))
+    run = Path("runs/--job")
+    [process] = until(lambda: run.exists() and ranks_of(number, "0"), "the job")
+    until(lambda: steps_of(run), "its first step")
+    process.suspend()
+    pending = lambda: int(re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16)
+    until(lambda: pending() & 1 << signal.SIGINT - 1, "the notice")
+    if steps_of(run) == 60:
+        pytest.fail("the training was over before it was held")
+    process.resume()
+    until(lambda: state_of(number) == "PENDING", "the end of the first start")
+    subprocess.run(["scontrol", "update", f"JobId={number}", "TimeLimit=10"], check=True)
+    shown = heed("jobs", "follow", number)
+    assert (shown.code, state_of(number)) == (0, "COMPLETED"), shown.out
+    assert "the time is up: the job is queued again" in shown.out
+    assert re.search(r"begun 2 times: .* train --resume runs/--job", shown.out)
+    assert re.search(r"going on from step \d+", shown.out)
+    assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight"]) == 0
+    assert weights_of(run) == weights_of(Path("runs/straight"))
+    assert json.loads((run / "environment.json").read_text())["job"] == number
+
+
+def test_two_nodes_under_torchrun_go_on_bit_for_bit(heed, place):
+    steps = ["--train.steps", "40", "--train.eval-every", "20", "--train.checkpoint-every", "20"]
+    asked = ["--on", "slurm", "--slurm.time", "10", "--slurm.nodes", "2", "--run.name", "two"]
+    number = number_of(heed("train", "ani mals.txt", *TINY, *steps, *asked))
+    run = Path("runs/two")
+    [process] = until(lambda: run.exists() and ranks_of(number, "0"), "the job")
+    until(lambda: steps_of(run), "its first step")
+    process.suspend()
+    nodes = {one.environ()["SLURMD_NODENAME"] for rank in "01" for one in ranks_of(number, rank)}
+    subprocess.run(["scancel", "--signal=USR1", "--batch", number], check=True)  # what the time limit sends
+    time.sleep(2)
+    process.resume()
+    shown = heed("jobs", "follow", number)
+    assert (nodes, state_of(number)) == ({"n1", "n2"}, "COMPLETED"), shown.out
+    assert "going on from step" in shown.out
+    assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight", "--processes", "2"]) == 0
+    assert weights_of(run) == weights_of(Path("runs/straight"))
+
+
+def test_a_cancelled_training_has_its_checkpoint_and_goes_on_by_hand(heed, place):
+    number = number_of(heed("train", "ani mals.txt", *TINY, *ENDLESS, "--on", "slurm", "--slurm.time", "10"))
+    run = Path("runs/ani-mals-gpt-1")
+    until(lambda: steps_of(run), "its first step")
+    assert heed("jobs", "cancel", "slurm/ani-mals-gpt-1").out == f"{number}: cancelled, ani-mals-gpt-1\n"
+    until(lambda: state_of(number) == "CANCELLED", "its end")
+    assert latest_step(run / "checkpoints") == steps_of(run)
+    assert "ended before, cancelled" in heed("jobs", "cancel", number).out
+
+
+STUDY = """
+base:
+  tokenizer: {kind: char}
+  model: {n_layers: 1, n_heads: 2, d_model: 16, context: 16}
+  train: {batch_size: 4, learning_rate: 0.01, eval_every: 3, checkpoint_every: 2}
+  data: {source: ani mals.txt, workers: 1}
+  run: {device: cpu, threads: 1}
+variants: {pre: {}, post: {model.norm_order: post}}
+seeds: 3
+budget: {steps: 6}
+"""
+
+
+def test_a_study_of_six_cells_that_is_left_and_found_again(heed, place, slurm):
+    """Ctrl-C leaves it, its jobs go on, the same command finds them; the queue may be away meanwhile."""
+    Path("study.yaml").write_text(STUDY)
+    command = ["compare", "study.yaml", "--out", "my study"]
+    asked = ["--on", "slurm", "--slurm.time", "10", "--slurm.array-limit", "2"]
+    most = []
+
+    class Board:
+        """Counts what runs; Ctrl-C as soon as something does."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            """Nothing is left to do."""
+
+        def __call__(self, rows):
+            most.append(sum(row.state == "running" for row in rows))
+            if most[-1] and max(most[:-1], default=0) == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heed.cli.compare.board", Board)
+        first = heed(*command, *asked)
+        assert first.code == 130
+        assert "their jobs go on" in first.err
+        assert "heed jobs cancel 'my study'" in first.err
+        refused = heed(*command)  # here, while the cluster is at it
+        assert refused.code == 2
+        assert re.fullmatch(r"heed: runs of my study are under way as job \d+: .*\n", refused.err.splitlines(True)[-1])
+        slurm.stop_controller()
+        try:
+            away = heed("jobs")
+        finally:
+            slurm.start_controller()
+        assert (away.code, away.err.count("\n")) == (2, 1)
+        assert "Unable to contact slurm controller (connect failure): the cluster does not answer now" in away.err
+        until(lambda: subprocess.run(["squeue"], capture_output=True).returncode == 0, "slurmctld")
+        second = heed(*command, *asked)
+    assert second.code == 0, second.err
+    assert 1 <= max(most) <= 2
+    assert len(list(Path("my study/slurm").iterdir())) == 1  # nothing was submitted twice
+    assert "6 runs, 2 at a time" in first.err
+    assert "my study: post, seed 3" in heed("jobs").out
+    assert run_study(read_plan(Path("study.yaml")), Path("here"), run_cell=lambda task: run_cell(task.values))
+    for cell in sorted(Path("here/records").rglob("seed-*.json")):
+        on_nodes, here = (figures_of(folder / cell.relative_to("here")) for folder in (Path("my study"), Path("here")))
+        assert on_nodes == here
+
+
+def figures_of(record):
+    """What a run came to, but for the time that it took to measure it."""
+    figures = Outcome.model_validate_json(record.read_text()).plain()["figures"]
+    return {split: {**found, "evaluation_seconds": 0} for split, found in figures.items()}
+
+
+def test_a_tune_and_few_shot_prompts(heed, place):
+    encoder = save_tiny("bert-base-uncased", place / "encoder")
+    table = write_table(place / "films.csv", 40, classes=("0", "1"))
+    flags = ["--encoders", encoder, "--methods", "head,bitfit", "--seeds", "1", "--epochs", "1", "--search", "none"]
+    asked = ["--on", "slurm", "--slurm.time", "10"]
+    run = number_of(heed("train", "ani mals.txt", *TINY, "--train.steps", "2", "--run.name", "small", *asked))
+    until(lambda: state_of(run) == "COMPLETED", "the training")
+    prompt = [
+        "prompt",
+        "sst2",
+        "--data",
+        table,
+        "--run",
+        "runs/small",
+        "--by",
+        "logprob",
+        "--shots",
+        "0",
+        "--items",
+        "2",
+    ]
+    asks = heed(*prompt, "--out", "asked", *asked)
+    found = heed("tune", table, *flags, "--batch-size", "8", "--max-length", "16", "--device", "cpu", *asked)
+    assert found.code == 0, found.err
+    assert "2 runs, 2 at a time" in found.err  # what is to be measured, then the seeds
+    assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done", "done"]
+    until(lambda: state_of(number_of(asks)) == "COMPLETED", "the prompts")
+    assert json.loads(Path("asked/prompt.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--slurm.partition", "gpu"], "Invalid partition name specified: sinfo lists the partitions"),
+        (["--slurm.constraint", "fast"], "Invalid feature specification: sinfo -o '%P %f' lists what nodes have"),
+        (["--slurm.more=--no-such"], "unrecognized option '--no-such'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(heed, place, flags, said):
+    answer = heed("train", "ani mals.txt", *TINY, "--on", "slurm", *flags)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
+    assert list(Path("slurm").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["--help", "a b", "100 % of 'it'", 'say "so"', "näme #1", "$HOME;ls", "a" * 90])
+def test_names_that_look_like_something_else(heed, place, name):
+    """Each is the name of its job to the letter, its log is found, and the command within has its words."""
+    folder = place / name
+    folder.mkdir()
+    os.chdir(folder)
+    number, _ = by_hand(
+        heed, "--slurm.time", "5", f"--name={name}", "--", sys.executable, "-c", "import sys; print(sys.argv[1:])", name
+    )
+    until(lambda: state_of(number) == "COMPLETED", name)
+    assert f"\n{[name]}\n" in heed("jobs", "follow", number).out
+    assert shlex.quote(name) in Path("job.sbatch").read_text()
+    assert next(job.name for job in queue() if job.id == number) == name
