@@ -303,8 +303,10 @@ def content_of(path: Path) -> Any:
     if path.suffix in (".html", ".md", ".tex", ".log") or path.name == "hashes.json":
         return path.stat().st_size > 0  # they show seconds, or are of what does
     if path.name == "answers.jsonl":  # lines that were torn stay, and are passed over
-        store = AnswerStore(path)
-        return sorted(plain(store._found).items())
+        answers = AnswerStore(path)._found.items()
+        if path.parent.name == "r":  # which token was drawn is chance, what was shown of them is not
+            return sorted((key, answer["choices"][0]["top_logprobs"]) for key, answer in answers)
+        return sorted(plain(dict(answers)).items())
     if path.name == "metrics.jsonl":
         lines = [read_event(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         events = [event for event in lines if event is not None]
@@ -347,7 +349,13 @@ def no_mixture(folder: Path) -> None:
             assert record.seen == np.isfinite(tokens.log_p).sum()
 
 
-DONE = ("is not empty: give", " exists: give", "holds an exploration already", "exists: choose another name")
+DONE = (
+    "is not empty: give",
+    " exists: give",
+    "holds an exploration already",
+    "holds a run already",
+    "exists: choose another name",
+)
 """What is said to a command whose work was done when it was killed."""
 
 

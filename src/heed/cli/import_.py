@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
     """Read, convert, write the run folder and print its path; 0 when done."""
     flags = parse(ImportFlags, argv, "import")
     from heed.models.hub import hub_folder, hub_tokenizer, load_hub
+    from heed.records.checkpoints import CHECKPOINTS
     from heed.training.checkpoint import save_checkpoint
     from heed.training.run import Run, locked, refuse_if_taken
 
@@ -57,7 +58,12 @@ def main(argv: list[str]) -> int:
         "run": {"name": out.name, "folder": str(out.parent)},
     }
     with locked(out):
-        run = Run.create(out, make_config(values), tokenizer=tokenizer, overwrite=flags.overwrite)
-        save_checkpoint(run.checkpoints, 0, model, {}, {"imported": flags.source})
+        run = Run.create(
+            out,
+            make_config(values),
+            tokenizer=tokenizer,
+            overwrite=flags.overwrite,
+            also=lambda new: save_checkpoint(new / CHECKPOINTS, 0, model, {}, {"imported": flags.source}),
+        )
     print(run.folder)
     return 0

@@ -23,7 +23,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,9 +124,11 @@ class Run(Generic[C]):
         tokenizer: Tokenizer | None = None,
         overwrite: bool = False,
         facts: Mapping[str, Any] | None = None,
+        also: Callable[[Path], object] = lambda new: None,
     ) -> Run[C]:
         """Make a new run folder with config.yaml, tokenizer.json and environment.json, which also holds `facts`.
 
+        What `also` writes into the folder that it is given is there with them, or not at all.
         With `overwrite` what an earlier run left there is deleted; files that are not heed's stay.
         Raises `CheckpointError` when the folder is in use and `overwrite` is not given, or is no run folder.
         """
@@ -139,6 +141,7 @@ class Run(Generic[C]):
                     tokenizer.save(new / TOKENIZER)
                 write_yaml(config, new / CONFIG)
                 seals.seal(new, (ENVIRONMENT, TOKENIZER))
+                also(new)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {why(error)}; choose another --run.folder") from error
         return cls(path, config)
@@ -416,6 +419,7 @@ def refuse_if_taken(path: Path, *, overwrite: bool = False) -> None:
     """
     if is_run(path):
         if not overwrite:
+            files.holds_something(path, CONFIG)  # what a process left that died after its work is tidied away
             raise CheckpointError(f"{path} holds a run already: go on with --resume {path}, or --overwrite it")
         return
     if not path.exists():
