@@ -35,6 +35,8 @@ TWICE = {
     "grade": [["a", "--seconds", "1", "--seconds", "2"]],
     "list": [["attention", "--json", "--json"]],
     "check": [["a", "--json", "--json"]],
+    "jobs": [["--json", "--json"]],
+    "slurm": [["interact", "--slurm.gpus", "1", "--slurm.gpus", "2"]],
     "doctor": [["--json", "--json"]],
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from slurm_flags import TINY
 
 from heed.cli import jobs, main
 from heed.records.study import Outcome
-from heed.slurm.queue import queue
+from heed.slurm.queue import ENDED, queue
 from heed.studies import on_slurm
 from heed.studies.compare import run_study
 from heed.studies.plan_reading import read_plan
@@ -56,6 +56,11 @@ def until(there, what="", seconds=90):
 
 def state_of(number):
     return next((job.state for job in queue() if number in (job.id, job.array)), "gone")
+
+
+def ended(number):
+    """Wait for the end of a job, which is to be a good one."""
+    assert until(lambda: (state := state_of(number)) in ENDED and state, number) == "COMPLETED"
 
 
 def number_of(answer):
@@ -134,7 +139,7 @@ def test_a_job_that_makes_room_is_queued_again_and_one_that_is_cancelled_is_not(
     words = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=4"]
     subprocess.run([*words, "--output=/dev/null", "--wrap", "true"], check=True, capture_output=True)
     for number, log in started:
-        until(lambda number=number: state_of(number) == "COMPLETED", "their second start")
+        ended(number)
         assert "begun 2 times" in log.read_text()
     assert "pre-empted: queued again" in started[0][1].read_text()  # the other partition does it by itself
 
@@ -268,28 +273,15 @@ def test_a_tune_and_few_shot_prompts(heed, place):
     table = write_table(place / "films.csv", 40, classes=("0", "1"))
     flags = ["--encoders", encoder, "--methods", "head,bitfit", "--seeds", "1", "--epochs", "1", "--search", "none"]
     asked = ["--on", "slurm", "--slurm.time", "10"]
-    run = number_of(heed("train", "ani mals.txt", *TINY, "--train.steps", "2", "--run.name", "small", *asked))
-    until(lambda: state_of(run) == "COMPLETED", "the training")
-    prompt = [
-        "prompt",
-        "sst2",
-        "--data",
-        table,
-        "--run",
-        "runs/small",
-        "--by",
-        "logprob",
-        "--shots",
-        "0",
-        "--items",
-        "2",
-    ]
-    asks = heed(*prompt, "--out", "asked", *asked)
+    small = [*TINY[:-6], "--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
+    ended(number_of(heed("train", "ani mals.txt", *small, "--run.name", "small", *asked)))
+    prompt = ["--data", table, "--run", "runs/small", "--by", "logprob", "--shots", "0", "--items", "2"]
+    asks = heed("prompt", "sst2", *prompt, "--out", "asked", *asked)
     found = heed("tune", table, *flags, "--batch-size", "8", "--max-length", "16", "--device", "cpu", *asked)
     assert found.code == 0, found.err
     assert "2 runs, 2 at a time" in found.err  # what is to be measured, then the seeds
     assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done", "done"]
-    until(lambda: state_of(number_of(asks)) == "COMPLETED", "the prompts")
+    ended(number_of(asks))
     assert json.loads(Path("asked/prompt.json").read_text())["state"] == "done"
 
 
@@ -318,7 +310,7 @@ def test_names_that_look_like_something_else(heed, place, name):
     number, _ = by_hand(
         heed, "--slurm.time", "5", f"--name={name}", "--", sys.executable, "-c", "import sys; print(sys.argv[1:])", name
     )
-    until(lambda: state_of(number) == "COMPLETED", name)
+    ended(number)
     assert f"\n{[name]}\n" in heed("jobs", "follow", number).out
     assert shlex.quote(name) in Path("job.sbatch").read_text()
     assert next(job.name for job in queue() if job.id == number) == name

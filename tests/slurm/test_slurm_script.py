@@ -73,7 +73,7 @@ def test_several_nodes_run_torchrun_on_each(heed, place):
     text = heed("train", "ani mals.txt", "--on", "slurm", "--dry-run", *flags).out
     found, words = asked(text), last(text)
     assert (found["nodes"], found["gpus-per-node"], found["cpus-per-task"]) == ("2", "4", "12")
-    assert words[words.index("--") + 1 :][:2] == ["srun", "--kill-on-bad-exit=1"]
+    assert words[words.index("--") + 1 :][:3] == ["srun", "--kill-on-bad-exit=1", "--cpus-per-task=12"]
     run = words[words.index("torch.distributed.run") :]
     assert run[1:5] == ["--nnodes=2", "--nproc-per-node=4", "-m", "heed"]
     assert run[5:] == ["train", "ani mals.txt", "--run.name", "two"]
@@ -198,7 +198,8 @@ def test_without_slurm_a_line_says_what_to_do(heed, place, monkeypatch):
         "--on slurm; --dry-run prints the script\n"
     ))  # fmt: skip
     assert list(Path("slurm").iterdir()) == []
-    assert heed("jobs").err.startswith("heed: there is no squeue on this machine")
+    for words in (["jobs"], ["tune", "sst2", "--on", "slurm"], ["compare", "x.yaml", "--on", "slurm"]):
+        assert heed(*words).err.startswith("heed: there is no s")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from heed.records.events import TrainEvent
 from heed.training import fit as loop
 from heed.training.checkpoint import load_checkpoint, saved_steps
 from heed.training.fit import fit
+from heed.training.interrupts import Interrupts
 from heed.training.run import Run
 from heed.training.step import Updater
 from heed.training.streams import Streams
@@ -481,3 +482,12 @@ def test_a_damaged_last_checkpoint_names_the_good_one(tmp_path):
     with pytest.raises(CheckpointError, match=r"-00000012.*model.safetensors is cut off.*good one is step-00000008"):
         fit(TinyModel(), Windows(), plan(), Run.open(run.folder), resume=True)
     assert load_checkpoint(earlier).step == 8
+
+
+def test_two_signals_for_one_reason_are_one_wish_and_the_second_of_a_kind_ends_at_once():
+    with Interrupts() as interrupts:
+        for number in (signal.SIGTERM, signal.SIGINT):  # as the end of a cluster's job sends them
+            os.kill(os.getpid(), number)
+        assert interrupts.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

@@ -52,6 +52,10 @@ def cluster_of(flags: PlaceFlags) -> SlurmConfig | None:
         raise ConfigError(f"--{given[0]} is done here: leave out --on slurm")
     if getattr(flags, "jobs", None) not in (None, 1):
         raise ConfigError("--jobs is for this machine: with --on slurm say --slurm.array-limit")
+    if not flags.dry_run:
+        from heed.slurm.queue import require_program
+
+        require_program("sbatch")  # before texts are prepared
     return flags.slurm
 
 

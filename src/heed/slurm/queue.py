@@ -126,6 +126,15 @@ def preempted(job: str) -> bool:
     )  # of the same form; an earlier one is of an earlier start
 
 
+def require_program(program: str) -> None:
+    """Raise `ClusterError` where there is no such program."""
+    if shutil.which(program) is None:
+        raise ClusterError(
+            f"there is no {program} on this machine: log in where your cluster takes jobs (its login node), or leave "
+            "out --on slurm; --dry-run prints the script"
+        )
+
+
 def _job(words: Sequence[str]) -> QueuedJob:
     number, array, task, state, reason, elapsed, limit, nodes, partition, comment, name = words
     folder = Path(comment.removeprefix(OURS)) if comment.startswith(OURS) else None
@@ -137,11 +146,7 @@ def _job(words: Sequence[str]) -> QueuedJob:
 def _call(words: Sequence[str], then: str, environment: dict[str, str] | None = None) -> str:
     """Return what a program of Slurm's prints."""
     program = words[0]
-    if shutil.which(program) is None:
-        raise ClusterError(
-            f"there is no {program} on this machine: log in where your cluster takes jobs (its login node), or leave "
-            "out --on slurm; --dry-run prints the script"
-        )
+    require_program(program)
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=PATIENCE,

@@ -98,7 +98,8 @@ class SlurmScript:
             lines += ["export PET_MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))"]
             torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={asked.nodes}"]
             torchrun += [f"--nproc-per-node={self.each}"]
-            under = ["srun", "--kill-on-bad-exit=1", "bash", "-c", RENDEZVOUS, "bash"]
+            cpus = f"--cpus-per-task={asked.cpus * self.each}"  # which srun does not take over from sbatch
+            under = ["srun", "--kill-on-bad-exit=1", cpus, "bash", "-c", RENDEZVOUS, "bash"]
             command = [*under, *torchrun, *command[1:]]  # Python's own name has gone before
         lines += [f"exec {shlex.join(runner)}" + (f" -- \\\n    {shlex.join(command)}" if command else "")]
         return "\n".join(lines) + "\n"

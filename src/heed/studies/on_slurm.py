@@ -138,6 +138,8 @@ class SlurmRun:
     left: bool = False
     over: float | None = None
     """Since when it has been known to be over."""
+    looked: float = 0.0
+    """When its record was last looked for."""
 
     @property
     def queued(self) -> QueuedJob | None:
@@ -154,6 +156,9 @@ class SlurmRun:
         if self.left:
             return Outcome.of("interrupted", "" if self.queued is None else f"it goes on as job {self.queued.id}")
         self.cluster.flush()
+        if time.monotonic() - self.looked < SOON:  # there may be a thousand, on a file system over the network
+            return None
+        self.looked = time.monotonic()
         if not (self.task.lengths or self.task.trained) and self.task.record.exists():
             return read_record(self.task.outcome, self.task.record)
         self.cluster.look()

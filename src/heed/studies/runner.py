@@ -287,7 +287,7 @@ def work(
             before = len(running)
             for name, (task, job, follower) in list(running.items()):
                 found = job.poll()
-                if poor(task, follower.look()):
+                if job.begun and poor(task, follower.look()):
                     job.kill()
                     found = Outcome.of("pruned")
                 if found is not None:
