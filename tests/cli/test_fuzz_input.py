@@ -27,7 +27,10 @@ from heed.text.tokenizers import load_tokenizer, train_tokenizer
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SECONDS = 60
 """Longer than this is a hang."""
-PROGRESS = ("device: ", "tokenizer: ", "text: ", "note: ", "model: ", "measuring ", "repeating ", "step ", "going on ")
+PROGRESS = (
+    *("device: ", "tokenizer: ", "text: ", "note: ", "model: ", "measuring ", "repeating ", "step ", "going on "),
+    *("bill: ", "spent: ", "probing ", "asking "),
+)
 """How lines begin that say what is being done."""
 ODD_TEXT = [
     "",

@@ -12,6 +12,7 @@ import pytest
 
 from browsing import chromium
 from cli.damaging import KINDS, make, run, working, write_texts
+from heed.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ATTACK = (
@@ -26,7 +27,14 @@ PAGES = {
     "questions": ("report", "runs/questions"),
     "tuned": ("tune", "tune", "--report"),
     "study": ("compare", "study", "--report"),
+    "explored": ("report", "explored"),
+    "asked": ("report", "runs"),
 }
+MORE = {
+    "explored": ("language", "explored", ["explore", "runs/language", "--prompt", "the cat", "--out", "explored"]),
+    "asked": ("questions", "runs", ["eval", "runs/questions", "--task", "qa", "--questions", "questions.tsv"]),
+}
+"""Of which run they are made, their folder, and by which command."""
 
 
 class Tags(HTMLParser):
@@ -75,6 +83,17 @@ def attacked(root: Path, names: set[str]) -> set[str]:
     return found
 
 
+def root_of(kind: str) -> Path:
+    return Path(MORE[kind][1] if kind in MORE else KINDS[kind][0])
+
+
+def page_of(root: Path) -> Path:
+    """Return the page of a folder, or of the one run in it."""
+    return next(
+        path for path in (root / "report.html", root / "knowledge.html", *root.rglob("report.html")) if path.is_file()
+    )
+
+
 @contextlib.contextmanager
 def copy(place: Path, kind: str):
     """Work in a copy of the workplace, whose folder is called as an attack, too."""
@@ -82,7 +101,7 @@ def copy(place: Path, kind: str):
     shutil.rmtree(there, ignore_errors=True)
     shutil.copytree(place / "whole", there)
     with working(there):
-        yield Path(KINDS[kind][0])
+        yield root_of(kind)
 
 
 @pytest.mark.parametrize("kind", PAGES)
@@ -93,12 +112,13 @@ def test_records_that_hold_scripts(tmp_path, kind):
         for file in ("lines.txt", "reviews.csv"):
             text = Path(file).read_text(encoding="utf-8")
             Path(file).write_text(text.replace("the cat", "the cat <img src=x onerror=window.harmed=6>"), "utf-8")
-        make(kind)
+        make(MORE[kind][0] if kind in MORE else kind)
+        if kind in MORE:
+            assert main(MORE[kind][2]) == 0
     tried, taken = 0, set()
     with copy(tmp_path, kind) as root:
         assert run(PAGES[kind])[0] == 0
-        page = next(iter(sorted(root.rglob("report.html"))) if kind != "study" else iter([root / "report.html"]))
-        whole = Tags(page.read_text(encoding="utf-8"))
+        whole = Tags(page_of(root).read_text(encoding="utf-8"))
         assert whole.bad == []
         names = attacked(root, set())
     for name in sorted(names):
@@ -110,15 +130,15 @@ def test_records_that_hold_scripts(tmp_path, kind):
             if code == 2:
                 continue
             taken.add(name)
-            for page in root.rglob("report.html"):
+            for page in root.rglob("*.html"):
                 tags = Tags(page.read_text(encoding="utf-8"))
                 assert tags.bad == [], (name, page)
-                assert page.parent != root or tags.counts == whole.counts, (name, page)
+                assert page != page_of(root) or tags.counts == whole.counts, (name, page)
     with copy(tmp_path, kind) as root, chromium() as browser:
         attacked(root, taken)
         code, told, _ = run(PAGES[kind])
         assert code in (0, 1), told
-        pages = [path for path in root.rglob("report.html") if "window.harmed" in path.read_text(encoding="utf-8")]
+        pages = [path for path in root.rglob("*.html") if "window.harmed" in path.read_text(encoding="utf-8")]
         assert pages
         for path in pages:
             page = browser.new_page()

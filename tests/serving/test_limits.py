@@ -76,6 +76,19 @@ def test_a_body_that_is_too_large(serve):
     error_of(post(api, iter([b'{"prompt": "', *[b"a" * 100] * 20, b'"}'])), 413)  # without a length
 
 
+def test_a_prompt_that_cannot_fit_is_refused_before_its_tokens_are_made(serve, served, monkeypatch):
+    api = serve()
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(type(served.tokenizer), "encode_array", never)
+    error = error_of(post(api, json.dumps({"prompt": "a" * 100_000}).encode()), 400)
+    assert error["code"] == "context_length_exceeded"
+    ids = [[0] * (served.context + 1)]
+    assert error_of(post(api, json.dumps({"prompt": ids}).encode()), 400)["code"] == "context_length_exceeded"
+
+
 def test_a_key_is_needed_where_there_is_one(serve):
     api = serve(api_keys=("one-key", "another"))
     for given in (None, "Bearer", "Bearer one", "Basic one-key", "Bearer one-key2"):

@@ -244,3 +244,12 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, trained: 
         Bpe.from_gpt2_files(vocab, merges)
     with pytest.raises(DataError, match="lacks some of the 256 bytes"):
         Bpe(["a", "b"], [], specials=())
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char", "word"])
+def test_a_text_never_has_fewer_tokens_than_the_fewest(kind):
+    texts = ["to be or not to be, that is the question", "  one\n\ntwo  ", "é日本", "", "be" * 200, "<|endoftext|>" * 5]
+    tokenizer = train_tokenizer(kind, texts, 300)
+    for text in (*texts, "".join(texts)):
+        assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text))
+    assert kind == "word" or tokenizer.fewest_tokens("be" * 5000) > 30

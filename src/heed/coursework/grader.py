@@ -21,7 +21,7 @@ from typing import Any
 
 from heed.coursework import EXERCISES
 from heed.coursework.student_file import helpers_in
-from heed.coursework.worker import FAILS, PASSES, TOO_LONG
+from heed.coursework.worker import FAILS, PASSES, TO_DO, TOO_LONG
 from heed.errors import ConfigError, DataError
 
 STARTING = 300.0
@@ -60,6 +60,19 @@ class FileGrade:
 
 Grades = dict[str, dict[str, FunctionGrade]]
 """By file and function."""
+
+
+def _is_message(line: Any) -> bool:
+    """Whether it is a message of the worker: a student's file may write into its pipe."""
+    if not isinstance(line, dict):
+        return False
+    if "functions" in line:
+        return True
+    if "state" in line:
+        kinds = {"name": str, "said": str, "cases": int}
+        known = line["state"] in (PASSES, FAILS, TO_DO, TOO_LONG)
+        return known and all(isinstance(line.get(name), kind) for name, kind in kinds.items())
+    return line.get("file") in EXERCISES
 
 
 class _EndedError(Exception):
@@ -181,7 +194,7 @@ class _Process:
             message = json.loads(line or "")
         except ValueError:
             raise _EndedError from None
-        if not isinstance(message, dict):
+        if not _is_message(message):
             raise _EndedError
         return message
 

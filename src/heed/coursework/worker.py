@@ -73,7 +73,11 @@ def _grade_file(file: Path, cases: Cases, tell: Callable[..., None]) -> None:
         return
     for name, some in cases.items():
         tell(file=file.name, begins=name)
-        tell(name=name, **graded(module, name, some, file))
+        try:
+            grade = graded(module, name, some, file)
+        except BaseException as error:  # it may have changed what this is made of
+            grade = {"state": FAILS, "said": raised(error, file), "cases": len(some)}
+        tell(name=name, **grade)
 
 
 def graded(module: ModuleType, name: str, cases: Sequence[Tried], file: Path) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def best_step(folder: Path) -> int | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
-    counted = [state["counters"] for state in saved_states(folder) if "counters" in state]
+    counted = [found for state in saved_states(folder) if isinstance(found := state.get("counters"), dict)]
     marks = [(counters.get("best_step"), counters.get("best_loss")) for counters in counted]
     known = 0 < len(marks) == len(saved_steps(folder))  # else a damaged one may have been of this mark
     if type(mark[0]) is not int or (known and mark not in marks):
