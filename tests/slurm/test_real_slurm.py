@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -28,7 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
 from small import write_table
 from tiny_encoders import save_tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+]
 ENDLESS = ["--train.steps", "1000000", "--train.eval-every", "1000000", "--train.checkpoint-every", "1000000"]
 
 
@@ -111,12 +114,9 @@ def test_by_hand_gpus_and_dependencies(heed, place):
     assert f"gpu 0 threads 2 in {place}\na b\n" in log.read_text()
     assert other.exists()
     assert "job " + second in heed("jobs", "follow", second).out
-    assert (
-        "a job that it comes after has failed: cancel it"
-        in subprocess.run(
-            [sys.executable, "-m", "heed", "jobs", "follow", third], capture_output=True, text=True
-        ).stderr
-    )
+    until(lambda: "Never" in next(job.reason for job in queue() if job.id == third), "the cluster to see it")
+    waits = heed("jobs", "follow", third)
+    assert (waits.code, "a job that it comes after has failed: cancel it with" in waits.err) == (2, True)
     assert heed("jobs", "cancel", third).out.startswith(f"{third}: cancelled")
     until(lambda: state_of(third) == "CANCELLED", "the third job")
     assert not never.exists()
@@ -163,7 +163,7 @@ def test_a_run_goes_on_bit_for_bit_after_its_time_was_up(heed, place):
     shown = heed("jobs", "follow", number)
     assert (shown.code, state_of(number)) == (0, "COMPLETED"), shown.out
     assert "the time is up: the job is queued again" in shown.out
-    assert re.search(r"begun 2 times: .* train --resume runs/--job", shown.out)
+    assert re.search(r"begun \d times: .* train --resume runs/--job", shown.out)
     assert re.search(r"going on from step \d+", shown.out)
     assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight"]) == 0
     assert weights_of(run) == weights_of(Path("runs/straight"))
@@ -271,7 +271,7 @@ def figures_of(record):
 def test_a_tune_and_few_shot_prompts(heed, place):
     encoder = save_tiny("bert-base-uncased", place / "encoder")
     table = write_table(place / "films.csv", 40, classes=("0", "1"))
-    flags = ["--encoders", encoder, "--methods", "head,bitfit", "--seeds", "1", "--epochs", "1", "--search", "none"]
+    flags = ["--encoders", encoder, "--methods", "head", "--seeds", "1", "--epochs", "1", "--search", "none"]
     asked = ["--on", "slurm", "--slurm.time", "10"]
     small = [*TINY[:-6], "--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
     ended(number_of(heed("train", "ani mals.txt", *small, "--run.name", "small", *asked)))
@@ -279,8 +279,8 @@ def test_a_tune_and_few_shot_prompts(heed, place):
     asks = heed("prompt", "sst2", *prompt, "--out", "asked", *asked)
     found = heed("tune", table, *flags, "--batch-size", "8", "--max-length", "16", "--device", "cpu", *asked)
     assert found.code == 0, found.err
-    assert "2 runs, 2 at a time" in found.err  # what is to be measured, then the seeds
-    assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done", "done"]
+    assert re.findall(r"job \d+: (.*?);", found.err) == ["head-measure", "head-1"]
+    assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done"]
     ended(number_of(asks))
     assert json.loads(Path("asked/prompt.json").read_text())["state"] == "done"
 
@@ -301,16 +301,15 @@ def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(heed, place, fl
     assert list(Path("slurm").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["--help", "a b", "100 % of 'it'", 'say "so"', "näme #1", "$HOME;ls", "a" * 90])
-def test_names_that_look_like_something_else(heed, place, name):
+def test_names_that_look_like_something_else(heed, place):
     """Each is the name of its job to the letter, its log is found, and the command within has its words."""
-    folder = place / name
-    folder.mkdir()
-    os.chdir(folder)
-    number, _ = by_hand(
-        heed, "--slurm.time", "5", f"--name={name}", "--", sys.executable, "-c", "import sys; print(sys.argv[1:])", name
-    )
-    ended(number)
-    assert f"\n{[name]}\n" in heed("jobs", "follow", number).out
-    assert shlex.quote(name) in Path("job.sbatch").read_text()
-    assert next(job.name for job in queue() if job.id == number) == name
+    jobs = {}
+    for name in ("--help", "a b", "100 % of 'it'", 'say "so"', "näme #1", "$HOME;ls", "a" * 90):
+        (place / name).mkdir()
+        os.chdir(place / name)
+        jobs[name], _ = by_hand(heed, "--slurm.time", "5", f"--name={name}", "--", "printf", "<%s>\\n", name)
+    for name, number in jobs.items():
+        ended(number)
+        os.chdir(place / name)
+        assert f"\n<{name}>\n" in heed("jobs", "follow", number).out
+        assert next(job.name for job in queue() if job.id == number) == name

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -122,3 +123,20 @@ def test_only_the_run_that_this_job_began_goes_on(tmp_path):
     write_record(run / "environment.json", EnvironmentFile(job="12"))
     assert going_on(first, run, "12") == [*first[:7], "train", "--resume", str(run), "--json", "--processes", "2"]
     assert going_on(first, run, None) == first
+
+
+def test_a_signal_before_the_command_has_begun_and_more_than_one_are_one_wish(job, monkeypatch):
+    begin, refused = subprocess.Popen, []
+
+    def late(words, **options):
+        if words[0] == sys.executable:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)  # while the cluster is asked
+            refused.append(words[0])
+        return begin(words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", late)
+    code, said, _ = job(130, signal.SIGTERM)
+    assert (code in (130, 128 + signal.SIGINT), refused) == (True, ["scontrol"])
+    assert "ended as asked" in said

@@ -170,8 +170,10 @@ def follow(argv: list[str]) -> int:
         some = logbook.read(logs(folder, number))
         if not going and not some:
             return 0
-        if all(job.state == "PENDING" for job in going) and going and told != going[0].waits:
+        if going and all(job.state == "PENDING" for job in going) and told != going[0].waits:
             told = going[0].waits
+            if ": " in told:
+                raise ClusterError(f"job {going[0].array} waits for ever, {told}")
             tell(f"job {going[0].array} waits: {told}")
         time.sleep(0.2 if some else 0.5)
 

@@ -45,15 +45,25 @@ def run_command(
     words = going_on(command, run, job)
     if job is not None:
         say(f"heed: job {job}" + (f", begun {restarts() + 1} times: {shlex.join(words)}" if restarts() else ""))
-    process = subprocess.Popen(words, stdin=subprocess.PIPE if order else subprocess.DEVNULL)
     asked: list[int] = []
+    begun: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
+
+    def pass_on() -> None:
+        if begun and not told:  # a second Ctrl-C would end the command without its checkpoint
+            told.append(begun[0].pid)
+            interrupt(begun[0], job)
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        interrupt(process, job)
+        pass_on()
 
     before = {one: signal.signal(one, ask) for one in (signal.SIGUSR1, signal.SIGTERM)}
     try:
+        process = subprocess.Popen(words, stdin=subprocess.PIPE if order else subprocess.DEVNULL)
+        begun.append(process)
+        if asked:
+            pass_on()
         if process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.write(order.encode())
@@ -62,14 +72,14 @@ def run_command(
         if process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.close()
+        code = code if code >= 0 else 128 - code
+        if not asked or code in (0, 2):  # it was done, or is wrong and would be so again
+            return code
+        again = "submit it again" if run is None else f"heed train --resume {shlex.quote(str(run))} --on slurm goes on"
+        return _queue_again(job, signal.SIGUSR1 in asked, requeues, again, say)  # another TERM may come meanwhile
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    code = code if code >= 0 else 128 - code
-    if not asked or code in (0, 2):  # it was done, or is wrong and would be so again
-        return code
-    again = "submit it again" if run is None else f"heed train --resume {shlex.quote(str(run))} --on slurm goes on"
-    return _queue_again(job, signal.SIGUSR1 in asked, requeues, again, say)
 
 
 def _queue_again(job: str | None, near: bool, requeues: int, again: str, say: Callable[[str], object]) -> int:

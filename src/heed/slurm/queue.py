@@ -30,7 +30,6 @@ NEVER = {
     "PartitionTimeLimit": "its partition gives no job so much time",
     "BadConstraints": "no node is as it asks for",
     "launch failed requeued held": "it could not be started",
-    "JobHeldAdmin": "an administrator holds it",
 }
 """Reasons to wait that do not pass by themselves."""
 SIGN = "\x1f"
