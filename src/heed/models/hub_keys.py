@@ -47,7 +47,9 @@ def rotary_base(raw: Mapping[str, Any]) -> tuple[Any, list[str]]:
     bases = [raw["rope_theta"]] if "rope_theta" in raw else []
     problems: list[str] = []
     for key, rope in found.items():
-        rope = rope if isinstance(rope, Mapping) else {"rope_type": rope}
+        if not isinstance(rope, Mapping):
+            problems.append(f"{key} is {rope!r:.40}, and no mapping of settings")
+            continue
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             problems.append(f"rope_type is {kind!r}, and heed's rotary positions are not rescaled")
