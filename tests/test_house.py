@@ -1,6 +1,7 @@
 """The house stands: imports go down only, and heavy packages stay where they belong."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,17 @@ def room_of(file: Path) -> str:
     return SHARED.get(top, top)
 
 
+@cache
+def nodes(file: Path) -> list[ast.AST]:
+    """All that a file is made of; each is parsed once."""
+    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+@cache
 def imported(file: Path) -> set[str]:
     """Full dotted names of every module that a file imports, at any depth of its code."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -92,7 +100,7 @@ WRITES_ITSELF = {
 def writes_of(file: Path) -> set[str]:
     """Return the calls in a file that write to the disk: what opens for writing, and what is named above."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes(file):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
         method = isinstance(node.func, ast.Attribute)
@@ -144,7 +152,7 @@ NAMES_SWITCHES = {
 def switches_of(file: Path) -> set[str]:
     """Return the switches that a file reads, or names as a setting."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes(file):
         if isinstance(node, ast.Attribute):
             owner = ast.unparse(node.value).split(".")[-1]
             owner = "model" if node.attr == "kind" and owner == "config" else owner
@@ -202,7 +210,7 @@ def test_no_files_of_a_room_import_each_other_in_a_circle():
 def test_a_class_name_means_one_thing():
     found: dict[str, list[str]] = {}
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in nodes(file):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(file.relative_to(SOURCE).as_posix())
     assert not {name: files for name, files in found.items() if len(files) > 1}

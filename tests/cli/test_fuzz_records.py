@@ -20,7 +20,7 @@ from heed.coursework.grader import grade_folder
 from heed.errors import HeedError
 from heed.explore.quiz import OWN, QuizRound, read_quiz
 from heed.prompting.task import SHIPPED, open_task
-from heed.training.checkpoint import _hash_json
+from heed.records.checkpoints import hash_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore")]
 
@@ -97,7 +97,7 @@ def test_checkpoints_that_are_whole_and_wrong(trained, tmp_path, monkeypatch):
             content = json.loads(path.read_text(encoding="utf-8"))
             content.pop("self")
             content = changed(content, draw)
-            path.write_text(json.dumps({**content, "self": _hash_json(content)}), encoding="utf-8")
+            path.write_text(json.dumps({**content, "self": hash_state(content)}), encoding="utf-8")
         verb = draw.choice(["eval", "sample", "train", "verify"])
         argv = ["train", "--resume", str(run), "--train.steps", "8"] if verb == "train" else [verb, str(run)]
         tried.verb(*argv, seed=seed, lines=None)
