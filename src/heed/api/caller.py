@@ -19,7 +19,7 @@ from heed.api.client import CompletionClient
 from heed.api.completion import Completer, CompletionAnswer, CompletionRequest, FailedCallError, RefusedError
 from heed.api.keys import ApiKey
 from heed.api.limits import RateLimit, RetryPlan
-from heed.errors import ApiError
+from heed.errors import ApiError, DataError
 
 A = TypeVar("A")
 THREADS = 8
@@ -86,6 +86,8 @@ class Caller:
                 self.store.add(key, request, answer)
             mine.set_result(answer)
         except BaseException as error:
+            if isinstance(error, DataError):  # it cannot be kept, nor can what would be asked next
+                self._stopped.set()
             mine.set_exception(error)
             raise
         finally:
