@@ -48,7 +48,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
 KillWait=20
-MinJobAge=60
+MinJobAge=300
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports}] CPUs=4 RealMemory=8000 Gres=gpu:2

@@ -273,7 +273,8 @@ def test_a_tune_and_few_shot_prompts(heed, place):
     table = write_table(place / "films.csv", 40, classes=("0", "1"))
     flags = ["--encoders", encoder, "--methods", "head", "--seeds", "1", "--epochs", "1", "--search", "none"]
     asked = ["--on", "slurm", "--slurm.time", "10"]
-    small = [*TINY[:-6], "--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
+    small = [word if word != "16" or TINY[at - 1] != "--model.context" else "64" for at, word in enumerate(TINY[:-6])]
+    small += ["--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
     ended(number_of(heed("train", "ani mals.txt", *small, "--run.name", "small", *asked)))
     prompt = ["--data", table, "--run", "runs/small", "--by", "logprob", "--shots", "0", "--items", "2"]
     asks = heed("prompt", "sst2", *prompt, "--out", "asked", *asked)
