@@ -38,6 +38,7 @@ TWICE = {
     "jobs": [["--json", "--json"]],
     "slurm": [["interact", "--slurm.gpus", "1", "--slurm.gpus", "2"]],
     "doctor": [["--json", "--json"]],
+    "verify": [["a", "--steps", "1", "--steps", "2"]],
 }  # fmt: skip
 
 

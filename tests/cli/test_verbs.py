@@ -25,7 +25,7 @@ def test_help_is_instant_because_nothing_heavy_is_imported():
 def test_every_verb_has_help_with_examples(verb, capsys):
     from heed.cli import main
 
-    argv = [verb, *{"tokenizer": ["report"], "data": ["biographies"]}.get(verb, []), "--help"]
+    argv = [verb, *{"tokenizer": ["report"], "data": ["biographies"], "slurm": ["script"]}.get(verb, []), "--help"]
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert not stop.value.code

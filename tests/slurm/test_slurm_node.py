@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -39,18 +38,24 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "12")
 
-    def send(number):
-        end = time.monotonic() + 60
-        while not Path("begun").exists() and time.monotonic() < end:
-            time.sleep(0.02)
+    def send(number, over):
+        while not Path("begun").exists():
+            if over.wait(0.02):  # a signal that comes after its job would end the tests
+                return
         os.kill(os.getpid(), number)
 
     def run(code, number, *, run=None, requeues=20, **variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         said = []
-        threading.Thread(target=send, args=[number]).start()
-        found = run_command([sys.executable, "-c", WAITS.format(code)], "", run, requeues, said.append)
+        over = threading.Event()
+        sender = threading.Thread(target=send, args=[number, over])
+        sender.start()
+        try:
+            found = run_command([sys.executable, "-c", WAITS.format(code)], "", run, requeues, said.append)
+        finally:
+            over.set()
+            sender.join()
         return found, "\n".join(said), Path("asked").read_text().splitlines()
 
     return run
