@@ -137,7 +137,8 @@ def test_the_page(tunes, kind):
     assert write_tuning(tunes(kind)).is_file()
 
 
-@pytest.mark.parametrize("kind", ["regression", pytest.param("labels", marks=pytest.mark.slow)])
+@pytest.mark.slow  # processes that each import torch; those of classes are tried in test_tune_jobs.py
+@pytest.mark.parametrize("kind", ["regression", "labels"])
 def test_nothing_is_made_again_and_processes_come_to_the_same(tunes, tmp_path, tiny, kind):
     folder = tunes(kind)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/metrics.jsonl")}
