@@ -53,6 +53,13 @@ def test_a_plan(monkeypatch):
     assert make_plan(config, CPU).tokens == 20 * plan.parameters
 
 
+def test_gradients_stay_where_passes_are_added_up(monkeypatch):
+    monkeypatch.setattr("heed.benches.planning.available_memory", lambda device: 40_000_000)
+    config = config_of({}, accumulation=3)
+    fit = make_plan(config, CPU, tokens=1000).fits[0]
+    assert fit.bytes == pytest.approx(measure_memory(change(config, fit.largest_batch, 64), CPU).total, rel=0.05)
+
+
 def test_what_does_not_fit_is_said(monkeypatch, capsys):
     monkeypatch.setattr("heed.benches.planning.available_memory", lambda device: 400_000)
     flags = ["--model.d-model", "32", "--model.context", "32", "--model.n-heads", "2", "--tokenizer.vocab-size", "300"]

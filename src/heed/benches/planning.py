@@ -6,7 +6,8 @@
 
 Weights and gradients are counted from the shapes, without memory. What a step holds for its backward pass is a straight
 line in rows and in layers; four small steps give it, for any mechanism, and the whole model need not fit for that. The
-gradients come as the activations go (see `training_memory`), hence the larger of both. Then steps of the whole model
+gradients come as the activations go (see `training_memory`), hence the larger of both; with `train.accumulation` they
+stay, hence the sum. Then steps of the whole model
 are timed, of the largest batch that fits on a GPU, and on a CPU of one that takes a few seconds.
 """
 
@@ -115,7 +116,10 @@ def make_plan(
         other = config.changed("train", recompute=not config.train.recompute)
         ways.append((other.train.recompute, measure_kept(other, device)[0]))
     layers = config.model.n_layers
-    fits = tuple(_fit(recompute, kept, layers, weights + optimizer, gradients, free) for recompute, kept in ways)
+    state, passing = weights + optimizer, gradients
+    if config.train.accumulation > 1:  # all gradients stay while the next pass is made
+        state, passing = state + gradients, 0
+    fits = tuple(_fit(recompute, kept, layers, state, passing, free) for recompute, kept in ways)
     tokens = tokens or TOKENS_A_PARAMETER * model.parameter_count()
     rows, seconds = _time(config, device, fits[0].largest_batch, say)
     rate = None if seconds is None else tokens_of_step(change(config, rows, config.model.context)) / seconds
@@ -143,7 +147,8 @@ def measure_kept(config: Config, device: torch.device) -> tuple[Activations, int
     """
 
     def step(rows: int, layers: int) -> Memory:
-        few = change(config, rows, config.model.context).changed("model", n_layers=layers)
+        once = config.changed("train", accumulation=1)
+        few = change(once, rows, config.model.context).changed("model", n_layers=layers)
         if (memory := measure_memory(few, device)).problem:
             raise HeedError(
                 f"{layers} layers with {rows} rows of {config.model.context:,} tokens do not fit: "
