@@ -91,7 +91,7 @@ WRITES_ITSELF = {
     "models/hub.py": "fills what files.together gives it",
     "studies/runner.py": "the log of a run, which the run itself writes to",
     "studies/worker.py": "/proc holds no files",
-    "cli/__init__.py": "opens /dev/null in the place of a closed stream",
+    "cli/streams.py": "opens /dev/null in the place of a closed stream",
     "studies/tune_record.py": "renames the record of a tune that is to be cleared",
 }
 """Who writes to the disk by other means than heed.files, and why."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from heed.build import Say, build_model, build_tokenizer, check_attention
-from heed.config import Config, make_config
+from heed.config import Config, TrainConfig, make_config
 from heed.generation.samples import SAMPLE_TOKENS, samples
 from heed.models import LanguageModel
 from heed.models.causality.training import refuse_leaks
@@ -218,6 +218,7 @@ def _fit(
         resume=resume,
         ranks=ranks,
         until=until,
+        evaluations_after=evaluations_at_end(held_out, plan),
     )
     if trusted and not run.trusted:
         say(
@@ -231,6 +232,20 @@ def _fit(
         texts = final_samples(model, tokenizer, config)
         run.write_final(figures, [{"step": result.best_step or result.step, **text} for text in texts])
     return Trained(run.folder, result, figures, write_report(run.folder), model, tokenizer)
+
+
+def measured_tokens(held_out: Mapping[str, TokenFile], plan: TrainConfig) -> tuple[int, int]:
+    """Return how many tokens an evaluation during training measures, and how many the end does."""
+    sizes = {split: len(file.ids) for split, file in held_out.items()}
+    at_most = lambda tokens, limit: tokens if limit is None else min(tokens, limit)
+    during = at_most(sizes.get("validation", 0), plan.eval_tokens)
+    return during, sum(at_most(size, plan.final_tokens) for size in sizes.values())
+
+
+def evaluations_at_end(held_out: Mapping[str, TokenFile], plan: TrainConfig) -> float:
+    """Return how many evaluations during training measure as many tokens as the end does."""
+    during, at_end = measured_tokens(held_out, plan)
+    return at_end / during if during else 0.0
 
 
 def final_figures(

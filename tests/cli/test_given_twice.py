@@ -39,6 +39,7 @@ TWICE = {
     "slurm": [["interact", "--slurm.gpus", "1", "--slurm.gpus", "2"]],
     "doctor": [["--json", "--json"]],
     "verify": [["a", "--steps", "1", "--steps", "2"]],
+    "completion": [["bash", "--json", "--json"]],
 }  # fmt: skip
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
-import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TextIO, cast
+import traceback
+from contextlib import suppress
+from typing import NoReturn
 
 from heed import __version__
+from heed.cli.streams import as_loud, open_streams, silence
 from heed.errors import ConfigError, HeedError, did_you_mean, one_line
 from heed.files import advice, shortened
 
@@ -49,6 +49,7 @@ VERBS: dict[str, str] = {
     "jobs": "what you have submitted to a cluster: how it is, what it says, and how to end it",
     "slurm": "scripts for a cluster that Slurm runs: for sbatch by hand, and for a shell on a node",
     "doctor": "what this machine can do",
+    "completion": "what bash, zsh and fish need to complete all this, and the manual page",
 }
 """Every verb and what it is for; `heed VERB --help` tells the rest."""
 
@@ -63,7 +64,8 @@ def usage() -> str:
         "examples:\n"
         "  heed train my-texts/                      a model from a folder of text\n"
         "  heed sample runs/my-texts --prompt Once   what it writes\n"
-        "  heed VERB --help                          everything that a verb takes, with examples"
+        "  heed VERB --help                          everything that a verb takes, with examples\n"
+        "  heed VERB ... --quiet                     results and errors alone; --verbose: every line with the time"
     )
 
 
@@ -95,13 +97,16 @@ def program() -> NoReturn:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return the exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments, verbose = sys.argv[1:] if argv is None else argv, False
     try:
         open_streams()
-        code = _run(arguments)
+        with as_loud(arguments) as (words, verbose):
+            code = _run(words)
         sys.stdout.flush()
         return code
     except HeedError as error:
+        if verbose:
+            traceback.print_exc()
         tell(f"heed: {one_line(error)}")
         return 2
     except KeyboardInterrupt:
@@ -139,66 +144,9 @@ def said_of(error: OSError) -> str:
     return ": ".join([*names, advice(error)])
 
 
-class NamedStream:
-    """Standard output, whose errors name it as those of a file do."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write a text; an `OSError` says where."""
-        with self._named():
-            return self._stream.write(text)
-
-    def flush(self) -> None:
-        """Write out what waits; an `OSError` says where."""
-        with self._named():
-            self._stream.flush()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            silence(self._stream)
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-
 def tell(line: str) -> None:
     """Write a line to standard error, if anybody can read it there."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         silence(sys.stderr)
-
-
-def silence(stream: TextIO) -> None:
-    """Point a stream that cannot be written away, so that Python's own flush at the end stays quiet."""
-    with suppress(OSError, ValueError):  # a stream of a test has no number
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def open_streams() -> None:
-    """See to it that the three streams of a process are there, and that any character can be printed.
-
-    Where one is closed the next file that is opened would get its number, and whatever a library prints would be
-    written into it. Raises `ConfigError` where standard output is closed, since results would be lost.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # the lowest number that is free
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open as long as the process is
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        raise ConfigError("standard output is closed: send it to a file, or to /dev/null")
-    if type(sys.stdout) is io.TextIOWrapper:  # not that of a test
-        sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout = cast(TextIO, NamedStream(sys.stdout))

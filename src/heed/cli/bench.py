@@ -22,8 +22,23 @@ if TYPE_CHECKING:
     from heed.benches.mechanism_cost import Setup
     from heed.report.cost import CostCurve
 
-WHAT = ("attention", "devices", "memory")
-"""What can be measured."""
+
+def bench_devices(argv: list[str]) -> int:
+    """Measure training steps on each device; 0 when done."""
+    from heed.cli.bench_training import devices
+
+    return devices(argv)
+
+
+def bench_memory(argv: list[str]) -> int:
+    """Measure the memory of a step; 0 when done."""
+    from heed.cli.bench_training import memory
+
+    return memory(argv)
+
+
+ACTIONS = {"devices": bench_devices, "memory": bench_memory}
+"""What can be measured besides attention."""
 
 
 class BenchFlags(Section):
@@ -74,12 +89,10 @@ class BenchFlags(Section):
 def main(argv: list[str]) -> int:
     """Measure, print the table, write the figures; 0 when done."""
     what = argv[0] if argv and not argv[0].startswith("-") else "attention"
-    if what not in WHAT:
-        raise ConfigError(f"bench: there is no {what!r} to measure, {did_you_mean(what, WHAT)}")
+    if what in ACTIONS:
+        return ACTIONS[what](argv[1:])
     if what != "attention":
-        from heed.cli import bench_training
-
-        return getattr(bench_training, what)(argv[1:])
+        raise ConfigError(f"bench: there is no {what!r} to measure, {did_you_mean(what, ['attention', *ACTIONS])}")
     flags = parse(BenchFlags, argv, "bench")
     if not flags.lengths or not flags.widths or min(*flags.lengths, *flags.widths) < 1:
         raise ConfigError("--lengths and --widths must hold numbers of at least 1")

@@ -16,6 +16,7 @@ from pydantic import Field
 from heed import seals
 from heed.cli.place import PlaceFlags, cluster_of, left, show_array
 from heed.cli.settings import AsJson, parse
+from heed.cli.streams import show, terminal_width
 from heed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def conclude(folder: Path, as_json: bool) -> int:
         content |= {"by_length": length_rows(record), "sentences": found, "page": str(page)}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print("\n".join([*terminal(record), "", *found, f"report: {page}"]))
+        show([*terminal(record, terminal_width()), "", *found, f"report: {page}"])
     return 1 if any(cell.state == "failed" for cell in record.cells) else 0
 
 
@@ -126,7 +127,7 @@ def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
         print(json.dumps(content, indent=2))
         return 0
     said = said_cost(plan, flags.jobs, total, training, sum(not one.timed for one in found))
-    print("\n".join([*cost_table(found), "", *said, *said_places(plan, found), *said_lengths(plan, found)]))
+    show([*cost_table(found), "", *said, *said_places(plan, found), *said_lengths(plan, found)])
     return 0
 
 

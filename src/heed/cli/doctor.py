@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from heed.cli.settings import AsJson, parse, split_settings
+from heed.cli.streams import show
 from heed.config import PRESETS, Config, Section
 from heed.errors import ConfigError
 
@@ -90,7 +91,7 @@ def plan(flags: DoctorFlags, settings: dict[str, Any]) -> int:
         print(json.dumps(shown, indent=2, allow_nan=False))
         return 0
     print(f"{said_model(config)}, context {config.model.context:,}, {made.precision}; {describe_device(device)}")
-    print("\n".join(said_plan(made, config)))
+    show(said_plan(made, config))
     return 0
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from heed.cli import eval_answers
 from heed.cli.settings import AsJson, data_settings, parse, split_settings
+from heed.cli.streams import show
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
 
@@ -135,7 +136,7 @@ def main(argv: list[str]) -> int:
         width = max(18, *(len(name) + 2 for name, _ in lines))
         for name, value in lines:
             print(f"  {name:<{width}}{value}")
-        print(f"  {result.passport.sentence()}")
+        show([f"  {result.passport.sentence()}"])
     if len(measured) > 1:
         most = FIGURES[figure].better == "higher"
         best = (max if most else min)(range(len(measured)), key=lambda i: measured[i][figure])

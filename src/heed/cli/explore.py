@@ -12,6 +12,7 @@ from pydantic import Field
 
 from heed.cli import tell
 from heed.cli.settings import COMMAS, parse
+from heed.cli.streams import show, terminal_width
 from heed.config import Section
 from heed.errors import ConfigError, DataError, why
 from heed.files import working_in
@@ -117,7 +118,7 @@ def main(argv: list[str]) -> int:
     if flags.json_:
         print(json.dumps({**found.record.plain(), "folder": str(folder), "report": str(page)}, ensure_ascii=False))
         return 0
-    print("\n".join(summary(found.record)))
+    show(summary(found.record))
     print(f"report: {page}")
     return 0
 
@@ -261,7 +262,7 @@ def summary(record: ExplorationFile) -> list[str]:
     return [
         verdict(record),
         "",
-        *to_text(short_table(record, telling(record.heads))),
+        *to_text(short_table(record, telling(record.heads)), terminal_width()),
         *(["", *record.notes] if record.notes else []),
     ]
 

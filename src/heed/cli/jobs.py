@@ -72,13 +72,12 @@ class CancelFlags(Section):
 
 def main(argv: list[str]) -> int:
     """List, follow or cancel; 0 when done."""
-    actions = {"follow": follow, "cancel": end}
     if argv and not argv[0].startswith("-"):
-        if argv[0] not in actions:
+        if argv[0] not in ACTIONS:
             raise ConfigError(
-                f"unknown action {argv[0]!r}, {did_you_mean(argv[0], actions)}; heed jobs alone lists them"
+                f"unknown action {argv[0]!r}, {did_you_mean(argv[0], ACTIONS)}; heed jobs alone lists them"
             )
-        return actions[argv[0]](argv[1:])
+        return ACTIONS[argv[0]](argv[1:])
     flags = parse(JobsFlags, argv, "jobs")
     found = [job for job in queue() if flags.all or job.folder is not None]
     if flags.json_:
@@ -211,3 +210,7 @@ class Logbook:
             sys.stdout.write(whole.decode("utf-8", errors="replace"))
             sys.stdout.flush()
         return some
+
+
+ACTIONS = {"follow": follow, "cancel": end}
+"""What can be done besides listing."""

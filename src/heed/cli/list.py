@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import tyro
 
 from heed.cli.settings import AsJson, parse
+from heed.cli.streams import show, terminal_width
 from heed.config import PRESETS, Section
 from heed.errors import ConfigError, did_you_mean
+from heed.report.tabular import side_by_side
 
 WIDTH = 120
-"""Columns that a table may fill."""
+"""Columns that a table may fill where no terminal is narrower."""
 
 
 class ListFlags(Section):
@@ -55,11 +57,12 @@ def main(argv: list[str]) -> int:
     if flags.json_:
         print(json.dumps(content, indent=2, default=sorted))
     elif flags.kind == "attention":
-        print(mechanism_table(content) if flags.name is None else mechanism_page(content))
+        show((mechanism_table(content) if flags.name is None else mechanism_page(content)).splitlines())
     else:
         width = max(map(len, content))
         for name, about in content.items():
-            print(f"{name:<{width}}  {about if isinstance(about, str) else _line(about)}")
+            head, said = f"{name:<{width}}  ", about if isinstance(about, str) else _line(about)
+            print("\n".join(wrapped(head, said)) if terminal_width() else head + said)
     return 0
 
 
@@ -230,9 +233,16 @@ def _said(key: str, value: Any) -> str:
     return str(value)
 
 
+def width_of_tables() -> int:
+    """Return how many columns a table may fill."""
+    return min(WIDTH, terminal_width() or WIDTH)
+
+
 def wrapped(head: str, text: str) -> list[str]:
     """Return text behind a head, further lines below the text."""
-    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
+    return textwrap.wrap(
+        text, width_of_tables(), initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False
+    )
 
 
 def mechanism_rows(content: dict[str, Any]) -> list[list[str]]:
@@ -269,7 +279,7 @@ def placed(names: frozenset[str]) -> str:
 
 
 def mechanism_table(content: dict[str, Any]) -> str:
-    """Return the table of mechanisms as text of at most `WIDTH` columns."""
+    """Return the table of mechanisms as text."""
     legend = [
         "positions added: none, learned, sinusoidal. cache sums: running sums of a fixed size. grouped: may have fewer",
         "key/value heads. T tokens, D width, H heads. More on one, with its options: heed list attention NAME",
@@ -278,22 +288,25 @@ def mechanism_table(content: dict[str, Any]) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], shrink: Sequence[int]) -> list[str]:
-    """Return rows as lines in columns; those named in `shrink` are wrapped so that all fit into `WIDTH`.
+    """Return rows as lines in columns; the cells of those named in `shrink` are wrapped so that all fit.
 
-    A row of two cells among longer ones is a name and a remark, which takes the rest of the line.
+    Where that is not enough there are several tables, each with the first column. A row of two cells among longer ones
+    is a name and a remark, which takes the rest of the line.
     """
     full = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
     widths[0] = max(widths[0], *(len(row[0]) for row in rows))
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH and max(widths[i] for i in shrink) > 8:
+    while sum(widths) + 2 * (len(widths) - 1) > width_of_tables() and max(widths[i] for i in shrink) > 8:
         widths[max(shrink, key=lambda i: widths[i])] -= 1
-    lines = []
-    for row in rows:
-        if len(row) < len(rows[0]):
-            lines += wrapped(f"{row[0]:<{widths[0]}}  ", row[1])
-            continue
-        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
-        for i in range(max(map(len, cells))):
-            parts = [cell[i] if i < len(cell) else "" for cell in cells]
-            lines.append("  ".join(f"{part:<{w}}" for part, w in zip(parts, widths, strict=True)).rstrip())
+    lines: list[str] = []
+    for part in side_by_side(widths, width_of_tables()):
+        lines += [""] if lines else []
+        for row in rows:
+            if len(row) < len(rows[0]):
+                lines += wrapped(f"{row[0]:<{widths[0]}}  ", row[1])
+                continue
+            cells = {j: textwrap.wrap(row[j], widths[j]) or [""] for j in part}
+            for i in range(max(map(len, cells.values()))):
+                words = [f"{cell[i] if i < len(cell) else '':<{widths[j]}}" for j, cell in cells.items()]
+                lines.append("  ".join(words).rstrip())
     return lines

@@ -13,6 +13,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar, get_origin
 
 import tyro
@@ -28,6 +29,33 @@ AsJson = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object 
 COMMAS = "commas"
 """Marks an option, in its annotation, that holds several values with commas between."""
 SECTIONS = tuple(Config.model_fields)
+_asking: ContextVar[bool] = ContextVar("asking", default=False)
+
+
+class Taken(BaseException):
+    """What a verb takes, raised by `parse` and `act` in the place of what they do while `taken` asks for it."""
+
+    def __init__(
+        self,
+        flags: type[BaseModel] | None = None,
+        sections: Sequence[str] = (),
+        config: type[BaseModel] = Config,
+        actions: Mapping[str, tuple[Callable[[list[str]], int], str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.flags, self.sections, self.config, self.actions = flags, sections, config, actions or {}
+
+
+def taken(main: Callable[[list[str]], int], argv: Sequence[str] = ()) -> Taken:
+    """Return what a verb, or an action of one, takes; it does nothing."""
+    token = _asking.set(True)
+    try:
+        main(list(argv))
+    except Taken as found:
+        return found
+    finally:
+        _asking.reset(token)
+    raise AssertionError("a verb must begin with parse or act")
 
 
 def parse(
@@ -39,6 +67,8 @@ def parse(
     known.
     Raises `ConfigError` with one line where tyro would print a box, and for an option that is given twice.
     """
+    if _asking.get():
+        raise Taken(flags, sections, config)
     refuse_repeated(argv, flags)
     output = io.StringIO()
     try:
@@ -70,6 +100,8 @@ def parse(
 
 def act(verb: str, actions: Mapping[str, tuple[Callable[[list[str]], int], str]], argv: list[str]) -> int:
     """Do the action that is named first, or print what there is; `actions` are functions with a line on each."""
+    if _asking.get():
+        raise Taken(actions=actions)
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, actions))
         lines = [f"  {name:<{width}}   {about}" for name, (_, about) in actions.items()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,9 @@ from pydantic import Field
 from heed.cli import tell
 from heed.cli.place import PlaceFlags, send
 from heed.cli.settings import parse, place, split_settings
+from heed.cli.streams import show as show_lines
 from heed.config import Config, make_config, overlay, read_yaml
-from heed.errors import ClusterError, ConfigError, HeedError
+from heed.errors import ClusterError, ConfigError, DataError, HeedError
 
 if TYPE_CHECKING:
     from heed.experiment import Trained
@@ -195,6 +197,30 @@ def show(outcome: Trained, as_json: bool) -> int:
     else:
         for split, figure in outcome.figures.items():
             print(f"{split}: {', '.join(f'{name} {value}' for name, value in figure.lines())}")
-            print(f"  {figure.passport.sentence()}")
+            show_lines([f"  {figure.passport.sentence()}"])
         print(f"report: {outcome.report}")
+        if outcome.fit.reason != "interrupted":
+            tell("\n  ".join(["next:", *next_commands(outcome)]))
     return 130 if outcome.fit.reason == "interrupted" else 0
+
+
+def next_commands(outcome: Trained) -> list[str]:
+    """Return the three commands that one would type next, by what the run has learned."""
+    from heed.config import aim_of
+    from heed.training.run import Run
+
+    run, aim = shlex.quote(str(outcome.folder)), aim_of(Run.open(outcome.folder).config).name
+    if aim in ("answers", "mixed"):
+        return [
+            f'heed ask {run} "..."',
+            f"heed eval {run} --task qa --questions FILE",
+            f"heed explore {run}",
+        ]
+    if aim in ("masked", "classes"):
+        return [f"heed explore {run}", f"heed eval {run}", f"heed verify {run}"]
+    begin = ""
+    with suppress(DataError):  # an alphabet of characters may lack it
+        outcome.tokenizer.encode("The")
+        begin = ' --prompt "The"'
+    last = f"heed finetune {run} QUESTIONS" if aim == "spans" else f"heed explore {run}{begin}"
+    return [f"heed sample {run}{begin}", f"heed serve {run}", last]

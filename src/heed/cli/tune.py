@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from heed import seals
 from heed.cli.place import PlaceFlags, cluster_of, device_of, left, show_array
 from heed.cli.settings import COMMAS, parse, place, split_settings
+from heed.cli.streams import show, terminal_width
 from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
@@ -222,7 +223,7 @@ def conclude(folder: Path, as_json: bool) -> int:
         content = seals.read_json(folder / "tune.json")
         print(json.dumps(content | {"page": str(page)}, indent=2, ensure_ascii=False))
     else:
-        print("\n".join([*tuning_lines(folder), f"report: {page}"]))
+        show([*tuning_lines(folder, terminal_width()), f"report: {page}"])
     return 0
 
 

@@ -127,12 +127,12 @@ def every_table(record: StudyRecord) -> list[TextTable]:
     return [table(record), *([] if capacity is None else [capacity]), *length_tables(record)]
 
 
-def terminal(record: StudyRecord) -> list[str]:
-    """Return the tables as lines of plain text; what is best, or was found, has a star."""
+def terminal(record: StudyRecord, width: int | None = None) -> list[str]:
+    """Return the tables as lines of plain text that fit into `width`; what is best, or was found, has a star."""
     main, *others = every_table(record)
-    lines = to_text(main)
+    lines = to_text(main, width)
     for made in others:
-        lines += ["", made.caption, "", *to_text(made)]
+        lines += ["", made.caption, "", *to_text(made, width)]
     return lines
 
 

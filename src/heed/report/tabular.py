@@ -104,17 +104,39 @@ def to_latex(table: TextTable) -> str:
     )
 
 
-def to_text(table: TextTable) -> list[str]:
-    """Return a table as lines of plain text; what is bold elsewhere has a star."""
+def to_text(table: TextTable, width: int | None = None) -> list[str]:
+    """Return a table as lines of plain text; what is bold elsewhere has a star.
+
+    What is wider than `width` is folded: several tables below each other, each with the first column.
+    """
     # every row is followed by a star or a blank, so that columns stay straight
     cells = [list(table.head)] + [
         [f"{c}*" if (index, j) in table.best else c for j, c in enumerate(row)] for index, row in enumerate(table.rows)
     ]
     widths = [max(len(row[j]) for row in cells) for j in range(len(table.head))]
-    kinds = [(width, ">" if n else "<") for width, n in zip(widths, table.numeric, strict=True)]
-    lines = ["  ".join(f"{c:{side}{w}}" for c, (w, side) in zip(row, kinds, strict=True)).rstrip() for row in cells]
+    lines: list[str] = []
+    for part in side_by_side(widths, width):
+        rows = [
+            "  ".join(f"{row[j]:{'>' if table.numeric[j] else '<'}{widths[j]}}" for j in part).rstrip() for row in cells
+        ]
+        lines += [*([""] if lines else []), rows[0], "-" * len(rows[0]), *rows[1:]]
     below = [*([f"* {table.starred}"] if table.best else []), *table.notes]
-    return [lines[0], "-" * len(lines[0]), *lines[1:], *(["", *below] if below else [])]
+    return [*lines, *(["", *below] if below else [])]
+
+
+def side_by_side(widths: Sequence[int], most: int | None) -> list[list[int]]:
+    """Return which columns stand beside each other where a line has `most` characters; the first is in each part.
+
+    >>> side_by_side([8, 5, 5, 5], 22), side_by_side([8, 5, 5, 5], None)
+    ([[0, 1, 2], [0, 3]], [[0, 1, 2, 3]])
+    """
+    parts = [[0]]
+    for column in range(1, len(widths)):
+        used = sum(widths[j] + 2 for j in parts[-1]) + widths[column]
+        if most is not None and used > most and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(column)
+    return parts
 
 
 def escape(text: str) -> str:

@@ -253,9 +253,10 @@ def every_table(record: TuningRecord) -> list[TextTable]:
     return tables + ([sizes_table(record)] if record.sizes else [])
 
 
-def tuning_lines(folder: str | Path) -> list[str]:
+def tuning_lines(folder: str | Path, width: int | None = None) -> list[str]:
     """Return what a terminal prints at the end of a tune: verdict, results, costs, sizes, and what else was found.
 
+    Tables fit into `width`.
     Raises `CheckpointError` when the folder holds no tune.
     """
     record = read_tuning(folder)
@@ -265,7 +266,7 @@ def tuning_lines(folder: str | Path) -> list[str]:
     tables += [sizes_table(record)] if record.sizes else []
     lines = [verdict(record, gaps), ""]
     for table in tables:
-        lines += [*to_text(table), ""]
+        lines += [*to_text(table, width), ""]
     return [*lines, *findings(record, gaps, pairs), *leak_sentences(record), *mixed_schedules(record), *record.notes]
 
 

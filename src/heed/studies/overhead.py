@@ -23,6 +23,7 @@ import numpy as np
 from heed.build import build_model
 from heed.config import Config, aim_of
 from heed.errors import HeedError
+from heed.experiment import measured_tokens
 from heed.files import write_text
 from heed.generation.samples import SAMPLE_TOKENS, SAMPLES, samples
 from heed.objectives import measure, objective_of
@@ -119,8 +120,7 @@ def evaluation_seconds(text: Text, opened: Opened, steps: int) -> float:
     except (HeedError, RuntimeError, MemoryError):
         return 0.0
     evaluations = -(-steps // config.train.eval_every)
-    each = _at_most(len(validation.ids), config.train.eval_tokens)
-    whole = sum(_at_most(len(file.ids), config.train.final_tokens) for file in held_out.values())
+    each, whole = measured_tokens(held_out, config.train)
     texts = evaluations * (SAMPLE_TOKENS // 2) + SAMPLES * SAMPLE_TOKENS
     return a_token * (evaluations * each + whole) + writing * texts
 
@@ -157,10 +157,6 @@ def wall_seconds(runs: Sequence[float], seeds: int, jobs: int) -> float:
     for seconds in list(runs) * seeds:
         free[free.index(min(free))] += seconds
     return max(free)
-
-
-def _at_most(tokens: int, limit: int | None) -> int:
-    return tokens if limit is None else min(tokens, limit)
 
 
 def _quiet(line: str) -> None:

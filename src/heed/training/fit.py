@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NoReturn, Protocol
 
 import torch
@@ -134,6 +134,7 @@ def fit(
     log_every: int = 10,
     ranks: Ranks = ALONE,
     until: int | None = None,
+    evaluations_after: float = 0.0,
 ) -> FitResult:
     """Train `model` on `batches` for `plan.steps` updates, and keep everything in the folder of `run`.
 
@@ -143,7 +144,8 @@ def fit(
     where there is none: give the same model, batches and plan then.
     `loss_of` stands in the place of `plan.loss`. A `train` event every `log_every` steps holds the mean loss since the
     last one. `ranks` are the processes that train the model together: this is the first of them, the others `follow`.
-    After the step `until` it ends as if it had been interrupted there.
+    After the step `until` it ends as if it had been interrupted there. The time that is left is shown with
+    `evaluations_after`: what measures the end takes as long as so many evaluations.
 
     The first Ctrl-C (or SIGTERM) ends with a checkpoint at the next step boundary and `reason` "interrupted".
     Raises `HeedError` when loss or gradient is not finite (that update is never applied), `CheckpointError` when a
@@ -159,7 +161,7 @@ def fit(
     average = WeightAverage(model, plan)
     loop = _Loop(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
-        until,
+        until, evaluations_after,
     )  # fmt: skip
     with run.locked(), progress:
         loop.begin(resume)
@@ -238,11 +240,20 @@ class _Loop:
     average: WeightAverage
     log_every: int
     until: int | None
+    evaluations_after: float
     now: Counters = field(default_factory=Counters)
     clock: float = 0.0
     """When the training clock was last started."""
     mark: tuple[int, float] = (0, 0.0)
     """Tokens and seconds at the last train event."""
+    pace: Pace | None = None
+    """What the last train event said."""
+    shown: float = -math.inf
+    """When the progress was last moved."""
+    evaluated: int | None = None
+    """The step of the last evaluation."""
+    spent: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How often each phase that is no training was gone through, and its seconds in all."""
 
     def go(self) -> FitResult:
         """Run until there is a reason to stop."""
@@ -263,6 +274,7 @@ class _Loop:
                     self.stop_if_bad()
                 self.average.update(now.step, self.used())
                 over = self.is_over()  # asked once: the clock goes on
+                self.show()
                 if now.step % self.log_every == 0 or now.step == 1 or over:
                     self.log_training()
                 improved = False
@@ -345,10 +357,34 @@ class _Loop:
                 epoch=round(self.batches.epoch, 4),
             )
         )
-        left, unit = (plan.steps - now.step) * seconds / now.step, getattr(self.batches, "unit", "token")
+        self.pace = Pace(loss, speed, memory, *self.left(), getattr(self.batches, "unit", "token"), self.leaks)
+        self.show(at_once=True)
+
+    def show(self, *, at_once: bool = False) -> None:
+        """Move the progress, at most ten times a second, with the loss and the speed of the last train event."""
+        if self.pace is None or (not at_once and time.perf_counter() < self.shown + 0.1):
+            return
+        self.shown = time.perf_counter()
+        left, whole = self.left()
+        self.progress.update(self.now.step, replace(self.pace, seconds_left=left, whole=whole))
+
+    def left(self) -> tuple[float, bool]:
+        """Return the seconds to the end of the run, evaluations and checkpoints among them, and whether all are known.
+
+        Each takes what it has taken so far; what measures the end, as long for each token as an evaluation did.
+        """
+        plan, now, seconds = self.plan, self.now, self.seconds()
+        steps: float = plan.steps - now.step
         if plan.seconds is not None:
-            left = min(left, max(0.0, plan.seconds - seconds))
-        self.progress.update(now.step, Pace(loss, speed, memory, left, unit, self.leaks))
+            steps = min(steps, max(0.0, plan.seconds - seconds) * now.step / seconds)
+        saves, evaluations = (now.step + steps) // plan.checkpoint_every - now.step // plan.checkpoint_every, 0.0
+        if self.validation is not None:
+            done = (now.step - (self.evaluated != now.step)) // plan.eval_every
+            evaluations = -(-(now.step + steps) // plan.eval_every) - done + self.evaluations_after
+        known = {phase: spent / times for phase, (times, spent) in self.spent.items()}
+        left = steps * seconds / now.step
+        left += evaluations * known.get("evaluating", 0.0) + saves * known.get("saving", 0.0)
+        return left, not evaluations or "evaluating" in known
 
     @property
     def leaks(self) -> bool:
@@ -378,6 +414,7 @@ class _Loop:
                 with self.streams.undisturbed(except_for=("sampling",)):
                     texts = self.sample()
                 self.run.log(SampleEvent(step=now.step, texts=texts))
+        self.evaluated = now.step
         if self.average.watch(measured.loss):
             self.progress.say(f"step {now.step}: the loss no longer falls, from here on the mean of the weights counts")
         figure = measured.criterion
@@ -394,7 +431,8 @@ class _Loop:
         """Stop the training clock for what is no training, and go back to training mode after it."""
         if self.updater.device.type == "cuda":
             torch.cuda.synchronize(self.updater.device)
-        self.now.seconds += time.perf_counter() - self.clock
+        begun = time.perf_counter()
+        self.now.seconds += begun - self.clock
         self.progress.phase(phase)
         try:
             yield
@@ -402,6 +440,8 @@ class _Loop:
             self.model.train()
             self.progress.phase("training")
             self.clock = time.perf_counter()
+            times, spent = self.spent.get(phase, (0, 0.0))
+            self.spent[phase] = times + 1, spent + self.clock - begun
 
     def begin(self, resume: bool) -> None:
         """Start from nothing, or from the last checkpoint."""

@@ -23,12 +23,15 @@ from heed.report.numbers import human_bytes, human_count, human_seconds
 
 @dataclass(frozen=True)
 class Pace:
-    """What is shown of a step: loss in nats, training tokens a second, peak bytes, estimated seconds left."""
+    """What is shown of a step: loss in nats, training tokens a second, peak bytes, what is left."""
 
     loss: float
     tokens_per_second: float
     memory_bytes: int
     seconds_left: float
+    """To the end of the run, as far as it is known."""
+    whole: bool = True
+    """Whether evaluations are in it: nobody knows how long they take before the first one."""
     unit: str = "token"
     """What is counted: tokens, masked tokens or examples."""
     leaks: bool = False
@@ -44,7 +47,8 @@ def describe(pace: Pace) -> str:
     leaking = "LEAKING " if pace.leaks else ""
     return (
         f"{leaking}loss {pace.loss:.4f}  {human_count(pace.tokens_per_second)} {pace.unit}s/s  "
-        f"{human_bytes(pace.memory_bytes)}  {human_seconds(pace.seconds_left)} left"
+        f"{human_bytes(pace.memory_bytes)}  {human_seconds(pace.seconds_left)} "
+        f"{'left' if pace.whole else 'and evaluations left'}"
     )
 
 
@@ -147,4 +151,4 @@ class Live(Progress):
 def make_progress(total: int, stream: TextIO | None = None) -> Progress:
     """Return a live bar when `stream` (default: standard error) is a terminal, else lines now and then."""
     out = stream if stream is not None else sys.stderr
-    return Live(total, Console(file=out)) if out.isatty() else ProgressLines(total, out)
+    return Live(total, Console(file=out)) if out.isatty() else ProgressLines(total, out, getattr(out, "every", 10.0))

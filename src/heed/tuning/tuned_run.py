@@ -170,6 +170,8 @@ def train_run(
         resume=resume,
         log_every=max(1, min(10, batches.steps_per_epoch)),
         until=until,
+        evaluations_after=sum(len(some) for split, some in material.encoded.items() if split != "train")
+        / len(material.encoded["validation"]),
     )
     if result.reason == "interrupted":  # the test is not for weights that are still on their way
         return TunedRun(run, result, learn, {})
