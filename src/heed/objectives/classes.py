@@ -25,11 +25,11 @@ from heed.objectives.honest import evaluating
 from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
 from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
-from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, splits, told
+from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, told
 from heed.report.gradings.classes import KINDS
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
-from heed.text.corpus import Corpus
+from heed.text.corpus import Corpus, splits
 from heed.text.examples import Examples, cut_texts, examples_in_order, part_of, texts_measured
 from heed.text.id_corpus import is_ids
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from heed.build import Say
 from heed.config import Config, DataConfig
@@ -13,7 +12,7 @@ from heed.objectives.objective import Files, rows_in_a_batch
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.contiguous import Contiguous
-from heed.text.corpus import Corpus, open_corpus
+from heed.text.corpus import Corpus, corpus_of, splits
 from heed.text.grouped import Grouped
 from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.mixture import Mixture
@@ -36,7 +35,7 @@ def open_running_text(config: Config, classes: Sequence[str] | None = None) -> l
     data = config.data
     if is_ids(data.source):
         return [open_token_ids(data)]
-    return [open_corpus(locate(data.source), **reading(data), **splits(data))]
+    return [corpus_of(data)]
 
 
 def open_token_ids(data: DataConfig) -> IdCorpus:
@@ -45,21 +44,6 @@ def open_token_ids(data: DataConfig) -> IdCorpus:
     if problems := [f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts]:
         raise ConfigError(*problems)
     return open_ids(locate(data.source), first_id=data.first_id, **splits(data))
-
-
-def reading(data: DataConfig) -> dict[str, Any]:
-    """Return how files of running text are read."""
-    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
-
-
-def splits(data: DataConfig) -> dict[str, Any]:
-    """Return where the held-out splits come from; a path may lie in a folder of data sets."""
-    return {
-        "validation": None if data.validation is None else locate(data.validation),
-        "test": None if data.test is None else locate(data.test),
-        "validation_fraction": data.validation_fraction,
-        "test_fraction": data.test_fraction,
-    }
 
 
 def encode_documents(

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from heed.config import DataConfig
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
 from heed.text.formats import Reading
-from heed.text.named import NAMED, open_named
+from heed.text.named import NAMED, locate, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
 
 SPLITS = ("train", "validation", "test")
@@ -230,6 +231,26 @@ def open_corpus(
     if name in NAMED and Path(name).exists():
         corpus._notes.append(f"{name} is heed's own corpus of that name; write ./{name} for the one in this folder")
     return corpus
+
+
+def reading(data: DataConfig) -> dict[str, Any]:
+    """Return how files of running text are read."""
+    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
+
+
+def splits(data: DataConfig) -> dict[str, Any]:
+    """Return where the held-out splits come from; a path may lie in a folder of data sets."""
+    return {
+        "validation": None if data.validation is None else locate(data.validation),
+        "test": None if data.test is None else locate(data.test),
+        "validation_fraction": data.validation_fraction,
+        "test_fraction": data.test_fraction,
+    }
+
+
+def corpus_of(data: DataConfig) -> Corpus:
+    """Open the running text that settings name. Raises what `open_corpus` raises."""
+    return open_corpus(locate(data.source), **reading(data), **splits(data))
 
 
 def held_out_shares(validation: float, test: float, given: Container[str]) -> dict[str, float]:
