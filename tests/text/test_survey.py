@@ -4,6 +4,7 @@ import difflib
 import json
 import random
 import re
+import sys
 import unicodedata
 from collections import Counter
 
@@ -117,6 +118,15 @@ def test_languages(folder):
     assert found["el"] == 10
     assert found["en"] >= 50
     assert sum(found.values()) == 107
+
+
+def test_without_py3langid_all_else_is_told(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    found = survey(opened(folder), "train.jsonl")
+    assert found.splits["train"].documents == 107
+    assert "languages were not told" in found.notes[-1]
+    assert "pip install" in "\n".join(survey_lines(found))
+    assert "Writing" in render(found, ["heed"]) or "writing" in render(found, ["heed"])
 
 
 def test_the_sample_of_passages_is_fair():

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import regex
 
-from heed.errors import DataError, require
+from heed.errors import DataError, MissingPackageError, require
 from heed.records.survey import LongLine, Shared, SplitSurvey, Survey
 from heed.text.corpus import Corpus
 from heed.text.tokenizers import Tokenizer
@@ -71,10 +71,14 @@ def survey(
 ) -> Survey:
     """Read every split of a corpus once and return what it holds; `near` from 0 to 1 looks for near-duplicates.
 
-    Raises `DataError` for what cannot be read, for more documents than near-duplicates are looked for in, and where
-    py3langid or datasketch is missing.
+    Without py3langid a note says that languages are not told. Raises `DataError` for what cannot be read, for more
+    documents than near-duplicates are looked for in, and `MissingPackageError` where these need datasketch.
     """
-    begin, done = time.perf_counter(), 0
+    begin, done, notes = time.perf_counter(), 0, list[str]()
+    try:
+        require("py3langid", "data")
+    except MissingPackageError as error:
+        notes.append(f"languages were not told: {error}")
     alike, splits = Alike(near), {}
     counters: dict[str, Counting] = {}
     for split in corpus.splits:
@@ -90,7 +94,7 @@ def survey(
     for split, counting in counters.items():
         equal = alike.repeated(split)
         close = None if near is None else int((alike.close(split, split) & ~equal).sum())
-        splits[split] = counting.found(int(equal.sum()), close)
+        splits[split] = counting.found(int(equal.sum()), close, languages=not notes)
         if split == "train":
             continue
         equal = alike.shared(split, "train")
@@ -105,7 +109,7 @@ def survey(
         shared=tuple(shared),
         near=near,
         tokenizer=None if tokenizer is None else f"{tokenizer.kind} {tokenizer.vocab_size:,}",
-        notes=tuple(corpus.notes),
+        notes=(*corpus.notes, *notes),
         passages=PASSAGES,
         seconds=time.perf_counter() - begin,
     )
@@ -180,8 +184,8 @@ class Counting:
         self.codes[: len(found)] += found
         self._waiting, self._size = [], 0
 
-    def found(self, duplicates: int, near: int | None) -> SplitSurvey:
-        """Return what was counted."""
+    def found(self, duplicates: int, near: int | None, *, languages: bool = True) -> SplitSurvey:
+        """Return what was counted; `languages` tells those of the passages too."""
         self._count()
         octaves = range(max(self.octaves, default=0) + 1)
         return SplitSurvey(
@@ -199,7 +203,7 @@ class Counting:
                 LongLine(length, -number, -place, begin) for length, number, place, begin in sorted(self.long)[::-1]
             ),
             scripts=scripts_of(self.codes),
-            languages=languages_of(self.passages),
+            languages=languages_of(self.passages) if languages else {},
             odd=odd_of(self.codes),
             misread=self.misread,
             duplicates=duplicates,
