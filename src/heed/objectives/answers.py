@@ -24,7 +24,7 @@ from heed.generation.answers import greedy_answers
 from heed.models.base import LanguageModel
 from heed.objectives.losses import Total, passport_of_split, window_losses
 from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
-from heed.objectives.running_text import first_tokens_of_training, grouped, splits
+from heed.objectives.running_text import first_tokens_of_training, grouped
 from heed.objectives.spans import NO_STRIDE
 from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
 from heed.report.measured import Figures
@@ -33,6 +33,7 @@ from heed.text.corpus import Corpus
 from heed.text.named import locate
 from heed.text.qa import Questions, answer_ids, commonest_answer, normalise, question_windows
 from heed.text.question_corpus import QuestionCorpus, QuestionTokens, open_questions, question_tokens
+from heed.text.reading import splits
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import MASK, Tokenizer

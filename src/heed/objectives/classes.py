@@ -25,7 +25,7 @@ from heed.objectives.honest import evaluating
 from heed.objectives.losses import passport_of_split
 from heed.objectives.masked import NO_STRIDE
 from heed.objectives.objective import Files, Window, placed, rows_in_a_batch
-from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, splits, told
+from heed.objectives.running_text import encode_documents, no_specials, open_token_ids, told
 from heed.report.gradings.classes import KINDS
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
@@ -35,6 +35,7 @@ from heed.text.id_corpus import is_ids
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
 from heed.text.masking import special_ids
 from heed.text.named import locate
+from heed.text.reading import splits
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import Tokenizer

@@ -16,7 +16,7 @@ from heed.models.base import LanguageModel
 from heed.objectives.answers import Answers, check_lengths, encode_questions, open_asked
 from heed.objectives.next_token import NextToken
 from heed.objectives.objective import Files, Window, rows_in_a_batch
-from heed.objectives.running_text import encode_documents, grouped, reading
+from heed.objectives.running_text import encode_documents, grouped
 from heed.objectives.spans import HiddenSpans
 from heed.report.measured import Figures
 from heed.report.numbers import human_count
@@ -25,6 +25,7 @@ from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.mixture import Mixture
 from heed.text.named import locate
 from heed.text.question_corpus import QuestionTokens
+from heed.text.reading import reading
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import MASK, Tokenizer

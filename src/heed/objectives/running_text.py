@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from heed.build import Say
 from heed.config import Config, DataConfig
@@ -13,11 +12,13 @@ from heed.objectives.objective import Files, rows_in_a_batch
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.contiguous import Contiguous
-from heed.text.corpus import Corpus, open_corpus
+from heed.text.corpus import Corpus
 from heed.text.grouped import Grouped
 from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.mixture import Mixture
 from heed.text.named import locate
+from heed.text.reading import corpus_of, splits
+from heed.text.sharded_corpus import ShardedCorpus, open_shards, shard_tokens, shards_of
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile, token_files
 from heed.text.tokenizers import Tokenizer
@@ -32,11 +33,13 @@ def no_specials(config: Config) -> tuple[str, ...]:
 
 
 def open_running_text(config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
-    """Open documents, or token ids. Raises what `open_corpus` and `open_ids` raise."""
+    """Open documents, or token ids. Raises what `open_corpus`, `open_ids` and `open_shards` raise."""
     data = config.data
     if is_ids(data.source):
         return [open_token_ids(data)]
-    return [open_corpus(locate(data.source), **reading(data), **splits(data))]
+    if (folder := shards_of(data.source)) is not None:
+        return [open_shards(folder, data)]
+    return [corpus_of(data)]
 
 
 def open_token_ids(data: DataConfig) -> IdCorpus:
@@ -45,21 +48,6 @@ def open_token_ids(data: DataConfig) -> IdCorpus:
     if problems := [f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts]:
         raise ConfigError(*problems)
     return open_ids(locate(data.source), first_id=data.first_id, **splits(data))
-
-
-def reading(data: DataConfig) -> dict[str, Any]:
-    """Return how files of running text are read."""
-    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
-
-
-def splits(data: DataConfig) -> dict[str, Any]:
-    """Return where the held-out splits come from; a path may lie in a folder of data sets."""
-    return {
-        "validation": None if data.validation is None else locate(data.validation),
-        "test": None if data.test is None else locate(data.test),
-        "validation_fraction": data.validation_fraction,
-        "test_fraction": data.test_fraction,
-    }
 
 
 def encode_documents(
@@ -80,6 +68,8 @@ def encode_running_text(
     corpus = corpora[0]
     if isinstance(corpus, IdCorpus):
         return told(corpus, id_tokens(corpus, tokenizer), say)
+    if isinstance(corpus, ShardedCorpus):
+        return told(corpus, shard_tokens(corpus, tokenizer, verify), say)
     return told(corpus, encode_documents(corpus, tokenizer, config, say, verify), say)
 
 

@@ -75,26 +75,40 @@ class Corpus:
     @property
     def notes(self) -> list[str]:
         """What is to be told: files passed over, and what was left out of the splits that have been read to the end."""
-        counts: Counter[str] = Counter()
-        for left_out in self._left_out.values():  # one a source, however many splits it serves
-            counts += left_out
-        return self._notes + [f"{what}: {count:,}" for what, count in sorted(counts.items()) if count]
+        return self._notes + counted(self.left_out)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How much of what was left out of the splits, or the part of them, that have been read to the end."""
+        return sum(self._left_out.values(), Counter())  # one a source, however many splits it serves
 
     def documents(self, split: str) -> Iterator[str]:
         """Yield the documents of a split, one in memory at a time; always the same in the same order.
 
         Raises `DataError` when there is no such split, or when a file turns out to be unreadable.
         """
+        return self.part(split, 0, 1)
+
+    def part(self, split: str, number: int, of: int) -> Iterator[str]:
+        """Yield the documents of a split in part `number` of `of`, which reads about its share of the files.
+
+        Put one after the other the parts are the split. What cannot be cut is in the first part.
+        """
         if split not in self.splits:
             raise DataError(f"{self.name} has no split {split!r}, {did_you_mean(split, self.splits)}")
         if split in self._sources and split != "train":
-            return (text for _, text in self._read(self._sources[split]))
-        stream = self._read(self._sources["train"])
+            return (text for _, text in self._read(self._sources[split], part=(number, of)))
+        if self._limits:
+            return _cut(self._read(self._sources["train"], part=(number, 1)), *self._limits[split])
+        stream = self._read(self._sources["train"], part=(number, of))
         if not self._shares:
             return (text for _, text in stream)
-        if self._limits:
-            return _cut(stream, *self._limits[split])
         return (text for value, text in stream if self._split_of(value) == split)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Settings of `data` that the source has decided, whatever was asked for."""
+        return {}
 
     def facts(self, split: str) -> dict[str, str]:
         """Return what a token file says of the text of a split."""
@@ -113,10 +127,15 @@ class Corpus:
             return source.size
         return round(source.size * self._shares.get(split, 1 - sum(self._shares.values())))
 
-    def _read(self, source: Source, left_out: Counter[str] | None = None) -> Documents:
-        """Yield what a source holds; once it is through, keep the count of what was left out."""
+    def _read(
+        self, source: Source, left_out: Counter[str] | None = None, part: tuple[int, int] = (0, 1)
+    ) -> Documents:
+        """Yield what a part of a source holds; once it is through, keep the count of what was left out."""
         counts: Counter[str] = Counter()
-        yield from source.read(counts)
+        if part[1] > 1 and source.part is not None:
+            yield from source.part(counts, *part)
+        elif part[0] == 0:  # of what cannot be cut the first part has all
+            yield from source.read(counts)
         if left_out is None:
             self._left_out[source.fingerprint] = counts
 
@@ -183,6 +202,15 @@ class Corpus:
             raise DataError(f"{self.name} has only {length} characters, too few to be split: give more text")
         sizes = ", ".join(f"{split} {stop - start:,}" for split, (start, stop) in sorted(self._limits.items()))
         self.split_rule = f"by position in a single document, in characters: {sizes}"
+
+
+def counted(left_out: Counter[str]) -> list[str]:
+    """Return a line for each thing that was left out.
+
+    >>> counted(Counter({"empty documents left out": 1200}))
+    ['empty documents left out: 1,200']
+    """
+    return [f"{what}: {count:,}" for what, count in sorted(left_out.items()) if count]
 
 
 def _cut(stream: Documents, start: int, end: int) -> Iterator[str]:
