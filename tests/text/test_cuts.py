@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from itertools import chain
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -18,7 +19,7 @@ MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 def documents(corpus, of):
     """Return what the parts of each split hold, and how many parts hold something."""
     parts = {split: [list(corpus.part(split, number, of)) for number in range(of)] for split in corpus.splits}
-    return {split: sum(some, []) for split, some in parts.items()}, sum(map(bool, parts["train"]))
+    return {split: list(chain(*some)) for split, some in parts.items()}, sum(map(bool, parts["train"]))
 
 
 def same_in_parts(corpus, counts=(2, 3, 7)):

@@ -89,7 +89,7 @@ class TokenizeFlags(PlaceFlags):
     shard: str | None = None
     """Make this one alone, from 0; array: the one of this task of a Slurm array."""
     workers: int = Field(default=0, ge=0)
-    """Processes, each with a shard of its own; 0 takes as many as OMP_NUM_THREADS asks for, or else one for each core."""
+    """Processes, each with a shard of its own; 0: as many as OMP_NUM_THREADS asks for, or else one for each core."""
     json_: AsJson = False
 
 
@@ -130,7 +130,8 @@ def _tokenize(argv: list[str]) -> int:
         raise ConfigError(f"--data.{given[0].replace('_', '-')} is nothing of token files: leave it to {other}")
     wanted = _shards_wanted(flags)
     if flags.elsewhere:
-        return send_array(flags, flags.slurm, ["data", *argv], _tasks(flags, wanted), f"tokenize-{flags.out.name}")
+        words = ["data", "tokenize", *argv]
+        return send_array(flags, flags.slurm, words, _tasks(flags, wanted), f"tokenize-{flags.out.name}")
 
     from heed.cli import tell
     from heed.text.corpus import counted
@@ -145,7 +146,9 @@ def _tokenize(argv: list[str]) -> int:
     if index is not None:
         for note in counted(index.left_out):
             tell(f"note: {note}")
-        if empty := flags.shards - len({entry.name.partition("-")[2] for some in index.splits.values() for entry in some}):
+        if empty := flags.shards - len(
+            {entry.name.partition("-")[2] for some in index.splits.values() for entry in some}
+        ):
             tell(
                 f"note: {empty} of {flags.shards} shards are empty: compressed files, tables and texts without "
                 "data.separator are not cut"

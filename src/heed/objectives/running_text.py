@@ -44,7 +44,10 @@ def open_running_text(config: Config, classes: Sequence[str] | None = None) -> l
 
 def open_token_ids(data: DataConfig) -> IdCorpus:
     """Open a source of token ids. Raises `ConfigError` for settings that are for texts."""
-    of_texts = [name for name in ("label", "column", "encoding", "separator") if name in data.model_fields_set]
+    usual = DataConfig()  # which a run's own config.yaml writes out
+    of_texts = [
+        name for name in ("label", "column", "encoding", "separator") if getattr(data, name) != getattr(usual, name)
+    ]
     if problems := [f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts]:
         raise ConfigError(*problems)
     return open_ids(locate(data.source), first_id=data.first_id, **splits(data))

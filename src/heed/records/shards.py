@@ -1,7 +1,7 @@
 """What is kept of a folder of shards: index.json, and beside it what each task has made.
 
-    shard-00003-of-00016.json     written last by the task of shard 3: its files are whole
-    index.json                    written by whoever finds that the last of them is there
+shard-00003-of-00016.json     written last by the task of shard 3: its files are whole
+index.json                    written by whoever finds that the last of them is there
 """
 
 from __future__ import annotations

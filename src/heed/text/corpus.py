@@ -14,10 +14,10 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
@@ -106,7 +106,7 @@ class Corpus:
         return (text for value, text in stream if self._split_of(value) == split)
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """Settings of `data` that the source has decided, whatever was asked for."""
         return {}
 
@@ -127,9 +127,7 @@ class Corpus:
             return source.size
         return round(source.size * self._shares.get(split, 1 - sum(self._shares.values())))
 
-    def _read(
-        self, source: Source, left_out: Counter[str] | None = None, part: tuple[int, int] = (0, 1)
-    ) -> Documents:
+    def _read(self, source: Source, left_out: Counter[str] | None = None, part: tuple[int, int] = (0, 1)) -> Documents:
         """Yield what a part of a source holds; once it is through, keep the count of what was left out."""
         counts: Counter[str] = Counter()
         if part[1] > 1 and source.part is not None:
@@ -204,10 +202,10 @@ class Corpus:
         self.split_rule = f"by position in a single document, in characters: {sizes}"
 
 
-def counted(left_out: Counter[str]) -> list[str]:
+def counted(left_out: Mapping[str, int]) -> list[str]:
     """Return a line for each thing that was left out.
 
-    >>> counted(Counter({"empty documents left out": 1200}))
+    >>> counted({"empty documents left out": 1200})
     ['empty documents left out: 1,200']
     """
     return [f"{what}: {count:,}" for what, count in sorted(left_out.items()) if count]

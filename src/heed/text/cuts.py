@@ -4,10 +4,10 @@ r"""Where files may be cut, so that several processes read a part each and no on
     thirds               0                      ^ 1               ^ 2
     parts                0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 1 1 2 2 2 2 2 2 2 2
 
-A part begins at the first document that begins at or behind its share of the bytes, and ends where the next one begins:
-one after the other, the parts are the whole. A document begins after a line end in .jsonl, and after the separator in
-.txt and .md. All other files (compressed ones, tables, a text that is one document, encodings other than UTF-8 and those
-of western Europe) are read whole, by the part in which they begin.
+A part begins at the first document that begins at or behind its share of the bytes, and ends where the next one
+begins: one after the other, the parts are the whole. A document begins after a line end in .jsonl, and after the
+separator in .txt and .md. All other files (compressed ones, tables, a text that is one document, encodings other than
+UTF-8 and those of western Europe) are read whole, by the part in which they begin.
 """
 
 from __future__ import annotations

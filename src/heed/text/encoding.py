@@ -148,11 +148,11 @@ def _do_work(documents: list[str]) -> EncodedDocuments:
 def end_with_parent() -> None:
     """Let this process end when the one that began it does, however that dies: a pool's would wait for ever."""
     parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def wait() -> None:
-        parent.join()
-        os._exit(1)
+        if parent is not None:  # nobody began the first process
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -230,9 +230,7 @@ def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[
         yield whole_characters(checked_text(value, column, where), skipped)
 
 
-def _read_jsonl(
-    stream: io.TextIOBase, path: Path, columns: Mapping[str, str], start: int = 0
-) -> Iterator[MaybeRow]:
+def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str], start: int = 0) -> Iterator[MaybeRow]:
     """Yield some keys of each object; a key that the first object has and a later one lacks counts as null.
 
     `start` is the byte at which the stream begins in its file.

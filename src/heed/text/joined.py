@@ -1,14 +1,15 @@
 """Several token files as one: ids that lie in many files are read as if they lay in one array, without a copy.
 
-    ids      0 1 2 3 4 | 5 6 | 7 8 9        parts, each a memory map
-    ids[4:6]           a view of two parts, no copy
-    ids[[3, 8, 4]]     an array, as of any array
+ids      0 1 2 3 4 | 5 6 | 7 8 9        parts, each a memory map
+ids[4:6]           a view of two parts, no copy
+ids[[3, 8, 4]]     an array, as of any array
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from heed.text.tokenfile import TokenFile
 class JoinedIds:
     """Rows of ids, one after the other, as one of their dtype. Slices are views, what is taken by numbers is a copy."""
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+    def __init__(self, parts: Sequence[Any]) -> None:
         self.parts = list(parts)
         self.dtype = np.result_type(*self.parts)
         self._ends = np.cumsum([len(part) for part in self.parts])
@@ -62,12 +63,12 @@ class JoinedIds:
         """
         at = places.reshape(-1).astype(np.int64)
         at = np.where(at < 0, at + len(self), at)
-        if at.size and not (0 <= at.min() and at.max() < len(self)):
+        if at.size and (at.min() < 0 or at.max() >= len(self)):
             raise IndexError(f"a place is out of bounds for {len(self)} ids")
         part = np.searchsorted(self._ends, at, side="right")
         bounds = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), at.size]
         taken = np.empty(at.size, self.dtype)
-        for begin, end in zip(bounds, bounds[1:], strict=False):
+        for begin, end in pairwise(bounds):
             if begin < end:
                 number = int(part[begin])
                 taken[begin:end] = self.parts[number][at[begin:end] - self._starts[number]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, NoReturn
 
 from heed.config import DataConfig
 from heed.errors import CheckpointError, ConfigError, DataError, why
@@ -23,9 +24,10 @@ AGAIN = "heed data tokenize with the same words makes it anew"
 class ShardedCorpus(Corpus):
     """Documents of token ids in shards. Made by `open_shards`; their text is not kept."""
 
-    def __init__(self, folder: Path, index: ShardIndex, splits: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, index: ShardIndex, test: str | None) -> None:
         text = index.text
-        self.folder, self.index, self.splits = folder, index, splits
+        self.folder, self.index, self.left_alone = folder, index, {"test": test} if test == NO_TEST else {}
+        self.splits = tuple(split for split in index.splits if split != "test" or not self.left_alone)
         self.name, self.word_rule, self.split_rule = text.corpus, text.word_rule, text.split_rule
         self.fingerprint = text.corpus_fingerprint
 
@@ -35,12 +37,11 @@ class ShardedCorpus(Corpus):
         return counted(self.index.left_out)
 
     @property
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """How the text was read and split, which no setting can change any more."""
-        left_alone = {} if "test" in self.splits or "test" not in self.index.splits else {"test": NO_TEST}
-        return self.index.text.data | left_alone
+        return self.index.text.data | self.left_alone
 
-    def part(self, split: str, number: int, of: int) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def part(self, split: str, number: int, of: int) -> NoReturn:
         """Raise `DataError`: there is no text."""
         raise DataError(f"{self.folder} holds token ids and no text: give the text that they were made of")
 
@@ -77,8 +78,7 @@ def open_shards(folder: Path, data: DataConfig) -> ShardedCorpus:
         raise DataError(
             f"{folder} is not whole, {there:,} of {of:,} shards are done: heed data tokenize makes the others"
         )
-    splits = tuple(split for split in index.splits if split != "test" or data.test != NO_TEST)
-    corpus = ShardedCorpus(folder, index, splits)
+    corpus = ShardedCorpus(folder, index, data.test)
     problems = [
         f"data.{name}: {getattr(data, name)} is asked for, but {folder} was made with {value}: leave it out"
         for name, value in corpus.settings.items()
@@ -90,18 +90,21 @@ def open_shards(folder: Path, data: DataConfig) -> ShardedCorpus:
 
 
 def read_index(folder: Path) -> ShardIndex | None:
-    """Return the index of a folder of shards, None where there is none. Raises `DataError` where it is damaged."""
+    """Return the index of a folder of shards, None where there is none.
+
+    Raises `AlteredTokensError` where it is not as it was written.
+    """
     path = folder / INDEX
     try:
         return read_record(ShardIndex, path)
     except FileNotFoundError:
         return None
     except DamagedError as error:
-        raise DataError(f"{error}: {AGAIN}") from None
+        raise AlteredTokensError(f"{error}: {AGAIN}") from None
     except CheckpointError as error:
-        raise DataError(str(error)) from None
+        raise AlteredTokensError(f"{str(error).partition(':')[0]}: {AGAIN}") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({why(error)}): {AGAIN}") from None
+        raise AlteredTokensError(f"{path} cannot be read ({why(error)}): {AGAIN}") from None
 
 
 def shard_tokens(corpus: ShardedCorpus, tokenizer: Tokenizer, verify: bool = False) -> dict[str, TokenFile]:

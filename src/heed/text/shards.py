@@ -129,8 +129,10 @@ def _same_text(asked: Tokenisation, text: ShardText, record: ShardRecord) -> Non
     """Raise `DataError` where a shard is of another text, tokenizer or way of reading."""
     odd = [name for name, value in text.plain().items() if value != getattr(record.text, name)]
     if odd:
-        what = "tokenizer" if "tokenizer_hash" in odd else "text" if "corpus_fingerprint" in odd else odd[0]
-        raise DataError(f"{asked.folder} holds shards of another {what}: choose another --out, or delete it")
+        what = (
+            "another tokenizer" if "tokenizer_hash" in odd else "another text, or one that was read or split otherwise"
+        )
+        raise DataError(f"{asked.folder} holds shards of {what}: choose another --out, or delete it")
 
 
 def _made(
@@ -183,9 +185,7 @@ def _make(asked: Tokenisation, corpus: Corpus, shard: int, workers: int, *, wait
     path = asked.folder / record_name(shard, asked.shards)
     with ExitStack() as lock:
         try:
-            lock.enter_context(
-                files.locked(path.with_name(f".{path.name}{files.LOCK}"), f"making {path}", wait=wait)
-            )
+            lock.enter_context(files.locked(path.with_name(f".{path.name}{files.LOCK}"), f"making {path}", wait=wait))
         except CheckpointError:
             return None
         record, text = _record(asked, shard), asked.text(corpus)
@@ -260,5 +260,7 @@ def write_index(asked: Tokenisation, text: ShardText) -> ShardIndex | None:
 
 def _said(record: ShardRecord) -> str:
     """Say what is in a shard."""
-    parts = [f"{split} {entry.tokens:,} tokens, {entry.documents:,} documents" for split, entry in record.splits.items()]
+    parts = [
+        f"{split} {entry.tokens:,} tokens, {entry.documents:,} documents" for split, entry in record.splits.items()
+    ]
     return f"shard {record.shard} of {record.text.shards}: {'; '.join(parts) or 'nothing, no text begins in it'}"

@@ -19,6 +19,7 @@ from typing import Any
 
 from heed.errors import DataError, require
 from heed.files import expanded, shortened, what_is
+from heed.records.shards import shards_in
 from heed.text.charsets import Look, look_at_all
 from heed.text.cuts import Cuts
 from heed.text.formats import KINDS, PIECE, Reading, checked_text, kind_of, read_file
@@ -98,6 +99,8 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
         found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source)
     else:
         raise DataError(_missing(path, source, known))
+    if not found.files and what == "folder" and shards_in(path):
+        raise DataError(f"{source} holds shards, which are token ids: what is asked for here needs their text")
     if not found.files:
         passed = f" ({found.notes[0]})" if found.notes else ""
         raise DataError(f"{source} holds no text files{passed}: heed reads {_types()}")

@@ -106,6 +106,12 @@ class TokenFile:
         )
 
 
+def count_of(ids: TokenIds, id: int | None) -> int:
+    """Return how often an id stands in a row of ids, which is read piece by piece."""
+    steps = range(0, len(ids), WHOLE)
+    return sum(int(np.count_nonzero(np.asarray(ids[begin : begin + WHOLE]) == id)) for begin in steps)
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """Return the header. Raises `DataError` when the file does not begin as a token file does."""
     try:
@@ -263,9 +269,7 @@ def token_files(
     return found
 
 
-def kept_tokens(
-    path: Path, tokenizer: Tokenizer, *, verify: bool = False, **expected: Any
-) -> TokenFile | None:
+def kept_tokens(path: Path, tokenizer: Tokenizer, *, verify: bool = False, **expected: Any) -> TokenFile | None:
     """Return the token file that was written before, None where there is none that is whole.
 
     `expected` is what its header must say. `verify` reads the whole of a large one, and raises `AlteredTokensError` for
