@@ -339,3 +339,47 @@ def test_processes_end_with_the_one_that_began_them(source, tmp_path):
     assert subprocess.run([sys.executable, "-m", "heed", *argv], check=False).returncode == 0
     make(big, tmp_path / "again", n=4, test_fraction=0)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "again")
+
+
+def ids_or_line(folder):
+    try:
+        return {split: np.asarray(file.ids).tolist() for split, file in opened(folder).items()}
+    except (DataError, CheckpointError) as error:
+        return str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hashes", [True, False])
+def test_any_damage_is_told_or_changes_nothing(source, tmp_path, hashes):
+    """Bytes of a file are changed, taken out, doubled or swapped: the ids are as they were written, or it is a line."""
+    make(source, tmp_path / "whole")
+    wanted = ids_or_line(tmp_path / "whole")
+    random, told = np.random.default_rng(5), 0
+    names = sorted(bytes_of(tmp_path / "whole"))
+    for number in range(400):
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", folder)
+        if not hashes:
+            (folder / "hashes.json").unlink()
+        path = folder / names[number % len(names)]
+        content = bytearray(path.read_bytes() if path.exists() else b"{}")
+        start, end = sorted(random.integers(0, len(content) + 1, 2).tolist())
+        how = int(random.integers(5))
+        if how == 0 and content:
+            content[min(start, len(content) - 1)] ^= 1 << int(random.integers(8))
+        elif how == 1:
+            del content[start : min(end, start + 40)]
+        elif how == 2:
+            content[start:start] = content[start : min(end, start + 40)]
+        elif how == 3:
+            content = bytearray((folder / names[int(random.integers(len(names)))]).read_bytes() if hashes else b"")
+        else:
+            digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()] or [0]
+            content[int(random.choice(digits))] = ord(str(random.integers(10)))
+        path.write_bytes(content)
+        found = ids_or_line(folder)
+        told += isinstance(found, str)
+        assert "\n" not in found if isinstance(found, str) else found == wanted, (number, path.name, how)
+    print(f"{told} of 400 told")
+    assert told > 100
