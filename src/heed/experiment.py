@@ -102,6 +102,7 @@ def _train(
     ranks.refuse(config)
     device, objective = ranks.take_device(config.run, say), objective_of(config)
     corpora = objective.open(config)
+    config = config.changed("data", **corpora[0].settings)
     tokenizer = build_tokenizer(config, corpora, objective.specials(config), say)
     files = objective.encode(corpora, tokenizer, config, say)
     refuse_without_validation(config.train, files)

@@ -83,6 +83,10 @@ EXPLORE = [
 SERVED = ["--api", "API", "--model", "a", "--threads", "1"]
 """Asks runs/a behind a server, whose address takes the place of API; no call may be made twice."""
 RECOVER = ["recover", "the cat", *SERVED, "--tokenizer", "runs/a", "--top", "2", "--out", "r"]
+TOKENIZE = [
+    "data", "tokenize", "animals.txt", "--tokenizer", "t.json", "--out", "shards", "--shards", "3", "--workers", "1",
+    "--data.separator", "\n",
+]  # fmt: skip
 FINETUNE = ["finetune", "runs/text", "pairs.tsv", *KNOW, "--run.name", "asked"]
 VERBS = {
     "train": Verb([*TRAIN, "--train.steps", "4"], resumes="runs/a"),
@@ -131,6 +135,14 @@ VERBS = {
     "tokenizer overwrite": Verb(
         ["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json", "--overwrite"],
         (["tokenizer", "train", "animals.txt", "--kind", "char", "--out", "t.json"],),
+    ),
+    "tokenize": Verb(TOKENIZE, (["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json"],)),
+    "tokenize the rest": Verb(
+        TOKENIZE,
+        (
+            ["tokenizer", "train", "animals.txt", "--vocab-size", "300", "--out", "t.json"],
+            [*TOKENIZE, "--shard", "1"],
+        ),
     ),
     "prompt": Verb([*PROMPT, "--run", "runs/a", "--device", "cpu"], (PROMPTED,)),
     "prompt over http": Verb([*PROMPT, *SERVED], (PROMPTED,)),

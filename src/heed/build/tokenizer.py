@@ -10,6 +10,7 @@ from heed.errors import ConfigError, DataError
 from heed.report.numbers import human_bytes
 from heed.text.corpus import Corpus
 from heed.text.id_corpus import IdCorpus
+from heed.text.sharded_corpus import ShardedCorpus
 from heed.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 
 Say = Callable[[str], object]
@@ -26,11 +27,13 @@ def build_tokenizer(config: Config, corpora: Sequence[Corpus], specials: Sequenc
     asked, corpus = config.tokenizer, corpora[0]
     if isinstance(corpus, IdCorpus) and asked.file is None:
         raise ConfigError(f"tokenizer.file: {corpus.name} is token ids: name the tokenizer that made them")
-    if asked.file is not None:
-        tokenizer = load_tokenizer(asked.file)
+    shards = corpus if isinstance(corpus, ShardedCorpus) and asked.file is None else None
+    file = asked.file if shards is None else shards.folder
+    if file is not None:
+        tokenizer = load_tokenizer(file) if shards is None else shards.tokenizer()
         facts = {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size}
         problems = [
-            f"tokenizer.{name}: {getattr(asked, name)} is asked for, but {asked.file} has {fact}: leave one of them out"
+            f"tokenizer.{name}: {getattr(asked, name)} is asked for, but {file} has {fact}: leave one of them out"
             for name, fact in facts.items()
             if name in asked.model_fields_set and getattr(asked, name) != fact
         ]
@@ -38,7 +41,7 @@ def build_tokenizer(config: Config, corpora: Sequence[Corpus], specials: Sequenc
             raise ConfigError(*problems)
         if asked.read_unk:
             tokenizer = tokenizer.reading_unknown()
-        say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, from {asked.file}")
+        say(f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, from {file}")
         return tokenizer
     say(f"tokenizer: training {asked.kind} on {corpus.name}")
     texts = (

@@ -38,7 +38,7 @@ VERBS: dict[str, str] = {
     "verify": "whether a run is as it was written and comes out again: hashes, figures, some steps of training",
     "report": "the page of a run: curves, speed, samples, settings",
     "tokenizer": "train a tokenizer, or report how well one fits a text",
-    "data": "what a text holds, without its duplicates, out of web pages; invented people with known truth",
+    "data": "what a text holds, without its duplicates, as token files of any size; invented people with known truth",
     "import": "GPT-2 or Llama weights from Hugging Face into a run folder",
     "export": "a run as a folder that transformers, vLLM and llama.cpp load; a tuned one for peft or ONNX",
     "bench": "what it costs: attention over length, training steps on CPU and GPU, memory of a step",

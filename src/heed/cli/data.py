@@ -1,28 +1,23 @@
-"""`heed data`: look at text before anything learns from it, clean it, make data whose truth is known."""
+"""`heed data`: token files of text that no memory holds, and data whose truth is known; see data_report.py too."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
+from pydantic import Field
 
-from heed.cli import tell
+from heed.cli.data_report import clean_up, extract, report
+from heed.cli.place import PlaceFlags, send_array
 from heed.cli.settings import AsJson, act, data_settings, parse, split_settings
-from heed.cli.streams import show, terminal_width
 from heed.config import Section, make_config
-from heed.errors import ConfigError, DataError
-from heed.files import growing
-from heed.report.numbers import human_bytes
-from heed.report.parts import write_page
+from heed.errors import ConfigError
+from heed.records.shards import MOST_SHARDS, ShardIndex
 from heed.text.biographies import DEV, PHRASINGS, TRAIN, TRUTH, WIKI, Dials, write_biographies
-from heed.text.corpus import corpus_of
 
 
 class BiographiesFlags(Section):
@@ -64,190 +59,51 @@ class BiographiesFlags(Section):
     json_: AsJson = False
 
 
-class SurveyFlags(Section):
-    """Report what a text holds: documents, sizes, languages, writing systems, longest lines, odd characters,
-    duplicates, and what of the held-out splits stands in training too. It is read once; memory does not grow with it.
+ARRAY = "array"
+"""In the place of a shard's number: that of the task of a job array."""
 
-    Every --data setting is a flag, such as --data.column or --data.validation. Languages and near-duplicates need the
-    extra `data` (py3langid, datasketch).
+
+class TokenizeFlags(PlaceFlags):
+    """Tokenise a text in shards: numbered token files with an index, on which heed train FOLDER trains.
+
+    Every process that is given the same command, on this machine or on others that see the folder, takes shards that
+    are not there yet; a command that was killed is given again. The shards hold the text in its order, so that a
+    training on them is the one on a single file. How the text is read and split can be set as in heed train:
+    --data.column, --data.separator, --data.validation-fraction ...
 
     examples:
-      heed data report my-texts/
-      heed data report stories.jsonl --data.column story --out report.html
-      heed data report my-texts/ --near 0.8                   nearly equal documents too, by MinHash
-      heed data report my-texts/ --tokenizer runs/mine        tokens, and those that the tokenizer does not know
-      heed data report wikitext-2-lines --json
+      heed data tokenize books.jsonl --tokenizer runs/quickstart --out tokens --shards 16
+      heed data tokenize texts/ --tokenizer gpt2-bpe --out tokens --shards 64 --workers 8
+      heed data tokenize texts/ --tokenizer words.json --out tokens --shards 64 --shard 3      one of them
+      heed data tokenize texts/ --tokenizer words.json --out tokens --shards 64 --on slurm --slurm.time 1:00:00
+      heed train tokens/
     """
 
-    corpus: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    corpus: Annotated[str, tyro.conf.Positional]
     """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus."""
-    tokenizer: Path | None = None
-    """A tokenizer.json, a run folder or a folder of transformers, to count tokens with."""
-    near: float | None = None
-    """Look for documents of which this share of the runs of five words is shared with another one, as 0.8."""
-    out: Path | None = None
-    """Write the page, an .html file."""
-    overwrite: bool = False
-    """Replace the page if it is there."""
-    json_: AsJson = False
-
-
-class CleanFlags(Section):
-    """Write the training documents of a text that are left without duplicates and without what is held out, a JSON line
-    each, which `heed train` reads. What is left out is counted by the reason.
-
-    Every --data setting is a flag. Give held-out splits by --data.validation and --data.test; what is held out by a
-    share is cut from the text first, so that the file holds the rest.
-
-    examples:
-      heed data clean my-texts/ --data.validation-fraction 0 --out clean.jsonl
-      heed data clean train.jsonl --data.validation dev.jsonl --near 0.8 --out clean.jsonl
-    """
-
-    corpus: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
-    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus."""
+    tokenizer: Path
+    """A tokenizer.json, a folder that holds one, or a run folder."""
     out: Path
-    """The file to write, .jsonl."""
-    near: float | None = None
-    """Leave out documents that are nearly equal to another one too, as 0.8 (see `heed data report`)."""
-    overwrite: bool = False
-    """Replace the file if it is there."""
+    """The folder to write: a new one, or one that this command has begun."""
+    shards: int = Field(default=1, ge=1, le=MOST_SHARDS)
+    """Parts of about equal size; each is one token file for each split."""
+    shard: str | None = None
+    """Make this one alone, from 0; array: the one of this task of a Slurm array."""
+    workers: int = Field(default=0, ge=0)
+    """Processes, each with a shard of its own; 0: as many as OMP_NUM_THREADS asks for, or else one for each core."""
     json_: AsJson = False
-
-
-class ExtractFlags(Section):
-    """Write the text of web pages (.html) and notebooks (.ipynb) as JSON lines, a file each, which `heed train` reads.
-
-    Scripts, styles and outputs are left out. Each line has the file that it comes from, as `source`.
-
-    examples:
-      heed data extract site/ --out site.jsonl
-      heed data extract old.html --encoding cp1252 --out old.jsonl
-    """
-
-    place: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """A file, or a folder, which is looked through."""
-    out: Path
-    """The file to write, .jsonl."""
-    encoding: str = "utf-8"
-    """Encoding of the files that are not UTF-8."""
-    overwrite: bool = False
-    """Replace the file if it is there."""
 
 
 def main(argv: list[str]) -> int:
-    """Report, clean or make data; 0 when done."""
+    """Look at text, or make data; 0 when done."""
     actions = {
-        "report": (_report, "what a text holds: sizes, languages, odd characters, duplicates, what of dev is in train"),
-        "clean": (_clean, "a text without duplicates and without what is held out"),
-        "extract": (_extract, "the text of web pages and notebooks"),
-        "biographies": (
-            _biographies,
-            "invented people with known attributes: text, questions with answers, and the truth",
-        ),
+        "report": (report, "what a text holds: sizes, languages, odd characters, duplicates, what of dev is in train"),
+        "clean": (clean_up, "a text without duplicates and without what is held out"),
+        "extract": (extract, "the text of web pages and notebooks"),
+        "tokenize": (_tokenize, "numbered token files of a text of any size, by any number of processes or machines"),
+        "biographies": (_biographies, "invented people with known attributes: text, questions, and the truth"),
     }
     return act("data", actions, argv)
-
-
-def _report(argv: list[str]) -> int:
-    settings, rest = split_settings(argv)
-    flags = parse(SurveyFlags, rest, "data report", ["data"])
-    config = make_config({"data": data_settings(settings, flags.corpus, "data report")})
-    _refuse(flags.out, ".html", overwrite=flags.overwrite)
-    from heed.report.survey_page import render, survey_lines
-    from heed.text.survey import survey
-
-    tokenizer = None
-    if flags.tokenizer is not None:
-        from heed.text.tokenizers import load_tokenizer
-
-        tokenizer = load_tokenizer(flags.tokenizer)
-    corpus = corpus_of(config.data)
-    found = survey(
-        corpus, flags.corpus, tokenizer=tokenizer, near=flags.near, seed=config.run.seed,
-        progress=_shown(sum(corpus.expected_bytes(split) or 0 for split in corpus.splits)),
-    )  # fmt: skip
-    if flags.out is not None:
-        write_page(flags.out, render(found, ["heed", "data", "report", *argv]))
-    if flags.json_:
-        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
-        return 0
-    show(survey_lines(found, terminal_width()))
-    if flags.out is not None:
-        print(f"report: {flags.out}")
-    return 0
-
-
-def _clean(argv: list[str]) -> int:
-    settings, rest = split_settings(argv)
-    flags = parse(CleanFlags, rest, "data clean", ["data"])
-    config = make_config({"data": data_settings(settings, flags.corpus, "data clean")})
-    _refuse(flags.out, ".jsonl", overwrite=flags.overwrite)
-    from heed.text.survey import clean
-
-    corpus = corpus_of(config.data)
-    kept, left_out = clean(corpus, flags.near)
-    count = 0
-    with growing(flags.out) as file:
-        for text in kept:
-            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-            count += 1
-        if not count:
-            raise DataError("every training document is a duplicate or held out: nothing would be left")
-    if flags.json_:
-        print(json.dumps({"out": str(flags.out), "documents": count, "left_out": left_out}, indent=2))
-        return 0
-    print(f"{flags.out}: {count:,} documents")
-    for reason, number in left_out.items():
-        print(f"  left out, {reason}: {number:,}")
-    for note in corpus.notes:
-        tell(f"note: {note}")
-    return 0
-
-
-def _extract(argv: list[str]) -> int:
-    flags = parse(ExtractFlags, argv, "data extract")
-    _refuse(flags.out, ".jsonl", overwrite=flags.overwrite)
-    from heed.text.extracted import extracted
-
-    if not flags.place.exists():
-        raise DataError(f"{flags.place} does not exist: name a file or a folder of .html or .ipynb")
-    left_out: Counter[str] = Counter()
-    count = 0
-    with growing(flags.out) as file:
-        for path, text in extracted(flags.place, flags.encoding, left_out):
-            file.write(json.dumps({"text": text, "source": str(path)}, ensure_ascii=False) + "\n")
-            count += 1
-        if not count:
-            raise DataError(f"{flags.place}: no file holds any text")
-    print(f"{flags.out}: {count:,} documents")
-    for what, number in left_out.items():
-        tell(f"note: left out, {what}: {number:,}")
-    return 0
-
-
-def _refuse(out: Path | None, suffix: str, *, overwrite: bool) -> None:
-    """Raise `ConfigError` for a file that cannot be written under its name, before anything is read."""
-    if out is None:
-        return
-    if out.suffix != suffix:
-        raise ConfigError(f"--out: {out} must end in {suffix}")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists: give another --out, or --overwrite")
-
-
-def _shown(total: int) -> Callable[[int], None]:
-    """Return a progress that speaks on a terminal, at most ten times a second."""
-    last = 0.0
-
-    def progress(done: int) -> None:
-        nonlocal last
-        if sys.stderr.isatty() and time.monotonic() > last + 0.1:
-            last = time.monotonic()
-            of = f" of {human_bytes(total)}" if total else ""
-            print(f"\r{human_bytes(done)}{of} read ", end="", file=sys.stderr, flush=True)
-
-    return progress
 
 
 def _biographies(argv: list[str]) -> int:
@@ -268,3 +124,79 @@ def _biographies(argv: list[str]) -> int:
     for name, about in rows.items():
         print(f"{summary.folder / name}: {about}")
     return 0
+
+
+def _tokenize(argv: list[str]) -> int:
+    settings, rest = split_settings(argv)
+    flags = parse(TokenizeFlags, rest, "data tokenize", ["data"])
+    data = make_config({"data": data_settings(settings, flags.corpus, "data tokenize")}).data
+    text_alone = ("label", "questions", "first_id", "layout", "objective", "cache", "workers")
+    if given := [name for name in text_alone if name in data.model_fields_set]:
+        other = "--workers" if given[0] == "workers" else "heed train" if given[0] != "cache" else "--out"
+        raise ConfigError(f"--data.{given[0].replace('_', '-')} is nothing of token files: leave it to {other}")
+    wanted = _shards_wanted(flags)
+    if flags.elsewhere:
+        words = ["data", "tokenize", *argv]
+        return send_array(flags, flags.slurm, words, _tasks(flags, wanted), f"tokenize-{flags.out.name}")
+
+    from heed.cli import tell
+    from heed.text.corpus import counted
+    from heed.text.id_corpus import is_ids
+    from heed.text.shards import Tokenisation, tokenise
+    from heed.text.tokenizers import load_tokenizer
+
+    if is_ids(flags.corpus):
+        raise ConfigError(f"{flags.corpus} is token ids already: heed train reads them as they are")
+    asked = Tokenisation(data, load_tokenizer(flags.tokenizer), flags.out, flags.shards)
+    index = tokenise(asked, wanted, flags.workers, tell)
+    if index is not None:
+        for note in counted(index.left_out):
+            tell(f"note: {note}")
+        if empty := flags.shards - len(
+            {entry.name.partition("-")[2] for some in index.splits.values() for entry in some}
+        ):
+            tell(
+                f"note: {empty} of {flags.shards} shards are empty: compressed files, tables and texts without "
+                "data.separator are not cut"
+            )
+    if flags.json_:
+        print(json.dumps(_summary(flags, index), indent=2))
+        return 0
+    if index is None:
+        print(f"{flags.out}: other shards are missing; whoever makes the last one writes the index")
+        return 0
+    for split, sums in _summary(flags, index)["splits"].items():
+        print(f"{split}: {sums['tokens']:,} tokens, {sums['documents']:,} documents in {sums['files']:,} files")
+    print(f"heed train {flags.out} trains on them")
+    return 0
+
+
+def _shards_wanted(flags: TokenizeFlags) -> list[int]:
+    """Return the shards that this command makes."""
+    if flags.shard is None:
+        return list(range(flags.shards))
+    number = os.environ.get("SLURM_ARRAY_TASK_ID", "") if flags.shard == ARRAY else flags.shard
+    if flags.shard == ARRAY and not number:
+        raise ConfigError("--shard array: this is no task of a Slurm array (SLURM_ARRAY_TASK_ID is not set)")
+    if not (number.isascii() and number.isdecimal() and int(number) < flags.shards):
+        raise ConfigError(f"--shard {number}: shards go from 0 to {flags.shards - 1}, or are named by {ARRAY}")
+    return [int(number)]
+
+
+def _tasks(flags: TokenizeFlags, wanted: list[int]) -> dict[str, list[str]]:
+    """Return what each task of an array adds to the command, by its name."""
+    if flags.shard is not None:
+        raise ConfigError("--shard: with --on slurm each shard is a task of its own: leave it out")
+    return {f"{flags.out.name}, shard {shard} of {flags.shards}": ["--shard", str(shard)] for shard in wanted}
+
+
+def _summary(flags: TokenizeFlags, index: ShardIndex | None) -> dict[str, Any]:
+    """Return what --json prints: what is in the folder, `splits` null while shards are missing."""
+    splits = None if index is None else {
+        split: {
+            "files": len(entries),
+            **{count: sum(getattr(entry, count) for entry in entries) for count in ("tokens", "documents", "bytes")},
+        }
+        for split, entries in index.splits.items()
+    }  # fmt: skip
+    return {"folder": str(flags.out), "shards": flags.shards, "splits": splits}

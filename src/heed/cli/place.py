@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +104,36 @@ def send(
     print(f"job {number}: {name}, in the queue" + (f"; it trains {run}" if run is not None else ""))
     print(f"log: {log}")
     print(f"heed jobs shows how it is, heed jobs follow {number} what it says, heed jobs cancel {number} ends it")
+    return 0
+
+
+def send_array(
+    flags: PlaceFlags, asked: SlurmConfig, words: Sequence[str], tasks: Mapping[str, Sequence[str]], name: str
+) -> int:
+    """Submit a verb as a job array, or print its script: each of `tasks` adds some words to those of the command line.
+
+    Raises `ConfigError` for more than one process can use.
+    """
+    from heed.records.slurm import ManifestTask
+    from heed.slurm.folder import submit_job
+    from heed.slurm.script import SlurmScript, heed_command
+
+    if asked.nodes > 1 or asked.gpus_each:
+        raise ConfigError("--slurm.nodes and --slurm.gpus: each task is a process without a GPU: leave them out")
+    script = SlurmScript(asked, name, asked.folder.absolute(), Path.cwd(), tasks=len(tasks))
+    if flags.dry_run:
+        print(replace(script, folder=script.folder / name).text(), end="")
+        return 0
+    own = local_words(words)
+    made = [
+        ManifestTask(name=task, command=list(heed_command([*own, *more])), order={}) for task, more in tasks.items()
+    ]
+    number, script = submit_job(script, made)
+    if getattr(flags, "json_", False):
+        print(json.dumps({"job": number, "tasks": len(tasks), "folder": str(script.folder)}, indent=2))
+        return 0
+    print(f"job {number}: {name}, an array of {len(tasks)} tasks, {asked.array_limit} at a time, in the queue")
+    print(f"heed jobs shows how they are, heed jobs follow {number} what they say, heed jobs cancel {number} ends them")
     return 0
 
 

@@ -40,7 +40,7 @@ class SlurmConfig(Section):
     nodes: int = Field(default=1, ge=1)
     """Nodes: with several, heed train runs under torchrun on each of them."""
     array_limit: int = Field(default=8, ge=1)
-    """Runs of heed compare or heed tune that may run at a time."""
+    """Runs of heed compare or heed tune, or shards of heed data tokenize, that may run at a time."""
     after: str | None = None
     """Start after these jobs have ended well: numbers with commas between; or in sbatch's words, as in afterany:12."""
     notice: int = Field(default=120, ge=1)

@@ -29,10 +29,11 @@ from heed.objectives.spans import NO_STRIDE
 from heed.report.figure_kinds import ACCURACY, LOSS, MAJORITY
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
-from heed.text.corpus import Corpus, splits
+from heed.text.corpus import Corpus
 from heed.text.named import locate
 from heed.text.qa import Questions, answer_ids, commonest_answer, normalise, question_windows
 from heed.text.question_corpus import QuestionCorpus, QuestionTokens, open_questions, question_tokens
+from heed.text.reading import splits
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import MASK, Tokenizer

@@ -29,12 +29,13 @@ from heed.objectives.running_text import encode_documents, no_specials, open_tok
 from heed.report.gradings.classes import KINDS
 from heed.report.measured import Figures
 from heed.report.statistics import wilson
-from heed.text.corpus import Corpus, splits
+from heed.text.corpus import Corpus
 from heed.text.examples import Examples, cut_texts, examples_in_order, part_of, texts_measured
 from heed.text.id_corpus import is_ids
 from heed.text.labelled import LabelledCorpus, LabelledTokens, open_labelled
 from heed.text.masking import special_ids
 from heed.text.named import locate
+from heed.text.reading import splits
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import Tokenizer

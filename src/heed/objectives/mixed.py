@@ -21,10 +21,11 @@ from heed.objectives.spans import HiddenSpans
 from heed.report.measured import Figures
 from heed.report.numbers import human_count
 from heed.text.batches import Packed
-from heed.text.corpus import NO_TEST, Corpus, open_corpus, reading
+from heed.text.corpus import NO_TEST, Corpus, open_corpus
 from heed.text.mixture import Mixture
 from heed.text.named import locate
 from heed.text.question_corpus import QuestionTokens
+from heed.text.reading import reading
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile
 from heed.text.tokenizers import MASK, Tokenizer

@@ -12,11 +12,13 @@ from heed.objectives.objective import Files, rows_in_a_batch
 from heed.report.numbers import human_bytes, human_count
 from heed.text.batches import Packed, Padded
 from heed.text.contiguous import Contiguous
-from heed.text.corpus import Corpus, corpus_of, splits
+from heed.text.corpus import Corpus
 from heed.text.grouped import Grouped
 from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.mixture import Mixture
 from heed.text.named import locate
+from heed.text.reading import corpus_of, splits
+from heed.text.sharded_corpus import ShardedCorpus, open_shards, shard_tokens, shards_of
 from heed.text.stream import Stream
 from heed.text.tokenfile import TokenFile, token_files
 from heed.text.tokenizers import Tokenizer
@@ -31,16 +33,21 @@ def no_specials(config: Config) -> tuple[str, ...]:
 
 
 def open_running_text(config: Config, classes: Sequence[str] | None = None) -> list[Corpus]:
-    """Open documents, or token ids. Raises what `open_corpus` and `open_ids` raise."""
+    """Open documents, or token ids. Raises what `open_corpus`, `open_ids` and `open_shards` raise."""
     data = config.data
     if is_ids(data.source):
         return [open_token_ids(data)]
+    if (folder := shards_of(data.source)) is not None:
+        return [open_shards(folder, data)]
     return [corpus_of(data)]
 
 
 def open_token_ids(data: DataConfig) -> IdCorpus:
     """Open a source of token ids. Raises `ConfigError` for settings that are for texts."""
-    of_texts = [name for name in ("label", "column", "encoding", "separator") if name in data.model_fields_set]
+    usual = DataConfig()  # which a run's own config.yaml writes out
+    of_texts = [
+        name for name in ("label", "column", "encoding", "separator") if getattr(data, name) != getattr(usual, name)
+    ]
     if problems := [f"data.{name}: is for texts, and {data.source} is token ids: leave it out" for name in of_texts]:
         raise ConfigError(*problems)
     return open_ids(locate(data.source), first_id=data.first_id, **splits(data))
@@ -64,6 +71,8 @@ def encode_running_text(
     corpus = corpora[0]
     if isinstance(corpus, IdCorpus):
         return told(corpus, id_tokens(corpus, tokenizer), say)
+    if isinstance(corpus, ShardedCorpus):
+        return told(corpus, shard_tokens(corpus, tokenizer, verify), say)
     return told(corpus, encode_documents(corpus, tokenizer, config, say, verify), say)
 
 

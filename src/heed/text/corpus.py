@@ -14,16 +14,15 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from heed.config import DataConfig
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
 from heed.text.formats import Reading
-from heed.text.named import NAMED, locate, open_named
+from heed.text.named import NAMED, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
 
 SPLITS = ("train", "validation", "test")
@@ -76,26 +75,40 @@ class Corpus:
     @property
     def notes(self) -> list[str]:
         """What is to be told: files passed over, and what was left out of the splits that have been read to the end."""
-        counts: Counter[str] = Counter()
-        for left_out in self._left_out.values():  # one a source, however many splits it serves
-            counts += left_out
-        return self._notes + [f"{what}: {count:,}" for what, count in sorted(counts.items()) if count]
+        return self._notes + counted(self.left_out)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How much of what was left out of the splits, or the part of them, that have been read to the end."""
+        return sum(self._left_out.values(), Counter())  # one a source, however many splits it serves
 
     def documents(self, split: str) -> Iterator[str]:
         """Yield the documents of a split, one in memory at a time; always the same in the same order.
 
         Raises `DataError` when there is no such split, or when a file turns out to be unreadable.
         """
+        return self.part(split, 0, 1)
+
+    def part(self, split: str, number: int, of: int) -> Iterator[str]:
+        """Yield the documents of a split in part `number` of `of`, which reads about its share of the files.
+
+        Put one after the other the parts are the split. What cannot be cut is in the first part.
+        """
         if split not in self.splits:
             raise DataError(f"{self.name} has no split {split!r}, {did_you_mean(split, self.splits)}")
         if split in self._sources and split != "train":
-            return (text for _, text in self._read(self._sources[split]))
-        stream = self._read(self._sources["train"])
+            return (text for _, text in self._read(self._sources[split], part=(number, of)))
+        if self._limits:
+            return _cut(self._read(self._sources["train"], part=(number, 1)), *self._limits[split])
+        stream = self._read(self._sources["train"], part=(number, of))
         if not self._shares:
             return (text for _, text in stream)
-        if self._limits:
-            return _cut(stream, *self._limits[split])
         return (text for value, text in stream if self._split_of(value) == split)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of `data` that the source has decided, whatever was asked for."""
+        return {}
 
     def facts(self, split: str) -> dict[str, str]:
         """Return what a token file says of the text of a split."""
@@ -114,10 +127,13 @@ class Corpus:
             return source.size
         return round(source.size * self._shares.get(split, 1 - sum(self._shares.values())))
 
-    def _read(self, source: Source, left_out: Counter[str] | None = None) -> Documents:
-        """Yield what a source holds; once it is through, keep the count of what was left out."""
+    def _read(self, source: Source, left_out: Counter[str] | None = None, part: tuple[int, int] = (0, 1)) -> Documents:
+        """Yield what a part of a source holds; once it is through, keep the count of what was left out."""
         counts: Counter[str] = Counter()
-        yield from source.read(counts)
+        if part[1] > 1 and source.part is not None:
+            yield from source.part(counts, *part)
+        elif part[0] == 0:  # of what cannot be cut the first part has all
+            yield from source.read(counts)
         if left_out is None:
             self._left_out[source.fingerprint] = counts
 
@@ -186,6 +202,15 @@ class Corpus:
         self.split_rule = f"by position in a single document, in characters: {sizes}"
 
 
+def counted(left_out: Mapping[str, int]) -> list[str]:
+    """Return a line for each thing that was left out.
+
+    >>> counted({"empty documents left out": 1200})
+    ['empty documents left out: 1,200']
+    """
+    return [f"{what}: {count:,}" for what, count in sorted(left_out.items()) if count]
+
+
 def _cut(stream: Documents, start: int, end: int) -> Iterator[str]:
     """Yield characters [start, end) of the pieces of a text."""
     position = 0
@@ -231,26 +256,6 @@ def open_corpus(
     if name in NAMED and Path(name).exists():
         corpus._notes.append(f"{name} is heed's own corpus of that name; write ./{name} for the one in this folder")
     return corpus
-
-
-def reading(data: DataConfig) -> dict[str, Any]:
-    """Return how files of running text are read."""
-    return {name: getattr(data, name) for name in ("column", "encoding", "separator", "line_ends")}
-
-
-def splits(data: DataConfig) -> dict[str, Any]:
-    """Return where the held-out splits come from; a path may lie in a folder of data sets."""
-    return {
-        "validation": None if data.validation is None else locate(data.validation),
-        "test": None if data.test is None else locate(data.test),
-        "validation_fraction": data.validation_fraction,
-        "test_fraction": data.test_fraction,
-    }
-
-
-def corpus_of(data: DataConfig) -> Corpus:
-    """Open the running text that settings name. Raises what `open_corpus` raises."""
-    return open_corpus(locate(data.source), **reading(data), **splits(data))
 
 
 def held_out_shares(validation: float, test: float, given: Container[str]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from heed.text.spans import (
     t5_spans,
 )
 from heed.text.stream import Batch, gather, trimmed
-from heed.text.tokenfile import TokenFile
+from heed.text.tokenfile import TokenFile, count_of
 from heed.text.tokenizers import Tokenizer
 
 TRAINING, EVALUATION = 0x7370616E, 0x6D656173
@@ -236,7 +236,7 @@ class _Documents:
             )
         if self.left_out:
             notes.append(f"empty documents are left out: {self.left_out:,}")
-        if corruption.tokenizer.kind == "char" and (found := int((self.ids == corruption.tokenizer.mask_id).sum())):
+        if corruption.tokenizer.kind == "char" and (found := count_of(self.ids, corruption.tokenizer.mask_id)):
             notes.append(f"mask characters in the text itself: {found:,}; take them out, their rows are ambiguous")
         return notes
 

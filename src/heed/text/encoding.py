@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -135,11 +137,24 @@ _WORK: list[_Work] = []
 
 def _take_work(work: _Work) -> None:
     """Keep the tokenizer in this process, so that it is sent once and not with each chunk."""
+    end_with_parent()
     _WORK[:] = [work]
 
 
 def _do_work(documents: list[str]) -> EncodedDocuments:
     return _WORK[0](documents)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that began it does, however that dies: a pool's would wait for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:  # nobody began the first process
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def asked_threads() -> int | None:

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, Literal
 
 from heed.errors import DataError, require
 from heed.text.charsets import HINT, bad_byte, check_encoding, codec_of
-from heed.text.packing import COMPRESSED, explained, open_bytes
+from heed.text.packing import COMPRESSED, WHOLE_FILE, Span, explained, open_bytes
 from heed.text.tables import ESCAPED, read_table
 
 KINDS = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -77,17 +77,20 @@ def kind_of(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else None
 
 
-def read_file(path: Path, reading: Reading, skipped: Counter[str], codec: str | None = None) -> Iterator[Part]:
+def read_file(
+    path: Path, reading: Reading, skipped: Counter[str], codec: str | None = None, span: Span = WHOLE_FILE
+) -> Iterator[Part]:
     """Yield the documents of one file; what cannot be a document is left out and counted in `skipped`.
 
-    `codec` is what the file is in, where that is known; else it is found out. Raises `DataError` that names the file,
-    and the byte or line, when it cannot be read as its suffix says.
+    `codec` is what the file is in, where that is known; else it is found out. `span` are the bytes that are read, from
+    where a document begins to where another one does. Raises `DataError` that names the file, and the byte or line,
+    when it cannot be read as its suffix says.
     """
     if kind_of(path) not in (".txt", ".md"):
-        rows = read_rows(path, {"--data.column": reading.column}, codec or reading.encoding)
+        rows = read_rows(path, {"--data.column": reading.column}, codec or reading.encoding, span=span)
         yield from _filled(_texts(rows, reading.column, skipped), skipped)
         return
-    with _decoded(path, codec, reading.encoding) as codec, open_bytes(path) as stream:
+    with _decoded(path, codec, reading.encoding, span) as codec, open_bytes(path, span) as stream:
         blocks, separator = _blocks(stream, codec), reading.separator
         if reading.line_ends == "unix":
             blocks, separator = _unix(blocks), separator and separator.replace("\r\n", "\n")
@@ -95,14 +98,18 @@ def read_file(path: Path, reading: Reading, skipped: Counter[str], codec: str | 
 
 
 def read_rows(
-    path: Path, columns: Mapping[str, str], encoding: str = "utf-8", header: Sequence[str] | None = None
+    path: Path,
+    columns: Mapping[str, str],
+    encoding: str = "utf-8",
+    header: Sequence[str] | None = None,
+    span: Span = WHOLE_FILE,
 ) -> Iterator[Row]:
     """Yield the wanted columns of each row of a .jsonl, .csv, .tsv or .parquet file.
 
     `columns` holds the wanted ones by the setting that chose each, which errors name. `header` names the columns of a
-    CSV or TSV file without such a line. Raises `DataError` as `read_file` does.
+    CSV or TSV file without such a line. `span` is of .jsonl alone. Raises `DataError` as `read_file` does.
     """
-    for place, values in _read_rows(path, columns, encoding, header):
+    for place, values in _read_rows(path, columns, encoding, header, span=span):
         if isinstance(values, DataError):
             raise values
         yield place, values
@@ -122,25 +129,28 @@ def _read_rows(
     encoding: str,
     header: Sequence[str] | None = None,
     errors: str = "strict",
+    span: Span = WHOLE_FILE,
 ) -> Iterator[MaybeRow]:
     """Yield each row; with errors "surrogateescape" bytes that are no text are an error of their row alone."""
     kind = kind_of(path)
     if kind == ".parquet":
         yield from _read_parquet(path, columns)
         return
-    with _decoded(path, None, encoding) as codec, open_bytes(path) as stream:
+    with _decoded(path, None, encoding, span) as codec, open_bytes(path, span) as stream:
         lines = io.TextIOWrapper(stream, encoding=codec, errors=errors, newline="")
         if kind == ".jsonl":
-            yield from _read_jsonl(lines, path, columns)
+            yield from _read_jsonl(lines, path, columns, span[0])
         else:
             yield from _read_table(lines, path, columns, header, tabs=kind == ".tsv")
 
 
 @contextmanager
-def _decoded(path: Path, codec: str | None, encoding: str) -> Iterator[str]:
+def _decoded(path: Path, codec: str | None, encoding: str, span: Span) -> Iterator[str]:
     """Give what `path` is to be read with, and turn what can go wrong meanwhile into a `DataError` of one line."""
     with explained(path):
         codec = codec or codec_of(path, encoding)
+        if span[0]:  # where a byte-order mark is a character like any other
+            codec = codec.removesuffix("-sig")
         try:
             yield codec
         except UnicodeError:
@@ -220,13 +230,17 @@ def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[
         yield whole_characters(checked_text(value, column, where), skipped)
 
 
-def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
-    """Yield some keys of each object; a key that the first object has and a later one lacks counts as null."""
-    known = False
+def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str], start: int = 0) -> Iterator[MaybeRow]:
+    """Yield some keys of each object; a key that the first object has and a later one lacks counts as null.
+
+    `start` is the byte at which the stream begins in its file.
+    """
+    known = start > 0
+    behind = f" from byte {start:,} on" if start else ""
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
+        where = f"{path}, line {number}{behind}"
         try:
             row = json.loads(_text(line), object_pairs_hook=keys_once)
         except (ValueError, RecursionError) as error:

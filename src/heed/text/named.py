@@ -150,9 +150,10 @@ def _python_reference() -> Source:
 def _from_file(name: str, path: Path) -> Source:
     source = file_source(Found(path.parent, [path]), Reading(), name)
     if columns := NAMED[name].columns:  # of labelled texts those in the first column are read
-        return replace(source, read=lambda skipped: _column(path, columns))
+        return replace(source, read=lambda skipped: _column(path, columns), part=None)
     if name == "wikitext-2-lines":
-        return replace(source, fingerprint=digest(name, source.fingerprint), read=lambda skipped: _lines(path, skipped))
+        read = lambda skipped: _lines(path, skipped)
+        return replace(source, fingerprint=digest(name, source.fingerprint), read=read, part=None)
     if name != "tinystories":
         return source
 

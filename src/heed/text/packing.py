@@ -18,6 +18,11 @@ MOST, RATIO = 1 << 30, 200
 """Bytes from which on what is unpacked may not be more than `RATIO` times what was packed: no text is."""
 
 
+Span = tuple[int, int | None]
+"""From a byte of a file that is not packed to another one, None: to its end."""
+WHOLE_FILE: Span = (0, None)
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what can go wrong with the bytes of `path` into a `DataError` of one line."""
@@ -29,14 +34,37 @@ def explained(path: Path) -> Iterator[None]:
         raise DataError(f"{shortened(path)} cannot be read: {advice(error)}") from None
 
 
-def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, unpacked if its name ends in .gz or .zst."""
+def open_bytes(path: Path, span: Span = WHOLE_FILE) -> BinaryIO:
+    """Open a file for reading bytes, or a span of them, unpacked if its name ends in .gz or .zst."""
+    if span != WHOLE_FILE:
+        return io.BufferedReader(_Spanned(path, *span), 1 << 17)
     suffix = path.suffix.lower()
     if suffix == ".gz":
         return io.BufferedReader(_Bounded(gzip.GzipFile(path, "rb"), path), 1 << 17)
     if suffix == ".zst":
         return io.BufferedReader(_Bounded(_Zstandard(path), path), 1 << 17)
     return path.open("rb")
+
+
+class _Spanned(io.RawIOBase):
+    """Some bytes of a file."""
+
+    def __init__(self, path: Path, start: int, stop: int | None) -> None:
+        self._file = io.FileIO(path)
+        self._file.seek(start)
+        self._left = path.stat().st_size - start if stop is None else stop - start
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Bounded(io.RawIOBase):

@@ -19,9 +19,11 @@ from typing import Any
 
 from heed.errors import DataError, require
 from heed.files import expanded, shortened, what_is
+from heed.records.shards import shards_in
 from heed.text.charsets import Look, look_at_all
+from heed.text.cuts import Cuts
 from heed.text.formats import KINDS, PIECE, Reading, checked_text, kind_of, read_file
-from heed.text.packing import COMPRESSED, explained
+from heed.text.packing import COMPRESSED, WHOLE_FILE, explained
 
 SALT = b"heed split 35"
 """Fixed for ever: another salt would move documents between training and validation.
@@ -47,6 +49,9 @@ class Source:
     """Bytes of text, where they are known without reading."""
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    part: Callable[[Counter[str], int, int], Documents] | None = None
+    """Reads part `number` of `of` parts that follow each other and together are the whole (see `cuts.py`); None: it has
+    no parts."""
 
 
 def draw(text: str) -> float:
@@ -94,6 +99,8 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
         found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source)
     else:
         raise DataError(_missing(path, source, known))
+    if not found.files and what == "folder" and shards_in(path):
+        raise DataError(f"{source} holds shards, which are token ids: what is asked for here needs their text")
     if not found.files:
         passed = f" ({found.notes[0]})" if found.notes else ""
         raise DataError(f"{source} holds no text files{passed}: heed reads {_types()}")
@@ -176,17 +183,17 @@ def file_source(found: Found, reading: Reading, name: str) -> Source:
     seen, notes = look_at_all(coded, reading.encoding, None if size <= WHOLE else 1 << 20)
     looks = dict(zip(coded, seen, strict=True))
 
-    def read(skipped: Counter[str]) -> Documents:
-        for path in files:
+    def part(skipped: Counter[str], number: int = 0, of: int = 1) -> Documents:
+        for path, span in Cuts(files, reading, {path: seen.codec for path, seen in looks.items()}).part(number, of):
             value: float | None = None
             codec = looks[path].codec if path in looks else None
-            for first, text in read_file(path, reading, skipped, codec):
+            for first, text in read_file(path, reading, skipped, codec, span):
                 if first or value is None:
                     value = draw(text)
                 else:
                     skipped[f"cuts in documents of more than {PIECE:,} characters, each piece counts as one"] += 1
                 yield value, text
-            if value is None:
+            if value is None and span == WHOLE_FILE:
                 skipped["files without any text left out"] += 1
 
     plain = all(path.suffix.lower() in (".txt", ".md") for path in files)
@@ -195,7 +202,7 @@ def file_source(found: Found, reading: Reading, name: str) -> Source:
         notes.append(f"line ends of two characters made one (data.line_ends keeps them): {_files(len(mended))}")
     how = {path: _how(path, looks[path], reading) for path in coded}
     print_ = _fingerprint(found, reading, size, how)
-    return Source(name, print_, read, size if plain else None, files, (*found.notes, *notes))
+    return Source(name, print_, part, size if plain else None, files, (*found.notes, *notes), part)
 
 
 def _files(count: int) -> str:
@@ -302,8 +309,11 @@ def find_tables(address: str) -> dict[str, Any]:
 
 def _row_sources(address: str, tables: dict[str, Any], column: str) -> dict[str, Source]:
     def source(split: str, table: Any) -> Source:
-        def read(skipped: Counter[str]) -> Documents:
-            for text in hub_rows(table, column, f"{address} ({split})"):
+        def part(skipped: Counter[str], number: int = 0, of: int = 1) -> Documents:
+            some = table
+            if of > 1:
+                some = table.select(range(len(table) * number // of, len(table) * (number + 1) // of))
+            for text in hub_rows(some, column, f"{address} ({split})"):
                 if text is None:
                     skipped["rows without a text (null) left out"] += 1
                 elif not text.strip():
@@ -311,6 +321,7 @@ def _row_sources(address: str, tables: dict[str, Any], column: str) -> dict[str,
                 else:
                     yield draw(text), text
 
-        return Source(address.removeprefix("hf:"), digest("hub", address, table._fingerprint, column), read)
+        fingerprint = digest("hub", address, table._fingerprint, column)
+        return Source(address.removeprefix("hf:"), fingerprint, part, part=part)
 
     return {split: source(split, table) for split, table in tables.items()}

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -49,6 +49,21 @@ Progress = Callable[[int, int | None], object]
 """Is told the bytes of text that are done, and all there are where that is known."""
 
 
+class TokenIds(Protocol):
+    """Ids in a row (N,), uint16 or uint32: an array, or parts of several files that are read like one (`joined.py`)."""
+
+    @property
+    def dtype(self) -> Any:
+        """That of each id."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return an id, a slice, or an array of some ids."""
+        ...
+
+
 @dataclass(frozen=True)
 class TokenFile:
     """Token ids and where documents end.
@@ -56,7 +71,7 @@ class TokenFile:
     `ids` (N,) uint16 or uint32; `ends` (documents,) uint64, each the index one past the end of a document.
     """
 
-    ids: np.ndarray
+    ids: TokenIds
     ends: np.ndarray
     header: dict[str, Any]
 
@@ -89,6 +104,12 @@ class TokenFile:
             np.memmap(path, "<u8", "r", start, header["documents"]).view(np.ndarray),
             header,
         )
+
+
+def count_of(ids: TokenIds, id: int | None) -> int:
+    """Return how often an id stands in a row of ids, which is read piece by piece."""
+    steps = range(0, len(ids), WHOLE)
+    return sum(int(np.count_nonzero(np.asarray(ids[begin : begin + WHOLE]) == id)) for begin in steps)
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -146,6 +167,7 @@ def write_token_file(
     header: dict[str, Any],
     workers: int = 0,
     progress: Progress | None = None,
+    place: str = "data.cache",
 ) -> TokenFile:
     """Encode documents to a token file, in the order given, and open it.
 
@@ -153,7 +175,7 @@ def write_token_file(
     (null: there is none). A word tokenizer's `<eos>` ends a line and is another id: a document may end in both.
     `header` may add `word_rule` ("words" if absent), `corpus_fingerprint` and `split`. `workers` processes encode, 0
     for one a core; small input is encoded here. They are spawned: a script that calls this on much text needs the
-    usual `if __name__ == "__main__":`.
+    usual `if __name__ == "__main__":`. `place` is the setting that chooses the folder.
 
     Raises `DataError` when there are no tokens, when the disk is full (the unfinished file is removed), and whatever
     the documents or the tokenizer raise.
@@ -190,15 +212,15 @@ def write_token_file(
             }
             _finish(stream, {**header, "word_rule": rule, **own})
     except OSError as error:
-        raise _refused(path, error) from None
+        raise _refused(path, error, place) from None
     return TokenFile.open(path)
 
 
-def _refused(path: Path, error: OSError) -> DataError:
+def _refused(path: Path, error: OSError, place: str = "data.cache") -> DataError:
     """Return what is said of a token file that the system does not let us write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(f"the disk is full: {path} needs more room, free some or set data.cache")
-    return DataError(f"{path} cannot be written: {why(error)}; choose a folder with data.cache")
+        return DataError(f"the disk is full: {path} needs more room, free some or set {place}")
+    return DataError(f"{path} cannot be written: {why(error)}; choose a folder with {place}")
 
 
 def _finish(stream: BinaryIO, header: dict[str, Any]) -> None:
@@ -234,12 +256,11 @@ def token_files(
         key = digest(corpus.fingerprint, tokenizer.hash, split, VERSION)
         path = Path(folder) / f"{_safe(corpus.name)}-{split}-{key[:16]}.tokens"
         header = corpus.facts(split) | {"word_rule": corpus.word_rule}
-        # the end token of a foreign tokenizer may be named beside its file, and is not in the hash
-        expected = {"corpus_fingerprint": corpus.fingerprint, "split": split, "end_id": tokenizer.end_id}
-        kept = _kept(path, tokenizer, expected, verify)
+        known: dict[str, Any] = {"corpus_fingerprint": corpus.fingerprint, "split": split}
+        kept = kept_tokens(path, tokenizer, verify=verify, **known)
         if kept is None:
             with _writing(path):
-                kept = _kept(path, tokenizer, expected, verify)
+                kept = kept_tokens(path, tokenizer, verify=verify, **known)
                 if kept is None:
                     report = _with_total(progress, corpus.expected_bytes(split))
                     texts = corpus.documents(split)
@@ -248,8 +269,13 @@ def token_files(
     return found
 
 
-def _kept(path: Path, tokenizer: Tokenizer, expected: dict[str, Any], verify: bool) -> TokenFile | None:
-    """Return a token file that was written before, None where there is none that is as expected."""
+def kept_tokens(path: Path, tokenizer: Tokenizer, *, verify: bool = False, **expected: Any) -> TokenFile | None:
+    """Return the token file that was written before, None where there is none that is whole.
+
+    `expected` is what its header must say. `verify` reads the whole of a large one, and raises `AlteredTokensError` for
+    one that is damaged.
+    """
+    expected |= {"end_id": tokenizer.end_id}  # of a foreign one it may be named elsewhere, and is not in the hash
     try:
         kept = TokenFile.open(path, tokenizer_hash=tokenizer.hash, verify=verify)
         if {"sha256", "first_words"} <= kept.header.keys() and expected.items() <= kept.header.items():
