@@ -182,8 +182,9 @@ def _reopened(run: Run, say: Say, ranks: Ranks) -> Ready:
     """Return what the training of a run that is there is made of, with new weights."""
     config, classes = run.config, run.classes
     device, objective = ranks.take_device(config.run, say), objective_of(config)
-    corpora, tokenizer = objective.open(config, classes), load_tokenizer(run.folder)
-    files = objective.encode(corpora, tokenizer, config, say)
+    with run.at_home():
+        corpora, tokenizer = objective.open(config, classes), load_tokenizer(run.folder)
+        files = objective.encode(corpora, tokenizer, config, say)
     streams, number = Streams(config.run.seed), len(classes) if classes else None
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config.run, streams), number)
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)

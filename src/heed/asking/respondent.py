@@ -97,8 +97,9 @@ def open_respondent(
     `pretraining` and `finetuning` stand for the files that the run's config.yaml names. Raises `CheckpointError` for
     the run, `DataError` for a file and `ConfigError` for a way to answer that cannot be gone.
     """
-    settings = Run.open(run).config
-    sources = sources_of(settings, pretraining, finetuning)
+    opened = Run.open(run)
+    with opened.at_home():
+        sources = sources_of(opened.config, pretraining, finetuning)
     way = way_of(decode, candidates, sources, beams=beams, max_tokens=max_tokens)
     corpora = sources.corpora()  # before the model, which takes longer
     model, tokenizer, _ = load_run(run, checkpoint, choose_device(device))
@@ -147,12 +148,12 @@ def sources_of(config: Config, pretraining: Path | None = None, finetuning: Path
         start, at = at.model.start_from, None
         if start is None:
             break
-        if Path(start).resolve() in passed:
+        if Path(locate(start)).resolve() in passed:
             notes.append(f"{start} was written over by a run that began with it: what it read before is not known")
         else:
-            passed.add(Path(start).resolve())
+            passed.add(Path(locate(start)).resolve())
             try:
-                at = Run.open(start).config
+                at = Run.open(locate(start)).config
             except CheckpointError:
                 notes.append(f"{start}, which this run began with, is not there: what it read is not known")
     text = pretraining or _there("text", "--pretraining", list(texts), notes)

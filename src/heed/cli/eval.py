@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,7 +105,9 @@ def main(argv: list[str]) -> int:
         model, tokenizer, config = load_run(folder, flags.checkpoint, device)
         if other:
             config = make_config(overlay(config.model_dump(), other))
-        files = open_text(config, tokenizer, classes=Run.open(folder).classes, say=tell, verify=flags.verify)
+        run = Run.open(folder)
+        with nullcontext() if other else run.at_home():
+            files = open_text(config, tokenizer, classes=run.classes, say=tell, verify=flags.verify)
         state = {} if other else next(saved_states(Run.open(folder).checkpoints), {})
         if is_another_text(config, tokenizer, files, state):
             tell(f"note: the text of {folder} has changed since it was trained: these figures are of the text of today")

@@ -41,7 +41,9 @@ class OpenedSubject:
             return np.zeros(0, dtype=np.int64), ""
         assert isinstance(self.subject, OwnModel)
         try:
-            files = open_text(self.config, self.subject.tokenizer, classes=Run.open(self.run).classes, say=say)
+            run = Run.open(self.run)
+            with run.at_home():
+                files = open_text(self.config, self.subject.tokenizer, classes=run.classes, say=say)
         except HeedError as error:
             say(f"note: the text of {self.run} cannot be read ({error})")
             return np.zeros(0, dtype=np.int64), ""

@@ -16,7 +16,7 @@ from heed.text.corpus import Corpus
 from heed.text.grouped import Grouped
 from heed.text.id_corpus import IdCorpus, id_tokens, is_ids, open_ids
 from heed.text.mixture import Mixture
-from heed.text.named import locate
+from heed.text.named import at_home, locate
 from heed.text.reading import corpus_of, splits
 from heed.text.sharded_corpus import ShardedCorpus, open_shards, shard_tokens, shards_of
 from heed.text.stream import Stream
@@ -57,7 +57,7 @@ def encode_documents(
     corpus: Corpus, tokenizer: Tokenizer, config: Config, say: Say, verify: bool = False
 ) -> dict[str, TokenFile]:
     """Return the token file of each split, and say what was left out; `verify` checks the whole of large files."""
-    folder = Path(config.data.cache) if config.data.cache else Path(config.run.folder) / ".tokens"
+    folder = at_home(config.data.cache or Path(config.run.folder) / ".tokens")
     files = token_files(corpus, tokenizer, folder, config.data.workers, _every_fifth(say), verify)
     for note in corpus.notes:
         say(f"note: {note}")

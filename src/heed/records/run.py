@@ -36,6 +36,8 @@ class EnvironmentFile(Ordered):
     git_commit: Any = None
     """None outside of a repository."""
     machine: MachineFacts = Field(default_factory=MachineFacts)
+    began_in: Any = None
+    """The folder in which the command was given, as seen from the run: relative sources are relative to it."""
     job: Any = None
     """The number of the job that began it, where that was one of Slurm's."""
     ranks: Number = None

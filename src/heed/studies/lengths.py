@@ -51,7 +51,8 @@ def measure_lengths(folder: Path, lengths: Sequence[int], say: Say = lambda line
     take_threads(run.config.run.threads)
     device = choose_device(run.config.run.device)
     model, tokenizer, config = load_run(folder, "best", device)
-    tokens = objectives.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
+    with run.at_home():
+        tokens = objectives.open_text(config, tokenizer, classes=run.classes, say=say).get("validation")
     for length in left:
         say(f"measuring the whole validation split at a context of {length}")
         try:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
 from heed.text.formats import Reading
-from heed.text.named import NAMED, open_named
+from heed.text.named import NAMED, as_given, open_named
 from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
 
 SPLITS = ("train", "validation", "test")
@@ -289,7 +289,8 @@ def name_of(source: str) -> str:
     ('austen', 'books', 'books')
     """
     if glob.has_magic(source) and not os.path.exists(source):
-        return next((part for part in Path(source).parts if not glob.has_magic(part)), "texts")
+        parts = [part for part in Path(as_given(source)).parts if part not in ("/", "..")]
+        return next((part for part in parts if not glob.has_magic(part)), "texts")
     path = expanded(source).resolve()
     return path.name if path.is_dir() else path.name.split(".")[0]
 

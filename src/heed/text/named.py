@@ -6,10 +6,13 @@ lies in it is also found by its path from there (`locate`).
 
 from __future__ import annotations
 
+import glob
 import os
 import pydoc_data.topics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,9 +128,46 @@ def data_folders() -> list[Path]:
     return named + [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
 
 
+_HOME: ContextVar[Path | None] = ContextVar("home", default=None)
+
+
+@contextmanager
+def relative_to(home: Path | None) -> Iterator[None]:
+    """Let `locate` look for relative paths in the folder where a run was begun first; None: as ever.
+
+    Within another one this does nothing.
+    """
+    token = _HOME.set(_HOME.get() or (None if home is None else home.resolve()))
+    try:
+        yield
+    finally:
+        _HOME.reset(token)
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a relative path as it is to be understood where a run was begun in another folder that is still there."""
+    home = _HOME.get()
+    return Path(path) if home is None or home == Path.cwd() or not home.is_dir() else home / path
+
+
+def as_given(path: str) -> str:
+    """Return a path below the folder where a run was begun as its settings have it."""
+    home = _HOME.get()
+    below = home is not None and Path(path).is_relative_to(home)
+    return Path(path).relative_to(home).as_posix() if home is not None and below else path
+
+
 def locate(source: str) -> str:
-    """Return a path as it is, or below the folder of data sets that alone has it: birth-places/wiki.txt."""
-    if source in NAMED or source.startswith("hf:") or (path := expanded(source)).is_absolute() or os.path.exists(path):
+    """Return a path or glob as it is, or below the folder that has it: where the run was begun, or one of data sets.
+
+    So `birth-places/wiki.txt` is found in the folder of data sets that alone has it.
+    """
+    if source in NAMED or source.startswith("hf:") or (path := expanded(source)).is_absolute():
+        return source
+    there = at_home(path)
+    if there != path and (there.exists() or glob.glob(str(there))):
+        return str(there)
+    if os.path.exists(path):
         return source
     return next((str(folder / source) for folder in data_folders() if os.path.exists(folder / source)), source)
 

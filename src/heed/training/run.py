@@ -56,6 +56,7 @@ from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, Resum
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile, MachineFacts
 from heed.slurm.queue import own_id
+from heed.text.named import relative_to
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
 from heed.training.settings import is_run, read_settings
@@ -136,7 +137,8 @@ class Run(Generic[C]):
         try:
             refuse_if_taken(path, overwrite=overwrite)
             with files.together(path, CONFIG, replacing=OWN) as new:
-                write_json(new / ENVIRONMENT, environment(config.run.seed, facts or {}).plain())
+                began_in = {"began_in": _seen_from(path)}
+                write_json(new / ENVIRONMENT, environment(config.run.seed, {**began_in, **(facts or {})}).plain())
                 if tokenizer is not None:
                     tokenizer.save(new / TOKENIZER)
                 write_yaml(config, new / CONFIG)
@@ -186,6 +188,11 @@ class Run(Generic[C]):
             return read_record(EnvironmentFile, self.folder / ENVIRONMENT)
         except (OSError, ValueError, DamagedError):
             raise self._damaged() from None
+
+    def at_home(self) -> AbstractContextManager[None]:
+        """Understand relative sources as the run did where it was begun, as far as they are still there."""
+        folder = self.environment.began_in
+        return relative_to(self.folder / folder if isinstance(folder, str) else None)
 
     def _damaged(self) -> CheckpointError:
         return CheckpointError(f"{self.folder / ENVIRONMENT} is damaged: bring it back, it is part of the run")
@@ -453,6 +460,14 @@ def environment(seed: int, facts: Mapping[str, Any]) -> EnvironmentFile:
 def plain(config: Settings) -> dict[str, Any]:
     """Return a configuration as JSON has it."""
     return json.loads(json.dumps(config.model_dump()))
+
+
+def _seen_from(run: Path) -> str:
+    """Return the present folder as seen from that of a run; where there is no way, its whole path."""
+    try:
+        return Path(os.path.relpath(Path.cwd(), run.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return Path.cwd().as_posix()
 
 
 def _git_commit() -> str | None:

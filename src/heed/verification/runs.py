@@ -52,14 +52,15 @@ def with_text(found: VerifiedFolder, folder: Path, steps: int, say: Say) -> None
         take_threads(run.config.run.threads)
         found.elsewhere = elsewhere(run.environment, run.config.run.device)
         found.elsewhere += [f"it was resumed at step {step:,}, where is not known" for step in resumed(run)]
-        files = check_text(found, run, say)
+        with run.at_home():
+            files = check_text(found, run, say)
         if files is None:
             return
         check_figures(found, run, files, say)
         if next(saved_states(run.checkpoints), {}).get("optimizer") is None:
             found.note("training", "not checked", "it has no training of heed to repeat (imported, or not begun)")
             return
-        with trying(found, "training"):
+        with trying(found, "training"), run.at_home():  # of the run, not of its copy
             say("repeating some steps of the training")
             repeat(found, folder, steps, lambda copy, until: resume(copy, until=until))
 

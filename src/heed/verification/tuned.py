@@ -60,7 +60,8 @@ def _material(found: VerifiedFolder, run: Run[TuneConfig], say: Say) -> Material
     """Return texts and encoder where they are those of the run, and note whether they are."""
     with trying(found, "text"):
         config, known = run.config, run.environment
-        splits = open_splits(**config.data.model_dump())
+        with run.at_home():
+            splits = open_splits(**config.data.model_dump())
         encoder = load_encoder(config.encoder, splits.target, native=False)
         say(f"reading {splits.name} with {config.encoder.name}")
         material = Material.of(splits, encoder, config.encoder.max_length)
