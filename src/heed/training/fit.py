@@ -152,7 +152,6 @@ def fit(
     """
     if validation is None:  # patience may have run out before, and is then only found again
         refuse_without_validation(plan, (), ("average_patience",))
-    model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
@@ -164,7 +163,7 @@ def fit(
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
-        _meet(updater, model, ranks)
+        _meet(updater, ranks)
         return loop.go()
 
 
@@ -183,33 +182,38 @@ def follow(
     Everything is as that `fit` was given it; weights, optimizer and the place in the data are the first rank's. Raises
     what an update raises, and `ClusterError` where the first rank is gone.
     """
-    model.to(device).train()
+    model.train()
     streams = streams or Streams(0)
     updater = Updater(model, plan, torch.device(device), streams, lambda line: None, loss_of, ranks)
     begun = ranks.told()
     if begun is None:
         return
     batches.load_state(begun["batches"])
-    _meet(updater, model, ranks)
+    _meet(updater, ranks)
     streams.take_part(ranks.rank, begun["step"])
     while (order := ranks.told()) is not None:
         if order["do"] == "update":
             updater.update(order["step"], [next(batches) for _ in range(plan.accumulation)], order["used"])
+        elif order["do"] == "collect":
+            updater.held.collect()
         else:
-            _gather(updater, model, ranks)
+            _gather(updater, ranks)
 
 
-def _meet(updater: Updater, model: nn.Module, ranks: Ranks) -> None:
+def _meet(updater: Updater, ranks: Ranks) -> None:
     """Give every rank the weights, the state of the optimizer, and its rows of a carried state."""
-    ranks.share([*model.state_dict().values(), *updater.optimizer.state().values()])
-    if isinstance(model, LanguageModel):
-        model.carried = ranks.deal(model.carried, updater.device)
+    updater.held.meet(updater.optimizer)
+    learner = updater.held.learner
+    if isinstance(learner, LanguageModel):
+        learner.carried = ranks.deal(learner.carried, updater.device)
 
 
-def _gather(updater: Updater, model: nn.Module, ranks: Ranks) -> list[Tensor]:
-    """Return the carried state of the rows of all ranks, once all are found to hold the same weights."""
-    ranks.refuse_drift(updater.parameters)
-    return ranks.collect(model.carried or [], updater.rows) if isinstance(model, LanguageModel) else []
+def _gather(updater: Updater, ranks: Ranks) -> dict[str, Tensor]:
+    """Return the optimizer's state and the carried state of the rows of all ranks, as a checkpoint names them."""
+    state = {f"optimizer/{name}": tensor for name, tensor in updater.held.state(updater.optimizer).items()}
+    learner = updater.held.learner
+    carried = ranks.collect(learner.carried or [], updater.rows) if isinstance(learner, LanguageModel) else []
+    return state | {f"carried/{number:03d}": part for number, part in enumerate(carried)}
 
 
 def refuse_without_validation(
@@ -254,6 +258,7 @@ class _Loop:
             while reason is None:
                 now.step += 1
                 used = self.used()
+                self.updater.held.let_go()
                 self.updater.ranks.tell({"do": "update", "step": now.step, "used": used})
                 batches = [next(self.batches) for _ in range(plan.accumulation)]
                 loss, counted = self.updater.update(now.step, batches, used)
@@ -360,6 +365,7 @@ class _Loop:
         now = self.now
         self.stop_if_bad()
         with self.aside("evaluating"), self.average.in_place():
+            self.collect()
             with self.streams.undisturbed(except_for=("evaluation",)):
                 measured = validation()
             if not math.isfinite(measured.loss):
@@ -388,6 +394,12 @@ class _Loop:
         if improved:
             now.best_loss, now.best_step = figure, now.step
         return improved
+
+    def collect(self) -> None:
+        """See to it that the model holds the weights of now, where what learns holds them in parts."""
+        if not self.updater.held.whole:
+            self.updater.ranks.tell({"do": "collect"})
+            self.updater.held.collect()
 
     @contextmanager
     def aside(self, phase: str) -> Iterator[None]:
@@ -453,9 +465,10 @@ class _Loop:
             tensors[group][rest] = tensor
         load_weights(self.model, saved.model)
         self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
-        if isinstance(self.model, LanguageModel) and tensors["carried"]:
-            self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
-        self.updater.optimizer.load_state(tensors["optimizer"])
+        learner = self.updater.held.learner
+        if isinstance(learner, LanguageModel) and tensors["carried"]:
+            learner.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
+        self.updater.held.load(self.updater.optimizer, tensors["optimizer"])
         self.streams.load_state(tensors["streams"])
         self.batches.load_state(saved.state["batches"])
         self.now = Counters(**saved.state["counters"])
@@ -480,15 +493,15 @@ class _Loop:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
         self.stop_if_bad()
         now, folder = self.now, self.run.checkpoints
+        with self.aside("saving"):
+            self.collect()
         if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
             self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
         with self.aside("saving"):
             self.updater.ranks.tell({"do": "gather"})
-            carried = _gather(self.updater, self.model, self.updater.ranks)
+            tensors = _gather(self.updater, self.updater.ranks)
             now.losses = [float(loss) for loss in now.losses]
-            tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
             tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
-            tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
             tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             state |= {"settings": plain(self.run.config)}

@@ -233,12 +233,16 @@ class Optimizer:
             tensor.copy_(state[name])
 
 
-def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
-    """Make the optimizer of `plan` for the trainable parameters of `model`.
+def make_optimizer(
+    model: nn.Module, plan: TrainConfig, parts: Mapping[str, Tensor] | None = None, muon: Rule | None = None
+) -> Optimizer:
+    """Make the optimizer of `plan` for the trainable parameters of `model`, or for what a rank holds of them: `parts`.
 
-    A tied weight counts once. Raises `ConfigError` when there is nothing to train, or no matrix for Muon.
+    `muon` updates matrices of which only a part is here. A tied weight counts once. Raises `ConfigError` when there is
+    nothing to train, or no matrix for Muon.
     """
-    names = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
+    names: dict[str, Tensor] = {name: p if parts is None else parts[name] for name, p in own.items()}
     if not names:
         raise ConfigError("the model has no parameter that can be trained: unfreeze one")
     groups: list[ParameterGroup] = []
@@ -247,7 +251,7 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
         matrices = {name: names.pop(name) for name in block_matrices(model) if name in names}
         if not matrices:
             raise ConfigError("train.optimizer: muon needs matrices inside blocks, and this model has none; take adamw")
-        groups.append(ParameterGroup(rule, matrices, plan.muon_learning_rate, plan.weight_decay))
+        groups.append(ParameterGroup(muon or rule, matrices, plan.muon_learning_rate, plan.weight_decay))
         rule = OPTIMIZERS["adamw"]
     matrices = {name: p for name, p in names.items() if p.ndim >= 2}
     vectors = {name: p for name, p in names.items() if p.ndim < 2}
