@@ -170,7 +170,7 @@ class Ranks:
         filled[: len(part)] = part
         whole = part.new_empty(each * self.size, *shape[1:])
         with self.together():
-            dist.all_gather_into_tensor(whole, filled)
+            dist.all_gather(list(whole.split(each)), filled)
         return whole if len(whole) == shape[0] else whole[: shape[0]].clone()
 
     # ------------------------------------------------------------------ drift

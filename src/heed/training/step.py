@@ -98,7 +98,7 @@ class Updater:
                 part.recompute = plan.recompute
         self.plan, self.device, self.streams, self.say, self.ranks = plan, device, streams, say, ranks
         self.held = hold(model, plan.shard, ranks, device)
-        self.optimizer = make_optimizer(model, plan, self.held.parameters, self.held.muon)
+        self.optimizer = make_optimizer(self.held.learner, plan, self.held.parameters, self.held.muon)
         self.parameters = list(self.held.parameters.values())
         self.precision, warning = choose_precision(plan.precision, device)
         if warning:
