@@ -1,17 +1,10 @@
-"""A model in parts, one for each process, trains as the whole one does: every objective, accumulated, clipped, resumed."""
-
-import json
+"""A model in parts, one for each process, trains as the whole one does: every objective, accumulated, resumed."""
 
 import pytest
 import torch
 import torch._dynamo  # FSDP imports both: three seconds, which the ranks that are forked from here need not take
 import torch.distributed.fsdp
-from doubles import TinyModel, plan
-from several import NOISE, assert_same_curve, curve, settings_of, tiny, together, trained, write_texts
-
-from heed.training.ranks import ALONE, Ranks
-from heed.training.step import Updater
-from heed.training.streams import Streams
+from several import assert_same_curve, curve, settings_of, tiny, together, trained, write_texts
 
 # ---------------------------------------------------------------------- in float64, where noise is no excuse
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
 import torch
@@ -33,6 +34,7 @@ from heed.training.progress import Pace, Progress, Silent
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
+from heed.training.sharding import Sharded
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
 
@@ -155,6 +157,9 @@ def fit(
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
+    if plan.shard:
+        each = f"each of {ranks.size} ranks holds a part of the weights and of the optimizer's state"
+        progress.say(f"shard: {each if ranks.size > 1 else 'one process holds the whole model'}")
     average = WeightAverage(model, plan)
     loop = _Loop(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
@@ -196,6 +201,11 @@ def follow(
             updater.update(order["step"], [next(batches) for _ in range(plan.accumulation)], order["used"])
         elif order["do"] == "collect":
             updater.held.collect()
+        elif order["do"] == "check":
+            updater.held.finite()
+        elif order["do"] == "write":
+            assert isinstance(updater.held, Sharded)
+            updater.held.write(updater.optimizer, Path(order["folder"]), {})
         else:
             _gather(updater, ranks)
 
@@ -208,12 +218,11 @@ def _meet(updater: Updater, ranks: Ranks) -> None:
         learner.carried = ranks.deal(learner.carried, updater.device)
 
 
-def _gather(updater: Updater, ranks: Ranks) -> dict[str, Tensor]:
-    """Return the optimizer's state and the carried state of the rows of all ranks, as a checkpoint names them."""
-    state = {f"optimizer/{name}": tensor for name, tensor in updater.held.state(updater.optimizer).items()}
+def _gather(updater: Updater, ranks: Ranks) -> list[Tensor]:
+    """Return the carried state of the rows of all ranks, once those that hold the same weights are found to do so."""
+    updater.held.refuse_drift()
     learner = updater.held.learner
-    carried = ranks.collect(learner.carried or [], updater.rows) if isinstance(learner, LanguageModel) else []
-    return state | {f"carried/{number:03d}": part for number, part in enumerate(carried)}
+    return ranks.collect(learner.carried or [], updater.rows) if isinstance(learner, LanguageModel) else []
 
 
 def refuse_without_validation(
@@ -278,7 +287,10 @@ class _Loop:
                     reason = "interrupted"
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
+        self.collect()
         self.updater.ranks.tell(None)
+        if reason != "interrupted":
+            self.put_together()
         self.run.log(EndEvent(step=now.step, reason=reason))
         if reason == "interrupted":
             again = f"; go on with: heed train --resume {self.run.folder}"
@@ -489,26 +501,44 @@ class _Loop:
         place = f"{self.run.checkpoints.name}/{files.step_name(self.now.step)}"
         self.run.log(CheckpointEvent(step=self.now.step, path=place))
 
+    def put_together(self) -> None:
+        """Make ordinary checkpoints of those in parts; where that fails the parts stay, which heed reads as well."""
+        for step in files.saved_steps(self.run.checkpoints):
+            try:
+                files.put_together(self.run.checkpoints / files.step_name(step))
+            except CheckpointError as error:
+                self.progress.say(f"note: {files.step_name(step)} stays in parts: {error}")
+
     def save(self) -> None:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
         self.stop_if_bad()
         now, folder = self.now, self.run.checkpoints
+        ranks, held = self.updater.ranks, self.updater.held
         with self.aside("saving"):
-            self.collect()
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
-            self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
-        with self.aside("saving"):
-            self.updater.ranks.tell({"do": "gather"})
-            tensors = _gather(self.updater, self.updater.ranks)
+            ranks.tell({"do": "check"})
+            if not held.finite():
+                self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
+            ranks.tell({"do": "gather"})
+            carried = _gather(self.updater, ranks)
             now.losses = [float(loss) for loss in now.losses]
-            tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
-            tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
+            tensors = {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
+            tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             state |= {"settings": plain(self.run.config)}
+            state |= {"averaged": self.average.count, "watched": self.average.losses}
             self.run.sync()
-            with self.average.in_place():
-                averaged = {"averaged": self.average.count, "watched": self.average.losses}
-                files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
+            if isinstance(held, Sharded):
+
+                def write(aside: Path) -> list[str]:
+                    ranks.tell({"do": "write", "folder": str(aside.resolve())})
+                    return held.write(self.updater.optimizer, aside, tensors)
+
+                files.save_in_parts(folder, now.step, held.shared, state, write)
+            else:
+                tensors |= {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
+                tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
+                with self.average.in_place():
+                    files.save_checkpoint(folder, now.step, self.model, tensors, state)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
             files.prune(folder, self.plan.keep_last)

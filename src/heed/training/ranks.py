@@ -50,6 +50,8 @@ PATIENCE = timedelta(days=7)
 """How long a rank waits for another one: a dead one is seen at once, and the first may measure for hours."""
 GRACE = 3.0
 """Seconds between the end of a rank and the end of the first by force, where it did not notice by itself."""
+ANSWER = 500
+"""Bytes of what a rank can say to all others."""
 Order = dict[str, Any]
 
 
@@ -88,6 +90,15 @@ class Ranks:
         length = self._broadcast(torch.tensor(0))
         text = self._broadcast(torch.empty(int(length), dtype=torch.uint8))
         return json.loads(bytes(text.tolist()))
+
+    def answers(self, own: str) -> list[str]:
+        """Return what each rank says, cut to 500 bytes, on every rank."""
+        said = own.encode()[:ANSWER].ljust(ANSWER)
+        whole = torch.zeros(self.size, ANSWER, dtype=torch.uint8)
+        whole[self.rank] = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+        if self.size > 1:
+            self._sum(whole)
+        return [bytes(row.tolist()).decode(errors="replace").rstrip() for row in whole]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Put what the first rank holds into the tensors of all."""

@@ -10,7 +10,7 @@ What is learned from stays whole: each rank reads its rows of a batch (see `rank
 weighted so that sums over the ranks are means over the batch. The gathering is torch's FSDP2 (`fully_shard`: Zhao et
 al. 2023, arXiv:2304.11277; the state in parts is ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054), a unit for each
 `Block` and one for the rest. The model that `fit` was given is no part of it: it stands empty, and only the first
-rank fills it, when it measures or saves, tensor by tensor. So nothing outside this file knows of shards.
+rank fills it, when it measures, tensor by tensor. Each rank writes its own rows of a checkpoint (see `checkpoint.py`).
 
 A rank without a row still takes part in every exchange: it computes a row of another one and counts it for nothing.
 With `train.accumulation` the gradients of each pass are added up at once. To wait for the last pass would spare a third
@@ -22,12 +22,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from heed.errors import why
 from heed.models.block import Block
+from heed.training.checkpoint import part_names, write_part
 from heed.training.muon import update_in_parts
 from heed.training.optim import Muon, Optimizer, Rule, Update
 from heed.training.ranks import Ranks
@@ -76,10 +79,13 @@ class Replica:
     def let_go(self) -> None:
         """Give back what `collect` took."""
 
-    def state(self, optimizer: Optimizer) -> dict[str, Tensor]:
-        """Return the optimizer's state as one process has it, on the first rank; all ranks call it together."""
+    def refuse_drift(self) -> None:
+        """Raise `ClusterError` where a rank holds other weights than the first; all ranks call it together."""
         self.ranks.refuse_drift(self.parameters.values())
-        return optimizer.state()
+
+    def finite(self) -> bool:
+        """Whether no weight is NaN or infinite."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters())
 
     def compile(self) -> None:
         """Let torch compile what is computed alike again and again: each block."""
@@ -168,14 +174,42 @@ class Sharded(Replica):
             parameter.data = parameter.data.new_empty(0)
         self.whole = False
 
-    def state(self, optimizer: Optimizer) -> dict[str, Tensor]:
-        """Return the whole state of the optimizer in main memory, on the first rank."""
-        found: dict[str, Tensor] = {}
-        for key, part in optimizer.state().items():
-            full = self.ranks.gather(part, self.shapes[key.rpartition("/")[0]]) if part.ndim else part
-            if self.ranks.rank == 0:
-                found[key] = full.cpu()
-        return found
+    def refuse_drift(self) -> None:
+        """Nothing: each weight is on one rank."""
+
+    def finite(self) -> bool:
+        """Whether no weight of any rank is NaN or infinite; all ranks call it together."""
+        bad = torch.tensor([not torch.isfinite(part).all() for part in self.parts.values()])
+        return not bool(self.ranks.total(bad.any().to(self.device, torch.float32)))
+
+    def write(self, optimizer: Optimizer, folder: Path, more: Mapping[str, Tensor]) -> list[str]:
+        """Write this rank's part of a checkpoint, the first rank `more` too; return the SHA-256 of each part.
+
+        All ranks call it together. Raises `OSError` on the first one where a rank cannot write.
+        """
+        tensors = {f"model/{name}": part for name, part in self.parts.items()}
+        kept = {f"optimizer/{key}": part for key, part in optimizer.state().items()}
+        if self.ranks.rank == 0:
+            stays = self.model.state_dict().keys()  # not every buffer is a part of the model
+            tensors |= {f"model/{name}": one for name, one in self.learner.named_buffers() if name in stays}
+            tensors |= kept | dict(more)
+        else:
+            tensors |= {key: part for key, part in kept.items() if part.ndim}
+        try:
+            said = write_part(folder / part_names(self.ranks.size)[self.ranks.rank], tensors)
+        except OSError as error:
+            said = f"rank {self.ranks.rank} cannot: {why(error)}"
+        answers = self.ranks.answers(said)
+        if self.ranks.rank == 0 and (failed := [answer for answer in answers if " " in answer]):
+            raise OSError(failed[0])
+        return answers
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The other names of tensors that have several, and the first name of each."""
+        every = [(name, id(p)) for name, p in self.model.named_parameters(remove_duplicate=False)]
+        first = {number: name for name, number in reversed(every)}
+        return {name: first[number] for name, number in every if first[number] != name}
 
     def go_on_plain(self) -> None:
         """Forget what was compiled, and a pass that ended in the middle."""
