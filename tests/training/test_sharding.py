@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 import torch._dynamo  # FSDP imports both: three seconds, which the ranks that are forked from here need not take
+import torch._inductor.config
 import torch.distributed.fsdp
 from doubles import TinyModel, Windows, events, new_run, plan
 from safetensors.torch import load_file
@@ -19,9 +20,21 @@ from heed.config import make_config
 from heed.errors import CheckpointError, ConfigError
 from heed.training.checkpoint import find_damage, latest_step, load_checkpoint, put_together, step_name
 from heed.training.fit import fit, follow
+from heed.training.progress import Silent
 from heed.training.run import Run, load_run
 from heed.training.step import Updater
 from heed.training.streams import Streams
+
+
+class Saying(Silent):
+    """Progress that keeps its lines."""
+
+    def __init__(self, lines):
+        self.lines = lines
+
+    def say(self, line):
+        self.lines.append(line)
+
 
 # ---------------------------------------------------------------------- in float64, where noise is no excuse
 
@@ -69,6 +82,47 @@ def test_parts_give_the_curve_of_one(tmp_path, monkeypatch, name):
     alone = curve(tmp_path / "runs/1")
     for size in (2, 4):
         assert_same_curve(curve(tmp_path / f"runs/{size}"), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
+@pytest.mark.parametrize("compiler", ["that works", "that fails"])
+def test_blocks_are_compiled_or_not_and_it_is_said(tmp_path, monkeypatch, compiler):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    if compiler == "that fails":
+        monkeypatch.setenv("CXX", "/bin/false")
+        monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/bin/false",))
+    write_texts(tmp_path)
+    settings = begin_sharded("next-token", tmp_path, steps=4)
+    compiled = settings | {"train": settings["train"] | {"compile": True}}
+    together(tmp_path / "work", 1, trained(settings, "1"))
+
+    def work(ranks):
+        said = []
+        if ranks.rank:
+            experiment.follow_along(ranks)
+        else:
+            config = make_config(compiled | {"run": settings["run"] | {"name": "2"}})
+            experiment.train(config, ranks=ranks, say=said.append, progress=lambda steps: Saying(said))
+        return said
+
+    said, _ = together(tmp_path / "work", 2, work)
+    assert_same_curve(curve(tmp_path / "runs/2"), curve(tmp_path / "runs/1"))
+    fails = [line for line in said if "torch.compile failed, going on without it: " in line]
+    assert len(fails) == (compiler == "that fails")
+
+
+@pytest.mark.slow
+def test_recomputed_blocks_and_bf16(tmp_path, monkeypatch):
+    """Recomputed it is the same; bfloat16 rounds the gradient of each part by itself, 1 in 256 of each product."""
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path)
+    for name, more, noise in (("recomputed", {"recompute": True}, NOISE), ("half", {"precision": "bf16"}, 5e-3)):
+        settings = begin_sharded("masked", tmp_path, accumulation=2, **more)
+        for size in (1, 2):
+            together(tmp_path / "work", size, trained(settings, f"{name}-{size}"))
+        assert_same_curve(curve(tmp_path / f"runs/{name}-2"), curve(tmp_path / f"runs/{name}-1"), noise)
 
 
 # ---------------------------------------------------------------------- memory
@@ -238,6 +292,8 @@ def test_a_rank_that_is_killed_is_named_and_the_run_goes_on(tmp_path):
 
 
 def test_what_cannot_be_in_parts_is_refused():
+    with pytest.raises(ConfigError, match=r"train.compile: with train.shard .* model.kind lstm has none"):
+        make_config({"model": {"kind": "lstm"}, "train": {"shard": True, "compile": True}})
     for train in ({"batch_size": "auto"}, {"average_fraction": 0.5}, {"average_patience": 2}):
         with pytest.raises(ConfigError, match=rf"train.{next(iter(train))}: .*train.shard"):
             make_config({"train": {"shard": True} | train})

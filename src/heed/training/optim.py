@@ -189,7 +189,7 @@ class Optimizer:
         """Apply the gradients, every learning rate at `share` of its peak; parameters without a gradient stay."""
         for group in self.groups:
             weights = list(group.parameters.values())
-            ready = [index for index, weight in enumerate(weights) if weight.grad is not None]
+            ready = [index for index, weight in enumerate(weights) if weight.grad is not None and weight.numel()]
             if not ready:
                 continue
             kept = {name: [tensors[index] for index in ready] for name, tensors in group.kept.items()}

@@ -187,7 +187,8 @@ class Updater:
         for part in parts:
             if part.counted == 0 and not self.held.in_parts:  # its mean is 0/0
                 continue
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            half, kept = self.precision == "bf16", not self.held.in_parts  # else it would keep every block's weights
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
                 loss = self.loss(part)
             if part.counted == 0:
                 loss = loss * 0
