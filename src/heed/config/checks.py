@@ -52,7 +52,7 @@ def contradictions(config: Config) -> list[str]:
     if config.train.recompute and model.kind not in ("gpt", "encoder"):
         problems.append(f"train.recompute: is for models of blocks, and model.kind {model.kind} has none: leave it out")
     if config.train.shard and config.train.compile and model.kind not in ("gpt", "encoder"):
-        problems.append(f"train.compile: with train.shard is for blocks, and model.kind {model.kind} has none: drop one")
+        problems.append(f"train.compile: with train.shard is of blocks, and model.kind {model.kind} has none: drop it")
     return problems + _unread(model) + _about_shape(model)
 
 

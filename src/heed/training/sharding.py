@@ -109,7 +109,7 @@ class Sharded(Replica):
     def __init__(self, model: nn.Module, ranks: Ranks, device: torch.device) -> None:
         self.model, self.ranks, self.device = model, ranks, device
         self.learner = _in_parts(model, ranks, device).train()
-        pieces = dict(self.learner.named_parameters())
+        pieces: dict[str, Any] = dict(self.learner.named_parameters())
         self.parts: dict[str, Tensor] = {name: piece.to_local().detach() for name, piece in pieces.items()}
         """This rank's rows of every weight, frozen ones too."""
         self.shapes = {name: piece.shape for name, piece in pieces.items()}
