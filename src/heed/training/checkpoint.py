@@ -192,7 +192,10 @@ def _joined(parts: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Tensor]
     for part in parts:
         for name, tensor in load_file(part).items():
             rows.setdefault(name, []).append(tensor)
-    whole = {name: some[0] if len(some) == 1 else torch.cat(some) for name, some in rows.items()}
+    whole: dict[str, Tensor] = {}
+    for name in list(rows):  # each is let go as it is joined
+        some = rows.pop(name)
+        whole[name] = some[0] if len(some) == 1 else torch.cat(some)
     weights = {name.removeprefix("model/"): whole.pop(name) for name in list(whole) if name.startswith("model/")}
     return weights, whole
 

@@ -20,7 +20,7 @@ of what is exchanged (the weights are gathered for each pass anyway) and keep a 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -87,18 +87,8 @@ class Replica:
         """Whether no weight is NaN or infinite."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters())
 
-    def compile(self) -> None:
-        """Let torch compile what is computed alike again and again: each block."""
-        for block in self._blocks():
-            block.compile()
-
     def go_on_plain(self) -> None:
-        """Forget what was compiled, and a pass that ended in the middle."""
-        for block in self._blocks():
-            block._compiled_call_impl = None
-
-    def _blocks(self) -> Iterable[Block]:
-        return (part for part in self.learner.modules() if isinstance(part, Block))
+        """Forget a pass that ended in the middle, and what was compiled for it."""
 
 
 class Sharded(Replica):
@@ -211,9 +201,15 @@ class Sharded(Replica):
         first = {number: name for name, number in reversed(every)}
         return {name: first[number] for name, number in every if first[number] != name}
 
+    def compile(self) -> None:
+        """Let torch compile each block: a loss with gathering in it cannot be compiled as a whole."""
+        for block in _blocks(self.learner):
+            block.compile()
+
     def go_on_plain(self) -> None:
-        """Forget what was compiled, and a pass that ended in the middle."""
-        super().go_on_plain()
+        """Forget a pass that ended in the middle, and what was compiled for it."""
+        for block in _blocks(self.learner):
+            block._compiled_call_impl = None
         learner: Any = self.learner
         learner.reset_iter_state()
         for piece in self.trained.values():
@@ -264,7 +260,7 @@ def _in_parts(model: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module
     }
     learner = copy.deepcopy(model, empty)
     mesh = init_device_mesh(device.type, (ranks.size,))
-    for part in [*(part for part in learner.modules() if isinstance(part, Block)), learner]:
+    for part in [*_blocks(learner), learner]:
         fully_shard(part, mesh=mesh)
     register_fsdp_forward_method(learner, "loss")
     learner.to_empty(device=device)
@@ -277,3 +273,7 @@ def _in_parts(model: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module
             part.unshard()  # so that FSDP has made its last copies before anybody holds on to its tensors
             part.reshard()
     return learner
+
+
+def _blocks(model: nn.Module) -> list[Block]:
+    return [part for part in model.modules() if isinstance(part, Block)]

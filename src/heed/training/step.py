@@ -18,7 +18,7 @@ from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
 from heed.training.ranks import ALONE, Ranks
 from heed.training.schedules import learning_rate_share
-from heed.training.sharding import hold
+from heed.training.sharding import Sharded, hold
 from heed.training.streams import Streams
 
 
@@ -105,7 +105,7 @@ class Updater:
             say(warning)
         self.plain_loss = lambda batch: loss_of(self.held.learner, batch)
         self.loss = self.plain_loss
-        if plan.compile and self.held.in_parts:
+        if plan.compile and isinstance(self.held, Sharded):
             self.held.compile()
         elif plan.compile:
             self.loss = torch.compile(self.plain_loss)
