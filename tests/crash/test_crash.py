@@ -96,6 +96,12 @@ VERBS = {
         goes_on=("--processes", "2"),
         every=2,
     ),
+    "train in parts": Verb(
+        [*TRAIN, "--train.steps", "4", "--processes", "2", "--train.shard", "true"],
+        resumes="runs/a",
+        goes_on=("--processes", "2"),
+        every=4,
+    ),
     "resume": Verb(
         ["train", "--resume", "runs/a", "--train.steps", "4", "--train.learning-rate", "0.002"],
         ([*TRAIN, "--train.steps", "2"],),

@@ -95,7 +95,7 @@ def test_another_format_and_no_other_good_one(tmp_path):
     del content["self"]
     content["format"] = 9
     (path / "state.json").write_text(json.dumps({**content, "self": hash_state(content)}))
-    with pytest.raises(CheckpointError, match=r"format 9, and this heed reads 1; there is no other good one"):
+    with pytest.raises(CheckpointError, match=r"format 9, and this heed reads 1 and 2; there is no other good one"):
         load_checkpoint(path)
 
 

@@ -1,80 +1,26 @@
 """Several processes train what one trains: the same curve, the same weights on each of them, and an end for all."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-import traceback
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 import torch.distributed as dist
-from doubles import TinyModel, Windows, events, new_run, plan
+from doubles import Windows
+from several import NOISE, assert_same_curve, begin, curve, settings_of, tiny, together, trained, wait_for, write_texts
 
 from heed import experiment
 from heed.cli import main
 from heed.config import make_config
 from heed.errors import ClusterError, ConfigError
 from heed.training.checkpoint import latest_step
-from heed.training.fit import fit, follow
 from heed.training.ranks import ALONE, Ranks
-from heed.training.run import Run
-from heed.training.streams import Streams
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-from golden_cases import CASES, MODEL, TRAIN, write_texts
-
-NOISE = 1e-5
-"""float32 sums in another order: so far two curves may be apart, relative to a loss or norm."""
-
-
-def together(folder, size, work):
-    """Return what `work(ranks)` gives on each of `size` ranks, forked processes that meet over a file in `folder`."""
-    folder.mkdir(exist_ok=True)
-    meeting = folder / f"meeting-{size}-{len(list(folder.iterdir()))}"
-    children = []
-    for rank in range(size):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                torch.set_num_threads(1)
-                if size > 1:
-                    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
-                answer = work(Ranks(rank, size))
-                (folder / f"{rank}.json").write_text(json.dumps(answer))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert codes == [0] * size
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
-
 
 # ---------------------------------------------------------------------- in float64, where noise is no excuse
-
-
-def tiny(folder, **settings):
-    """Return the work of a rank: train a tiny model in float64, and give its weights."""
-    batch_size, accumulation = settings.pop("batch_size", 5), settings.pop("accumulation", 2)
-    how = plan(accumulation=accumulation, clip=0.5, optimizer="sgd", learning_rate=0.5, **settings)
-
-    def work(ranks):
-        model, batches = TinyModel().double(), Windows(batch_size=batch_size, masked=True)
-        if ranks.rank == 0:
-            fit(model, batches, how, new_run(folder / f"run-{ranks.size}"), ranks=ranks, streams=Streams(1))
-        else:
-            follow(model, batches, how, ranks, streams=Streams(1))
-        return [p.flatten().tolist() for p in model.parameters()]
-
-    return work
 
 
 @pytest.mark.parametrize("settings", [{}, {"loss": "sequence"}, {"batch_size": 3}, {"accumulation": 1}], ids=str)
@@ -98,47 +44,6 @@ OBJECTIVES = [
         "next-token", "lstm-padded", "gru-stream", "masked", "classes", "single-span", "spans", "mixture", "answers"
     )
 ]  # fmt: skip
-
-
-def settings_of(name, folder, **train):
-    case = CASES[name]
-    model = MODEL | ({} if case.get("model", {}).get("kind") in ("lstm", "gru") else {"n_heads": 2})
-    return {
-        **case,
-        "data": case["data"] | {"workers": 1, "cache": str(folder / "tokens")},
-        "model": model | case.get("model", {}),
-        "train": TRAIN | case.get("train", {}) | {"batch_size": 5} | train,
-        "run": {"folder": str(folder / "runs"), "device": "cpu", "threads": 1},
-    }
-
-
-def trained(settings, name):
-    """Return the work of a rank: a whole run, as `heed train` makes it."""
-
-    def work(ranks):
-        if ranks.rank:
-            experiment.follow_along(ranks)
-        else:
-            run = settings["run"] | {"name": name}
-            experiment.train(make_config(settings | {"run": run}), ranks=ranks)
-
-    return work
-
-
-def curve(folder):
-    """Return every loss and gradient norm of a run by its step, and the final figures."""
-    run = Run.open(folder)
-    steps = {event["step"]: [event["loss"], event["gradient_norm"]] for event in events(run, "train")}
-    held_out = {event["step"]: event["loss"] for event in events(run, "evaluation")}
-    final = {split: figures["loss"] for split, figures in json.loads((folder / "evaluation.json").read_text()).items()}
-    return {"steps": steps, "held out": held_out, "final": final}
-
-
-def assert_same_curve(ours, theirs, tolerance=NOISE):
-    assert ours.keys() == theirs.keys()
-    for name, figures in theirs.items():
-        assert figures or name != "steps"
-        assert ours[name] == {step: pytest.approx(figure, rel=tolerance) for step, figure in figures.items()}, name
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -187,29 +92,6 @@ def test_a_run_goes_on_with_other_ranks(tmp_path, monkeypatch):
             assert {step: figures[step] for step in shared - {10}} == {
                 step: pytest.approx(alone[kind][step], rel=NOISE) for step in shared - {10}
             }
-
-
-def begin(folder, *more, steps=5000):
-    """Begin a training on two ranks, and return its process and that of the second rank once it has saved."""
-    write_texts(folder)
-    command = [sys.executable, "-m", "heed", "train", "lines.txt", "--run.name", "run", "--processes", "2", *more]
-    settings = {
-        "tokenizer.kind": "char", "model.n-layers": 1, "model.n-heads": 2, "model.d-model": 16, "model.context": 48,
-        "train.steps": steps, "train.batch-size": 5, "train.checkpoint-every": 20, "train.schedule": "constant",
-        "train.warmup-steps": 2,
-    }  # fmt: skip
-    command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    first = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    wait_for(lambda: list((folder / "runs/run/checkpoints").glob("step-*")) or first.poll() is not None)
-    [other] = psutil.Process(first.pid).children()
-    return first, other
-
-
-def wait_for(what, seconds=120):
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -51,6 +51,8 @@ def contradictions(config: Config) -> list[str]:
         return problems  # the shape is that of another run
     if config.train.recompute and model.kind not in ("gpt", "encoder"):
         problems.append(f"train.recompute: is for models of blocks, and model.kind {model.kind} has none: leave it out")
+    if config.train.shard and config.train.compile and model.kind not in ("gpt", "encoder"):
+        problems.append(f"train.compile: with train.shard is of blocks, and model.kind {model.kind} has none: drop it")
     return problems + _unread(model) + _about_shape(model)
 
 
@@ -82,6 +84,11 @@ def _about_training(train: TrainConfig) -> list[str]:
         problems.append("train.average_patience: says when to average, and so does train.average_fraction: keep one")
     if train.warmup_steps > train.steps:
         problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
+    if train.shard and train.batch_size == "auto":
+        problems.append("train.batch_size: auto tries the whole model in one process, so not with train.shard: say one")
+    if train.shard and (train.average_fraction is not None or train.average_patience is not None):
+        name = "average_fraction" if train.average_fraction is not None else "average_patience"
+        problems.append(f"train.{name}: the mean of the weights is not kept in parts: leave it or train.shard out")
     if train.batch_size != "auto" and train.batch_size < 1:
         problems.append(f"train.batch_size: must be at least 1 or 'auto', not {train.batch_size}")
     return problems

@@ -269,6 +269,9 @@ class TrainConfig(Section):
     recompute: bool = False
     """Keep of each block its input alone, and compute the rest again in the backward pass: the same numbers, in the
     memory of one block's activations and not of all, for about a third more arithmetic. For gpt and encoder."""
+    shard: bool = False
+    """Several processes hold a part each of the weights, the gradients and the optimizer's state (torch's FSDP2), so
+    that a model may be larger than the memory of one; else each holds all. One process alone holds all either way."""
     eval_every: int = Field(default=250, ge=1)
     """Steps between evaluations on the validation split."""
     eval_tokens: int | None = Field(default=None, ge=1)

@@ -19,7 +19,7 @@ from heed.generation.stopping import token_texts
 from heed.models.hub import hub_folder, load_hub
 from heed.text.tokenizers import load_tokenizer
 from heed.text.tokenizers.published import find_pair, read_pair
-from heed.training.checkpoint import find_checkpoint
+from heed.training.checkpoint import find_checkpoint, weight_files
 from heed.training.devices import choose_device
 from heed.training.run import load_run
 from heed.training.settings import is_run
@@ -37,7 +37,7 @@ class LocalModel:
         name, where = str(source), choose_device(device)
         if is_run(Path(name)):
             self._model, self._tokenizer, _ = load_run(name, checkpoint, where)
-            weights = [find_checkpoint(Path(name) / "checkpoints", checkpoint) / "model.safetensors"]
+            weights = weight_files(find_checkpoint(Path(name) / "checkpoints", checkpoint))
         else:
             folder = Path(name) if Path(name).is_dir() else hub_folder(name if name.startswith("hf:") else f"hf:{name}")
             model, _ = load_hub(folder)

@@ -75,6 +75,8 @@ def weight_files(folder: Path) -> list[Path]:
         if mark.is_file():
             step = json.loads(mark.read_text(encoding="utf-8"))["step"]
             best = next((path for path in steps if int(path.name.removeprefix("step-")) == step), best)
+        if any(best.glob("part-*.safetensors")):
+            raise CheckpointError(f"{best} is in parts until its training has ended: end that first (--resume)")
         return [best / "model.safetensors"]
     found = sorted(folder.glob("*.safetensors"))
     if not found:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
 import torch
@@ -33,6 +34,7 @@ from heed.training.progress import Pace, Progress, Silent
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
+from heed.training.sharding import Sharded
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
 
@@ -154,10 +156,12 @@ def fit(
     """
     if validation is None:  # patience may have run out before, and is then only found again
         refuse_without_validation(plan, (), ("average_patience",))
-    model.to(device)
     progress = progress or Silent()
     streams = streams or Streams(run.config.run.seed)
     updater = Updater(model, plan, torch.device(device), streams, progress.say, loss_of, ranks)
+    if plan.shard:
+        each = f"each of {ranks.size} ranks holds a part of the weights and of the optimizer's state"
+        progress.say(f"shard: {each if ranks.size > 1 else 'one process holds the whole model'}")
     average = WeightAverage(model, plan)
     loop = _Loop(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
@@ -166,7 +170,7 @@ def fit(
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
-        _meet(updater, model, ranks)
+        _meet(updater, ranks)
         return loop.go()
 
 
@@ -185,33 +189,42 @@ def follow(
     Everything is as that `fit` was given it; weights, optimizer and the place in the data are the first rank's. Raises
     what an update raises, and `ClusterError` where the first rank is gone.
     """
-    model.to(device).train()
+    model.train()
     streams = streams or Streams(0)
     updater = Updater(model, plan, torch.device(device), streams, lambda line: None, loss_of, ranks)
     begun = ranks.told()
     if begun is None:
         return
     batches.load_state(begun["batches"])
-    _meet(updater, model, ranks)
+    _meet(updater, ranks)
     streams.take_part(ranks.rank, begun["step"])
     while (order := ranks.told()) is not None:
         if order["do"] == "update":
             updater.update(order["step"], [next(batches) for _ in range(plan.accumulation)], order["used"])
+        elif order["do"] == "collect":
+            updater.held.collect()
+        elif order["do"] == "check":
+            updater.held.finite()
+        elif order["do"] == "write":
+            assert isinstance(updater.held, Sharded)
+            updater.held.write(updater.optimizer, Path(order["folder"]), {})
         else:
-            _gather(updater, model, ranks)
+            _gather(updater, ranks)
 
 
-def _meet(updater: Updater, model: nn.Module, ranks: Ranks) -> None:
+def _meet(updater: Updater, ranks: Ranks) -> None:
     """Give every rank the weights, the state of the optimizer, and its rows of a carried state."""
-    ranks.share([*model.state_dict().values(), *updater.optimizer.state().values()])
-    if isinstance(model, LanguageModel):
-        model.carried = ranks.deal(model.carried, updater.device)
+    updater.held.meet(updater.optimizer)
+    learner = updater.held.learner
+    if isinstance(learner, LanguageModel):
+        learner.carried = ranks.deal(learner.carried, updater.device)
 
 
-def _gather(updater: Updater, model: nn.Module, ranks: Ranks) -> list[Tensor]:
-    """Return the carried state of the rows of all ranks, once all are found to hold the same weights."""
-    ranks.refuse_drift(updater.parameters)
-    return ranks.collect(model.carried or [], updater.rows) if isinstance(model, LanguageModel) else []
+def _gather(updater: Updater, ranks: Ranks) -> list[Tensor]:
+    """Return the carried state of the rows of all ranks, once those that hold the same weights are found to do so."""
+    updater.held.refuse_drift()
+    learner = updater.held.learner
+    return ranks.collect(learner.carried or [], updater.rows) if isinstance(learner, LanguageModel) else []
 
 
 def refuse_without_validation(
@@ -265,6 +278,7 @@ class _Loop:
             while reason is None:
                 now.step += 1
                 used = self.used()
+                self.updater.held.let_go()
                 self.updater.ranks.tell({"do": "update", "step": now.step, "used": used})
                 batches = [next(self.batches) for _ in range(plan.accumulation)]
                 loss, counted = self.updater.update(now.step, batches, used)
@@ -285,7 +299,10 @@ class _Loop:
                     reason = "interrupted"
                 if improved or reason is not None or now.step % plan.checkpoint_every == 0:
                     self.save()
+        self.collect()
         self.updater.ranks.tell(None)
+        if reason != "interrupted":
+            self.put_together()
         self.run.log(EndEvent(step=now.step, reason=reason))
         if reason == "interrupted":
             again = f"; go on with: heed train --resume {self.run.folder}"
@@ -396,6 +413,7 @@ class _Loop:
         now = self.now
         self.stop_if_bad()
         with self.aside("evaluating"), self.average.in_place():
+            self.collect()
             with self.streams.undisturbed(except_for=("evaluation",)):
                 measured = validation()
             if not math.isfinite(measured.loss):
@@ -425,6 +443,12 @@ class _Loop:
         if improved:
             now.best_loss, now.best_step = figure, now.step
         return improved
+
+    def collect(self) -> None:
+        """See to it that the model holds the weights of now, where what learns holds them in parts."""
+        if not self.updater.held.whole:
+            self.updater.ranks.tell({"do": "collect"})
+            self.updater.held.collect()
 
     @contextmanager
     def aside(self, phase: str) -> Iterator[None]:
@@ -493,9 +517,10 @@ class _Loop:
             tensors[group][rest] = tensor
         load_weights(self.model, saved.model)
         self.average.load_state(tensors["trained"], saved.state.get("averaged", 0), saved.state.get("watched", ()))
-        if isinstance(self.model, LanguageModel) and tensors["carried"]:
-            self.model.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
-        self.updater.optimizer.load_state(tensors["optimizer"])
+        learner = self.updater.held.learner
+        if isinstance(learner, LanguageModel) and tensors["carried"]:
+            learner.carried = [part.to(self.updater.device) for _, part in sorted(tensors["carried"].items())]
+        self.updater.held.load(self.updater.optimizer, tensors["optimizer"])
         self.streams.load_state(tensors["streams"])
         self.batches.load_state(saved.state["batches"])
         self.now = Counters(**saved.state["counters"])
@@ -516,26 +541,44 @@ class _Loop:
         place = f"{self.run.checkpoints.name}/{files.step_name(self.now.step)}"
         self.run.log(CheckpointEvent(step=self.now.step, path=place))
 
+    def put_together(self) -> None:
+        """Make ordinary checkpoints of those in parts; where that fails the parts stay, which heed reads as well."""
+        for step in files.saved_steps(self.run.checkpoints):
+            try:
+                files.put_together(self.run.checkpoints / files.step_name(step))
+            except CheckpointError as error:
+                self.progress.say(f"note: {files.step_name(step)} stays in parts: {error}")
+
     def save(self) -> None:
         """Write a checkpoint of this step, mark the best one, and delete what is no longer kept."""
         self.stop_if_bad()
         now, folder = self.now, self.run.checkpoints
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
-            self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
+        ranks, held = self.updater.ranks, self.updater.held
         with self.aside("saving"):
-            self.updater.ranks.tell({"do": "gather"})
-            carried = _gather(self.updater, self.model, self.updater.ranks)
+            ranks.tell({"do": "check"})
+            if not held.finite():
+                self.refuse_step(now.step, "a parameter is NaN or infinite", "so this state is not kept")
+            ranks.tell({"do": "gather"})
+            carried = _gather(self.updater, ranks)
             now.losses = [float(loss) for loss in now.losses]
-            tensors = {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
-            tensors |= {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
+            tensors = {f"streams/{name}": tensor for name, tensor in self.streams.state().items()}
             tensors |= {f"carried/{number:03d}": part for number, part in enumerate(carried)}
-            tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
             state = {"counters": asdict(now), "batches": self.batches.state(), "optimizer": self.plan.optimizer}
             state |= {"settings": plain(self.run.config)}
+            state |= {"averaged": self.average.count, "watched": self.average.losses}
             self.run.sync()
-            with self.average.in_place():
-                averaged = {"averaged": self.average.count, "watched": self.average.losses}
-                files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
+            if isinstance(held, Sharded):
+
+                def write(aside: Path) -> list[str]:
+                    ranks.tell({"do": "write", "folder": str(aside.resolve())})
+                    return held.write(self.updater.optimizer, aside, tensors)
+
+                files.save_in_parts(folder, now.step, held.shared, state, write)
+            else:
+                tensors |= {f"optimizer/{name}": tensor for name, tensor in self.updater.optimizer.state().items()}
+                tensors |= {f"trained/{name}": tensor.clone() for name, tensor in self.average.state().items()}
+                with self.average.in_place():
+                    files.save_checkpoint(folder, now.step, self.model, tensors, state)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
             files.prune(folder, self.plan.keep_last)

@@ -17,6 +17,7 @@ they do not), so here the steps are float32 on a CPU and bfloat16 on a GPU. Matr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -69,10 +70,30 @@ def update_matrices(
         by_shape.setdefault(weight.shape, []).append(index)
     dtype = torch.bfloat16 if weights[0].device.type == "cuda" else torch.float32
     for (rows, columns), places in by_shape.items():
-        ahead = [
-            gradients[place].lerp(buffers[place].lerp_(gradients[place], 1 - MOMENTUM), MOMENTUM) for place in places
-        ]
+        ahead = [_ahead(gradients[place], buffers[place]) for place in places]
         rate = lr * math.sqrt(max(1, rows / columns))
         for place, update in zip(places, orthogonalise(torch.stack(ahead), dtype), strict=True):
             weight = weights[place]
             weight.mul_(1 - lr * weight_decay).add_(update.to(weight.dtype), alpha=-rate)
+
+
+def update_in_parts(
+    weight: Tensor,
+    gradient: Tensor,
+    buffer: Tensor,
+    lr: float,
+    weight_decay: float,
+    whole: Callable[[Tensor], Tensor],
+    own: Callable[[Tensor], Tensor],
+) -> None:
+    """Apply one update to some rows of a matrix, in place; `whole` puts all rows together, `own` takes these again."""
+    matrix = whole(_ahead(gradient, buffer))
+    dtype = torch.bfloat16 if weight.device.type == "cuda" else torch.float32
+    rate = lr * math.sqrt(max(1, matrix.shape[0] / matrix.shape[1]))
+    update = own(orthogonalise(matrix, dtype)).to(weight.dtype)
+    weight.mul_(1 - lr * weight_decay).add_(update, alpha=-rate)
+
+
+def _ahead(gradient: Tensor, buffer: Tensor) -> Tensor:
+    """Return U of a gradient, and move the momentum on."""
+    return gradient.lerp(buffer.lerp_(gradient, 1 - MOMENTUM), MOMENTUM)

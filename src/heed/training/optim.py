@@ -189,11 +189,14 @@ class Optimizer:
         """Apply the gradients, every learning rate at `share` of its peak; parameters without a gradient stay."""
         for group in self.groups:
             weights = list(group.parameters.values())
-            ready = [index for index, weight in enumerate(weights) if weight.grad is not None]
+            some = lambda weight, rule=group.rule: (
+                weight.numel() or not rule.fused
+            )  # a fused kernel takes no empty part
+            ready = [index for index, weight in enumerate(weights) if weight.grad is not None and some(weight)]
             if not ready:
                 continue
             kept = {name: [tensors[index] for index in ready] for name, tensors in group.kept.items()}
-            gradients = [gradient for weight in weights if (gradient := weight.grad) is not None]
+            gradients: list[Any] = [weights[index].grad for index in ready]
             lr = group.learning_rate * share
             weights = [weights[index] for index in ready]
             group.rule.apply(Update(weights, gradients, kept, self.plan, lr, group.weight_decay, self._skip))
@@ -233,12 +236,16 @@ class Optimizer:
             tensor.copy_(state[name])
 
 
-def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
-    """Make the optimizer of `plan` for the trainable parameters of `model`.
+def make_optimizer(
+    model: nn.Module, plan: TrainConfig, parts: Mapping[str, Tensor] | None = None, muon: Rule | None = None
+) -> Optimizer:
+    """Make the optimizer of `plan` for the trainable parameters of `model`, or for what a rank holds of them: `parts`.
 
-    A tied weight counts once. Raises `ConfigError` when there is nothing to train, or no matrix for Muon.
+    `muon` updates matrices of which only a part is here. A tied weight counts once. Raises `ConfigError` when there is
+    nothing to train, or no matrix for Muon.
     """
-    names = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied weight by its first name
+    names: dict[str, Tensor] = {name: p if parts is None else parts[name] for name, p in own.items()}
     if not names:
         raise ConfigError("the model has no parameter that can be trained: unfreeze one")
     groups: list[ParameterGroup] = []
@@ -247,7 +254,7 @@ def make_optimizer(model: nn.Module, plan: TrainConfig) -> Optimizer:
         matrices = {name: names.pop(name) for name in block_matrices(model) if name in names}
         if not matrices:
             raise ConfigError("train.optimizer: muon needs matrices inside blocks, and this model has none; take adamw")
-        groups.append(ParameterGroup(rule, matrices, plan.muon_learning_rate, plan.weight_decay))
+        groups.append(ParameterGroup(muon or rule, matrices, plan.muon_learning_rate, plan.weight_decay))
         rule = OPTIMIZERS["adamw"]
     matrices = {name: p for name, p in names.items() if p.ndim >= 2}
     vectors = {name: p for name, p in names.items() if p.ndim < 2}

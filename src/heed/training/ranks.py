@@ -50,6 +50,8 @@ PATIENCE = timedelta(days=7)
 """How long a rank waits for another one: a dead one is seen at once, and the first may measure for hours."""
 GRACE = 3.0
 """Seconds between the end of a rank and the end of the first by force, where it did not notice by itself."""
+ANSWER = 500
+"""Bytes of what a rank can say to all others."""
 Order = dict[str, Any]
 
 
@@ -88,6 +90,15 @@ class Ranks:
         length = self._broadcast(torch.tensor(0))
         text = self._broadcast(torch.empty(int(length), dtype=torch.uint8))
         return json.loads(bytes(text.tolist()))
+
+    def answers(self, own: str) -> list[str]:
+        """Return what each rank says, cut to 500 bytes, on every rank."""
+        said = own.encode()[:ANSWER].ljust(ANSWER)
+        whole = torch.zeros(self.size, ANSWER, dtype=torch.uint8)
+        whole[self.rank] = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+        if self.size > 1:
+            self._sum(whole)
+        return [bytes(row.tolist()).decode(errors="replace").rstrip() for row in whole]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Put what the first rank holds into the tensors of all."""
@@ -149,6 +160,32 @@ class Ranks:
             parameter.grad = gradient.view_as(parameter).to(parameter.dtype) if times else None
         return total[0]
 
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of a tensor over all ranks."""
+        value = value.detach().clone()
+        if self.size > 1:
+            self._sum(value)
+        return value
+
+    # ------------------------------------------------------------------ parts of tensors
+
+    def own(self, whole: Tensor) -> Tensor:
+        """Return this rank's rows of a tensor, as torch deals them: ceil(rows / ranks) each, as far as they go."""
+        each = -(-len(whole) // self.size)
+        return whole[self.rank * each : (self.rank + 1) * each]
+
+    def gather(self, part: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return the tensor of `shape` of which each rank holds `own` rows; it is whole on every rank."""
+        each = -(-shape[0] // self.size)
+        filled = part.new_zeros(each, *shape[1:])
+        filled[: len(part)] = part
+        whole = part.new_empty(each * self.size, *shape[1:])
+        with self.together():
+            dist.all_gather(list(whole.split(each)), filled)
+        return whole if len(whole) == shape[0] else whole[: shape[0]].clone()
+
+    # ------------------------------------------------------------------ drift
+
     def refuse_drift(self, parameters: Iterable[Tensor]) -> None:
         """Raise `ClusterError` where the weights of a rank are not those of the first, bit for bit."""
         if self.size == 1:
@@ -204,20 +241,22 @@ class Ranks:
     # ------------------------------------------------------------------ torch's side
 
     def _broadcast(self, tensor: Tensor) -> Tensor:
-        with self._together():
+        with self.together():
             dist.broadcast(tensor, 0)
         return tensor
 
     def _sum(self, tensor: Tensor) -> None:
-        with self._together():
+        with self.together():
             dist.all_reduce(tensor)
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Say which rank is missing where an exchange fails."""
+    def together(self, *, computing: bool = False) -> Iterator[None]:
+        """Say which rank is missing where an exchange fails; errors of what is computed in between stay as they are."""
         try:
             yield
         except RuntimeError as error:
+            if computing and not _of_an_exchange(error):
+                raise
             until = time.monotonic() + 1
             while self.lost is None and time.monotonic() < until:
                 time.sleep(0.05)  # who watches them has not looked yet
@@ -283,7 +322,7 @@ def _joined(ranks: Ranks, store: Store | None) -> Iterator[None]:
     """Meet the other ranks."""
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     at: dict[str, Any] = {"rank": ranks.rank, "world_size": ranks.size, "timeout": PATIENCE}
-    with ranks._together():
+    with ranks.together():
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, **at)
     yield
     dist.destroy_process_group()
@@ -337,6 +376,13 @@ def _watch(ranks: Ranks, others: Sequence[subprocess.Popen[bytes]], done: thread
             for rest in others:
                 rest.kill()
             os._exit(2)  # what is written is whole at any moment
+
+
+def _of_an_exchange(error: RuntimeError) -> bool:
+    """Whether an error is one of gloo's, NCCL's or torch's exchange, and not of what is computed in between."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Connection"))
 
 
 def _end_with(parent: int) -> None:

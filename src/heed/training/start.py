@@ -7,7 +7,6 @@ parameter belongs to a position (see `models/longer.py`). Mechanisms whose weigh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from heed.models.embeddings import place_embeddings, read_embeddings
 from heed.models.first_weights import ByName
 from heed.models.longer import with_context
 from heed.text.tokenizers import load_tokenizer
-from heed.training.checkpoint import MODEL, STATE, find_checkpoint, load_checkpoint
+from heed.training.checkpoint import find_checkpoint, load_checkpoint, weight_digest
 from heed.training.run import Run, load_run
 from heed.training.streams import Streams, stream_seed
 
@@ -126,8 +125,7 @@ def place_start(model: nn.Module, config: ModelConfig) -> dict[str, Any]:
             f"(context {run.config.model.context} and {config.context}): leave model.context out"
         )
     model.load_state_dict(weights)
-    digest = json.loads((path / STATE).read_text(encoding="utf-8"))["sha256"][MODEL]
-    return {"run": config.start_from, "checkpoint": path.name, "weights": digest}
+    return {"run": config.start_from, "checkpoint": path.name, "weights": weight_digest(path)}
 
 
 def _about_tokenizer(config: Config, name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
 from heed.models.block import Block
+from heed.text.stream import Batch
 from heed.training.devices import choose_precision
 from heed.training.optim import make_optimizer
 from heed.training.ranks import ALONE, Ranks
 from heed.training.schedules import learning_rate_share
+from heed.training.sharding import Sharded, hold
 from heed.training.streams import Streams
 
 
@@ -95,13 +97,18 @@ class Updater:
             if isinstance(part, Block):
                 part.recompute = plan.recompute
         self.plan, self.device, self.streams, self.say, self.ranks = plan, device, streams, say, ranks
-        self.optimizer = make_optimizer(model, plan)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.held = hold(model, plan.shard, ranks, device)
+        self.optimizer = make_optimizer(self.held.learner, plan, self.held.parameters, self.held.muon)
+        self.parameters = list(self.held.parameters.values())
         self.precision, warning = choose_precision(plan.precision, device)
         if warning:
             say(warning)
-        self.plain_loss = lambda batch: loss_of(model, batch)
-        self.loss = torch.compile(self.plain_loss) if plan.compile else self.plain_loss
+        self.plain_loss = lambda batch: loss_of(self.held.learner, batch)
+        self.loss = self.plain_loss
+        if plan.compile and isinstance(self.held, Sharded):
+            self.held.compile()
+        elif plan.compile:
+            self.loss = torch.compile(self.plain_loss)
         self.on_trial = plan.compile  # the first step compiles; where it fails, the plain loss takes over
         # A CPU has nothing to wait for, and a step that is not fused cannot be skipped on the device: look at once.
         self.looks_at_once = device.type != "cuda" or not self.optimizer.skips_on_device
@@ -120,20 +127,21 @@ class Updater:
         The loss is a number on a CPU, elsewhere a scalar that nobody has waited for. Where loss or gradient is not
         finite nothing is applied, now or later; `bad_step` knows it. Raises `DataError` when no target counts.
         """
-        parts = [to_device(self.ranks.part(batch), self.device) for batch in batches]
+        parts = [self._part(batch, batches) for batch in batches]
         counted, self.rows = sum(map(targets_of, batches)), len(batches[-1].source)
         sequences = sum(map(sequences_of, batches)) if self.plan.loss == "sequence" else 0
         if counted == 0:
             raise DataError(f"step {step}: no token of the batch counts; are all documents shorter than 2 tokens?")
         try:
-            loss = self._gradients(parts, counted, sequences)
+            with self.held.exchanging():
+                loss = self._gradients(parts, counted, sequences)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise HeedError(
                 f"out of memory at step {step}: take a smaller train.batch_size (and train.accumulation to make up for "
                 "it), or train.batch_size auto"
             ) from error
-        loss = self.ranks.reduce(self.parameters, loss)
-        self.norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        loss = self.held.reduce(loss)
+        self.norm = self.held.norm()
         if self._refuses(step, loss):
             return loss, counted
         if self.plan.clip is not None:
@@ -146,6 +154,13 @@ class Updater:
     def bad_step(self) -> int | None:
         """Return the first step whose loss or gradient was not finite, or None; this waits for the device."""
         return int(self.first_bad.item()) or None
+
+    def _part(self, batch: Any, batches: list[Any]) -> TensorBatch:
+        """Return this rank's rows; where none counts and it must take part in the pass, a row of another rank."""
+        part = to_device(self.ranks.part(batch), self.device)
+        if part.counted or not self.held.in_parts:
+            return part
+        return replace(to_device(first_row(batches), self.device), counted=0)
 
     def _gradients(self, parts: list[TensorBatch], counted: int, sequences: int) -> Tensor:
         """Add up the gradients and return the loss; where torch.compile fails in its first step, do without."""
@@ -161,6 +176,7 @@ class Updater:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             self.say(f"torch.compile failed, going on without it: {first_line}")
         self.loss = self.plain_loss
+        self.held.go_on_plain()
         self.streams.load_state(before)
         self.optimizer.zero_grad()
         return self._accumulate(parts, counted, sequences)
@@ -169,11 +185,14 @@ class Updater:
         """Backward through each part, weighted by its share of the targets (or sequences) that count."""
         total = torch.zeros((), device=self.device)
         for part in parts:
-            if part.counted == 0:  # its mean is 0/0
+            if part.counted == 0 and not self.held.in_parts:  # its mean is 0/0
                 continue
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            half, kept = self.precision == "bf16", not self.held.in_parts  # else it would keep every block's weights
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
                 loss = self.loss(part)
-            if part.counted != counted:
+            if part.counted == 0:
+                loss = loss * 0
+            elif part.counted != counted:
                 loss = loss * (part.sequences / sequences if sequences else part.counted / counted)
             loss.backward()
             total = total + loss.detach()
@@ -211,6 +230,17 @@ def targets_of(batch: Any) -> int:
         return int(torch.as_tensor(batch.mask).sum())
     target = torch.as_tensor(batch.target)
     return len(target) if target.is_floating_point() else target.numel()
+
+
+def first_row(batches: list[Any]) -> Batch:
+    """Return the first row of some batches that has a target which counts."""
+    for batch in batches:
+        mask = None if batch.mask is None else torch.as_tensor(batch.mask).reshape(len(batch.target), -1).any(dim=1)
+        rows = range(len(batch.target)) if mask is None else mask.nonzero()[:, 0].tolist()
+        for row in rows:
+            own = slice(row, row + 1)
+            return Batch(batch.source[own], batch.target[own], None if batch.mask is None else batch.mask[own])
+    raise DataError("no token of the batches counts")
 
 
 def sequences_of(batch: Any) -> int:
