@@ -461,6 +461,9 @@ def test_hub_splits_and_names(monkeypatch):
     assert list(corpus.documents("train")) == TEXTS
     assert corpus.notes == ["empty documents left out: 1", "rows without a text (null) left out: 1"]
     assert list(corpus.documents("test")) == ["t"]
+    parts = [list(corpus.part("train", number, 3)) for number in range(3)]
+    assert all(parts)
+    assert sum(parts[1:], parts[0]) == TEXTS
     assert hub.calls == [("owner/name", "small", {})]
     assert open_corpus("hf:old/config").splits == ("train", "validation")
     text = message(open_corpus, "hf:owner/name/small", column="body")

@@ -7,7 +7,7 @@ import pytest
 
 from heed.config import make_config
 from heed.errors import ConfigError, DataError
-from heed.experiment import train
+from heed.experiment import resume, train
 from heed.objectives import objective_of
 from heed.text.id_corpus import id_tokens, open_ids
 from heed.text.tokenizers import train_tokenizer
@@ -47,7 +47,9 @@ def test_a_run_from_ids_is_the_run_from_their_text(tokenizer, tmp_path):
             "run": {"folder": str(tmp_path / "runs"), "name": form, "device": "cpu"},
         })  # fmt: skip
         figures = train(config).figures["validation"]
-        losses[form], words[form] = figures["nats"], figures.passport.words
+        words[form] = figures.passport.words
+        again = resume(tmp_path / "runs" / form, {"train": {"steps": 6}}).figures["validation"]
+        losses[form] = figures["nats"], again["nats"]
     assert losses["jsonl"] == losses["npz"]
     assert words == {"jsonl": sum(len(text.split()) for text in TEXTS[18:]), "npz": 0}
 

@@ -188,16 +188,14 @@ def _make(asked: Tokenisation, corpus: Corpus, shard: int, workers: int, *, wait
             lock.enter_context(files.locked(path.with_name(f".{path.name}{files.LOCK}"), f"making {path}", wait=wait))
         except CheckpointError:
             return None
-        record, text = _record(asked, shard), asked.text(corpus)
-        if record is not None:
-            _same_text(asked, text, record)
-            if all(_is_there(asked, corpus, split, entry) for split, entry in record.splits.items()):
-                return record
+        record = _record(asked, shard)
+        if record is not None and all(_is_there(asked, split, entry) for split, entry in record.splits.items()):
+            return record
         splits = {split: _write(asked, corpus, split, shard, workers) for split in corpus.splits}
         record = ShardRecord(
             format=ShardRecord.FORMAT,
             shard=shard,
-            text=text,
+            text=asked.text(corpus),
             splits={split: entry for split, entry in splits.items() if entry is not None},
             left_out=dict(sorted(corpus.left_out.items())),
         )
@@ -205,7 +203,7 @@ def _make(asked: Tokenisation, corpus: Corpus, shard: int, workers: int, *, wait
         return record
 
 
-def _is_there(asked: Tokenisation, corpus: Corpus, split: str, entry: ShardTokens) -> bool:
+def _is_there(asked: Tokenisation, split: str, entry: ShardTokens) -> bool:
     """Whether a token file is the one that the record of its shard names."""
     file = kept_tokens(asked.folder / entry.name, asked.tokenizer)
     return file is not None and file.header.get("split") == split and is_the_one(file, entry)
