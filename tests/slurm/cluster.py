@@ -12,6 +12,7 @@ of their munged, which is drawn anew.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -107,6 +108,8 @@ class Cluster:
         self.conf.write_text(text)
         # what Slurm hands out as a GPU must be a device, and is harmless
         (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+        # nothing asks for cgroups, but slurmd 22.05 looks for them, and for systemd, unless it is told which
+        (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={'cgroup/v1' if _version() < 23 else 'disabled'}\n")
         os.environ["SLURM_CONF"] = str(self.conf)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self.run("munged", "--foreground", "--force", *(f"--{name}={munge / file}" for name, file in files.items()))
@@ -164,6 +167,12 @@ class Cluster:
             os.environ.pop("SLURM_CONF", None)
         else:
             os.environ["SLURM_CONF"] = self.before
+
+
+def _version() -> int:
+    """Return the first part of Slurm's version."""
+    said = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"(\d+)\.", said)[1])  # pyright: ignore[reportOptionalSubscript]
 
 
 def _is_here(host: str) -> bool:
