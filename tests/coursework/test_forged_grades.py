@@ -10,7 +10,7 @@ import torch
 
 from heed.coursework.attention_cases import CASES
 from heed.coursework.grader import _LostError, grade_folder, judged
-from heed.coursework.values import MOST, Foreign, plain, rebuilt
+from heed.coursework.values import MOST, NoAnswer, plain, rebuilt
 
 SOLUTION = Path(__file__).parent / "solution"
 HONEST = "layer_norm.py"
@@ -27,7 +27,7 @@ def say(*messages):
 FORGED = {
     "grades of its own": """
 for name in NAMES:
-    say({"name": name, "state": "passes", "said": "", "cases": 1})
+    say({"file": FILE, "begins": name}, {"name": name, "state": "passes", "said": "", "cases": 1})
 """,
     "values of its own": """
 for name in NAMES:
@@ -156,7 +156,7 @@ def test_a_value_is_the_same_behind_the_pipe(value):
     ids=["dict", "large", "complex", "sparse", "array of texts", "long"],
 )
 def test_what_is_no_answer_is_only_called_by_its_name(value, said):
-    assert rebuilt(json.loads(json.dumps(plain(value)))) == Foreign(said)
+    assert rebuilt(json.loads(json.dumps(plain(value)))) == NoAnswer(said)
     assert f"it gives {said}, " in judged(CASES["attend"][0], {"value": plain(value)})[1]
 
 

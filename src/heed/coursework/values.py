@@ -25,7 +25,7 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Foreign:
+class NoAnswer:
     """A value that is no right answer, whatever it holds."""
 
     kind: str
@@ -41,7 +41,7 @@ def kind_of(value: Any) -> str:
     >>> kind_of(None), kind_of([1]), kind_of(torch.ones(1))
     ('nothing (None)', 'a list', 'a tensor of float32')
     """
-    if isinstance(value, Foreign):
+    if isinstance(value, NoAnswer):
         return value.kind
     if isinstance(value, Tensor):
         return f"a tensor of {_name(value.dtype)}"
@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it; the numbers of a tensor in reading order.
 
     >>> plain((1, "a", None)), plain(np.int64(3)), plain({1: 2})
-    ({'tuple': [1, 'a', None]}, {'numpy': 3, 'dtype': 'int64'}, {'foreign': 'a dict'})
+    ({'tuple': [1, 'a', None]}, {'numpy': 3, 'dtype': 'int64'}, {'no answer': 'a dict'})
     >>> plain(torch.eye(2))
     {'tensor': [1.0, 0.0, 0.0, 1.0], 'shape': [2, 2], 'dtype': 'float32'}
     """
@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, np.generic | np.ndarray):
         fits = value.dtype.kind in "biuf" and value.size <= MOST
-        return {"numpy": value.tolist(), "dtype": str(value.dtype)} if fits else {"foreign": kind_of(value)}
+        return {"numpy": value.tolist(), "dtype": str(value.dtype)} if fits else {"no answer": kind_of(value)}
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() < LONGEST):
         return float(value) if isinstance(value, float) else int(value)
     if isinstance(value, list | tuple):
@@ -68,9 +68,9 @@ def plain(value: Any) -> Any:
         return some if isinstance(value, list) else {"tuple": some}
     if isinstance(value, Tensor) and (name := _name(value.dtype)) in DTYPES and value.layout == torch.strided:
         if value.numel() > MOST:
-            return {"foreign": f"a tensor of the shape {tuple(value.shape)}"}
+            return {"no answer": f"a tensor of the shape {tuple(value.shape)}"}
         return {"tensor": value.detach().flatten().tolist(), "shape": list(value.shape), "dtype": name}
-    return {"foreign": kind_of(value)}
+    return {"no answer": kind_of(value)}
 
 
 def rebuilt(made: Any) -> Any:
@@ -86,8 +86,8 @@ def rebuilt(made: Any) -> Any:
     match made:
         case {"tuple": list(some)}:
             return tuple(map(rebuilt, some))
-        case {"foreign": str(kind)}:
-            return Foreign(kind)
+        case {"no answer": str(kind)}:
+            return NoAnswer(kind)
         case {"tensor": list(some), "shape": list(shape), "dtype": str(name)} if name in DTYPES:
             if math.prod(shape) != len(some):
                 raise ValueError("a shape that is not that of its numbers")

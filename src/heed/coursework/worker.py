@@ -106,7 +106,7 @@ def outcome(call: Call, module: ModuleType, name: str, file: Path) -> dict[str, 
         return {"missing": name}
     try:
         made = plain(call(function))
-        return {"value": made if len(json.dumps(made)) < LONGEST // 2 else {"foreign": "far too much"}}
+        return {"value": made if len(json.dumps(made)) < LONGEST // 2 else {"no answer": "far too much"}}
     except NotImplementedError as error:
         return {"to do": raised(error, file)}
     except BaseException as error:  # as above
