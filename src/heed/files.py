@@ -73,7 +73,8 @@ def aside_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     other, old = path.with_name(f".{path.name}{WRITING}"), path.with_name(f".{path.name}{REMOVING}")
     _delete(other)
-    other.mkdir(parents=True)
+    make_folder(path.parent)
+    other.mkdir()
     try:
         yield other
         _sync_all(other)
@@ -99,7 +100,7 @@ def together(folder: str | Path, marker: str, replacing: Iterable[str] = ()) -> 
     """
     folder = Path(folder)
     new, old = folder / WRITING, folder / REMOVING
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     dead, moved = is_half(folder), []
     _delete(new)
     new.mkdir()
@@ -339,7 +340,7 @@ def working_in(folder: str | Path, doing: str, instead: str) -> Iterator[None]:
     """
     folder, lock = Path(folder), ExitStack()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock.enter_context(locked(folder / LOCK, doing))
     except OSError as error:
         with suppress(OSError):
@@ -357,6 +358,16 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder where it is missing, and those above it; their names are as durable as what is put into them."""
+    path = Path(path)
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # a folder that may be written to, and not be read
+            sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Thousands of broken inputs, drawn with fixed seeds: each ends in time with exit code 0 or 2, and a line a problem.
 
-Nothing is trained: configurations and studies go through `heed check`, corpora are read, other verbs are refused.
+Configurations and studies go through `heed check`, most of them being sound ones with little changed; of those that are
+accepted some are trained. Corpora are read, other verbs are refused.
 """
 
 import contextlib
@@ -12,24 +13,26 @@ import re
 import string
 import traceback
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
 
 import heed.experiment  # noqa: F401 - torch, whose import may take longer than any verb
+from cli.conftest import write_text
 from cli.test_odd_input import limit
 from heed.cli import VERBS, main
-from heed.config import Config
+from heed.config import Config, Section, overlay
 from heed.errors import HeedError
 from heed.text.corpus import open_corpus
 from heed.text.tokenizers import load_tokenizer, train_tokenizer
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore")]
 SECONDS = 60
 """Longer than this is a hang."""
 PROGRESS = (
     *("device: ", "tokenizer: ", "text: ", "note: ", "model: ", "measuring ", "repeating ", "step ", "going on "),
-    *("bill: ", "spent: ", "probing ", "asking "),
+    *("questions: ", "classes: ", "bill: ", "spent: ", "probing ", "asking "),
 )
 """How lines begin that say what is being done."""
 ODD_TEXT = [
@@ -195,6 +198,8 @@ def settings() -> list[tuple[str, str]]:
 
 
 SETTINGS = settings()
+OUTSIDE = {("data", "source"), ("run", "device"), ("run", "folder"), ("data", "cache"), ("train", "compile")}
+"""Settings that a sound configuration keeps."""
 SAFE = [(s, n) for s, n in SETTINGS if n not in ("workers", "threads", "embeddings")]
 
 
@@ -238,10 +243,70 @@ def configuration(draw: random.Random) -> dict:
     return made
 
 
-def written(draw: random.Random, content: object) -> bytes:
-    """Return YAML, in half of the cases with damage done to its text."""
+SOUND = [
+    {"model": {"kind": "gpt"}},
+    {"model": {"kind": "gpt", "positions": "rotary", "norm": "rms"}, "tokenizer": {"kind": "bpe", "vocab_size": 300}},
+    {"model": {"kind": "lstm"}, "data": {"layout": "stream"}},
+    {"model": {"kind": "window", "window": 3}},
+    {"model": {"kind": "encoder"}, "data": {"source": "moods.csv", "label": "label"}},
+    {"model": {"kind": "encoder"}},
+    {"data": {"objective": "spans", "layout": "padded"}},
+    {"data": {"objective": "answers", "layout": "padded", "source": "pairs.tsv"}, "model": {"context": 32}},
+]
+"""Runs of a second, in what differs from `SMALL`."""
+SMALL = {
+    "data": {"source": "animals.txt", "workers": 1},
+    "tokenizer": {"kind": "char"},
+    "model": {"n_layers": 1, "d_model": 16, "context": 16},
+    "train": {"batch_size": 4, "steps": 2, "warmup_steps": 1, "eval_every": 1, "eval_tokens": 64, "final_tokens": 64},
+    "run": {"device": "cpu", "threads": 1},
+}
+
+
+def write_sources(folder: Path) -> None:
+    """Write the texts of `SOUND`."""
+    write_text(folder / "animals.txt", 60)
+    moods = "".join(f"the {word} is {'fine' if n % 2 else 'dull'},{n % 2}\n" for n, word in enumerate("abcdefghij" * 4))
+    (folder / "moods.csv").write_text(f"text,label\n{moods}")
+    (folder / "pairs.tsv").write_text("".join(f"Where is {n}?\t{'Rome' if n % 2 else 'Oslo'}\n" for n in range(40)))
+
+
+def likely(draw: random.Random, kind: Any, default: Any) -> Any:
+    """Return a value of the kind of a setting; it may be one that does not go together with others."""
+    inner = [one for one in get_args(kind) if one is not type(None)]
+    if get_origin(kind) is Literal:
+        return draw.choice(get_args(kind))
+    if inner:
+        return None if len(inner) < len(get_args(kind)) and draw.random() < 0.3 else likely(draw, inner[0], default)
+    if isinstance(kind, type) and issubclass(kind, Section):
+        some = draw.sample(list(kind.model_fields.items()), draw.randrange(1, 3))
+        return {name: likely(draw, field.annotation, field.default) for name, field in some}
+    if kind is bool:
+        return draw.random() < 0.5
+    if kind is int:
+        return draw.choice([1, 2, 3, 4, 8, default if isinstance(default, int) and default < 1000 else 1])
+    if kind is float:
+        return draw.choice([0.0, 0.1, 0.5, 1.0, 1, 1e-3, default])
+    return default if draw.random() < 0.8 else draw.choice(["a", "1", "utf-8", "\n", "nowhere.txt"])
+
+
+def sound(draw: random.Random) -> dict[str, Any]:
+    """Return nested settings that are right, most of the time, and then again not."""
+    made = json.loads(json.dumps(overlay(SMALL, draw.choice(SOUND))))
+    for _ in range(draw.randrange(4)):
+        section, name = draw.choice([(s, n) for s, n in SAFE if (s, n) not in OUTSIDE])
+        field = Config.model_fields[section].annotation.model_fields[name]
+        made[section][name] = likely(draw, field.annotation, field.default)
+    if draw.random() < 0.25:
+        section, name = draw.choice(SAFE)
+        made[section][draw.choice([name, name[:-1]])] = value(draw)
+    return made
+
+
+def written(draw: random.Random, content: object, damaged: float = 0.5) -> bytes:
+    """Return YAML, in so many of the cases with damage done to its text."""
     text = yaml.safe_dump(content, allow_unicode=True)
-    for _ in range(draw.randrange(3) if draw.random() < 0.5 else 0):
+    for _ in range(draw.randrange(1, 3) if draw.random() < damaged else 0):
         at = draw.randrange(len(text) + 1)
         how = draw.randrange(5)
         if how == 0:
@@ -260,47 +325,110 @@ def written(draw: random.Random, content: object) -> bytes:
         else:
             text = text[:at] + chr(draw.choice([0, 7, 9, 13, 0x2028, 0xFEFF, 0x202E, 0x1F600])) + text[at:]
     data = text.encode("utf-8", "surrogatepass")
-    if draw.random() < 0.05:
+    if draw.random() < 0.1 * damaged:
         data = bytes(byte ^ (draw.random() < 0.02) for byte in data)
     return data
 
 
 def test_configurations(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tried, path = Tried(), tmp_path / "c.yaml"
+    write_sources(tmp_path)
+    tried, trained, path = Tried(), Tried(), tmp_path / "c.yaml"
     for seed in range(900):
         draw = random.Random(seed)
-        path.write_bytes(written(draw, configuration(draw)))
+        wild = draw.random() < 0.3
+        path.write_bytes(written(draw, configuration(draw)) if wild else written(draw, sound(draw), 0.1))
+        before = tried.accepted
         tried.verb("check", str(path), *(["--json"] if seed % 9 == 1 else []), seed=seed, lines=None)
+        if tried.accepted > before and not wild and seed % 3 == 0:
+            short = ["--train.steps=2", "--run.folder=runs", "--run.name=a", "--data.cache=tokens", "--overwrite"]
+            trained.verb("train", "--config", str(path), *short, seed=seed)
+    trained.end(40)
+    assert trained.accepted >= 0.9 * trained.count, trained.told  # only the text can tell the rest
+    assert tried.accepted >= 900 // 5
     tried.end(900)
+
+
+def wild_study(draw: random.Random) -> dict[str, Any]:
+    """Return a study of any values."""
+    study: dict[str, Any] = {
+        "budget": {draw.choice(["steps", "tokens", "flops", "seconds"]): draw.choice([1, 10, 1e9, value(draw)])},
+        "variants": {draw.choice(["a", "b", "é", "x/y", 1, "c" * 300]): configuration(draw) for _ in range(2)},
+        "seeds": draw.choice([1, 3, [1, 2], value(draw)]),
+        "base": draw.choice([{}, configuration(draw), "nowhere.yaml", "s.yaml", value(draw)]),
+        "axes": {
+            ".".join(draw.choice(SAFE)): [value(draw) for _ in range(draw.randrange(3))]
+            for _ in range(draw.randrange(3))
+        },
+    }
+    if draw.random() < 0.5:
+        parameters = {
+            ".".join(draw.choice(SAFE)): draw.choice([[1, 2], {"low": 1, "high": 2}, value(draw)]) for _ in range(2)
+        }
+        study["search"] = {"parameters": parameters, draw.choice(["trials", "method", "seeds", "x"]): value(draw)}
+    for _ in range(draw.randrange(3)):
+        study[draw.choice([*study, "lengths", "figure", "baseline", "title", "set", "x"])] = value(draw)
+    if draw.random() < 0.3:
+        study.pop(draw.choice(list(study)))
+    return study
+
+
+CHANGES: dict[str, list[Any]] = {
+    "model.n_layers": [1, 2],
+    "model.positions": ["learned", "rotary", "alibi", "none"],
+    "model.norm_order": ["pre", "post"],
+    "model.d_model": [8, 16],
+    "train.learning_rate": [1e-3, 1e-2],
+    "train.optimizer": ["adamw", "sgd", "muon"],
+    "train.batch_size": [2, 4],
+    "model.activation": ["relu", "swiglu"],
+}
+"""What variants may differ in."""
+
+
+def sound_study(draw: random.Random) -> dict[str, Any]:
+    """Return a study that is right, unless one of its parts was changed for another."""
+    base = overlay(SMALL, draw.choice(SOUND[:2]))
+    base["train"] = {name: one for name, one in base["train"].items() if name not in ("steps", "final_tokens")}
+    first, second, third = draw.sample(list(CHANGES), 3)
+    study: dict[str, Any] = {
+        "budget": {"steps": 2} if draw.random() < 0.7 else {"tokens": 256},
+        "base": json.loads(json.dumps(base)),
+        "variants": {"a": {}, "b": {first: draw.choice(CHANGES[first])}},
+        "seeds": draw.choice([1, 2, [3]]),
+    }
+    if draw.random() < 0.4:
+        study["axes"] = {second: CHANGES[second][: draw.randrange(1, 3)]}
+    if draw.random() < 0.2:
+        study["search"] = {
+            "parameters": {third: CHANGES[third]},
+            "method": draw.choice(["random", "grid"]),
+            "trials": 2,
+        }
+    if draw.random() < 0.3:
+        study |= draw.choice([{"title": "é: a"}, {"baseline": "b"}, {"figure": "loss"}, {"lengths": [8, 16]}])
+    if draw.random() < 0.3:
+        place = draw.choice([study, study["base"]["model"], study["base"]["train"], study["variants"]["b"]])
+        place[draw.choice(list(place) or ["x"])] = value(draw)
+    return study
 
 
 def test_studies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tried, path = Tried(), tmp_path / "s.yaml"
+    write_sources(tmp_path)
+    tried, made, path = Tried(), Tried(), tmp_path / "s.yaml"
     for seed in range(500):
         draw = random.Random(10_000 + seed)
-        study = {
-            "budget": {draw.choice(["steps", "tokens", "flops", "seconds"]): draw.choice([1, 10, 1e9, value(draw)])},
-            "variants": {draw.choice(["a", "b", "é", "x/y", 1, "c" * 300]): configuration(draw) for _ in range(2)},
-            "seeds": draw.choice([1, 3, [1, 2], value(draw)]),
-            "base": draw.choice([{}, configuration(draw), "nowhere.yaml", "s.yaml", value(draw)]),
-            "axes": {
-                ".".join(draw.choice(SAFE)): [value(draw) for _ in range(draw.randrange(3))]
-                for _ in range(draw.randrange(3))
-            },
-        }
-        if draw.random() < 0.5:
-            parameters = {
-                ".".join(draw.choice(SAFE)): draw.choice([[1, 2], {"low": 1, "high": 2}, value(draw)]) for _ in range(2)
-            }
-            study["search"] = {"parameters": parameters, draw.choice(["trials", "method", "seeds", "x"]): value(draw)}
-        for _ in range(draw.randrange(3)):
-            study[draw.choice([*study, "lengths", "figure", "baseline", "title", "set", "x"])] = value(draw)
-        if draw.random() < 0.3:
-            study.pop(draw.choice(list(study)))
-        path.write_bytes(written(draw, study))
-        tried.verb(*draw.choice([("check", str(path)), ("compare", str(path), "--jobs", "0")]), seed=seed, lines=None)
+        wild = draw.random() < 0.4
+        path.write_bytes(written(draw, wild_study(draw)) if wild else written(draw, sound_study(draw), 0.1))
+        command = draw.choice([("check", str(path)), ("compare", str(path), "--jobs", "0")])
+        before = tried.accepted
+        tried.verb(*(command if wild else ("check", str(path))), seed=seed, lines=None)
+        if tried.accepted > before and not wild and seed % 12 == 0:  # a step of each variant is measured
+            made.verb("compare", str(path), "--dry-run", seed=seed)
+    assert tried.accepted >= 500 // 5
+    assert made.accepted == made.count
+    made.end(12)
     tried.end(500)
 
 

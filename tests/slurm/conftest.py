@@ -1,9 +1,9 @@
 """A verb in this process, and a folder whose name has blanks in it, in which text lies."""
 
-import random
 from types import SimpleNamespace
 
 import pytest
+from slurm_flags import write_animals
 
 from heed.cli import main
 
@@ -26,9 +26,6 @@ def place(tmp_path, monkeypatch):
     """The folder that the verbs run in."""
     folder = tmp_path / "my work"
     folder.mkdir()
-    draw = random.Random(0)
-    words = ["the cat", "a dog", "my heron", "one fox", "sees", "hears", "follows", "dreams of"]
-    lines = [" ".join(draw.choices(words, k=3)) for _ in range(400)]
-    (folder / "ani mals.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_animals(folder)
     monkeypatch.chdir(folder)
     return folder

@@ -1,18 +1,22 @@
-"""Against a real Slurm of two nodes on this machine: submit, follow, cancel, queue again with equal bits, studies."""
+"""Against a real Slurm of three nodes on this machine: submit, follow, cancel, queue again with equal bits, studies."""
 
+import contextlib
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from cluster import Cluster, missing
-from slurm_flags import TINY
+from slurm_flags import TINY, write_animals
 
 from heed.cli import jobs, main
 from heed.records.study import Outcome
@@ -41,6 +45,52 @@ def slurm(tmp_path_factory):
         yield cluster
 
 
+SIXTY = ["--train.steps", "60", "--train.eval-every", "30", "--train.checkpoint-every", "30"]
+MAKES_ROOM = "[ -e begun-$SLURM_JOB_ID ] || { touch begun-$SLURM_JOB_ID; sleep 600; }"
+
+
+@pytest.fixture(scope="module")
+def early(slurm, tmp_path_factory):
+    """The jobs that wait longest, for Slurm looks at limits twice a minute: begun before the tests that need little.
+
+    Two pairs of jobs make room for another one; and a training gets the notice of its time limit while it is held, so
+    that it does not depend on any speed.
+    """
+    folder = tmp_path_factory.mktemp("early")
+    write_animals(folder)
+    with contextlib.chdir(folder):
+        asked = ["--on", "slurm", "--slurm.time", "10", "--slurm.notice", "595", "--json"]
+        said = told("train", "ani mals.txt", *TINY, *SIXTY, "--run.name=--job", *asked)
+        training = json.loads(said)["job"]
+        rooms = []
+        for partition in ("low", "low", "patient", "patient"):
+            flags = ["--slurm.partition", partition, "--slurm.time", "10", "--", "bash", "-c", MAKES_ROOM]
+            rooms.append((submitted(told("slurm", "script", *flags)), partition))
+        for number, _ in rooms:
+            until(Path(f"begun-{number}").exists, "the jobs that are to make room")
+        words = ["--partition=urgent", "--cpus-per-task=4", "--output=/dev/null", "--wrap=true"]
+        subprocess.run(["sbatch", *words], check=True, capture_output=True)
+        run = folder / "runs/--job"
+        [process] = until(lambda: run.exists() and ranks_of(training, "0"), "the training")
+        until(lambda: steps_of(run), "its first step")
+        process.suspend()
+        assert steps_of(run) < 60, "the training was over before it was held"
+        waiter = threading.Thread(target=let_go_at_notice, args=[process, training])
+        waiter.start()
+    yield SimpleNamespace(folder=folder, training=training, rooms=[(n, folder / f"log-{n}.out", p) for n, p in rooms])
+    waiter.join()
+
+
+def let_go_at_notice(process, number):
+    """Let a process that is held go on as soon as Ctrl-C waits for it, after two minutes in any case; one is enough."""
+    pending = lambda: int(re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16)
+    end = time.monotonic() + 120
+    while process.is_running() and not pending() & 1 << signal.SIGINT - 1 and time.monotonic() < end:
+        time.sleep(0.2)
+    subprocess.run(["scontrol", "update", f"JobId={number}", "TimeLimit=60"], check=True)
+    process.resume()
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(on_slurm, "LATE", 1.0)
@@ -48,13 +98,22 @@ def quick(monkeypatch):
     monkeypatch.setattr(jobs, "PAUSE", 1.0)
 
 
-def until(there, what="", seconds=90):
+def until(there, what="", seconds=180):
     """Return what `there` returns as soon as it is true."""
     end = time.monotonic() + seconds
     while not (found := there()):
-        assert time.monotonic() < end, f"{what}: {[(job.id, job.state, job.reason) for job in queue()]}"
+        if time.monotonic() > end:
+            log = Path(os.environ["SLURM_CONF"]).with_name("slurmctld.log").read_text()
+            pytest.fail(f"{what}: {[(job.id, job.state, job.reason) for job in queue()]}\n{log[-3000:]}")
         time.sleep(0.2)
     return found
+
+
+def told(*argv):
+    """Run a verb and return what it prints, where there is no test that could."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(list(argv)) == 0
+    return out.getvalue()
 
 
 def state_of(number):
@@ -71,10 +130,15 @@ def number_of(answer):
     return json.loads(answer.out)["job"] if answer.out.startswith("{") else re.match(r"job (\d+):", answer.out)[1]
 
 
+def submitted(script):
+    """Submit a script as people do and return the number of its job."""
+    Path("job.sbatch").write_text(script)
+    return subprocess.run(["sbatch", "--parsable", "job.sbatch"], capture_output=True, text=True).stdout.strip()
+
+
 def by_hand(heed, *argv):
-    """Submit the script that `heed slurm script` prints, as people do, and return job and log."""
-    Path("job.sbatch").write_text(heed("slurm", "script", *argv).out)
-    number = subprocess.run(["sbatch", "--parsable", "job.sbatch"], capture_output=True, text=True).stdout.strip()
+    """Submit what `heed slurm script` prints and return job and log."""
+    number = submitted(heed("slurm", "script", *argv).out)
     return number, Path(f"log-{number}.out")
 
 
@@ -104,6 +168,7 @@ def steps_of(run):
     return max((json.loads(line).get("step", 0) for line in lines), default=0)
 
 
+@pytest.mark.usefixtures("early")  # so that they wait while others run
 def test_by_hand_gpus_and_dependencies(heed, place):
     say = "echo gpu $CUDA_VISIBLE_DEVICES threads $OMP_NUM_THREADS in $PWD"
     asked = ["--slurm.time", "5", "--slurm.gpus", "1", "--slurm.cpus", "2", "--slurm.setup", "export PLACE='a b'"]
@@ -122,52 +187,12 @@ def test_by_hand_gpus_and_dependencies(heed, place):
     assert not never.exists()
 
 
-def test_a_job_that_makes_room_is_queued_again_and_one_that_is_cancelled_is_not(heed, place):
-    asked = ["--slurm.time", "5", "--slurm.cpus", "4", "--"]
-    wait = "[ -e begun-$SLURM_JOB_ID ] || { touch begun-$SLURM_JOB_ID; sleep 60; }"
-    cancelled, log = by_hand(heed, *asked, "bash", "-c", wait)
-    until(Path(f"begun-{cancelled}").exists, "the job")
-    assert heed("jobs", "cancel", cancelled).code == 0
-    until(lambda: state_of(cancelled) == "CANCELLED", "its end")
+def test_a_job_that_is_cancelled_is_not_queued_again(heed, place):
+    number, log = by_hand(heed, "--slurm.time", "5", "--", "bash", "-c", MAKES_ROOM)
+    until(Path(f"begun-{number}").exists, "the job")
+    assert heed("jobs", "cancel", number).code == 0
+    until(lambda: state_of(number) == "CANCELLED", "its end")
     assert "ended as asked" in log.read_text()
-
-    started = [
-        by_hand(heed, "--slurm.partition", partition, *asked, "bash", "-c", wait) for partition in ("debug", "patient")
-    ]
-    for number, _ in started:
-        until(Path(f"begun-{number}").exists, "both jobs")
-    words = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=4"]
-    subprocess.run([*words, "--output=/dev/null", "--wrap", "true"], check=True, capture_output=True)
-    for number, log in started:
-        ended(number)
-        assert "begun 2 times" in log.read_text()
-    assert "pre-empted: queued again" in started[0][1].read_text()  # the other partition does it by itself
-
-
-def test_a_run_goes_on_bit_for_bit_after_its_time_was_up(heed, place):
-    """The training is held until Slurm gives notice of the time limit, so that it does not depend on any speed."""
-    steps = ["--train.steps", "60", "--train.eval-every", "30", "--train.checkpoint-every", "30"]
-    asked = ["--on", "slurm", "--slurm.time", "1", "--slurm.notice", "55", "--json"]
-    number = number_of(heed("train", "ani mals.txt", *TINY, *steps, "--run.name=--job", *asked))
-    run = Path("runs/--job")
-    [process] = until(lambda: run.exists() and ranks_of(number, "0"), "the job")
-    until(lambda: steps_of(run), "its first step")
-    process.suspend()
-    pending = lambda: int(re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16)
-    until(lambda: pending() & 1 << signal.SIGINT - 1, "the notice")
-    if steps_of(run) == 60:
-        pytest.fail("the training was over before it was held")
-    process.resume()
-    until(lambda: state_of(number) == "PENDING", "the end of the first start")
-    subprocess.run(["scontrol", "update", f"JobId={number}", "TimeLimit=10"], check=True)
-    shown = heed("jobs", "follow", number)
-    assert (shown.code, state_of(number)) == (0, "COMPLETED"), shown.out
-    assert "the time is up: the job is queued again" in shown.out
-    assert re.search(r"begun \d times: .* train --resume runs/--job", shown.out)
-    assert re.search(r"going on from step \d+", shown.out)
-    assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight"]) == 0
-    assert weights_of(run) == weights_of(Path("runs/straight"))
-    assert json.loads((run / "environment.json").read_text())["job"] == number
 
 
 def test_two_nodes_under_torchrun_go_on_bit_for_bit(heed, place):
@@ -182,10 +207,10 @@ def test_two_nodes_under_torchrun_go_on_bit_for_bit(heed, place):
     subprocess.run(["scancel", "--signal=USR1", "--batch", number], check=True)  # what the time limit sends
     time.sleep(2)
     process.resume()
+    assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight", "--processes", "2"]) == 0
     shown = heed("jobs", "follow", number)
     assert (nodes, state_of(number)) == ({"n1", "n2"}, "COMPLETED"), shown.out
     assert "going on from step" in shown.out
-    assert main(["train", "ani mals.txt", *TINY, *steps, "--run.name", "straight", "--processes", "2"]) == 0
     assert weights_of(run) == weights_of(Path("runs/straight"))
 
 
@@ -197,6 +222,75 @@ def test_a_cancelled_training_has_its_checkpoint_and_goes_on_by_hand(heed, place
     until(lambda: state_of(number) == "CANCELLED", "its end")
     assert latest_step(run / "checkpoints") == steps_of(run)
     assert "ended before, cancelled" in heed("jobs", "cancel", number).out
+
+
+def test_a_tune_and_few_shot_prompts(heed, place):
+    encoder = save_tiny("bert-base-uncased", place / "encoder")
+    table = write_table(place / "films.csv", 40, classes=("0", "1"))
+    flags = ["--encoders", encoder, "--methods", "head", "--seeds", "1", "--epochs", "1", "--search", "none"]
+    asked = ["--on", "slurm", "--slurm.time", "10"]
+    small = [word if word != "16" or TINY[at - 1] != "--model.context" else "64" for at, word in enumerate(TINY[:-6])]
+    small += ["--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
+    ended(number_of(heed("train", "ani mals.txt", *small, "--run.name", "small", *asked)))
+    prompt = ["--data", table, "--run", "runs/small", "--by", "logprob", "--shots", "0", "--items", "2"]
+    asks = heed("prompt", "sst2", *prompt, "--out", "asked", *asked)
+    found = heed("tune", table, *flags, "--batch-size", "8", "--max-length", "16", "--device", "cpu", *asked)
+    assert found.code == 0, found.err
+    assert re.findall(r"job \d+: (.*?);", found.err) == ["head-measure", "head-1"]
+    assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done"]
+    ended(number_of(asks))
+    assert json.loads(Path("asked/prompt.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--slurm.partition", "gpu"], "Invalid partition name specified: sinfo lists the partitions"),
+        (["--slurm.constraint", "fast"], "Invalid feature specification: sinfo -o '%P %f' lists what nodes have"),
+        (["--slurm.more=--no-such"], "unrecognized option '--no-such'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(heed, place, flags, said):
+    answer = heed("train", "ani mals.txt", *TINY, "--on", "slurm", *flags)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
+    assert list(Path("slurm").iterdir()) == []
+
+
+def test_names_that_look_like_something_else(heed, place):
+    """Each is the name of its job to the letter, its log is found, and the command within has its words."""
+    jobs = {}
+    for name in ("--help", "a b", "100 % of 'it'", 'say "so"', "näme #1", "$HOME;ls", "a" * 90):
+        (place / name).mkdir()
+        os.chdir(place / name)
+        jobs[name], _ = by_hand(heed, "--slurm.time", "5", f"--name={name}", "--", "printf", "<%s>\\n", name)
+    for name, number in jobs.items():
+        ended(number)
+        os.chdir(place / name)
+        assert f"\n<{name}>\n" in heed("jobs", "follow", number).out
+        assert next(job.name for job in queue() if job.id == number) == name
+
+
+def test_a_job_that_makes_room_is_queued_again(early):
+    for number, log, partition in early.rooms:
+        ended(number)
+        assert "begun 2 times" in log.read_text()
+        # the other partition does it by itself
+        assert ("pre-empted: queued again" in log.read_text()) is (partition == "low")
+
+
+def test_a_run_goes_on_bit_for_bit_after_its_time_was_up(heed, early, monkeypatch):
+    monkeypatch.chdir(early.folder)
+    run = Path("runs/--job")
+    assert main(["train", "ani mals.txt", *TINY, *SIXTY, "--run.name", "straight"]) == 0
+    shown = heed("jobs", "follow", early.training)
+    assert (shown.code, state_of(early.training)) == (0, "COMPLETED"), shown.out
+    assert "the time is up: the job is queued again" in shown.out
+    assert re.search(r"begun \d times: .* train --resume runs/--job", shown.out)
+    assert 0 < int(re.search(r"going on from step (\d+)", shown.out)[1]) < 60
+    assert weights_of(run) == weights_of(Path("runs/straight"))
+    assert json.loads((run / "environment.json").read_text())["job"] == early.training
 
 
 STUDY = """
@@ -266,51 +360,3 @@ def figures_of(record):
     """What a run came to, but for the time that it took to measure it."""
     figures = Outcome.model_validate_json(record.read_text()).plain()["figures"]
     return {split: {**found, "evaluation_seconds": 0} for split, found in figures.items()}
-
-
-def test_a_tune_and_few_shot_prompts(heed, place):
-    encoder = save_tiny("bert-base-uncased", place / "encoder")
-    table = write_table(place / "films.csv", 40, classes=("0", "1"))
-    flags = ["--encoders", encoder, "--methods", "head", "--seeds", "1", "--epochs", "1", "--search", "none"]
-    asked = ["--on", "slurm", "--slurm.time", "10"]
-    small = [word if word != "16" or TINY[at - 1] != "--model.context" else "64" for at, word in enumerate(TINY[:-6])]
-    small += ["--tokenizer.kind", "bpe", "--tokenizer.vocab-size", "270", "--train.steps", "2"]
-    ended(number_of(heed("train", "ani mals.txt", *small, "--run.name", "small", *asked)))
-    prompt = ["--data", table, "--run", "runs/small", "--by", "logprob", "--shots", "0", "--items", "2"]
-    asks = heed("prompt", "sst2", *prompt, "--out", "asked", *asked)
-    found = heed("tune", table, *flags, "--batch-size", "8", "--max-length", "16", "--device", "cpu", *asked)
-    assert found.code == 0, found.err
-    assert re.findall(r"job \d+: (.*?);", found.err) == ["head-measure", "head-1"]
-    assert [arm["status"] for arm in json.loads(Path("tunes/films/tune.json").read_text())["arms"]] == ["done"]
-    ended(number_of(asks))
-    assert json.loads(Path("asked/prompt.json").read_text())["state"] == "done"
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--slurm.partition", "gpu"], "Invalid partition name specified: sinfo lists the partitions"),
-        (["--slurm.constraint", "fast"], "Invalid feature specification: sinfo -o '%P %f' lists what nodes have"),
-        (["--slurm.more=--no-such"], "unrecognized option '--no-such'"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_what_the_cluster_refuses_is_one_line_and_leaves_nothing(heed, place, flags, said):
-    answer = heed("train", "ani mals.txt", *TINY, "--on", "slurm", *flags)
-    assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert said in answer.err
-    assert list(Path("slurm").iterdir()) == []
-
-
-def test_names_that_look_like_something_else(heed, place):
-    """Each is the name of its job to the letter, its log is found, and the command within has its words."""
-    jobs = {}
-    for name in ("--help", "a b", "100 % of 'it'", 'say "so"', "näme #1", "$HOME;ls", "a" * 90):
-        (place / name).mkdir()
-        os.chdir(place / name)
-        jobs[name], _ = by_hand(heed, "--slurm.time", "5", f"--name={name}", "--", "printf", "<%s>\\n", name)
-    for name, number in jobs.items():
-        ended(number)
-        os.chdir(place / name)
-        assert f"\n<{name}>\n" in heed("jobs", "follow", number).out
-        assert next(job.name for job in queue() if job.id == number) == name

@@ -84,6 +84,25 @@ def test_at_the_end_it_is_queued_again_where_it_makes_room(job, when, again):
     assert ("ended as asked" in said) is not again
 
 
+def test_a_command_that_got_the_signal_first_and_is_dead_already(job, monkeypatch):
+    """Slurm sends TERM to every process of a job, and no order is promised."""
+    Path("facts").write_text("JobId=12 StartTime=2026-11-29T10:00:00 PreemptTime=2026-11-29T11:00:00\n")
+    wait = subprocess.Popen.wait
+
+    def dies_first(process, timeout=None):
+        if process.args[0] != sys.executable:
+            return wait(process, timeout)
+        process.terminate()
+        code = wait(process, timeout)
+        Path("begun").touch()  # so that ours comes now
+        return code
+
+    monkeypatch.setattr(subprocess.Popen, "wait", dies_first)
+    code, said, asked = job(130, signal.SIGTERM)
+    assert (code, asked[1:]) == (130, ["requeue 12"])
+    assert "pre-empted: queued again" in said
+
+
 @pytest.mark.parametrize("code", [0, 2])
 def test_what_was_done_in_time_or_is_wrong_is_not_begun_again(job, code):
     assert job(code, signal.SIGUSR1)[::2] == (code, [])

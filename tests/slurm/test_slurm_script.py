@@ -265,6 +265,13 @@ def test_jobs_are_listed_and_cancelled(heed, queued):
     assert heed("jobs", "cancel", "99").err == "heed: no job of yours is 99: heed jobs --all lists them\n"
 
 
+def test_names_are_whole_beside_a_folder_that_is_far_from_here(heed, queued):
+    row = f"15|15|N/A|RUNNING|None|0:07|5:00|n1|gpu|heed:/{'far/' * 40}slurm/a|my study: post, seed 3"
+    with (queued / "queue").open("a") as file:
+        file.write("\x1f".join(row.split("|", 10)) + "\n")
+    assert "my study: post, seed 3" in heed("jobs").out
+
+
 def test_a_queue_that_fails_is_one_line(heed, place, programs):
     programs("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1")
     for words in (["jobs"], ["jobs", "follow", "3"], ["jobs", "cancel", "3"]):

@@ -16,7 +16,7 @@ from typing import Any
 
 from heed.api.completion import CompletionAnswer, CompletionRequest
 from heed.errors import DataError
-from heed.files import advice, append, locked
+from heed.files import advice, append, locked, make_folder
 
 ANSWERS = "answers.jsonl"
 """Its name in the folder of a run."""
@@ -59,7 +59,7 @@ class AnswerStore:
         row = {"key": key, "request": request.as_dict(), "answer": content, "check": _check(key, content)}
         line = json.dumps(row, ensure_ascii=True) + "\n"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             lock = self.path.with_name(f".{self.path.name}.lock")
             with self._lock, locked(lock, f"adding to {self.path}", wait=True):
                 append(self.path, line if self._ends_well() else f"\n{line}")

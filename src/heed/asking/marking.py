@@ -15,7 +15,7 @@ from typing import Any
 from heed import seals
 from heed.asking.answering import AnsweredQuestion
 from heed.errors import DataError, why
-from heed.files import write_text
+from heed.files import make_folder, write_text
 from heed.records.answers import ANSWERS, SUMMARY
 from heed.report.calibration import Calibration, calibration, risk_coverage
 from heed.report.numbers import format_accuracy, format_percent, said_shares
@@ -111,7 +111,7 @@ def write_marks(folder: Path, answered: Sequence[AnsweredQuestion], summary: Map
     """Write answers.jsonl and evaluation-qa.json. Raises `DataError` where they cannot be written."""
     lines = (json.dumps(one.line().plain(), ensure_ascii=False) + "\n" for one in answered)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         seals.write_text(folder / ANSWERS, "".join(lines))
         seals.write_json(folder / SUMMARY, summary)
     except OSError as error:
@@ -122,7 +122,7 @@ def write_predictions(path: Path, answered: Sequence[AnsweredQuestion]) -> None:
     """Write the likeliest answers, a line each (CS224N, assignment 5). Raises `DataError` where that cannot be."""
     lines = (" ".join(normalise(one.text).split()) + "\n" for one in answered)  # an answer with a line end is one line
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, "".join(lines))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {why(error)}") from error

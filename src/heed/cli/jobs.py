@@ -99,7 +99,7 @@ def table(jobs: Sequence[QueuedJob]) -> list[str]:
         state = job.state.lower().replace("_", " ") + (f" ({job.reason})" if job.reason not in ("", "None") else "")
         folder = "" if job.folder is None else shown(job.folder)
         rows.append([job.id, state, job.elapsed, job.limit, job.nodes or job.partition, named(job), folder])
-    return columns(rows, shrink=(5,))
+    return columns(rows, shrink=(5,), least=40)  # a folder far from here leaves names whole
 
 
 def named(job: QueuedJob) -> str:

@@ -287,19 +287,19 @@ def mechanism_table(content: dict[str, Any]) -> str:
     return "\n".join([*columns(mechanism_rows(content), shrink=(4, 5, 6)), "", *legend])
 
 
-def columns(rows: Sequence[Sequence[str]], shrink: Sequence[int]) -> list[str]:
-    """Return rows as lines in columns; the cells of those named in `shrink` are wrapped so that all fit.
+def columns(rows: Sequence[Sequence[str]], shrink: Sequence[int], least: int = 8) -> list[str]:
+    """Return rows as lines in columns; the cells of those named in `shrink` are wrapped, to `least`, so that all fit.
 
-    Where that is not enough there are several tables, each with the first column. A row of two cells among longer ones
+    Where that is not enough for a terminal there are several tables, each with the first column. A row of two cells among longer ones
     is a name and a remark, which takes the rest of the line.
     """
     full = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
     widths[0] = max(widths[0], *(len(row[0]) for row in rows))
-    while sum(widths) + 2 * (len(widths) - 1) > width_of_tables() and max(widths[i] for i in shrink) > 8:
+    while sum(widths) + 2 * (len(widths) - 1) > width_of_tables() and max(widths[i] for i in shrink) > least:
         widths[max(shrink, key=lambda i: widths[i])] -= 1
     lines: list[str] = []
-    for part in side_by_side(widths, width_of_tables()):
+    for part in side_by_side(widths, terminal_width()):
         lines += [""] if lines else []
         for row in rows:
             if len(row) < len(rows[0]):

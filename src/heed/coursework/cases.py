@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from heed.coursework.values import kind_of
+
 Function = Callable[..., Any]
 SHOWN = 60
 """Characters of a value that are shown."""
@@ -26,8 +28,14 @@ class Tried(Protocol):
         """In a few words, such as `3 heads of width 4`."""
         ...
 
-    def complaint(self, function: Function) -> str:
-        """Return what is wrong with a function, or an empty string."""
+    @property
+    def call(self) -> Callable[[Function], Any]:
+        """Calls a function with arguments of its own: it may write into what it gets."""
+        ...
+
+    @property
+    def fault(self) -> Callable[[Any], str]:
+        """What is wrong with what the call gave, or an empty string."""
         ...
 
 
@@ -37,7 +45,6 @@ class Case:
 
     about: str
     call: Callable[[Function], Any]
-    """Calls the function with arguments of its own: a function may write into what it gets."""
     right: Any
     """A tensor, a number, a text, or a list of such."""
     mistakes: Mapping[str, Any] = field(default_factory=dict)
@@ -45,9 +52,8 @@ class Case:
     tolerance: float = 1e-5
     """Of numbers: absolute, and relative to the right one."""
 
-    def complaint(self, function: Function) -> str:
+    def fault(self, given: Any) -> str:
         """Return the first difference and the mistake that it comes from, or an empty string."""
-        given = self.call(function)
         difference = first_difference(given, self.right, self.tolerance)
         if not difference:
             return ""
@@ -64,11 +70,6 @@ class Property:
     about: str
     call: Callable[[Function], Any]
     fault: Callable[[Any], str]
-    """What is wrong with what the call gave, or an empty string."""
-
-    def complaint(self, function: Function) -> str:
-        """Return what does not hold, or an empty string."""
-        return self.fault(self.call(function))
 
 
 Cases = Mapping[str, Sequence[Tried]]
@@ -91,15 +92,15 @@ def first_difference(given: Any, right: Any, tolerance: float = 1e-5) -> str:
         near = abs(given - right) <= tolerance * max(1.0, abs(right))
         return "" if near else f"it gives {_shown(given)}, {_shown(right)} is right"
     if type(given) is not type(right):
-        return f"it gives {_kind(given)}, {_kind(right)} is needed"
+        return f"it gives {kind_of(given)}, {kind_of(right)} is needed"
     return "" if given == right else f"it gives {_shown(given)}, {_shown(right)} is right"
 
 
 def _tensors(given: Any, right: Tensor, tolerance: float) -> str:
     if not isinstance(given, Tensor):
-        return f"it gives {_kind(given)}, {_kind(right)} is needed"
+        return f"it gives {kind_of(given)}, {kind_of(right)} is needed"
     if (given.dtype == torch.bool) != (right.dtype == torch.bool):
-        return f"it gives {_kind(given)}, {_kind(right)} is needed"
+        return f"it gives {kind_of(given)}, {kind_of(right)} is needed"
     if given.shape != right.shape:
         return f"its shape is {tuple(given.shape)}, {tuple(right.shape)} is right"
     left, wanted = given.detach().to(torch.float64), right.to(torch.float64)
@@ -113,7 +114,7 @@ def _tensors(given: Any, right: Tensor, tolerance: float) -> str:
 
 def _lists(given: Any, right: Sequence[Any], tolerance: float) -> str:
     if not isinstance(given, list | tuple):
-        return f"it gives {_kind(given)}, {_kind(right)} is needed"
+        return f"it gives {kind_of(given)}, {kind_of(right)} is needed"
     for place, (one, other) in enumerate(zip(given, right, strict=False)):
         if said := first_difference(one, other, tolerance):
             flat = said.startswith("it gives ") and said.endswith(" is right")
@@ -121,12 +122,6 @@ def _lists(given: Any, right: Sequence[Any], tolerance: float) -> str:
     if len(given) != len(right):
         return f"it has {len(given)} entries, {len(right)} is right"
     return ""
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of {str(value.dtype).removeprefix('torch.')}"
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
 
 
 def _shown(value: Any) -> str:

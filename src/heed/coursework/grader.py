@@ -1,10 +1,13 @@
-"""Grades a folder in a process of its own, which is killed where a function takes too long, and begun anew behind it.
+"""Grades a folder: a process runs its functions, and this one judges what they give, so that no file grades itself.
 
-worker ── a line of JSON at a time ──> a thread ──> a queue, read with a time limit
+worker ── a value at a time, JSON ──> a thread ──> a queue, read with a time limit ──> held to its case ──> + or -
+
+Where a function takes too long the worker is killed, and a new one begins behind it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -17,13 +20,20 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heed.coursework import EXERCISES
 from heed.coursework.student_file import helpers_in
-from heed.coursework.worker import FAILS, PASSES, TO_DO, TOO_LONG
-from heed.errors import ConfigError, DataError
+from heed.coursework.worker import LONGEST, NEXT, ON
+from heed.errors import ConfigError, DataError, one_line
 
+if TYPE_CHECKING:
+    from heed.coursework.cases import Cases, Tried
+
+PASSES, FAILS, TO_DO, TOO_LONG = "passes", "fails", "to do", "too long"
+"""States of a function."""
+STRAY = "it writes into the answers of the process that it runs in"
+"""What is said of a file that sends what no worker does: who forges once does it again."""
 STARTING = 300.0
 """Seconds in which a process must be ready, before any of the student's code is run: torch on a busy machine."""
 
@@ -38,7 +48,7 @@ class FunctionGrade:
     said: str
     """What is wrong; empty where it passes."""
     cases: int
-    """How many cases it is held to; 0 where it was never reached."""
+    """How many cases it is held to; 0 where it never gave a value."""
     seconds: float
 
 
@@ -62,21 +72,8 @@ Grades = dict[str, dict[str, FunctionGrade]]
 """By file and function."""
 
 
-def _is_message(line: Any) -> bool:
-    """Whether it is a message of the worker: a student's file may write into its pipe."""
-    if not isinstance(line, dict):
-        return False
-    if "functions" in line:
-        return True
-    if "state" in line:
-        kinds = {"name": str, "said": str, "cases": int}
-        known = line["state"] in (PASSES, FAILS, TO_DO, TOO_LONG)
-        return known and all(isinstance(line.get(name), kind) for name, kind in kinds.items())
-    return line.get("file") in EXERCISES
-
-
-class _EndedError(Exception):
-    """The process has ended, or sent what is no message."""
+class _LostError(Exception):
+    """The worker says nothing more that can be judged; the text says why."""
 
 
 def grade_folder(folder: Path, seconds: float = 10.0, *, prints: bool = False) -> list[FileGrade]:
@@ -92,48 +89,85 @@ def grade_folder(folder: Path, seconds: float = 10.0, *, prints: bool = False) -
     grades: Grades = {name: {} for name in EXERCISES if (folder / name).is_file()}
     if not grades:
         raise DataError(f"{folder} has none of {', '.join(EXERCISES)}: copy the blank ones from examples/student")
+    cases: dict[str, Cases] = {}
     while True:
         with _Process(folder.resolve(), grades, prints) as process:
-            functions = process.ready()
-            _follow(process, functions, grades, seconds)
-        if all(name in grades[file] for file, names in functions.items() for name in names):
+            # while the process does so too
+            cases = cases or {name: importlib.import_module(EXERCISES[name]).CASES for name in grades}
+            process.ready()
+            _follow(process, cases, grades, seconds)
+        if not any(_left(cases[file], grades[file]) for file in grades):
             break
     return [
-        FileGrade(file, True, [grades[file][name] for name in functions[file]], helpers_in(folder / file))
+        FileGrade(file, True, [grades[file][name] for name in cases[file]], helpers_in(folder / file))
         if file in grades
         else FileGrade(file, False)
         for file in EXERCISES
     ]
 
 
-def _follow(process: _Process, functions: dict[str, list[str]], grades: Grades, seconds: float) -> None:
-    """Take down grades until the process is done, or must be given up with one grade more."""
-    file, current, began = "", "", time.monotonic()
+def _left(cases: Cases, grades: dict[str, FunctionGrade]) -> list[str]:
+    return [name for name in cases if name not in grades]
+
+
+def judged(case: Tried, outcome: Any) -> tuple[str, str]:
+    """Return the state of a function after a case, and what is wrong; the outcome is what `worker.outcome` gave."""
+    from heed.coursework.values import rebuilt
+
+    match outcome:
+        case {"missing": str(name)}:
+            return FAILS, f"there is no function {name}"
+        case {"to do": str(said)}:
+            return TO_DO, said
+        case {"raised": str(said)}:
+            return FAILS, f"{case.about}: {said}"
+        case {"value": value}:
+            try:
+                said = case.fault(rebuilt(value))
+            except Exception as error:  # a value of a kind that nobody has thought of
+                said = f"it gives what cannot be compared ({type(error).__name__})"
+            return (FAILS, f"{case.about}: {said}") if said else (PASSES, "")
+    raise _LostError(STRAY)
+
+
+def _follow(process: _Process, cases: dict[str, Cases], grades: Grades, seconds: float) -> None:
+    """Judge values until the process is done, or must be given up with one grade more."""
+    steps = {(file, name) for file in grades for name in ("", *_left(cases[file], grades[file]))}
+    file, current, place, began = "", "", 0, time.monotonic()
 
     def take(state: str, said: str, cases: int = 0) -> None:
-        grades[file][current] = FunctionGrade(current, state, said, cases, round(time.monotonic() - began, 3))
+        grade = FunctionGrade(current, state, one_line(said), cases, round(time.monotonic() - began, 3))
+        grades[file][current] = grade
 
     def take_all(state: str, said: str) -> None:
-        for name in functions[file]:
-            grades[file].setdefault(name, FunctionGrade(name, state, said, 0, 0.0))
+        for name in _left(cases[file], grades[file]):
+            grades[file][name] = FunctionGrade(name, state, one_line(said), 0, 0.0)
 
     try:
-        while any(len(grades[name]) < len(functions[name]) for name in functions):
-            message = process.message(began + seconds - time.monotonic())
-            if "state" in message:
-                take(message["state"], message["said"], message["cases"])
-            elif "broken" in message:
-                take_all(FAILS, f"the file does not run: {message['broken']}")
-            else:
-                file, current, began = message["file"], message.get("begins", ""), time.monotonic()
-    except (queue.Empty, _EndedError) as error:
+        while any(_left(cases[name], grades[name]) for name in grades):
+            match process.message(began + seconds - time.monotonic()):
+                case {"file": str(name), "broken": str(why)} if name == file and not current:
+                    take_all(FAILS, f"the file does not run: {why}")
+                case {"file": str(name), **step} if (name, str(step.get("begins", ""))) in steps:
+                    file, current, place, began = name, str(step.get("begins", "")), 0, time.monotonic()
+                    steps.remove((file, current))  # each once: no file puts its time limit off
+                case outcome if current and current not in grades[file]:
+                    state, said = judged(cases[file][current][place], outcome)
+                    place += 1
+                    if state != PASSES or place == len(cases[file][current]):
+                        take(state, said, len(cases[file][current]))
+                    process.answer(ON if state == PASSES else NEXT)
+                case _:
+                    raise _LostError(STRAY)
+    except (queue.Empty, _LostError) as error:
         if not file:
             raise DataError(f"the process that grades ended before any file was run ({process.ending()})") from None
         if isinstance(error, queue.Empty):
             state, said = TOO_LONG, f"not done after {seconds:g} seconds, and stopped"
         else:
-            state, said = FAILS, f"it ended the process ({process.ending()})"
-        if current and current not in grades[file]:
+            state, said = FAILS, str(error)
+        alone = bool(current) and current not in grades[file] and said != STRAY
+        if alone:
             take(state, said)
         else:
             take_all(state, f"the file itself: {said}")
@@ -177,35 +211,40 @@ class _Process:
                 self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(OSError):
+            self._process.stdin.close()
         self._place.cleanup()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
-            for line in lines:
+            while line := lines.readline(LONGEST):
                 self._lines.put(line)
         self._lines.put(None)
 
-    def message(self, seconds: float) -> dict[str, Any]:
-        """Return the next message. Raises `queue.Empty` after so many seconds, `_EndedError` where there is none."""
+    def message(self, seconds: float) -> Any:
+        """Return the next message. Raises `queue.Empty` after so many seconds, `_LostError` where there is none."""
         line = self._lines.get(timeout=max(0.001, seconds))
+        if line is None:
+            raise _LostError(f"it ended the process ({self.ending()})")
         try:
-            message = json.loads(line or "")
-        except ValueError:
-            raise _EndedError from None
-        if not _is_message(message):
-            raise _EndedError
-        return message
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            raise _LostError(STRAY) from None
 
-    def ready(self) -> dict[str, list[str]]:
-        """Return the functions of each file once everything is imported. Raises `DataError` where that fails."""
-        try:
-            return self.message(STARTING)["functions"]
-        except (queue.Empty, _EndedError):
-            raise DataError(
-                f"the process that grades did not start ({self.ending()}): see heed grade --prints"
-            ) from None
+    def answer(self, sign: str) -> None:
+        """Say how it goes on."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended
+            self._process.stdin.write(sign)
+            self._process.stdin.flush()
+
+    def ready(self) -> None:
+        """Wait until everything is imported. Raises `DataError` where that fails."""
+        with suppress(queue.Empty, _LostError):
+            if self.message(STARTING) == {"ready": True}:
+                return
+        raise DataError(f"the process that grades did not start ({self.ending()}): see heed grade --prints")
 
     def ending(self) -> str:
         """Return how the process ended, in words."""

@@ -1,11 +1,13 @@
-"""Grades files in a process of its own: `python -P -m heed.coursework.worker ORDER`.
+"""Runs a student's files in a process of its own: `python -P -m heed.coursework.worker ORDER`.
 
 ORDER is JSON: the folder, and for each file the functions that are graded already. A line of JSON for each step goes to
 what was standard output when it began; what the student's code prints goes to standard error, so the two never mix.
+What is right is not known here: the values go to whoever judges them, who answers on standard input how it goes on.
 
-    {"functions": {FILE: [...]}}         ready: everything heavy is imported
+    {"ready": true}                      everything heavy is imported
     {"file": FILE, "loads": true}        this file is run now; then, where it cannot be, {"file": ..., "broken": why}
-    {"file": FILE, "begins": NAME}, then {"name": NAME, "state": ..., "said": ..., "cases": ...}
+    {"file": FILE, "begins": NAME}, then for each case {"value": ...}, {"raised": why} or {"to do": why}
+                                         <── "+": the next case; "-": the next function
 """
 
 from __future__ import annotations
@@ -13,56 +15,69 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from heed.coursework import EXERCISES
 
-if TYPE_CHECKING:
-    from heed.coursework.cases import Cases, Tried
-
-PASSES, FAILS, TO_DO, TOO_LONG = "passes", "fails", "to do", "too long"
-"""States of a function."""
+Call = Callable[[Callable[..., Any]], Any]
+ON, NEXT = "+", "-"
+"""What is answered to a value: go on with the next case, or with the next function."""
+LONGEST = 4 << 20
+"""Characters of a message."""
 MEMORY = 8 << 30
 """Bytes of its own that a student's process may hold, where the system can keep to that."""
 
 
 def main(argv: list[str]) -> None:
-    """Grade the functions of an order, and say so step by step."""
+    """Run the functions of an order, and tell what they give."""
     order = json.loads(argv[0])
     folder, done = Path(order["folder"]), order["done"]
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    threading.Thread(target=_end_with, args=(os.dup(0),), daemon=True).start()
+    said = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(os.dup(0), answers), daemon=True).start()
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
     def tell(**message: Any) -> None:
-        print(json.dumps(message), file=answers, flush=True)
+        print(json.dumps(message), file=said, flush=True)
 
     import torch
 
+    from heed.coursework import student_file, values  # noqa: F401 - so that they are there before any limit
+
     torch.set_num_threads(1)
-    cases = {name: importlib.import_module(EXERCISES[name]).CASES for name in done}
+    calls = {}
+    for file in done:
+        cases = vars(importlib.import_module(EXERCISES[file])).pop("CASES")  # with what is right, which none needs here
+        calls[file] = {name: [case.call for case in some] for name, some in cases.items() if name not in done[file]}
+        del cases
     _limit_memory()
     sys.dont_write_bytecode = True  # nothing is left beside the student's file
-    tell(functions={name: list(some) for name, some in cases.items()})
-    for name, some in cases.items():
-        if left := [function for function in some if function not in done[name]]:
-            _grade_file(folder / name, {function: some[function] for function in left}, tell)
+    tell(ready=True)
+    for file, functions in calls.items():
+        if functions:
+            _run_file(folder / file, functions, tell, answers.get)
 
 
-def _end_with(pipe: int) -> None:
-    """End this process when whoever grades has ended, however that was: then nobody else would stop an endless loop."""
-    os.read(pipe, 1)
+def _listen(pipe: int, answers: queue.SimpleQueue[str]) -> None:
+    """Take down answers; end this process when whoever judges has ended: nobody else would stop an endless loop."""
+    while sign := os.read(pipe, 1):
+        answers.put(sign.decode())
     os._exit(1)
 
 
-def _grade_file(file: Path, cases: Cases, tell: Callable[..., None]) -> None:
-    """Run a file and hold its functions to their cases."""
+def _run_file(
+    file: Path, functions: dict[str, list[Call]], tell: Callable[..., None], answer: Callable[[], str]
+) -> None:
+    """Run a file, and its functions."""
+    import torch
+
     from heed.coursework.student_file import loaded, raised
 
     tell(file=file.name, loads=True)
@@ -71,36 +86,31 @@ def _grade_file(file: Path, cases: Cases, tell: Callable[..., None]) -> None:
     except BaseException as error:  # somebody's code may raise anything
         tell(file=file.name, broken=raised(error, file))
         return
-    for name, some in cases.items():
+    for name, calls in functions.items():
         tell(file=file.name, begins=name)
-        try:
-            grade = graded(module, name, some, file)
-        except BaseException as error:  # it may have changed what this is made of
-            grade = {"state": FAILS, "said": raised(error, file), "cases": len(some)}
-        tell(name=name, **grade)
+        torch.set_default_dtype(torch.float32)  # whatever the function before has left
+        torch.set_grad_enabled(True)
+        for call in calls:
+            tell(**outcome(call, module, name, file))
+            if answer() != ON:
+                break
 
 
-def graded(module: ModuleType, name: str, cases: Sequence[Tried], file: Path) -> dict[str, Any]:
-    """Return the state of one function, what is wrong with it, and how many cases it was held to."""
-    import torch
-
+def outcome(call: Call, module: ModuleType, name: str, file: Path) -> dict[str, Any]:
+    """Return what a call of a student's function gives, for JSON."""
     from heed.coursework.student_file import raised
+    from heed.coursework.values import plain
 
-    torch.set_default_dtype(torch.float32)  # whatever the function before has left
-    torch.set_grad_enabled(True)
     function = getattr(module, name, None)
     if not callable(function):
-        return {"state": FAILS, "said": f"there is no function {name}", "cases": len(cases)}
-    for case in cases:
-        try:
-            said = case.complaint(function)
-        except NotImplementedError as error:
-            return {"state": TO_DO, "said": raised(error, file), "cases": len(cases)}
-        except BaseException as error:  # as above
-            said = raised(error, file)
-        if said:
-            return {"state": FAILS, "said": f"{case.about}: {said}", "cases": len(cases)}
-    return {"state": PASSES, "said": "", "cases": len(cases)}
+        return {"missing": name}
+    try:
+        made = plain(call(function))
+        return {"value": made if len(json.dumps(made)) < LONGEST // 2 else {"no answer": "far too much"}}
+    except NotImplementedError as error:
+        return {"to do": raised(error, file)}
+    except BaseException as error:  # as above
+        return {"raised": raised(error, file)}
 
 
 def _limit_memory() -> None:

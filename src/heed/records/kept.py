@@ -28,6 +28,7 @@ from pydantic import (
 
 from heed import seals
 from heed.errors import CheckpointError, why
+from heed.files import make_folder
 
 
 class DamagedError(CheckpointError):
@@ -136,7 +137,7 @@ Record = TypeVar("Record", bound=Kept)
 def write_record(path: Path, record: Kept | Mapping[str, Any]) -> None:
     """Write JSON whole or not at all, and keep its hash. Raises `CheckpointError` when the folder or disk refuses."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         seals.write_json(path, record.plain() if isinstance(record, Kept) else record)
     except OSError as error:
         raise CheckpointError(

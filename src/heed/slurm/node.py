@@ -15,6 +15,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from heed.slurm.queue import own_id, preempted, requeue
 
 INTERRUPTED = 130
 """Exit code of what was asked to end, as that of Ctrl-C."""
+LATE = 1.0
+"""Seconds by which our TERM may come after the command has died of its own: Slurm sends them in any order."""
 KEPT = ("--processes", "--gpus", "--json")
 """Flags of `heed train` that say how it runs, which `--resume` takes too."""
 
@@ -73,13 +76,21 @@ def run_command(
             with suppress(BrokenPipeError):
                 process.stdin.close()
         code = code if code >= 0 else 128 - code
-        if not asked or code in (0, 2):  # it was done, or is wrong and would be so again
+        if code in (0, 2) or not _was(asked, 0 if job is None else LATE):  # it was done, or would be wrong again
             return code
         again = "submit it again" if run is None else f"heed train --resume {shlex.quote(str(run))} --on slurm goes on"
         return _queue_again(job, signal.SIGUSR1 in asked, requeues, again, say)  # another TERM may come meanwhile
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def _was(asked: Sequence[int], seconds: float) -> bool:
+    """Whether a signal has come, or comes soon."""
+    end = time.monotonic() + seconds
+    while not asked and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(asked)
 
 
 def _queue_again(job: str | None, near: bool, requeues: int, again: str, say: Callable[[str], object]) -> int:

@@ -16,6 +16,7 @@ import torch
 
 from heed.config.tuning import TuneConfig
 from heed.errors import CheckpointError, ConfigError, DataError
+from heed.files import make_folder
 from heed.records.kept import write_record
 from heed.report.measured import Figures
 from heed.report.overfit_page import FILE, PAGE, write_overfit
@@ -150,7 +151,7 @@ def _begin(plan: TunePlan, splits: Splits, numbers: np.ndarray) -> dict[str, Any
 def _refuse_others(folder: Path) -> None:
     """Make the folder; raise `CheckpointError` where it cannot be, or holds something else than an earlier check."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be made: {error.strerror}; choose another --out") from error
     if any(folder.iterdir()) and not (folder / FILE).is_file():

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from heed.config.slurm import SlurmConfig
 from heed.errors import ClusterError
+from heed.files import make_folder
 from heed.records.kept import read_record
 from heed.records.slurm import MANIFEST, ManifestFile, ManifestTask
 from heed.records.study import Outcome
@@ -90,7 +91,7 @@ class OnSlurm:
         tasks = []
         for run in runs:
             record = run.task.record
-            record.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(record.parent)
             if not run.task.trained:
                 record.unlink(missing_ok=True)
             tasks.append(_manifest_task(run.task))

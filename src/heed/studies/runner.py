@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from heed.files import make_folder
 from heed.records.events import METRICS, EvaluationEvent, Event, ResumeEvent, TrainEvent, read_event
 from heed.records.kept import DamagedError, read_record
 from heed.records.study import TRAINED, Outcome
@@ -175,7 +176,7 @@ class Process:
 
     def __init__(self, task: Task, threads: int | None) -> None:
         self.task, self.asked = task, False
-        task.record.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(task.record.parent)
         if not task.trained:
             task.record.unlink(missing_ok=True)
         environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})

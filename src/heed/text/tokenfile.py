@@ -185,7 +185,7 @@ def write_token_file(
     totals = dict.fromkeys(("tokens", "documents", "bytes", "words", "first_words", "first_bytes"), 0)
     rule = header.get("word_rule", "words")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         with files.aside(path) as other, other.open("w+b") as stream, TemporaryFile(dir=path.parent) as ends:
             stream.write(b" " * HEADER_BYTES)
             for part in encoded(documents, tokenizer, rule, dtype, workers):
@@ -293,7 +293,7 @@ def _writing(path: Path) -> Iterator[None]:
     """Wait until no other process is writing this token file, and keep others waiting."""
     with ExitStack() as lock:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(path.parent)
             files.sweep(path.parent)
             lock.enter_context(files.locked(path.with_name(f".{path.name}.lock"), f"writing {path}", wait=True))
         except OSError as error:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heed.errors import ConfigError, DataError, why
-from heed.files import write_text
+from heed.files import make_folder, write_text
 
 END_OF_TEXT = "<|endoftext|>"
 """The token between documents, named as in GPT-2."""
@@ -120,7 +120,7 @@ class Tokenizer(ABC):
         if file.is_dir():
             file = file / "tokenizer.json"
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             write_text(file, json.dumps(self.to_json(), indent=1, ensure_ascii=False))
         except OSError as error:
             raise DataError(f"{file} cannot be written: {why(error)}; make room, or choose another place") from error
