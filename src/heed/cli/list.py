@@ -290,8 +290,8 @@ def mechanism_table(content: dict[str, Any]) -> str:
 def columns(rows: Sequence[Sequence[str]], shrink: Sequence[int], least: int = 8) -> list[str]:
     """Return rows as lines in columns; the cells of those named in `shrink` are wrapped, to `least`, so that all fit.
 
-    Where that is not enough for a terminal there are several tables, each with the first column. A row of two cells among longer ones
-    is a name and a remark, which takes the rest of the line.
+    Where that is not enough for a terminal there are several tables, each with the first column. A row of two cells
+    among longer ones is a name and a remark, which takes the rest of the line.
     """
     full = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
