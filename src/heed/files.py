@@ -364,7 +364,8 @@ def make_folder(path: str | Path) -> None:
     """Make a folder where it is missing, and those above it; their names are as durable as what is put into them."""
     path = Path(path)
     if not path.is_dir():
-        make_folder(path.parent)
+        if not path.parent.exists():
+            make_folder(path.parent)
         path.mkdir(exist_ok=True)
         with suppress(PermissionError):  # a folder that may be written to, and not be read
             sync_folder(path.parent)
