@@ -193,7 +193,7 @@ class Optimizer:
             if not ready:
                 continue
             kept = {name: [tensors[index] for index in ready] for name, tensors in group.kept.items()}
-            gradients = [gradient for weight in weights if (gradient := weight.grad) is not None]
+            gradients = [gradient for index in ready if (gradient := weights[index].grad) is not None]
             lr = group.learning_rate * share
             weights = [weights[index] for index in ready]
             group.rule.apply(Update(weights, gradients, kept, self.plan, lr, group.weight_decay, self._skip))
