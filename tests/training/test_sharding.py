@@ -13,6 +13,7 @@ import torch.distributed.fsdp
 from doubles import TinyModel, Windows, events, new_run, plan
 from safetensors.torch import load_file
 from several import NOISE, assert_same_curve, begin, curve, settings_of, tiny, together, trained, write_texts
+from torch import nn
 
 from heed import experiment
 from heed.cli import main
@@ -20,6 +21,7 @@ from heed.config import make_config
 from heed.errors import CheckpointError, ConfigError
 from heed.training.checkpoint import find_damage, latest_step, load_checkpoint, put_together, step_name
 from heed.training.fit import fit, follow
+from heed.training.optim import make_optimizer
 from heed.training.progress import Silent
 from heed.training.run import Run, load_run
 from heed.training.step import Updater
@@ -163,6 +165,17 @@ def test_a_rank_holds_its_rows_and_no_more(tmp_path, size):
     weights = [4 * (8 * rows + (SIZES["blocks"] + SIZES["norm"]) // size) for rows in embedding]
     assert found == [[one, 2 * one] for one in weights]
     assert sum(weights) == 4 * sum(SIZES.values())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "momentum", "adagrad"])
+def test_a_tensor_of_which_a_rank_has_no_row_is_passed_over(optimizer):
+    """A classifier's two rows on four ranks: two of them have none, and a gradient of none."""
+    net = nn.ParameterDict({"none": torch.ones(0, 3), "some": torch.ones(2, 3)})
+    made = make_optimizer(net, plan(optimizer=optimizer))
+    for parameter in net.values():
+        parameter.grad = torch.ones_like(parameter)
+    made.step(1.0)
+    assert (net["some"] < 1).all()
 
 
 # ---------------------------------------------------------------------- checkpoints

@@ -189,10 +189,8 @@ class Optimizer:
         """Apply the gradients, every learning rate at `share` of its peak; parameters without a gradient stay."""
         for group in self.groups:
             weights = list(group.parameters.values())
-            some = lambda weight, rule=group.rule: (
-                weight.numel() or not rule.fused
-            )  # a fused kernel takes no empty part
-            ready = [index for index, weight in enumerate(weights) if weight.grad is not None and some(weight)]
+            fused = group.rule.fused  # such a kernel takes no empty part; muon exchanges something for each
+            ready = [n for n, weight in enumerate(weights) if weight.grad is not None and (weight.numel() or not fused)]
             if not ready:
                 continue
             kept = {name: [tensors[index] for index in ready] for name, tensors in group.kept.items()}
