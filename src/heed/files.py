@@ -325,6 +325,22 @@ _NEXT = {
 }
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock, this one included; whoever takes it meanwhile tries again (`locked`)."""
+    if is_ours(lock):
+        return True
+    if fcntl is None:
+        return lock.exists()
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def is_ours(lock: Path) -> bool:
     """Whether this process holds a lock."""
     return os.path.realpath(lock) in _held

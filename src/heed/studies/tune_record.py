@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from heed import files
 from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, why
+from heed.records.folder import OWN
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT
 from heed.records.tune import TUNE, SeedRun, SizePoint, TunedArm, TuneFile
-from heed.training.run import OWN
 
 CLEARING = ".tune.json.clearing"
 LOGS = "records"

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from heed.config import Config, TrainConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.base import LanguageModel
+from heed.records.checkpoints import prune
 from heed.records.events import CheckpointEvent, EndEvent, EvaluationEvent, SampleEvent, TrainEvent
 from heed.training import checkpoint as files
 from heed.training.average import WeightAverage
@@ -466,7 +467,7 @@ class _Loop:
         now, folder = self.now, self.run.checkpoints
         best = now.best_step if now.best_step in files.saved_steps(folder) else None
         files.mark_best(folder, best, now.best_loss)
-        files.prune(folder, self.plan.keep_last)
+        prune(folder, self.plan.keep_last)
         noted = [event.step for event in self.run.read_metrics() if isinstance(event, CheckpointEvent)]
         if now.step not in noted:
             self.note_checkpoint()
@@ -498,5 +499,5 @@ class _Loop:
                 files.save_checkpoint(folder, now.step, self.model, tensors, state | averaged)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
-            files.prune(folder, self.plan.keep_last)
+            prune(folder, self.plan.keep_last)
             self.note_checkpoint()

@@ -12,12 +12,8 @@ from typing import Any
 from heed.config import Config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
 from heed.records.checkpoints import CONFIG, read_config, refuse_edited
+from heed.records.folder import is_run
 from heed.records.run import ENVIRONMENT
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run's: it has the config and the environment that `Run.create` writes."""
-    return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
 
 
 def read_settings(path: Path, verb: str) -> dict[str, Any]:
