@@ -161,6 +161,18 @@ def test_accuracies_are_sorted_with_the_highest_first_and_runs_without_one_apart
     assert groups[1].about == "no accuracy that could be compared"
 
 
+def test_a_letter_means_what_its_run_was_measured_on(root, capsys):
+    """In every order: the letter beside a figure leads to the passport that the run's own file holds."""
+    with working(root):
+        for flags in ([], ["--reverse"], ["--sort", "loss"], ["--sort", "name", "--reverse"]):
+            lines = ask(capsys, ".", *flags)[1].splitlines()
+            meaning = {line[0]: line for line in lines if re.match("[a-z]: ", line)}
+            for name, context in (("a", 128), ("b", 128), ("deep/er/c", 128), ("other", 64)):
+                row = next(line for line in lines if line.split() and line.split()[0] == name)
+                letter = re.search(r"\d\.\d{4} .*? ([a-z])  ", row)[1]
+                assert f"context {context}," in meaning[letter], (flags, row)
+
+
 def test_conditions(root, capsys):
     def names(*conditions):
         flags = [word for one in conditions for word in ("--where", one)]

@@ -7,7 +7,7 @@ end. A folder that is damaged is a row like any other, whose state says so and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -32,6 +32,9 @@ STATES = {
 }
 """What a run can be, and what that means."""
 _OWN_STATES = {"nan": "not finite", "unfinished": "interrupted"}
+
+
+_PASSPORT = tuple(field.name for field in fields(Passport))
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,7 @@ class RunSummary:
         Empty where nothing is known: such figures are compared with none.
         """
         if self.passport is not None:
-            values = self.passport.as_dict()
-            moved_by = FIGURES[figure].moved_by if figure else tuple(values)
-            return tuple((name, values[name]) for name in moved_by)
+            return tuple(getattr(self.passport, name) for name in (FIGURES[figure].moved_by if figure else _PASSPORT))
         return ("tuned", self.split, *self.of_tune) if self.of_tune else ()
 
     @property

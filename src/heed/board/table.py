@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heed.board.selecting import RunGroup, measured_on
@@ -39,33 +39,45 @@ def _letter(number: int) -> str:
     return ("" if number < 26 else _letter(number // 26 - 1)) + "abcdefghijklmnopqrstuvwxyz"[number % 26]
 
 
+def shown_cells(run: RunSummary, known: Mapping[tuple[Any, ...], str]) -> dict[str, Any]:
+    """Return a run in words, with the letter of what it was measured on."""
+    at = "" if run.measured_at is None else f" at {run.measured_at:,}"
+    left = "" if run.left is None else f", {human_seconds(run.left)} left"
+    return {
+        "corpus": one_line(run.corpus),
+        "model": one_line(run.model),
+        "steps": f"{run.step:,}" if run.steps in (None, run.step) else f"{run.step:,}/{run.steps:,}",
+        "figures": {name: FIGURES[name].written(value) for name, value in run.figures.items()},
+        "of": f"{known.get(run.alike(), '?')}{at}" if run.figures else "",
+        "measured": measured_on(run) or "without a passport, to be compared with nothing",
+        "time": "" if run.seconds is None else human_seconds(run.seconds),
+        "state": run.said_state + left,
+        "notes": [one_line(note) for note in run.notes],
+    }
+
+
 def text_rows(groups: Sequence[RunGroup], sort: str | None = None) -> list[list[str]]:
     """Return the rows of the table, the head first; a row of two cells says what those below it are measured on."""
     runs = [run for group in groups for run in group.runs]
     known = letters(runs)
     shown = [name for name in SHOWN if name == sort or any(name in run.figures for run in runs)]
-    if len(shown) > 3:  # it is exp(loss)
-        shown = [name for name in shown if name != "token_perplexity" or name == sort]
+    if "loss" in shown and sort != "token_perplexity":  # which is exp(loss)
+        shown = [name for name in shown if name != "token_perplexity"]
     rows = [["run", "corpus", "model", "steps", *(FIGURES[name].label for name in shown), "of", "time", "state"]]
     for group in groups:
         if len(groups) > 1:
             rows.append(["--", group.about])
         for run in group.runs:
-            steps = f"{run.step:,}" if run.steps in (None, run.step) else f"{run.step:,}/{run.steps:,}"
-            figures = [FIGURES[name].written(run.figures[name]) if name in run.figures else "" for name in shown]
-            at = "" if run.measured_at is None else f" at {run.measured_at:,}"
-            of = f"{known.get(run.alike(), '?')}{at}" if run.figures else ""
-            seconds = "" if run.seconds is None else human_seconds(run.seconds)
-            left = "" if run.left is None else f", {human_seconds(run.left)} left"
-            rows.append([
-                one_line(run.name), one_line(run.corpus), one_line(run.model), steps, *figures, of, seconds,
-                run.said_state + left,
-            ])  # fmt: skip
+            cells = shown_cells(run, known)
+            figures = [cells["figures"].get(name, "") for name in shown]
+            rows.append([one_line(run.name), *(cells[name] for name in ("corpus", "model", "steps")), *figures,
+                         *(cells[name] for name in ("of", "time", "state"))])  # fmt: skip
     return rows
 
 
-def legend(runs: Sequence[RunSummary]) -> list[str]:
-    """Return what each letter means, and what is wrong with runs that are damaged."""
+def legend(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what each letter of `text_rows` means, and what is wrong with runs that are damaged."""
+    runs = [run for group in groups for run in group.runs]
     first = {run.alike(): run for run in reversed(runs)}
     lines = [f"{letter}: {one_line(measured_on(first[key]))}" for key, letter in letters(runs).items()]
     if any(run.figures and not run.alike() for run in runs):

@@ -37,6 +37,7 @@ VERBS: dict[str, str] = {
     "audit": "whether a model sees the tokens that it should predict; any model",
     "verify": "whether a run is as it was written and comes out again: hashes, figures, some steps of training",
     "runs": "what runs there are, how they are and what they came to: a table, sorted and filtered",
+    "board": "all runs on a live page: curves as they grow, settings that differ, samples, studies as they run",
     "report": "the page of a run: curves, speed, samples, settings",
     "tokenizer": "train a tokenizer, or report how well one fits a text",
     "data": "invented people: text about them, questions with answers, and the truth",

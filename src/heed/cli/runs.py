@@ -83,4 +83,4 @@ def table(groups: Sequence[RunGroup], runs: Sequence[RunSummary], sort: str | No
     if not runs:
         return []
     rows = text_rows(groups, sort)
-    return [*columns(rows, shrink=(0, 1, 2, len(rows[0]) - 1)), "", *legend(runs)]
+    return [*columns(rows, shrink=(0, 1, 2, len(rows[0]) - 1)), "", *legend(groups)]

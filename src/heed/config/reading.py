@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.nodes import ScalarNode
 
 from heed.config.checks import contradictions
 from heed.config.sections import PRESETS, Config
@@ -19,6 +21,7 @@ from heed.seals import write_text
 
 MOST_OWN = 1 << 16
 """Bytes of a configuration that heed writes, at most."""
+_SCALARS = yaml.SafeLoader("")
 _NOT_OWN = re.compile(rb"[&*!]|<<|\?[ \n]")
 
 
@@ -54,7 +57,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def read_own_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML configuration that is as heed wrote it, which needs no strict reading: eight times as fast.
+    """Read a YAML configuration that is as heed wrote it, which needs no strict reading: many times as fast.
 
     What heed writes has no aliases, tags or merges; a file that may have some is read by `read_yaml`. Raises what that
     raises.
@@ -62,10 +65,32 @@ def read_own_yaml(path: str | Path) -> dict[str, Any]:
     with suppress(OSError, yaml.YAMLError, ValueError, RecursionError):
         text = Path(path).read_bytes()
         if len(text) < MOST_OWN and not _NOT_OWN.search(text):
-            content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            if isinstance(content, dict):
-                return content
+            events = iter(yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            begin = next(event for event in events if isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent))
+            if isinstance(begin, yaml.MappingStartEvent):
+                return _built(begin, events)
     return read_yaml(path)
+
+
+def _built(event: Any, events: Iterator[Any]) -> Any:
+    """Return the value that begins with an event of a YAML parser."""
+    if isinstance(event, yaml.MappingStartEvent):
+        found = {}
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            found[_built(event, events)] = _built(next(events), events)
+        return found
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            items.append(_built(event, events))
+        return items
+    return _plain_scalar(event.value) if event.implicit[0] else event.value
+
+
+@lru_cache(4096)
+def _plain_scalar(text: str) -> Any:
+    """Return the value of a scalar without quotation marks, as the safe loader does."""
+    return _SCALARS.construct_object(ScalarNode(_SCALARS.resolve(ScalarNode, text, (True, False)), text))
 
 
 def make_config(values: Mapping[str, Any]) -> Config:

@@ -116,6 +116,8 @@ def refuse_edited(run: Path, values: Mapping[str, Any], altered: CheckpointError
         if altered is not None:
             raise altered
         return
+    if settings == values:
+        return
     free = ("run.",) if altered is not None else ("run.", "train.")
     odd = _differences(settings, values, free, both=altered is None)  # a later heed writes settings that did not exist
     if odd:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationError
 
 from heed.records.figures import KeptFigures
-from heed.records.kept import Kept, Number, PlainList, PlainObject, Whole
+from heed.records.kept import Kept, Number, PlainList, PlainObject, Whole, finite_or_none
 
 METRICS = "metrics.jsonl"
 
@@ -109,6 +109,33 @@ def read_event(line: Any) -> Event | None:
         return None if kind is None else kind.model_validate(values)
     except ValidationError:
         return None
+
+
+_NO_SCALARS = ("event", "step", "tokens", "seconds", "evaluation_seconds", "nats")
+
+
+def scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a line by the names that trackers and curves give them.
+
+    >>> scalars({"event": "train", "step": 3, "loss": 2.5, "learning_rate": 0.1, "epoch": None})
+    {'train/loss': 2.5, 'train/learning_rate': 0.1}
+    >>> scalars({"event": "evaluation", "step": 3, "loss": 2.5, "train": {"loss": 2.0}, "passport": {}})
+    {'validation/loss': 2.5, 'train_part/loss': 2.0}
+    """
+    place = {"train": "train", "evaluation": "validation"}.get(str(line.get("event")))
+    if place is None:
+        return {}
+    found = {
+        f"{place}/{name}": float(value)
+        for name, value in line.items()
+        if name not in _NO_SCALARS and finite_or_none(value) is not None
+    }
+    part = line.get("train")
+    if isinstance(part, Mapping):
+        found |= {
+            f"train_part/{name.partition('/')[2]}": value for name, value in scalars({**part, "event": "train"}).items()
+        }
+    return found
 
 
 def hold(events: Iterable[Event]) -> tuple[list[Event], list[int]]:
