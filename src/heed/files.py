@@ -172,9 +172,9 @@ def sweep(folder: Path) -> None:
             _delete(left)
 
 
-def append(path: str | Path, text: str) -> None:
-    """Add a text in UTF-8 to the end of a file, whole or not at all; it reaches the operating system."""
-    content = memoryview(text.encode("utf-8"))
+def append(path: str | Path, text: str | bytes) -> None:
+    """Add a text in UTF-8, or bytes, to the end of a file, whole or not at all; it reaches the operating system."""
+    content = memoryview(text.encode("utf-8") if isinstance(text, str) else text)
     with Path(path).open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:

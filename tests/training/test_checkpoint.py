@@ -14,8 +14,7 @@ from torch import nn
 
 from heed import files as module
 from heed.errors import CheckpointError
-from heed.records.checkpoints import hash_state
-from heed.records.checkpoints import prune
+from heed.records.checkpoints import hash_state, prune
 from heed.training.checkpoint import (
     best_step,
     find_checkpoint,

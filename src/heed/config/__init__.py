@@ -14,6 +14,7 @@ from heed.config.reading import flatten, inspect_config, make_config, overlay, r
 from heed.config.sections import (
     BY_CLASS,
     BY_TEXT,
+    NO_FIGURE,
     PRESETS,
     AttentionConfig,
     Config,
@@ -31,6 +32,7 @@ from heed.config.strict_yaml import parse_yaml
 __all__ = [
     "BY_CLASS",
     "BY_TEXT",
+    "NO_FIGURE",
     "PRESETS",
     "RECURRENT",
     "SPANS",

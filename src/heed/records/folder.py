@@ -15,6 +15,7 @@ OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
     EVALUATION, LENGTHS, SAMPLES, PAGE, "hf", "peft", "onnx",
     ANSWERS, SUMMARY, TRUST,
+    "events.out.tfevents.heed", "wandb", ".trackio",
     "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""

@@ -36,6 +36,7 @@ from heed.training.run import Run, load_weights, plain
 from heed.training.schedules import final_step
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
+from heed.training.trackers import find_trackers, tracking
 
 Reason = Literal["finished", "patience", "interrupted"]
 
@@ -162,11 +163,14 @@ def fit(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
         until,
     )  # fmt: skip
+    shown = () if until is not None else plan.trackers  # up to a step goes only what is thrown away
+    find_trackers(shown)  # before anything is made
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
         _meet(updater, model, ranks)
-        return loop.go()
+        with tracking(shown, run, loop.now.step, progress.say):
+            return loop.go()
 
 
 def follow(

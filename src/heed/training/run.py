@@ -38,6 +38,7 @@ import heed
 from heed import files, seals
 from heed.config import (
     BY_TEXT,
+    NO_FIGURE,
     Config,
     RunConfig,
     Section,
@@ -107,6 +108,8 @@ class Run(Generic[C]):
     def __init__(self, folder: Path, config: C) -> None:
         self.folder = folder
         self.config = config
+        self.listener: Callable[[Event], object] | None = None
+        """Who is told each event once it is logged."""
 
     @classmethod
     def create(
@@ -210,6 +213,9 @@ class Run(Generic[C]):
                 f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
+        if self.listener is not None:
+            self.listener(event)
+
     def sync(self) -> None:
         """Make the events durable: no checkpoint may outlive those before it."""
         try:
@@ -232,7 +238,7 @@ class Run(Generic[C]):
         return {
             name: values
             for name, values in both.items()
-            if values[0] != values[1] and name not in ("run.name", "run.folder")
+            if values[0] != values[1] and name not in ("run.name", "run.folder", *NO_FIGURE)
         }
 
     def log_resume(self, step: int, changed: Mapping[str, Any] | None = None, *, goes_on: bool = True) -> None:

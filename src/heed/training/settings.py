@@ -44,6 +44,6 @@ def settings_to_go_on(config: Config, settings: Mapping[str, Any], say: Callable
         raise ConfigError(f"train.optimizer: a run that goes on keeps its {config.train.optimizer}")
     if config.run.model_copy(update={"device": after.run.device, "threads": after.run.threads}) != after.run:
         raise ConfigError("run: a run that goes on keeps its name, folder and seed; only device and threads may change")
-    if config != after:
+    if config.changed("train", trackers=()) != after.changed("train", trackers=()):
         say("note: settings were changed, so this is no longer the run that was begun")
     return after
