@@ -239,6 +239,15 @@ def remove(path: str | Path) -> None:
             path.unlink()
 
 
+def relocate(source: Path, target: Path) -> None:
+    """Give a folder another name on the same disk, at once; what is there already stays. Raises `OSError`."""
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+
+
 @contextmanager
 def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes out for as long as the block runs; `path` is the lock's file, gone afterwards.

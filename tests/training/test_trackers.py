@@ -24,7 +24,6 @@ from heed.training.trackers import TRACKERS, find_trackers
 from heed.training.trackers.tensorboard import EVENTS, read_records
 from heed.training.trackers.tracker import Tracker
 
-
 pytest.importorskip("tensorboard")
 
 
