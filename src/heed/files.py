@@ -275,6 +275,15 @@ def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None
             return
 
 
+def open_plain(path: str | Path) -> IO[bytes]:
+    """Open a file for reading that is one: no link is followed, and no pipe is waited for. Raises `OSError`."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return os.fdopen(number, "rb")
+    os.close(number)
+    raise OSError(errno.EINVAL, "it is no file", str(path))
+
+
 def what_is(path: str | Path) -> Literal["file", "folder", "other", "missing"]:
     """Return what there is of this name; "other" is what cannot be read to an end: a pipe, a socket, a device.
 

@@ -1,6 +1,7 @@
 """No live view: what a page is told when runs begin, go on, end, are damaged and go away."""
 
 import json
+import os
 import shutil
 import threading
 
@@ -163,6 +164,24 @@ def test_a_condition_that_is_none_is_said_and_all_runs_stay(page):
     assert sorted(page.names) == ["a", "b"]
     assert page.ask(where=["loss<3"])["problem"] == ""
     assert page.names == ["b"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "evaluation.json", "metrics.jsonl",
+                                  "samples.jsonl", "hashes.json", "study.json", "checkpoints/step-00000001/state.json"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_read(root, page, tmp_path, name, kind):
+    """A pipe would be waited for, and a link leads out of the folder."""
+    (tmp_path / "secret").write_text('{"text": "SECRET", "step": 1, "title": "SECRET"}\n')
+    path = root / name if name == "study.json" else root / "a" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    {"pipe": os.mkfifo, "link": lambda p: p.symlink_to(tmp_path / "secret"), "folder": os.mkdir}[kind](path)
+    said = page.ask(curves=["train/loss"])
+    assert "SECRET" not in json.dumps(said)
+    assert page.rows["b"]["state"] == "finished"
+    if "/" not in name and name != "study.json":
+        assert page.rows["a"]["state"] == "damaged"
+        assert name in page.rows["a"]["notes"][0]
 
 
 def test_another_board_tells_all_anew(root, page):

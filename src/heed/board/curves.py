@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heed import files
 from heed.records.events import METRICS, scalars
 from heed.records.kept import finite_or_none
 
@@ -91,7 +92,7 @@ class MetricsReader:
     def read(self) -> None:
         """Read the lines that are new and whole."""
         try:
-            with self.path.open("rb") as file:
+            with files.open_plain(self.path) as file:
                 now = os.fstat(file.fileno())
                 if now.st_size < self.place or (
                     self.file and now.st_ino != self.file
@@ -105,7 +106,7 @@ class MetricsReader:
                         break
                     self._take(line)
                     self.place += len(line)
-        except FileNotFoundError:
+        except OSError:
             if self.file:
                 self._begin()
                 self.generation += 1
@@ -147,7 +148,7 @@ class MetricsReader:
         """Return the first text of the last event `sample`, with its step."""
         with suppress(OSError, ValueError, KeyError, IndexError, TypeError, RecursionError):
             step, place, size = self.samples[-1]
-            with self.path.open("rb") as file:
+            with files.open_plain(self.path) as file:
                 file.seek(place)
                 return shown_text(json.loads(file.read(size))["texts"][0], step)
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from heed import files
 from heed.errors import DataError, why
+from heed.files import HASHES
 from heed.records.checkpoints import CONFIG
 from heed.records.events import METRICS
 from heed.records.run import ENVIRONMENT
@@ -93,7 +94,7 @@ def _below(folder: Path, depth: int, skipped: Skipped) -> Iterator[FoundFolder]:
         yield FoundFolder(folder.as_posix(), folder, "run")
         return
     for record, kind in ((STUDY, "study"), (TUNE, "tune")):
-        if record in names:
+        if record in names and all(names[n].is_file(follow_symlinks=False) for n in (record, HASHES) if n in names):
             yield FoundFolder(folder.as_posix(), folder, kind)
     for name, entry in names.items():
         if name.startswith(".") or depth == DEEPEST:

@@ -21,19 +21,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from heed import files, seals
+from heed import files
 from heed.board.curves import MetricsReader, news, shown_text
 from heed.board.finding import FoundFolder, Skipped, find_folders
 from heed.board.progress import progress_of
 from heed.board.selecting import Condition, arrange, choose, short_passport
-from heed.board.summary import RunSummary, summarise
+from heed.board.summary import READ, RunSummary, summarise
 from heed.board.table import letters, shown_cells
 from heed.errors import HeedError
-from heed.records.checkpoints import CONFIG
-from heed.records.events import METRICS
 from heed.records.figures import KeptFigures
 from heed.records.folder import SAMPLES
-from heed.records.run import ENVIRONMENT, EVALUATION
 from heed.report.figure_kinds import FIGURES, LOSS
 from heed.report.numbers import human_seconds
 from heed.report.record import passport_of
@@ -48,7 +45,6 @@ NO_SETTINGS = ("run.name", "run.folder", "data.cache")
 """Settings in which runs differ that are not told: where a run lies changes no figure."""
 LONGEST_LINE = 1 << 20
 """Bytes of a line of samples.jsonl that are read."""
-_FILES = (CONFIG, ENVIRONMENT, METRICS, EVALUATION, SAMPLES, seals.SEALS)
 
 
 class BoardQuestion(BaseModel):
@@ -272,7 +268,7 @@ class Board:
 
 def final_text(folder: Path) -> dict[str, Any] | None:
     """Return the first text of samples.jsonl, as it is shown; None where there is none that can be read."""
-    with suppress(OSError, ValueError, RecursionError), (folder / SAMPLES).open("rb") as file:
+    with suppress(OSError, ValueError, RecursionError), files.open_plain(folder / SAMPLES) as file:
         return shown_text(json.loads(file.readline(LONGEST_LINE)), None)
     return None
 
@@ -280,7 +276,7 @@ def final_text(folder: Path) -> dict[str, Any] | None:
 def _stamp(folder: Path) -> tuple[Any, ...]:
     """Return what is another value once a run has changed: sizes and times of its files, and whether it runs."""
     found: list[Any] = [files.is_held(folder / files.LOCK)]
-    for name in _FILES:
+    for name in READ:
         try:
             now = os.stat(folder / name)
             found.append((now.st_mtime_ns, now.st_size, now.st_ino))

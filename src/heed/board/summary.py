@@ -6,7 +6,10 @@ end. A folder that is damaged is a row like any other, whose state says so and w
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,9 +17,11 @@ from typing import Any
 from heed import files, seals
 from heed.config import flatten
 from heed.errors import HeedError, one_line, why
+from heed.records.checkpoints import CONFIG
 from heed.records.events import METRICS
 from heed.records.figures import KeptFigures
-from heed.records.run import EVALUATION
+from heed.records.folder import SAMPLES
+from heed.records.run import ENVIRONMENT, EVALUATION
 from heed.report.figure_kinds import FIGURES
 from heed.report.passport import Passport
 from heed.report.record import RunRecord, gather, passport_of
@@ -31,6 +36,8 @@ STATES = {
     "damaged": "a file of it cannot be read, or is not as heed wrote it",
 }
 """What a run can be, and what that means."""
+READ = (CONFIG, ENVIRONMENT, METRICS, EVALUATION, SAMPLES, seals.SEALS)
+"""The files of a run that are read; a link or a pipe in the place of one is not."""
 _OWN_STATES = {"nan": "not finite", "unfinished": "interrupted"}
 
 
@@ -98,6 +105,10 @@ class RunSummary:
 def summarise(folder: Path, name: str, split: str = "validation") -> RunSummary:
     """Return the row of a run folder; what is wrong with it is in its state and its notes."""
     running = files.is_held(folder / files.LOCK)
+    odd = [path for path in (folder / file for file in READ) if os.path.lexists(path) and not is_plain(path)]
+    if odd:
+        note = f"{odd[0]} is a link or no file, and is not read"
+        return RunSummary(name, "running" if running else "damaged", split=split, notes=(one_line(note, 500),))
     try:
         record = gather(folder, brief=True)
     except HeedError as error:
@@ -128,6 +139,13 @@ def summarise(folder: Path, name: str, split: str = "validation") -> RunSummary:
         settings=settings,
         notes=tuple(note for note in record.notes if not note.startswith(f"{EVALUATION} is missing")),
     )
+
+
+def is_plain(path: Path) -> bool:
+    """Whether there is a file of this name itself."""
+    with suppress(OSError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
 
 
 def state_of(record: RunRecord, folder: Path, *, running: bool) -> str:

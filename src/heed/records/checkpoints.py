@@ -51,7 +51,8 @@ def saved_states(folder: Path) -> Iterator[dict[str, Any]]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return what state.json of a checkpoint holds, unchecked. Raises `OSError` and `ValueError`."""
-    return json.loads((path / STATE).read_text(encoding="utf-8"))
+    with files.open_plain(path / STATE) as file:
+        return json.loads(file.read())
 
 
 def hash_state(content: Mapping[str, Any]) -> str:
