@@ -166,8 +166,13 @@ def test_a_condition_that_is_none_is_said_and_all_runs_stay(page):
     assert page.names == ["b"]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "evaluation.json", "metrics.jsonl",
-                                  "samples.jsonl", "hashes.json", "study.json", "checkpoints/step-00000001/state.json"])  # fmt: skip
+RECORDS = (
+    "config.yaml", "environment.json", "evaluation.json", "metrics.jsonl", "samples.jsonl", "hashes.json", "study.json",
+    "checkpoints/step-00000001/state.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
 def test_what_is_no_file_is_not_read(root, page, tmp_path, name, kind):
     """A pipe would be waited for, and a link leads out of the folder."""

@@ -368,7 +368,7 @@
     });
   }
 
-  document.querySelectorAll("figure.lines, figure.points, figure.reliability").forEach(plane);
+  document.querySelectorAll("figure.lines, figure.points, figure.reliability").forEach(figure => plane(figure));
   document.querySelectorAll("figure.bars, figure.intervals").forEach(rows);
   document.querySelectorAll("table.results").forEach(sortable);
   document.documentElement.classList.add("live");
