@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -259,6 +261,25 @@ def test_records_of_an_event_file_are_cut_where_they_are_whole(text):
         found = read_records(folder / EVENTS)
         assert found == records[: len(found)]
         assert sum(16 + len(record) for record in found) <= cut
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(text):
+    """HEED_KILLS kills (8 as it comes) at any moment after the event file is there, each followed by a resumption."""
+    folder, noise = text.parent / "runs" / "a", random.Random(4)
+    heed = [sys.executable, "-m", "heed", "train"]
+    begin = [*heed, *settled([str(text), "--run.folder", str(folder.parent), "--run.name", "a", *TINY, "--train.steps",
+             "3000", "--train.checkpoint-every", "50", "--train.eval-every", "100", "--train.trackers",
+             "tensorboard"])]  # fmt: skip
+    for number in range(int(os.environ.get("HEED_KILLS", "8"))):
+        argv = [*heed, "--resume", str(folder)] if number else begin
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and not (folder / EVENTS).exists():
+                time.sleep(0.02)
+            time.sleep(3 * noise.random())
+            process.kill()
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert curves_of(folder)[0] == logged(folder)
 
 
 @pytest.mark.slow  # each starts processes and databases of its own
