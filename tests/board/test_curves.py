@@ -52,7 +52,7 @@ def test_what_is_told_in_parts_is_what_is_told_at_once(tmp_path):
         folder.mkdir()
         path, reader, page, step, lines = folder / "metrics.jsonl", MetricsReader(folder), Page(), 0, []
         for _ in range(noise.randrange(1, 30)):
-            if lines and noise.random() < 0.1:
+            if lines and noise.random() < 0.25:
                 step = noise.randrange(step + 1)
                 part = [{"event": "resume", "step": step}]
             else:
@@ -68,8 +68,11 @@ def test_what_is_told_in_parts_is_what_is_told_at_once(tmp_path):
                 reader.read()
                 text = path.read_bytes()
                 path.write_bytes(text[: text.rfind(b"\n") + 1])
-            reader.read()
-            page.take(news(reader, ["train/loss"], page.known))
+            if noise.random() < 0.5:  # it is not asked each time
+                reader.read()
+                page.take(news(reader, ["train/loss"], page.known))
+        reader.read()
+        page.take(news(reader, ["train/loss"], page.known))
         fresh, whole = MetricsReader(folder), Page()
         fresh.read()
         whole.take(news(fresh, ["train/loss"], {}))
@@ -77,6 +80,18 @@ def test_what_is_told_in_parts_is_what_is_told_at_once(tmp_path):
         held = [e.loss for e in hold(read_event(line) for line in lines)[0] if isinstance(e, TrainEvent)]
         assert reader.curves["train/loss"].values == held if held else True
         assert news(reader, ["train/loss"], page.known) == {}  # nothing is told twice
+
+
+def test_points_that_were_taken_back_between_two_looks_are_told_anew(tmp_path):
+    """The run was resumed and is farther than before, so that the number of points alone says nothing."""
+    write(tmp_path / "metrics.jsonl", [train(step, 1.0) for step in range(1, 11)])
+    reader, page = MetricsReader(tmp_path), Page()
+    reader.read()
+    page.take(news(reader, ["train/loss"], page.known))
+    write(tmp_path / "metrics.jsonl", [{"event": "resume", "step": 5}, *(train(step, 2.0) for step in range(6, 21))])
+    reader.read()
+    page.take(news(reader, ["train/loss"], page.known))
+    assert [bucket[3] for bucket in page.curves["train/loss"]] == [1.0] * 5 + [2.0] * 15
 
 
 @pytest.mark.parametrize("count", [1, MOST, MOST + 1, 5 * MOST + 3, 10_000])
