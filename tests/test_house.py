@@ -13,13 +13,13 @@ RANKS = {
     "cli": 7, "serving": 6, "studies": 6, "verification": 6,
     "experiment": 5, "tuning": 5, "asking": 5, "benches": 5, "prompting": 5,
     "recovery": 5, "explore": 5, "coursework": 5, "objectives": 4, "training": 4, "api": 4, "generation": 3, "build": 3,
-    "testing": 3, "models": 2, "attention": 1, "text": 1, "report": 1, "slurm": 1, "ground": 0,
+    "testing": 3, "models": 2, "board": 2, "attention": 1, "text": 1, "report": 1, "slurm": 1, "ground": 0,
 }  # fmt: skip
 SHARED = {"__main__": "cli"} | dict.fromkeys(
     ("config", "errors", "files", "npz", "records", "seals", "targets", "__init__"), "ground"
 )
 """Files that stand by themselves, and the room that each belongs to."""
-NO_TORCH = ("text", "report", "api", "recovery", "slurm", "ground")
+NO_TORCH = ("text", "report", "board", "api", "recovery", "slurm", "ground")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -1,9 +1,11 @@
 """YAML: nothing is dropped, nothing multiplies, nothing is a traceback."""
 
+import random
+
 import pytest
 import yaml
 
-from heed.config import parse_yaml, read_yaml
+from heed.config import parse_yaml, read_own_yaml, read_yaml, write_yaml
 from heed.errors import ConfigError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
@@ -68,3 +70,35 @@ def test_files_that_are_no_utf8_or_begin_with_a_mark(tmp_path):
     for name in ("no\0name", "n" * 5000):
         with pytest.raises(ConfigError, match="cannot be read"):
             read_yaml(name)
+
+
+def test_what_heed_wrote_is_read_the_same_by_the_fast_reader(tmp_path):
+    """Any settings, with texts that look like something else; and what heed does not write goes the strict way."""
+    noise = random.Random(7)
+    odd = ["yes", "null", "~", "1e3", "0x1F", "2024-02-30", "1_000", "- a", "a: b", "#", "é\n\nü ", "'", '"', "", " ",
+           "\t", "<<", "=", "*a", "&a", "!x", "? a", "%", "@", "`", "012", ".5", "1:30", "True",
+           "\u2028", "x" * 300]  # fmt: skip
+    values = [None, True, 3, -0.0, 1e-5, 1e300, float("inf"), [], {}, [1, [2, "a"]], {"a": {"b": None}}, *odd]
+
+    class Dumped:
+        def model_dump(self):
+            return content
+
+    for _ in range(60):
+        content = {
+            section: {f"k{n}": noise.choice(values) for n in range(noise.randrange(9))} for section in ("data", "model")
+        }
+        write_yaml(Dumped(), tmp_path / "config.yaml")
+        assert read_own_yaml(tmp_path / "config.yaml") == read_yaml(tmp_path / "config.yaml") == content
+    for text in ("a: &b [1]\nc: *b\n", "a: 1\na: 2\nb: !!str 3\n", "[1]", "a: {", "a: 2024-13-99"):
+        (tmp_path / "config.yaml").write_text(text)
+        strict = fast = None
+        try:
+            strict = read_yaml(tmp_path / "config.yaml")
+        except ConfigError as error:
+            strict = str(error)
+        try:
+            fast = read_own_yaml(tmp_path / "config.yaml")
+        except ConfigError as error:
+            fast = str(error)
+        assert fast == strict

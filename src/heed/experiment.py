@@ -38,6 +38,7 @@ from heed.training.run import Run, load_run, locked, new_folder, plain, refuse_i
 from heed.training.settings import settings_to_go_on
 from heed.training.start import begin_weights, facts_of, first_weights, settle, start_vocabulary
 from heed.training.streams import Streams, stream_seed
+from heed.training.trackers import find_trackers
 
 MakeProgress = Callable[[int], Progress]
 """From the number of steps to what shows them."""
@@ -99,6 +100,7 @@ def _train(
     """Train into a folder that is locked; None: into the first one that is free once all is ready."""
     config = settle(config)
     check_attention(config.model)  # before the text, which may take long
+    find_trackers(config.train.trackers)
     ranks.refuse(config)
     device, objective = ranks.take_device(config.run, say), objective_of(config)
     corpora = objective.open(config)

@@ -173,9 +173,9 @@ def sweep(folder: Path) -> None:
             _delete(left)
 
 
-def append(path: str | Path, text: str) -> None:
-    """Add a text in UTF-8 to the end of a file, whole or not at all; it reaches the operating system."""
-    content = memoryview(text.encode("utf-8"))
+def append(path: str | Path, text: str | bytes) -> None:
+    """Add a text in UTF-8, or bytes, to the end of a file, whole or not at all; it reaches the operating system."""
+    content = memoryview(text.encode("utf-8") if isinstance(text, str) else text)
     with Path(path).open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
@@ -240,6 +240,15 @@ def remove(path: str | Path) -> None:
             path.unlink()
 
 
+def relocate(source: Path, target: Path) -> None:
+    """Give a folder another name on the same disk, at once; what is there already stays. Raises `OSError`."""
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+
+
 @contextmanager
 def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes out for as long as the block runs; `path` is the lock's file, gone afterwards.
@@ -265,6 +274,15 @@ def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None
                 _held.discard(str(path))
                 path.unlink(missing_ok=True)
             return
+
+
+def open_plain(path: str | Path) -> IO[bytes]:
+    """Open a file for reading that is one: no link is followed, and no pipe is waited for. Raises `OSError`."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return os.fdopen(number, "rb")
+    os.close(number)
+    raise OSError(errno.EINVAL, "it is no file", str(path))
 
 
 def what_is(path: str | Path) -> Literal["file", "folder", "other", "missing"]:
@@ -324,6 +342,22 @@ _NEXT = {
     errno.EEXIST: "choose another name",
     errno.EIO: "check the disk",
 }
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock, this one included; whoever takes it meanwhile tries again (`locked`)."""
+    if is_ours(lock):
+        return True
+    if fcntl is None:
+        return lock.exists()
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_ours(lock: Path) -> bool:

@@ -67,6 +67,11 @@ def read_bytes(path: str | Path) -> bytes:
     return content
 
 
+def knows(path: str | Path) -> bool:
+    """Whether a file has a hash. Raises `CheckpointError` where the hashes are damaged."""
+    return Path(path).name in _read(Path(path).parent)
+
+
 def read_text(path: str | Path) -> str:
     """Return a text in UTF-8 as heed wrote it; raises what `read_bytes` raises, and `UnicodeDecodeError`."""
     return read_bytes(path).decode("utf-8")

@@ -14,14 +14,13 @@ from torch import nn
 
 from heed import files as module
 from heed.errors import CheckpointError
-from heed.records.checkpoints import hash_state
+from heed.records.checkpoints import hash_state, prune
 from heed.training.checkpoint import (
     best_step,
     find_checkpoint,
     find_damage,
     load_checkpoint,
     mark_best,
-    prune,
     save_checkpoint,
     saved_steps,
     unique_tensors,

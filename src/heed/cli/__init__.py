@@ -36,6 +36,8 @@ VERBS: dict[str, str] = {
     "compare": "does this part matter? variants at the same budget, paired over seeds, with intervals",
     "audit": "whether a model sees the tokens that it should predict; any model",
     "verify": "whether a run is as it was written and comes out again: hashes, figures, some steps of training",
+    "runs": "what runs there are, how they are and what they came to: a table, sorted and filtered",
+    "board": "all runs on a live page: curves as they grow, settings that differ, samples, studies as they run",
     "report": "the page of a run: curves, speed, samples, settings",
     "tokenizer": "train a tokenizer, or report how well one fits a text",
     "data": "what a text holds, without its duplicates, as token files of any size; invented people with known truth",

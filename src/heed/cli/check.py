@@ -83,6 +83,7 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     from heed.text.sources import find_files
     from heed.text.tokenizers import load_tokenizer
     from heed.training.start import settle
+    from heed.training.trackers import find_trackers
 
     config, found = inspect_config(values)
     problems += found
@@ -99,6 +100,8 @@ def examine(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     with _noted(problems), torch.device("meta"):  # shapes without memory
         if not any(line.startswith("model.n_") for line in found):  # heads that do not divide are told already
             check_attention(config.model)
+    with _noted(problems):
+        find_trackers(config.train.trackers)
     facts: dict[str, Any] = {}
     asked = config.tokenizer
     with _noted(problems, "tokenizer.file: "):

@@ -40,11 +40,12 @@ def main(argv: list[str]) -> int:
 
         print(write_exploration_page(flags.run))
         return 0
+    from heed.records.folder import is_run
     from heed.report.hidden_size_page import write_hidden_size
     from heed.report.knowledge_page import write_knowledge
     from heed.report.knowledge_record import holds_runs
     from heed.report.recovery_page import write_recovery
-    from heed.training.settings import is_run, read_settings
+    from heed.training.settings import read_settings
 
     if (flags.run / "prompt.json").is_file():
         from heed.prompting.page import write_prompt_page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
+from heed.cli.listening_flags import ListenFlags, address_of, hosts_of, keys_of
 from heed.cli.settings import parse
-from heed.config import Section
-from heed.errors import ConfigError, require, why
+from heed.errors import ConfigError, require
 
 
-class ServeFlags(Section):
+class ServeFlags(ListenFlags):
     """Serve models as OpenAI's completions API does: /v1/completions, /v1/models, and a page to try them at /.
 
     Requests are decoded together, joining and leaving at any token; the text of a request with a seed is the same
@@ -40,16 +39,6 @@ class ServeFlags(Section):
     """Run folders, folders of transformers, or hf:NAME. A model is called by the name of its folder."""
     name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Other names for the models, one each: --name a --name b."""
-    host: str = "127.0.0.1"
-    """The address to listen at; one that others can reach needs an API key."""
-    port: int = Field(default=8000, ge=0, le=65535)
-    """0 takes a free one."""
-    api_key: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A key that requests must bring; others on this machine can read it in the list of processes."""
-    api_key_file: Path | None = None
-    """A file with such keys, one a line."""
-    api_key_env: str = "HEED_API_KEY"
-    """The environment variable that may hold a key."""
     checkpoint: str = "best"
     """best, last, or a step."""
     chat_template: Path | None = None
@@ -98,17 +87,11 @@ def main(argv: list[str]) -> int:
         raise ConfigError("there is nothing to serve: name a run folder, such as: heed serve runs/quickstart")
     require("fastapi", "serve")
     require("uvicorn", "serve")
-    from heed.serving.listening import bind, is_local, listen
+    from heed.serving.listening import bind, listen
     from heed.serving.settings import ServerSettings
 
-    keys = keys_of(flags)
-    if not keys and not is_local(flags.host):
-        raise ConfigError(
-            f"--host {flags.host} can be reached from elsewhere: set {flags.api_key_env}, or give --api-key-file"
-        )
     shared = {name: getattr(flags, name) for name in ServerSettings.__dataclass_fields__ if hasattr(flags, name)}
-    hosts = tuple({*ServerSettings().hosts, flags.host.lower(), f"[{flags.host.lower()}]"})
-    settings = ServerSettings(api_keys=keys, hosts=hosts, **shared)
+    settings = ServerSettings(api_keys=keys_of(flags), hosts=hosts_of(flags), **shared)
     listener = bind(flags.host, flags.port)  # before models, which may take long
     with listener:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
@@ -116,25 +99,10 @@ def main(argv: list[str]) -> int:
         from heed.serving.app import make_app
 
         app = make_app(open_models(flags), settings)
-        host = f"[{flags.host}]" if ":" in flags.host else flags.host
-        names = ", ".join(app.state.server.served)
-        print(f"serving {names} at http://{host}:{listener.getsockname()[1]}/v1 (Ctrl-C ends it)", flush=True)
-        listen(app, listener, grace=flags.grace, connections=flags.connections)
+        names, ending = ", ".join(app.state.server.served), app.state.engine.close
+        print(f"serving {names} at {address_of(flags, listener)}/v1 (Ctrl-C ends it)", flush=True)
+        listen(app, listener, grace=flags.grace, connections=flags.connections, ending=ending)
     return 0
-
-
-def keys_of(flags: ServeFlags) -> tuple[str, ...]:
-    """Return the keys that are given, in whichever way. Raises `ConfigError` for a file that holds none."""
-    keys = [*flags.api_key, *filter(None, [os.environ.get(flags.api_key_env)])]
-    if flags.api_key_file is not None:
-        try:
-            found = flags.api_key_file.read_text(encoding="utf-8").split()
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"--api-key-file {flags.api_key_file} cannot be read: {why(error)}") from None
-        if not found:
-            raise ConfigError(f"--api-key-file {flags.api_key_file} holds no key: write one a line")
-        keys += found
-    return tuple(keys)
 
 
 def open_models(flags: ServeFlags) -> list:

@@ -10,10 +10,11 @@ Unknown keys are refused, and every problem of a file is reported at once.
 
 from heed.config.aims import SPANS, SPANS_CONTEXT, Aim, aim_of, aim_of_values, unit_of_spans
 from heed.config.checks import RECURRENT, UNREAD, contradictions
-from heed.config.reading import flatten, inspect_config, make_config, overlay, read_yaml, write_yaml
+from heed.config.reading import flatten, inspect_config, make_config, overlay, read_own_yaml, read_yaml, write_yaml
 from heed.config.sections import (
     BY_CLASS,
     BY_TEXT,
+    NO_FIGURE,
     PRESETS,
     AttentionConfig,
     Config,
@@ -31,6 +32,7 @@ from heed.config.strict_yaml import parse_yaml
 __all__ = [
     "BY_CLASS",
     "BY_TEXT",
+    "NO_FIGURE",
     "PRESETS",
     "RECURRENT",
     "SPANS",
@@ -55,6 +57,7 @@ __all__ = [
     "make_config",
     "overlay",
     "parse_yaml",
+    "read_own_yaml",
     "read_yaml",
     "unit_of_spans",
     "write_yaml",

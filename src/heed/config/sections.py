@@ -292,6 +292,15 @@ class TrainConfig(Section):
     checkpoint is that of the lowest loss all the same."""
     mask_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Encoder without labels: the share of the tokens that are hidden, and predicted."""
+    trackers: tuple[str, ...] = ()
+    """Where the run is shown besides its folder: tensorboard, wandb, trackio, or package.module:Class. It changes no
+    figure, and none of them ever stops a run."""
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _split_trackers(cls, value: Any) -> Any:
+        """Let a command line write names with commas between."""
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fit_warmup(self) -> Self:
@@ -317,6 +326,10 @@ class RunConfig(Section):
     """auto takes cuda, then mps, then cpu."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of torch on the CPU; None leaves torch's choice."""
+
+
+NO_FIGURE = ("train.trackers",)
+"""Settings that change nothing of what a run comes to."""
 
 
 class Config(Section):

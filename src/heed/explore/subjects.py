@@ -18,9 +18,9 @@ from heed.explore.own_model import OwnModel
 from heed.explore.subject import Subject
 from heed.models.hub import hub_folder, hub_tokenizer, load_hub
 from heed.objectives import open_text
+from heed.records.folder import is_run
 from heed.training.devices import choose_device
 from heed.training.run import Run, load_run
-from heed.training.settings import is_run
 
 RUNNING_TEXT = ("next-token", "masked", "spans", "mixed")
 """Aims whose text can be read as it runs."""

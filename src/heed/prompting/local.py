@@ -17,12 +17,12 @@ from heed.errors import CheckpointError, ConfigError, DataError
 from heed.generation import Alternatives, Completion, Sampling, generate
 from heed.generation.stopping import token_texts
 from heed.models.hub import hub_folder, load_hub
+from heed.records.folder import is_run
 from heed.text.tokenizers import load_tokenizer
 from heed.text.tokenizers.published import find_pair, read_pair
 from heed.training.checkpoint import find_checkpoint, weight_files
 from heed.training.devices import choose_device
 from heed.training.run import load_run
-from heed.training.settings import is_run
 
 SERVED_ELSEWHERE = "is for an API with a chat template: heed serve it, or ask without --chat"
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed import seals
-from heed.config import flatten, read_yaml
+from heed import files, seals
+from heed.config import flatten, read_own_yaml, read_yaml
 from heed.errors import CheckpointError, why
 from heed.records.events import Event, ResumeEvent
 
-CONFIG, CHECKPOINTS, STATE = "config.yaml", "checkpoints", "state.json"
+CONFIG, CHECKPOINTS, STATE, BEST = "config.yaml", "checkpoints", "state.json", "best.json"
 
 
 def step_name(step: int) -> str:
@@ -51,12 +51,50 @@ def saved_states(folder: Path) -> Iterator[dict[str, Any]]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return what state.json of a checkpoint holds, unchecked. Raises `OSError` and `ValueError`."""
-    return json.loads((path / STATE).read_text(encoding="utf-8"))
+    with files.open_plain(path / STATE) as file:
+        return json.loads(file.read())
 
 
 def hash_state(content: Mapping[str, Any]) -> str:
     """Return the hash of a state without its own."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def latest_step(folder: Path) -> int | None:
+    """Return the step of the last checkpoint, or None."""
+    return next(reversed(saved_steps(folder)), None)
+
+
+def best_step(folder: Path) -> int | None:
+    """Return the step of the best checkpoint, or None when nothing was ever evaluated.
+
+    Raises `CheckpointError` where the mark cannot be read, or is of no checkpoint here: each has in its state which one
+    was the best when it was written.
+    """
+    try:
+        found = json.loads((folder / BEST).read_text(encoding="utf-8"))
+        mark = found["step"], found["loss"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
+    counted = [found for state in saved_states(folder) if isinstance(found := state.get("counters"), dict)]
+    marks = [(counters.get("best_step"), counters.get("best_loss")) for counters in counted]
+    known = 0 < len(marks) == len(saved_steps(folder))  # else a damaged one may have been of this mark
+    if type(mark[0]) is not int or (known and mark not in marks):
+        raise CheckpointError(f"{folder / BEST} is not as heed wrote it: take --checkpoint last, or a step")
+    return mark[0]
+
+
+def prune(folder: Path, keep_last: int) -> None:
+    """Delete all but the last `keep_last` checkpoints and the best one, and what a killed process left aside."""
+    best = best_step(folder)
+    for step in saved_steps(folder)[:-keep_last]:
+        if step != best:
+            files.remove(folder / step_name(step))
+    for left in folder.glob("writing-*"):  # the name that older versions wrote aside under
+        files.remove(left)
+    files.sweep(folder)
 
 
 def read_config(run: Path) -> tuple[dict[str, Any], CheckpointError | None]:
@@ -68,7 +106,8 @@ def read_config(run: Path) -> tuple[dict[str, Any], CheckpointError | None]:
         altered = error
     except OSError as error:
         raise CheckpointError(f"{run / CONFIG} cannot be read: {why(error)}; it is part of the run") from error
-    return read_yaml(run / CONFIG), altered
+    known = altered is None and seals.knows(run / CONFIG)
+    return (read_own_yaml if known else read_yaml)(run / CONFIG), altered
 
 
 def refuse_edited(run: Path, values: Mapping[str, Any], altered: CheckpointError | None) -> None:
@@ -77,6 +116,8 @@ def refuse_edited(run: Path, values: Mapping[str, Any], altered: CheckpointError
     if settings is None:
         if altered is not None:
             raise altered
+        return
+    if settings == values:
         return
     free = ("run.",) if altered is not None else ("run.", "train.")
     odd = _differences(settings, values, free, both=altered is None)  # a later heed writes settings that did not exist

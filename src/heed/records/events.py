@@ -8,13 +8,16 @@ An event of another kind, or a value that is none, is left out in reading: the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationError
 
 from heed.records.figures import KeptFigures
-from heed.records.kept import Kept, Number, PlainList, PlainObject, Whole
+from heed.records.kept import Kept, Number, PlainList, PlainObject, Whole, finite_or_none
 
 METRICS = "metrics.jsonl"
 
@@ -108,6 +111,33 @@ def read_event(line: Any) -> Event | None:
         return None
 
 
+_NO_SCALARS = ("event", "step", "tokens", "seconds", "evaluation_seconds", "nats")
+
+
+def scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a line by the names that trackers and curves give them.
+
+    >>> scalars({"event": "train", "step": 3, "loss": 2.5, "learning_rate": 0.1, "epoch": None})
+    {'train/loss': 2.5, 'train/learning_rate': 0.1}
+    >>> scalars({"event": "evaluation", "step": 3, "loss": 2.5, "train": {"loss": 2.0}, "passport": {}})
+    {'validation/loss': 2.5, 'train_part/loss': 2.0}
+    """
+    place = {"train": "train", "evaluation": "validation"}.get(str(line.get("event")))
+    if place is None:
+        return {}
+    found = {
+        f"{place}/{name}": float(value)
+        for name, value in line.items()
+        if name not in _NO_SCALARS and finite_or_none(value) is not None
+    }
+    part = line.get("train")
+    if isinstance(part, Mapping):
+        found |= {
+            f"train_part/{name.partition('/')[2]}": value for name, value in scalars({**part, "event": "train"}).items()
+        }
+    return found
+
+
 def hold(events: Iterable[Event]) -> tuple[list[Event], list[int]]:
     """Apply the rule of `resume`: return the events that hold, and the steps resumed from.
 
@@ -126,3 +156,58 @@ def hold(events: Iterable[Event]) -> tuple[list[Event], list[int]]:
         else:
             found.append(event)
     return found, resumed
+
+
+BLOCK = 1 << 16
+"""Bytes that are read at once from the end of a file."""
+
+
+def last_events(path: Path) -> list[Event]:
+    """Return the last `train`, the last `evaluation` and the `end` that hold, in the order of the file.
+
+    Only so much of the file is read, from its end, as they take: a run of any length is looked at in the same time. No
+    file is no events; a line that is none is passed over. It gives what `hold` gives of the whole file.
+    """
+    found: dict[type[Event], Event] = {}
+    void, ended = float("inf"), True
+    try:
+        for line in _lines_from_end(path):
+            kind = next((kind for name, kind in _LAST.items() if name in line), None)
+            if kind is None or kind in found or (kind is EndEvent and not ended):
+                continue
+            try:
+                event = read_event(json.loads(line))
+            except (ValueError, RecursionError):  # cut off, or damaged
+                continue
+            if isinstance(event, ResumeEvent):
+                void, ended = min(void, event.step), False
+            elif isinstance(event, kind) and (kind is EndEvent or event.step <= void):
+                found[kind] = event
+            if TrainEvent in found and EvaluationEvent in found:  # an end comes after both
+                break
+    except FileNotFoundError:
+        return []
+    return list(reversed(found.values()))
+
+
+_LAST = {f'"event": "{kind.KIND}"'.encode(): kind for kind in (TrainEvent, EvaluationEvent, EndEvent, ResumeEvent)}
+"""What stands in a line, by what it is."""
+
+
+def _lines_from_end(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, the last one first."""
+    with path.open("rb") as file:
+        place = file.seek(0, os.SEEK_END)
+        rest: list[bytes] = []
+        while place:
+            size = min(BLOCK, place)
+            place -= size
+            file.seek(place)
+            lines = file.read(size).split(b"\n")
+            if len(lines) == 1:  # a line longer than a block
+                rest.append(lines[0])
+                continue
+            yield lines[-1] + b"".join(reversed(rest))
+            yield from reversed(lines[1:-1])
+            rest = [lines[0]]
+        yield b"".join(reversed(rest))

@@ -251,7 +251,7 @@ def render_page(page: Page) -> str:
     sections = [section for section in page.sections if any(map(_holds, section.parts))]
     titled = [section for section in sections if not section.quiet]
     contents = titled if len(titled) >= LONG else []
-    style, script = _source("style.css") + _places(), "".join(map(_source, ("page.js", *page.scripts)))
+    style, script = _source("style.css") + places(), "".join(map(_source, ("page.js", *page.scripts)))
     return _template().render(
         page=page,
         sections=sections,
@@ -355,7 +355,7 @@ def _source(name: str) -> str:
 
 
 @cache
-def _places() -> str:
+def places() -> str:
     """Return the classes of heights (in percent of a plot) and of the room that numbers of so many letters need.
 
     An element may have no style of its own: the policy knows this style by its hash, and no other.

@@ -28,9 +28,11 @@ from heed.records.events import (
     SampleEvent,
     TrainEvent,
     hold,
+    last_events,
     read_event,
 )
 from heed.records.figures import KeptFigures
+from heed.records.folder import SAMPLES
 from heed.records.kept import Kept, Record, read_leniently
 from heed.records.run import ENVIRONMENT, EVALUATION, EnvironmentFile, EvaluationFile
 from heed.report.passport import Passport
@@ -153,8 +155,10 @@ class RunRecord:
         return min(counted, key=lambda pair: pair[0], default=(None, None))[1]
 
 
-def gather(run_folder: str | Path) -> RunRecord:
-    """Read a run folder.
+def gather(run_folder: str | Path, *, brief: bool = False) -> RunRecord:
+    """Read a run folder; in brief the samples are left out, and of the events all but the last of each kind.
+
+    What is read in brief of metrics.jsonl is not held against its hash, for which all of it would have to be read.
 
     Raises `CheckpointError` when it is none or its config.yaml was edited, `ConfigError` where that is no YAML.
     """
@@ -172,11 +176,13 @@ def gather(run_folder: str | Path) -> RunRecord:
         notes.append("config.yaml is missing: the settings are not known.")
     environment = _read(EnvironmentFile, folder / ENVIRONMENT, notes, "versions and machine are not known")
     evaluation = _read(EvaluationFile, folder / EVALUATION, notes, "there are no final figures yet")
-    lines = [event for line in _read_lines(folder / METRICS, notes) if (event := read_event(line)) is not None]
-    events, resumptions = hold(lines)
-    samples = tuple(_read_lines(folder / "samples.jsonl", notes))
+    lines: list[Event] = []
+    if not brief:
+        lines = [event for line in _read_lines(folder / METRICS, notes) if (event := read_event(line)) is not None]
+    events, resumptions = (last_events(folder / METRICS), []) if brief else hold(lines)
+    samples = () if brief else tuple(_read_lines(folder / SAMPLES, notes))
     ends = [event for event in events if isinstance(event, EndEvent)]
-    edited = unexplained(folder, config, lines) if config else []
+    edited = unexplained(folder, config, lines) if config and not brief else []
     return RunRecord(
         name=folder.name,
         config=config,

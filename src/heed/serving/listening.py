@@ -7,12 +7,13 @@ import ipaddress
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from heed.errors import ConfigError, why
 
@@ -57,14 +58,14 @@ class GracefulServer(uvicorn.Server):
     first. So clients that say nothing keep nobody out.
     """
 
-    def __init__(self, app: FastAPI, grace: float, connections: int) -> None:
+    def __init__(self, app: Starlette, grace: float, connections: int, ending: Callable[[float], object]) -> None:
         config = uvicorn.Config(
             app, http="h11", ws="none", log_config=None, access_log=False, lifespan="on", timeout_keep_alive=30,
             backlog=2048, limit_concurrency=2 * connections, timeout_graceful_shutdown=int(grace) + 5,
             server_header=False,
         )  # fmt: skip
         super().__init__(config)
-        self.engine, self.grace, self.most = app.state.engine, grace, connections
+        self.ending, self.grace, self.most = ending, grace, connections
         self._seen: dict[Any, tuple[Any, float]] = {}
         """Of each connection that waits for its client: how far it was, and since when."""
 
@@ -73,7 +74,7 @@ class GracefulServer(uvicorn.Server):
         if self.should_exit:
             self.force_exit = True
         else:
-            threading.Thread(target=self.engine.close, args=(self.grace,), daemon=True).start()
+            threading.Thread(target=self.ending, args=(self.grace,), daemon=True).start()
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -107,9 +108,16 @@ def raise_limit(connections: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
-def listen(app: FastAPI, listener: socket.socket, *, grace: float, connections: int) -> None:
-    """Serve until a signal comes."""
+def listen(
+    app: Starlette,
+    listener: socket.socket,
+    *,
+    grace: float,
+    connections: int,
+    ending: Callable[[float], object] = lambda grace: None,
+) -> None:
+    """Serve until a signal comes; `ending` is then told to let what runs end within so many seconds."""
     raise_limit(connections)
-    server = GracefulServer(app, grace, connections)
+    server = GracefulServer(app, grace, connections, ending)
     with listener:
         asyncio.run(server.serve(sockets=[listener]))

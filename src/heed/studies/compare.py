@@ -9,7 +9,7 @@ from typing import Any
 
 from heed import files
 from heed.build import Say
-from heed.config import Config, flatten
+from heed.config import NO_FIGURE, Config, flatten
 from heed.config.slurm import SlurmConfig
 from heed.errors import CheckpointError, ConfigError, require, why
 from heed.records.kept import DamagedError, read_record, write_record
@@ -158,7 +158,7 @@ def _other_settings(plan: StudyPlan, kept: StudyFile) -> list[str]:
 
 
 def _unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    return [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    return [key for key in {**a, **b} if a.get(key) != b.get(key) and key not in NO_FIGURE]
 
 
 def _row(task: Task, found: Outcome | None, running: tuple[Task, Standing] | None) -> RunRow:

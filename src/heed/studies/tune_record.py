@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heed import files
+from heed.config import NO_FIGURE
 from heed.config.tuning import TuneConfig, TuneData
 from heed.errors import CheckpointError, ConfigError, why
+from heed.records.folder import OWN
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT
 from heed.records.tune import TUNE, SeedRun, SizePoint, TunedArm, TuneFile
-from heed.training.run import OWN
 
 CLEARING = ".tune.json.clearing"
 LOGS = "records"
@@ -53,6 +54,9 @@ FIRST = frozenset(
 default, so that what an earlier heed has trained still stands."""
 
 
+_NOT_SHARED: dict[str, Any] = {"data": True, "run": True, "train": {"trackers"}}
+
+
 def read_tune(folder: Path) -> TuneFile | None:
     """Return what an earlier tune has found, None where there was none. Raises `CheckpointError` when it is damaged."""
     try:
@@ -73,7 +77,7 @@ def read_tune(folder: Path) -> TuneFile | None:
 
 def settings_of(config: TuneConfig, epochs: Sequence[int], device: str) -> dict[str, Any]:
     """Return the settings that all arms share, as plain values."""
-    values = json.loads(config.model_dump_json(exclude={"data", "run"}))
+    values = json.loads(config.model_dump_json(exclude=_NOT_SHARED))
     del values["encoder"]["name"], values["method"]["name"]
     return values | {"epochs": list(epochs), "device": device}
 
@@ -223,7 +227,7 @@ def counted(config: TuneConfig) -> dict[str, Any]:
     default = dict(_flat(TuneConfig(data=TuneData(source="")).model_dump()))
     found: dict[str, Any] = {}
     for name, value in _flat(config.model_dump()):
-        if not name.startswith("run.") and (name in FIRST or value != default.get(name)):
+        if not name.startswith(("run.", *NO_FIGURE)) and (name in FIRST or value != default.get(name)):
             *sections, last = name.split(".")
             place = found
             for section in sections:
@@ -238,7 +242,7 @@ def _refuse_others(earlier: TuneFile, new: TuneFile, folder: Path) -> None:
     if earlier.data.fingerprint != new.data.fingerprint:
         raise CheckpointError(f"{folder} holds a tune of other texts or splits ({earlier.data.name}): {instead}")
     before, now = (dict(_flat(record.settings or new.settings)) for record in (earlier, new))
-    later = json.loads(TuneConfig(data=TuneData(source="")).model_dump_json(exclude={"data", "run"}))
+    later = json.loads(TuneConfig(data=TuneData(source="")).model_dump_json(exclude=_NOT_SHARED))
     usual = dict(_flat(later))  # a setting that an earlier heed did not know was as it is by default
     for name in sorted(before.keys() | now.keys()):
         was, is_ = before.get(name, usual.get(name)), now.get(name, usual.get(name))

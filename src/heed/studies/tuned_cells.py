@@ -23,6 +23,7 @@ from heed.config.tuning import TuneConfig
 from heed.errors import HeedError
 from heed.files import remove
 from heed.records.events import METRICS, EvaluationEvent, TrainEvent
+from heed.records.folder import is_run
 from heed.records.kept import DamagedError, read_record, write_record
 from heed.records.study import Outcome
 from heed.records.tune import RESULT, CurvePoint, KeptResult, RunResult, StepBytes
@@ -34,7 +35,7 @@ from heed.training.checkpoint import latest_step
 from heed.training.devices import choose_device, out_of_memory, take_threads
 from heed.training.fit import FitResult
 from heed.training.progress import Progress
-from heed.training.run import Run, is_run, read_metrics
+from heed.training.run import Run, read_metrics
 from heed.tuning.encoders import load_encoder
 from heed.tuning.methods import frozen_features
 from heed.tuning.step_memory import measure_memory

@@ -34,9 +34,9 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     """
     from heed import experiment
     from heed.config import make_config
+    from heed.records.folder import is_run
     from heed.report.record import gather
     from heed.training.devices import out_of_memory
-    from heed.training.run import is_run
 
     folder = Path(values["run"]["folder"]) / values["run"]["name"]
     try:

@@ -30,11 +30,20 @@ from torch import Tensor, nn
 
 from heed import files
 from heed.errors import CheckpointError, why
-from heed.records.checkpoints import STATE, hash_state, read_state, saved_states, saved_steps, step_name
+from heed.records.checkpoints import (
+    BEST,
+    STATE,
+    best_step,
+    hash_state,
+    latest_step,
+    read_state,
+    saved_steps,
+    step_name,
+)
 
 FORMAT, IN_PARTS = 1, 2
 """Of a checkpoint in two files, and of one in parts; raised when a new heed writes what an old one cannot read."""
-MODEL, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.json"
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 ALTERED = f"{STATE} has been altered"
 
 
@@ -252,32 +261,6 @@ def unique_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]
     return unique, shared
 
 
-def latest_step(folder: Path) -> int | None:
-    """Return the step of the last checkpoint, or None."""
-    return next(reversed(saved_steps(folder)), None)
-
-
-def best_step(folder: Path) -> int | None:
-    """Return the step of the best checkpoint, or None when nothing was ever evaluated.
-
-    Raises `CheckpointError` where the mark cannot be read, or is of no checkpoint here: each has in its state which one
-    was the best when it was written.
-    """
-    try:
-        found = json.loads((folder / BEST).read_text(encoding="utf-8"))
-        mark = found["step"], found["loss"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{folder / BEST} cannot be read: take --checkpoint last, or a step") from error
-    counted = [found for state in saved_states(folder) if isinstance(found := state.get("counters"), dict)]
-    marks = [(counters.get("best_step"), counters.get("best_loss")) for counters in counted]
-    known = 0 < len(marks) == len(saved_steps(folder))  # else a damaged one may have been of this mark
-    if type(mark[0]) is not int or (known and mark not in marks):
-        raise CheckpointError(f"{folder / BEST} is not as heed wrote it: take --checkpoint last, or a step")
-    return mark[0]
-
-
 def mark_best(folder: Path, step: int | None, loss: float | None) -> None:
     """Write which checkpoint is the best one, whole or not at all; None takes the mark away."""
     if step is None:
@@ -287,17 +270,6 @@ def mark_best(folder: Path, step: int | None, loss: float | None) -> None:
         files.write_json(folder / BEST, {"step": step, "loss": loss})
     except OSError as error:
         raise CheckpointError(f"{folder / BEST} could not be written: {why(error)}; make room first") from error
-
-
-def prune(folder: Path, keep_last: int) -> None:
-    """Delete all but the last `keep_last` checkpoints and the best one, and what a killed process left aside."""
-    best = best_step(folder)
-    for step in saved_steps(folder)[:-keep_last]:
-        if step != best:
-            files.remove(folder / step_name(step))
-    for left in folder.glob("writing-*"):  # the name that older versions wrote aside under
-        files.remove(left)
-    files.sweep(folder)
 
 
 def find_checkpoint(folder: Path, which: str | int) -> Path:

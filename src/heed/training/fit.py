@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from heed.config import Config, TrainConfig
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.models.base import LanguageModel
+from heed.records.checkpoints import prune
 from heed.records.events import CheckpointEvent, EndEvent, EvaluationEvent, SampleEvent, TrainEvent
 from heed.training import checkpoint as files
 from heed.training.average import WeightAverage
@@ -37,6 +38,7 @@ from heed.training.schedules import final_step
 from heed.training.sharding import Sharded
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
+from heed.training.trackers import find_trackers, tracking
 
 Reason = Literal["finished", "patience", "interrupted"]
 
@@ -167,11 +169,14 @@ def fit(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
         until, evaluations_after,
     )  # fmt: skip
+    shown = () if until is not None else plan.trackers  # up to a step goes only what is thrown away
+    find_trackers(shown)  # before anything is made
     with run.locked(), progress:
         loop.begin(resume)
         ranks.tell({"step": loop.now.step, "batches": batches.state()})
         _meet(updater, ranks)
-        return loop.go()
+        with tracking(shown, run, loop.now.step, progress.say):
+            return loop.go()
 
 
 def follow(
@@ -531,7 +536,7 @@ class _Loop:
         now, folder = self.now, self.run.checkpoints
         best = now.best_step if now.best_step in files.saved_steps(folder) else None
         files.mark_best(folder, best, now.best_loss)
-        files.prune(folder, self.plan.keep_last)
+        prune(folder, self.plan.keep_last)
         noted = [event.step for event in self.run.read_metrics() if isinstance(event, CheckpointEvent)]
         if now.step not in noted:
             self.note_checkpoint()
@@ -581,5 +586,5 @@ class _Loop:
                     files.save_checkpoint(folder, now.step, self.model, tensors, state)
             if now.best_step == now.step:
                 files.mark_best(folder, now.best_step, now.best_loss)
-            files.prune(folder, self.plan.keep_last)
+            prune(folder, self.plan.keep_last)
             self.note_checkpoint()

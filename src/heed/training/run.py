@@ -38,6 +38,7 @@ import heed
 from heed import files, seals
 from heed.config import (
     BY_TEXT,
+    NO_FIGURE,
     Config,
     RunConfig,
     Section,
@@ -53,13 +54,14 @@ from heed.files import write_json
 from heed.records.answers import ANSWERS, SUMMARY, TRUST
 from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
+from heed.records.folder import OWN, SAMPLES, TOKENIZER, is_run
 from heed.records.kept import DamagedError, read_record
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile, MachineFacts
 from heed.slurm.queue import own_id
 from heed.text.named import relative_to
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
-from heed.training.settings import is_run, read_settings
+from heed.training.settings import read_settings
 from heed.training.streams import NAMES, stream_seed
 
 if TYPE_CHECKING:
@@ -68,16 +70,8 @@ if TYPE_CHECKING:
     from heed.models import LanguageModel
     from heed.text.tokenizers import Tokenizer
 
-TOKENIZER = "tokenizer.json"
-OWN = (
-    CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
-    EVALUATION, LENGTHS, "samples.jsonl", "report.html", "hf", "peft", "onnx",
-    ANSWERS, SUMMARY, TRUST,
-    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
-)  # fmt: skip
-"""What belongs to a run folder; nothing else is ever deleted."""
 FINAL = (
-    EVALUATION, LENGTHS, "samples.jsonl", ANSWERS, SUMMARY, TRUST,
+    EVALUATION, LENGTHS, SAMPLES, ANSWERS, SUMMARY, TRUST,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
 LONGEST_STEM = 100
@@ -115,6 +109,8 @@ class Run(Generic[C]):
     def __init__(self, folder: Path, config: C) -> None:
         self.folder = folder
         self.config = config
+        self.listener: Callable[[Event], object] | None = None
+        """Who is told each event once it is logged."""
 
     @classmethod
     def create(
@@ -224,6 +220,9 @@ class Run(Generic[C]):
                 f"{self.folder / METRICS} cannot be written: {why(error)}; make room and go on with --resume"
             ) from error
 
+        if self.listener is not None:
+            self.listener(event)
+
     def sync(self) -> None:
         """Make the events durable: no checkpoint may outlive those before it."""
         try:
@@ -246,7 +245,7 @@ class Run(Generic[C]):
         return {
             name: values
             for name, values in both.items()
-            if values[0] != values[1] and name not in ("run.name", "run.folder")
+            if values[0] != values[1] and name not in ("run.name", "run.folder", *NO_FIGURE)
         }
 
     def log_resume(self, step: int, changed: Mapping[str, Any] | None = None, *, goes_on: bool = True) -> None:
@@ -284,7 +283,7 @@ class Run(Generic[C]):
             final = EvaluationFile.model_validate({split: figure.as_dict() for split, figure in figures.items()})
             seals.write_json(self.folder / EVALUATION, final.plain())
             lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
-            seals.write_text(self.folder / "samples.jsonl", "".join(lines))
+            seals.write_text(self.folder / SAMPLES, "".join(lines))
         except OSError as error:
             raise CheckpointError(
                 f"{self.folder} cannot hold the final figures: {why(error)}; the training is kept: make room and go on "

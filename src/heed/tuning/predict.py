@@ -12,12 +12,12 @@ import numpy as np
 
 from heed.errors import CheckpointError, DataError
 from heed.records.checkpoints import CONFIG
+from heed.records.folder import is_run
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.text.formats import kind_of, read_every_row, whole_characters
 from heed.text.labelled_rows import Wanted
 from heed.text.splits import SplitRows
-from heed.training.settings import is_run
 from heed.tuning.measure import answers_of
 from heed.tuning.texts import encode, unreadable
 from heed.tuning.tuned_run import EVALUATION, load_tuned

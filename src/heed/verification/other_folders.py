@@ -9,6 +9,7 @@ from typing import Any
 from heed.explore.exploration_folder import read_exploration
 from heed.prompting.record import PROMPT, read_prompt
 from heed.records.exploration import EXPLORATION
+from heed.records.folder import is_run
 from heed.records.hidden_size import HIDDEN_SIZE, HiddenSizeFile
 from heed.records.kept import read_record
 from heed.records.recovery import RECOVERY
@@ -17,7 +18,6 @@ from heed.records.study import STUDY, StudyFile
 from heed.records.tune import RESULT, TUNE, KeptResult
 from heed.report.recovery_record import read_recovery
 from heed.report.tuning_record import read_tuning
-from heed.training.settings import is_run
 from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.runs import trying

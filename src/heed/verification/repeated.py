@@ -18,10 +18,10 @@ from typing import Any
 from heed import seals
 from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS
+from heed.records.folder import TOKENIZER
 from heed.records.run import ENVIRONMENT
 from heed.report.record import RunRecord, gather
 from heed.training.checkpoint import saved_steps, step_name
-from heed.training.run import TOKENIZER
 from heed.verification.checks import STEPS, VerifiedFolder
 
 Again = Callable[[Path, int], object]

@@ -14,6 +14,7 @@ from heed.objectives import is_another_text, open_text
 from heed.records.answers import ANSWERS
 from heed.records.checkpoints import CONFIG, saved_states
 from heed.records.events import METRICS
+from heed.records.folder import TOKENIZER
 from heed.records.kept import read_record
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile
 from heed.report.knowledge_record import read_answers
@@ -21,7 +22,7 @@ from heed.report.record import gather
 from heed.text.tokenfile import AlteredTokensError, TokenFile
 from heed.text.tokenizers import load_tokenizer
 from heed.training.devices import take_device, take_threads
-from heed.training.run import TOKENIZER, Run, environment, load_run
+from heed.training.run import Run, environment, load_run
 from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.repeated import repeat

@@ -103,13 +103,15 @@
   }
 
   // ------------------------------------------------------------------ lines and points
-  function plane(figure) {
+  // `live` are lines, as `lineOf` makes them, that a page holds itself and changes; what is returned draws them anew
+  function plane(figure, live) {
     const plot = figure.querySelector(".plot"), svg = plot.querySelector(":scope > svg"), table = figure.querySelector("table");
     const marks = svg.querySelector(".marks"), ticks = svg.querySelector(".ticks"), fixed = figure.classList.contains("reliability");
     const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
     const firsts = [...table.querySelectorAll("tbody td:first-child")].map(cell => cell.textContent);
-    const words = firsts.some(text => isNaN(text)) ? [...new Set(firsts)].sort() : [];
-    const lines = [...table.tBodies].map(body => lineOf(body, words));
+    const words = !live && firsts.some(text => isNaN(text)) ? [...new Set(firsts)].sort() : [];
+    const said = (line, n) => (line.said ? line.said[n] : line.points[n].map((value, k) => (k ? String(+value.toPrecision(6)) : short(value))));
+    const lines = live || [...table.tBodies].map(body => lineOf(body, words));
     const [left, right, bottom, top] = plot.dataset.view.split(" ").map(Number);
     const first = { left, right, bottom, top, logX: "logX" in plot.dataset, logY: "logY" in plot.dataset };
     const state = { view: first, zoom: null, log: first.logY, keep: 0, at: null };
@@ -187,7 +189,7 @@
         for (const name of ["x", "x1", "x2"]) if (x !== null && element.hasAttribute(name)) element.setAttribute(name, percent(places[0]));
         for (const name of ["y", "y1", "y2"]) if (y !== null && element.hasAttribute(name)) element.setAttribute(name, percent(places[1]));
       }
-      const named = lines.filter(line => line.item), height = svg.getBoundingClientRect().height || 320;
+      const named = lines.filter(line => line.item && line.points.length), height = svg.getBoundingClientRect().height || 320;
       const ends = spread(named.map(line => Math.min(1, Math.max(0, down(drawn(line).at(-1)[1])))), GAP / height);
       named.forEach((line, n) => { line.item.style.gridRow = 1 + Math.round(99 * ends[n]); });
       show(state.at);
@@ -212,9 +214,9 @@
         const [x, y] = drawn(line)[n];
         return `<circle class="${line.kind}" cx="${percent(across(x))}" cy="${percent(down(y))}" r="4"/>`;
       }).join("");
-      const main = nearest.map(([line, n]) => [line.points[n][0], line.said[n][0]]).sort((a, b) => Math.abs(across(a[0]) - across(at)) - Math.abs(across(b[0]) - across(at)))[0];
+      const main = nearest.map(([line, n]) => [line.points[n][0], said(line, n)[0]]).sort((a, b) => Math.abs(across(a[0]) - across(at)) - Math.abs(across(b[0]) - across(at)))[0];
       box.say(words.length ? main[1] : `${heads[0]} ${main[1]}`, nearest.map(([line, n]) => {
-        const [x, y, low, high] = line.said[n];
+        const [x, y, low, high] = said(line, n);
         let text = `${line.name || heads[1]}: ${y}`;
         if (low) text += ` (${low} to ${high})`;
         if (line.noisy && state.keep) text += `, smoothed ${drawn(line)[n][1].toPrecision(4)}`;
@@ -273,7 +275,7 @@
         made.setAttribute("aria-pressed", String(state.log));
         draw();
       }).setAttribute("aria-pressed", String(state.log));
-      if (lines.some(line => line.noisy && line.points.length > 8)) {
+      if (lines.some(line => line.noisy && (live || line.points.length > 8))) {
         const label = make("label", "smooth "), range = make("input");
         Object.assign(range, { type: "range", min: 0, max: 0.98, step: 0.02, value: 0 });
         range.addEventListener("input", () => { state.keep = +range.value; draw(); });
@@ -297,6 +299,12 @@
         draw();
       });
     });
+    return {
+      draw(from, to) {
+        Object.assign(first, { left: from, right: to > from ? to : from + 1 });
+        draw();
+      },
+    };
   }
 
   // ------------------------------------------------------------------ rows
@@ -360,8 +368,9 @@
     });
   }
 
-  document.querySelectorAll("figure.lines, figure.points, figure.reliability").forEach(plane);
+  document.querySelectorAll("figure.lines, figure.points, figure.reliability").forEach(figure => plane(figure));
   document.querySelectorAll("figure.bars, figure.intervals").forEach(rows);
   document.querySelectorAll("table.results").forEach(sortable);
   document.documentElement.classList.add("live");
+  globalThis.heed = { plane, short };
 })();
