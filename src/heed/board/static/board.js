@@ -55,7 +55,7 @@ async function refresh() {
     const said = await ask(question);
     if (said.running || said.many.some(one => one.state === "running")) pause = QUICK;
     trouble("");
-    show(said);
+    if (!again) show(said);  // else it answers what is asked for no longer
   } catch (error) {
     $("key-box").hidden = !(error instanceof Refusal && error.status === 401);
     trouble(error instanceof Refusal ? error.message : "The board does not answer. It is asked again every few seconds; is heed board still running?");
@@ -192,7 +192,7 @@ function rowOf(row, figures, chosen) {
   return line;
 }
 function pick(name, on) {
-  const now = known.last ? [...known.last.chosen] : [];
+  const now = state.chosen || known.last?.chosen || [];  // what was answered last may be of an earlier choice
   state.chosen = on ? [...now.filter(one => one !== name), name] : now.filter(one => one !== name);
   if (state.chosen.length > MOST) {
     state.chosen.shift();
