@@ -86,3 +86,10 @@ def test_a_run_of_before_is_read_as_it_was(project, monkeypatch, capsys):
     assert main(["eval", str(project / RUN)]) == 2
     monkeypatch.chdir(project)
     assert losses(capsys, RUN) == before
+
+
+def test_a_run_that_heed_moved_still_finds_its_text(project, tmp_path, capsys):
+    before = losses(capsys, project / RUN)
+    assert main(["runs", "mv", str(project / RUN), str(tmp_path / "a" / "b" / "c")]) == 0
+    assert losses(capsys, tmp_path / "a" / "b" / "c") == before
+    assert main(["verify", str(tmp_path / "a" / "b" / "c"), "--steps", "1"]) == 0

@@ -40,6 +40,8 @@ TWICE = {
     "doctor": [["--json", "--json"]],
     "verify": [["a", "--steps", "1", "--steps", "2"]],
     "completion": [["bash", "--json", "--json"]],
+    "runs": [["a", "--sort", "b", "--sort", "c"]],
+    "board": [["a", "--port", "1", "--port", "2"]],
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heed import files
+from heed import files, seals
 from heed.board.finding import FoundFolder
 from heed.errors import CheckpointError, DataError, HeedError, why
 from heed.records.checkpoints import (
@@ -148,14 +148,30 @@ def move_run(run: FoundFolder, target: Path) -> Path:
         raise CheckpointError(f"{place} is there already: choose another name")
     if place.resolve().is_relative_to(run.path.resolve()):
         raise CheckpointError(f"{place} lies in the run itself: choose another place")
+    home = _home(run.path)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _alone(run.path, "moving"):
             files.relocate(run.path, place)
+            if home is not None:  # relative sources are found as before
+                content = seals.read_json(place / ENVIRONMENT)
+                content["began_in"] = Path(os.path.relpath(home, place.resolve())).as_posix()
+                seals.write_json(place / ENVIRONMENT, content)
             (place / files.LOCK).unlink(missing_ok=True)  # it has come along, and whoever waits for it looks again
     except OSError as error:
         raise CheckpointError(f"{run.path} cannot be moved to {place}: {why(error)}; choose another place") from error
     return place
+
+
+def _home(run: Path) -> Path | None:
+    """Return the folder in which a run was begun, where it is noted as seen from the run."""
+    try:
+        began_in = seals.read_json(run / ENVIRONMENT).get("began_in")
+    except (OSError, ValueError, AttributeError, CheckpointError):  # damaged: it stays as it is
+        return None
+    return (
+        (run.resolve() / began_in).resolve() if isinstance(began_in, str) and not Path(began_in).is_absolute() else None
+    )
 
 
 def plan_cleaning(runs: Sequence[FoundFolder], roots: Sequence[Path]) -> Iterator[Tidied]:

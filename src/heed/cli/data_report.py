@@ -51,7 +51,7 @@ class SurveyFlags(Section):
     json_: AsJson = False
 
 
-class CleanFlags(Section):
+class CleanTextFlags(Section):
     """Write the training documents of a text that are left without duplicates and without what is held out, a JSON line
     each, which `heed train` reads. What is left out is counted by the reason.
 
@@ -127,7 +127,7 @@ def report(argv: list[str]) -> int:
 def clean_up(argv: list[str]) -> int:
     """Write a text without duplicates; 0 when done."""
     settings, rest = split_settings(argv)
-    flags = parse(CleanFlags, rest, "data clean", ["data"])
+    flags = parse(CleanTextFlags, rest, "data clean", ["data"])
     config = make_config({"data": data_settings(settings, flags.corpus, "data clean")})
     _refuse(flags.out, ".jsonl", overwrite=flags.overwrite)
     from heed.text.survey import clean

@@ -106,9 +106,8 @@ class CleanFlags(Section):
 
 def main(argv: list[str]) -> int:
     """List, delete, move or tidy runs; 0 when done, 1 when it was not to be done."""
-    actions = {"rm": remove, "mv": move, "gc": clean}
-    if argv and argv[0] in actions:
-        return actions[argv[0]](argv[1:])
+    if argv and argv[0] in ACTIONS:
+        return ACTIONS[argv[0]](argv[1:])
     flags = parse(RunsFlags, argv, "runs")
     if flags.json_ and flags.csv:
         raise ConfigError("--json and --csv: leave out one of the two")
@@ -212,3 +211,7 @@ def agreed(plans: Sequence[Tidied], *, yes: bool, dry_run: bool) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError("nothing was deleted, since nobody can be asked here: give --yes, or --dry-run")
     return input("delete this? yes or no: ").strip().lower() in ("y", "yes")
+
+
+ACTIONS = {"rm": remove, "mv": move, "gc": clean}
+"""What can be done besides listing."""
