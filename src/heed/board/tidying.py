@@ -169,9 +169,8 @@ def _home(run: Path) -> Path | None:
         began_in = seals.read_json(run / ENVIRONMENT).get("began_in")
     except (OSError, ValueError, AttributeError, CheckpointError):  # damaged: it stays as it is
         return None
-    return (
-        (run.resolve() / began_in).resolve() if isinstance(began_in, str) and not Path(began_in).is_absolute() else None
-    )
+    seen = isinstance(began_in, str) and not Path(began_in).is_absolute()
+    return (run.resolve() / began_in).resolve() if seen else None
 
 
 def plan_cleaning(runs: Sequence[FoundFolder], roots: Sequence[Path]) -> Iterator[Tidied]:
