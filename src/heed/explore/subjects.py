@@ -19,6 +19,7 @@ from heed.explore.subject import Subject
 from heed.models.hub import hub_folder, hub_tokenizer, load_hub
 from heed.objectives import open_text
 from heed.records.folder import is_run
+from heed.text.stream import TokenIds
 from heed.training.devices import choose_device
 from heed.training.run import Run, load_run
 
@@ -35,7 +36,7 @@ class OpenedSubject:
     """The run folder, where it is one."""
     config: Config | None = None
 
-    def own_ids(self, say: Callable[[str], object]) -> tuple[np.ndarray, str]:
+    def own_ids(self, say: Callable[[str], object]) -> tuple[TokenIds, str]:
         """Return the held-out text that a run was measured on, as ids, and its name; empty where there is none."""
         if self.run is None or self.config is None or aim_of(self.config).name not in RUNNING_TEXT:
             return np.zeros(0, dtype=np.int64), ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -223,7 +223,26 @@ def _hash(values: np.ndarray, key: np.uint64) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(33))
 
 
-def gather(ids: np.ndarray, start: np.ndarray, valid: np.ndarray, seen: np.ndarray, context: int) -> Batch:
+class TokenIds(Protocol):
+    """Ids in a row (N,), uint16 or uint32: an array, or parts of several files that are read like one (`joined.py`)."""
+
+    @property
+    def dtype(self) -> Any:
+        """That of each id."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def astype(self, dtype: Any, /) -> np.ndarray:
+        """Return a copy of all as another dtype."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return an id, a slice, or an array of some ids."""
+        ...
+
+
+def gather(ids: TokenIds, start: np.ndarray, valid: np.ndarray, seen: np.ndarray, context: int) -> Batch:
     """Cut windows of `context` out of joined tokens: `start`, `valid`, `seen` (B,), a number for each row.
 
     Targets from `seen` up to `valid` count, and beyond `valid` there is padding.

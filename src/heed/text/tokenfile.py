@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from heed.npz import read_arrays
 from heed.text.corpus import Corpus
 from heed.text.encoding import encoded
 from heed.text.sources import digest
+from heed.text.stream import TokenIds
 from heed.text.tokenizers import Tokenizer
 
 MAGIC = b"HEEDTOK1"
@@ -47,21 +48,6 @@ class AlteredTokensError(DataError):
 
 Progress = Callable[[int, int | None], object]
 """Is told the bytes of text that are done, and all there are where that is known."""
-
-
-class TokenIds(Protocol):
-    """Ids in a row (N,), uint16 or uint32: an array, or parts of several files that are read like one (`joined.py`)."""
-
-    @property
-    def dtype(self) -> Any:
-        """That of each id."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: Any, /) -> Any:
-        """Return an id, a slice, or an array of some ids."""
-        ...
 
 
 @dataclass(frozen=True)
