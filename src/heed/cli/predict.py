@@ -57,7 +57,7 @@ class PredictFlags(Section):
     pair: str | None = None
     """The second text of a pair; with --file the column of second texts. Default there: the one of the tuned run."""
     file: Path | None = None
-    """A table of texts (.csv .tsv .jsonl .parquet)."""
+    """A table of texts (.csv .tsv .jsonl .json .parquet)."""
     text: str | None = None
     """With --file: the column of the texts (name, or number from 1 where no line names them). Default: the one that the
     run was tuned on."""

@@ -60,7 +60,7 @@ class TuneFlags(PlaceFlags):
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A file (.csv .tsv .jsonl .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
+    """A file (.csv .tsv .jsonl .json .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
     methods: Annotated[str, COMMAS] = "full,head,lora"
     """full, mean-full, head, prompt, prefix, lora, dora, ia3, bitfit; several joined by + are one (lora+bitfit)."""
     encoders: Annotated[str, COMMAS] = "minilm"

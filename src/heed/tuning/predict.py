@@ -178,7 +178,7 @@ def read_texts(
     and for a missing column; where a table breaks off the reason is its last row.
     """
     if kind_of(path) in (None, ".txt", ".md"):
-        raise DataError(f"{path} is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE")
+        raise DataError(f"{path} is no table (.csv .tsv .jsonl .json .parquet): for a text a line, heed predict RUN - < FILE")
     mended = Counter() if mended is None else mended
     begun = False
     try:
