@@ -45,8 +45,9 @@ def test_other_columns_of_every_kind_of_table(tmp_path):
                 for _, values in read_every_row(tmp_path / f"a.{kind}", {"--text": "text"}, others=others)
                 if not isinstance(values, DataError)
             ]
-            assert others.names == [*names, *(["id"] if wanted else [])]
-            assert found == [[row["text"], *(row[name] for name in others.names)] for row in rows]
+            assert (others.names, others.has_optional) == (names, wanted is not None)
+            every = [*names, *(["id"] if wanted else [])]
+            assert found == [[row["text"], *(row[name] for name in every)] for row in rows]
         with pytest.raises(DataError, match=r"has no column 'no': choose one of .* with --keep"):
             list(read_every_row(tmp_path / f"a.{kind}", {"--text": "text"}, others=OtherColumns(["no"])))
 
@@ -94,7 +95,9 @@ def test_a_large_array_says_how_to_make_lines_of_it(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text('[{"text": "a"}]')
     assert len(list(read_rows(tmp_path / "a.json", {"--text": "text"}))) == 1
     (tmp_path / "a.json").write_text('[{"text": "a longer text"}]')
-    with pytest.raises(DataError, match=r"more than 20 characters, .*: make a file of lines.* jq -c '.\[\]' a.json > a.jsonl"):
+    with pytest.raises(
+        DataError, match=r"more than 20 characters, .*: make a file of lines.* jq -c '.\[\]' a.json > a.jsonl"
+    ):
         list(read_rows(tmp_path / "a.json", {"--text": "text"}))
 
 
@@ -106,7 +109,10 @@ def test_an_array_is_a_text_only_where_it_is_asked_for(tmp_path):
     assert [path.name for path in find_files(f"{tmp_path}/*").files] == ["a.txt"]
     assert [path.name for path in find_files(f"{tmp_path}/*.json").files] == ["package.json"]
     (tmp_path / "b.json").write_text(json.dumps(ROWS[:2]))
-    assert [part for part in read_file(tmp_path / "b.json", Reading(), Counter())] == [(True, "good"), (True, "bad\nfilm")]
+    assert [part for part in read_file(tmp_path / "b.json", Reading(), Counter())] == [
+        (True, "good"),
+        (True, "bad\nfilm"),
+    ]
     folder = tmp_path / "labelled"
     folder.mkdir()
     (folder / "package.json").write_text("{}")

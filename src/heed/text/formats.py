@@ -8,9 +8,9 @@
     .parquet                 one column of text
     .gz .zst behind any      unpacked while it is read
 
-A document longer than `PIECE` characters comes in pieces, so that no file but an array is too large. Text is passed on exactly
-as it is but for a byte-order mark at the start and, in text files, line ends of two characters. Which encoding a file
-is in, `charsets` finds out.
+A document longer than `PIECE` characters comes in pieces, so that no file but an array is too large. Text is passed on
+exactly as it is but for a byte-order mark at the start and, in text files, line ends of two characters. Which encoding
+a file is in, `charsets` finds out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class OtherColumns:
     setting: str = "--keep"
     """What chose them, which errors name."""
     names: list[str] = field(default_factory=list)
-    """Those that are read."""
+    """Those that are read, without the optional one."""
+    has_optional: bool = False
+    """Whether that is read, behind them."""
     late: set[str] = field(default_factory=set)
     """Keys of JSON objects that the first one does not have, which no column is for."""
 
@@ -69,9 +71,9 @@ class OtherColumns:
         wanted = [name for name in present if name not in held] if self.wanted is None else self.wanted
         for name in wanted:
             _check_columns(path, {self.setting: name}, present)
-        there = self.optional is not None and self.optional in present
-        self.names = [*wanted, *([self.optional] if there and self.optional else [])]
-        return self.names
+        last = [name for name in present if name == self.optional][:1]
+        self.names, self.has_optional = list(wanted), bool(last)
+        return [*wanted, *last]
 
 
 @dataclass(frozen=True)
@@ -315,7 +317,9 @@ def _array_of_json(stream: io.TextIOBase, path: Path) -> Iterator[tuple[str, Any
         whole = json.loads(text, object_pairs_hook=make)
     except (ValueError, RecursionError) as error:
         if str(error).startswith("Extra data") and text.lstrip().startswith("{"):
-            raise DataError(f"{path} is no JSON array but has several values, as JSON lines have: call it {lines}") from None
+            raise DataError(
+                f"{path} is no JSON array but has several values, as JSON lines have: call it {lines}"
+            ) from None
         raise DataError(f"{path} is not valid JSON: {error}") from None
     del text
     if isinstance(whole, dict) and len(whole) == 1:

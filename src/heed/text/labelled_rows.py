@@ -130,7 +130,9 @@ def labelled_files(source: str) -> dict[str, Found]:
     found = find_files(source, NAMED)
     for path in found.files:
         if kind_of(path) in (".txt", ".md"):
-            raise DataError(f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl, .json or .parquet")
+            raise DataError(
+                f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl, .json or .parquet"
+            )
     return {"train": found}
 
 

@@ -92,7 +92,9 @@ def find_files(source: str, known: Iterable[str] = (), *, arrays: bool = False) 
     elif glob.has_magic(source):
         matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
         root = Path(str(path)[: str(path).index(next(c for c in str(path) if c in "*?["))]).parent
-        found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source, _is_array(path))
+        found = _known_files(
+            Found(root, []), (match for match in matches if not match.is_dir()), source, _is_array(path)
+        )
     else:
         raise DataError(_missing(path, source, known))
     if not found.files:

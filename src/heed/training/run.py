@@ -51,6 +51,7 @@ from heed.config import (
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.records.answers import ANSWERS, SUMMARY, TRUST
+from heed.records.calibration import CALIBRATION
 from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
 from heed.records.kept import DamagedError, read_record
@@ -72,11 +73,11 @@ OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
     EVALUATION, LENGTHS, "samples.jsonl", "report.html", "hf", "peft", "onnx",
     ANSWERS, SUMMARY, TRUST,
-    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
+    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl", CALIBRATION,
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 FINAL = (
-    EVALUATION, LENGTHS, "samples.jsonl", ANSWERS, SUMMARY, TRUST,
+    EVALUATION, LENGTHS, "samples.jsonl", ANSWERS, SUMMARY, TRUST, CALIBRATION,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
 LONGEST_STEM = 100

@@ -1,0 +1,44 @@
+"""The temperature that makes the probabilities of a tuned run as sure as they should be: calibration.json."""
+
+from __future__ import annotations
+
+from heed.records.kept import Kept, Whole
+
+CALIBRATION = "calibration.json"
+
+
+class CalibratedFigures(Kept):
+    """How sure the run is on a split, at one temperature."""
+
+    loss: float
+    """Nats an example."""
+    error: float
+    """Expected calibration error of the probability of the predicted class."""
+    interval: list[float]
+    """95 %, of `error`."""
+    chance_most: float
+    """What a model that is calibrated perfectly would exceed once in twenty, with so few answers."""
+    confidence: float
+    """Mean probability of the predicted class."""
+
+
+class CalibratedSplit(Kept):
+    """A split before and after; accuracy is the same."""
+
+    examples: Whole
+    accuracy: float
+    before: CalibratedFigures
+    after: CalibratedFigures
+
+
+class CalibrationFile(Kept):
+    """calibration.json."""
+
+    format: int = 1
+    temperature: float
+    weights: str
+    """SHA-256 of the weights that it was chosen for."""
+    validation: CalibratedSplit
+    """The split that chose the temperature."""
+    test: CalibratedSplit | None = None
+    """None: the run was not tested."""
