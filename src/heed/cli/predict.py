@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
         chosen_on = predictor.calibration.validation.examples
         tell(f"probabilities at temperature {predictor.temperature:.4g}, chosen on {chosen_on:,} validation texts")
     mended: Counter[str] = Counter()
-    others = _others(flags, predictor)
+    others = kept_columns(flags.keep, None if flags.label is None else predictor.columns.get("group"))
     asked = _given(flags, predictor, tell, mended, others)
     if flags.strict or (flags.file is None and flags.texts != ("-",)):
         asked = list(asked)
@@ -125,10 +125,10 @@ def main(argv: list[str]) -> int:
     if first is None:
         what = "standard input is empty" if flags.file is None else f"{flags.file} has no rows"
         raise DataError(f"{what}: give {'a text a line' if flags.file is None else 'one with texts'}")
-    for name in rows.keep([] if others is None else others.wanted or others.names):
+    for name in rows.keep(others.wanted or others.names):
         tell(f"note: the column {name!r} is called as one of heed's own and is written as 'input.{name}'")
     labelled = None
-    if flags.label is not None and others is not None:
+    if flags.label is not None:
         from heed.tuning.labelled import LabelledAnswers
 
         labelled = LabelledAnswers(predictor, flags.label, groups=others.has_optional)
@@ -137,7 +137,7 @@ def main(argv: list[str]) -> int:
             labelled.label_of(one)
     count, abstained, wrong = 0, 0, []
     with _writer(flags, rows) as write:
-        for some in _batches(itertools.chain([first], iter_asked)):
+        for some in batches(itertools.chain([first], iter_asked)):
             found = predictor.classify(some)
             bad = [None] * len(some) if labelled is None else labelled.add(some, found)
             write(list(zip(some, found, bad, strict=True)))
@@ -163,7 +163,7 @@ def _tell_notes(
     predictor: Predictor,
     tell: Callable[[str], None],
     mended: Counter[str],
-    others: OtherColumns | None,
+    others: OtherColumns,
     count: int,
 ) -> None:
     """Say what was changed in texts, cut off them, and left out of what is kept."""
@@ -171,7 +171,7 @@ def _tell_notes(
         tell(f"note: {what}: {number:,}")
     if predictor.cut:
         tell(f"note: {predictor.cut:,} of {count:,} have more than {predictor.max_length} tokens and were cut")
-    if others is not None and others.wanted is None and others.late:
+    if others.wanted is None and others.late:
         names = ", ".join(map(repr, sorted(others.late)))
         tell(f"note: not kept, as the first object of {flags.file} has no such keys: {names}; name them with --keep")
 
@@ -226,16 +226,14 @@ def _rows(flags: PredictFlags, predictor: Predictor) -> PredictionRows:
     return PredictionRows(target, top, flags.label is not None, abstains, predictor.temperature)
 
 
-def _others(flags: PredictFlags, predictor: Predictor) -> OtherColumns | None:
-    """Return the columns that are read besides texts and labels: those that are kept, and what groups rows."""
+def kept_columns(keep: str | None, optional: str | None = None) -> OtherColumns:
+    """Return the columns that `--keep` names, and one that is read where there is one. Raises `ConfigError`."""
     from heed.text.formats import OtherColumns
 
-    if flags.file is None:
-        return None
-    kept = None if flags.keep == "all" else [name.strip() for name in (flags.keep or "").split(",") if name.strip()]
-    if flags.keep is not None and kept is not None and (not kept or len(set(kept)) < len(kept)):
-        raise ConfigError(f"--keep: {flags.keep!r} names no column, or one twice: write names with commas between")
-    return OtherColumns(kept, predictor.columns.get("group") if flags.label is not None else None)
+    names = [name.strip() for name in (keep or "").split(",") if name.strip()]
+    if keep is not None and (not names or len(set(names)) < len(names)):
+        raise ConfigError(f"--keep: {keep!r} names no column, or one twice: write names with commas between")
+    return OtherColumns(None if names == ["all"] else names, optional)
 
 
 def _check(flags: PredictFlags) -> None:
@@ -249,16 +247,21 @@ def _check(flags: PredictFlags) -> None:
     if flags.keep is not None and flags.out is None and (flags.label is not None or not flags.json_):
         raise ConfigError("--keep: a line for people has no room for columns: give --out FILE, or --json")
     _check_report(flags)
-    if flags.out is None:
+    check_out(flags.out, flags.file, flags.overwrite, as_json=flags.json_ and flags.label is None)
+
+
+def check_out(out: Path | None, file: Path | None, overwrite: bool, *, as_json: bool) -> None:
+    """Raise `ConfigError` for a file that predictions cannot be written to."""
+    if out is None:
         return
-    if flags.file is not None and flags.out.resolve() == flags.file.resolve():
-        raise ConfigError(f"--out: {flags.out} is the table that is read: choose another name")
-    if flags.out.suffix not in (".csv", ".tsv", ".jsonl"):
-        raise ConfigError(f"--out: {flags.out} must end in .csv, .tsv or .jsonl")
-    if flags.json_ and flags.label is None:
+    if file is not None and out.resolve() == file.resolve():
+        raise ConfigError(f"--out: {out} is the table that is read: choose another name")
+    if out.suffix not in (".csv", ".tsv", ".jsonl"):
+        raise ConfigError(f"--out: {out} must end in .csv, .tsv or .jsonl")
+    if as_json:
         raise ConfigError("--json is for standard output, and --out writes a file: give a name that ends in .jsonl")
-    if flags.out.exists() and not flags.overwrite:
-        raise ConfigError(f"--out: {flags.out} exists: choose another name, or --overwrite it")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"--out: {out} exists: choose another name, or --overwrite it")
 
 
 def _check_report(flags: PredictFlags) -> None:
@@ -280,14 +283,14 @@ def _given(
     predictor: Predictor,
     tell: Callable[[str], None],
     mended: Counter[str],
-    others: OtherColumns | None,
+    others: OtherColumns,
 ) -> Iterator[TextToClassify]:
     """Return the texts that are to be classified, one after the other; what is mended in them is counted."""
     from heed.text.formats import whole_characters
     from heed.tuning.predict import TextToClassify, read_texts
 
     if flags.file is not None:
-        columns = _columns(flags, predictor, tell)
+        columns = columns_to_read(flags.text, flags.pair, predictor, tell)
         if flags.label in columns.values():
             raise ConfigError(f"--label: {flags.label!r} is the column of the texts: name that of the labels")
         return read_texts(flags.file, columns, flags.encoding, mended, flags.label, others)
@@ -299,10 +302,12 @@ def _given(
     return (TextToClassify(f"text {number}", text, pair) for number, text in enumerate(texts, 1))
 
 
-def _columns(flags: PredictFlags, predictor: Predictor, tell: Callable[[str], None]) -> dict[str, str]:
+def columns_to_read(
+    text: str | None, pair: str | None, predictor: Predictor, tell: Callable[[str], None]
+) -> dict[str, str]:
     """Return the columns to read by setting: those of the tuned run, or those that are asked for, which is told."""
     columns: dict[str, str] = {}
-    for setting, given, tuned in (("--text", flags.text, predictor.text), ("--pair", flags.pair, predictor.pair)):
+    for setting, given, tuned in (("--text", text, predictor.text), ("--pair", pair, predictor.pair)):
         if given is not None and tuned is None:
             predictor.check_pairs(True)
         if given is None and tuned is not None:
@@ -328,7 +333,7 @@ def _lines() -> Iterator[tuple[str, str, str | None]]:
         yield place, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n"), None
 
 
-def _batches(asked: Iterable[TextToClassify]) -> Iterator[list[TextToClassify]]:
+def batches(asked: Iterable[TextToClassify]) -> Iterator[list[TextToClassify]]:
     """Yield the texts some at a time."""
     asked = iter(asked)
     while some := list(itertools.islice(asked, AT_ONCE)):

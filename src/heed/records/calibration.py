@@ -31,6 +31,10 @@ class CalibratedSplit(Kept):
     after: CalibratedFigures
 
 
+NEEDED = 3.84
+"""The 95 % quantile of chi-square with one degree of freedom: 2 n (loss - lowest loss) from which T is not 1."""
+
+
 class CalibrationFile(Kept):
     """calibration.json."""
 
@@ -42,3 +46,9 @@ class CalibrationFile(Kept):
     """The split that chose the temperature."""
     test: CalibratedSplit | None = None
     """None: the run was not tested."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether validation shows that the probabilities were too sure or not sure enough (likelihood ratio test)."""
+        split = self.validation
+        return 2 * split.examples * (split.before.loss - split.after.loss) >= NEEDED

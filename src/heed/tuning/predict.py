@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from heed import seals
 from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from heed.files import sha256
 from heed.records.calibration import CALIBRATION, CalibrationFile
@@ -114,6 +116,15 @@ class Predictor:
             if not 0 <= least <= 1:
                 raise ConfigError(f"--thresholds: {name}={least:g} is no probability: give one from 0 to 1")
         self.thresholds = thresholds
+
+    def held_out_texts(self) -> list[str]:
+        """Return the texts of the run's validation and test splits, with their second ones, where these are kept."""
+        found = []
+        for split in ("validation", "test"):
+            path = self.folder / f"predictions-{split}.jsonl"
+            rows = map(json.loads, seals.read_text(path).splitlines()) if path.is_file() else ()
+            found += [row["text"] if row.get("pair") is None else f"{row['text']}\n{row['pair']}" for row in rows]
+        return found
 
     def predict(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, places: Sequence[str] | None = None
