@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from heed.records.kept import Kept, Whole
 
 CALIBRATION = "calibration.json"
@@ -39,7 +43,7 @@ class CalibrationFile(Kept):
     """calibration.json."""
 
     format: int = 1
-    temperature: float
+    temperature: Annotated[float, Field(gt=0)]
     weights: str
     """SHA-256 of the weights that it was chosen for."""
     validation: CalibratedSplit

@@ -228,7 +228,10 @@ def read_calibration(folder: Path) -> CalibrationFile:
     again = f"heed tune {folder} --calibrate"
     if not (folder / CALIBRATION).is_file():
         raise CheckpointError(f"--calibrated: {folder} has no temperature yet: choose it on validation with {again}")
-    found = read_record(CalibrationFile, folder / CALIBRATION)
+    try:
+        found = read_record(CalibrationFile, folder / CALIBRATION)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / CALIBRATION} cannot be read ({error}): give {again}") from error
     if found.weights != weights_of(folder):
         raise CheckpointError(f"{folder / CALIBRATION} is of other weights than the run has now: give {again}")
     return found
