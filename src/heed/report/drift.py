@@ -31,7 +31,7 @@ DRAWS, FEWER, MANY = 1000, 200, 100_000
 
 
 @dataclass(frozen=True)
-class Change:
+class MeanChange:
     """A mean of new texts, and of those of the test split."""
 
     new: float
@@ -78,11 +78,11 @@ class Shift:
 class Drift:
     """New texts against the test split."""
 
-    figure: Change
+    figure: MeanChange
     labels: Shift
     answers: Shift
     """Of what the run says."""
-    confidence: Change | None
+    confidence: MeanChange | None
     """Of the mean probability of what is said; None where there is none."""
 
 
@@ -99,10 +99,10 @@ def drift_of(grading: Grading, new: RunAnswers, test: RunAnswers) -> Drift:
 
 def change(
     new: np.ndarray, test: np.ndarray, of_new: RunAnswers, of_test: RunAnswers, interval: Callable[..., Interval | None]
-) -> Change:
+) -> MeanChange:
     """Return the change of the mean of values (n,) to those of the test split (m,)."""
     n, t = float(new.mean()), float(test.mean())
-    return Change(n, t, apart(n, interval(new[None], of_new.groups), t, interval(test[None], of_test.groups)))
+    return MeanChange(n, t, apart(n, interval(new[None], of_new.groups), t, interval(test[None], of_test.groups)))
 
 
 def apart(a: float, of_a: Interval | None, b: float, of_b: Interval | None) -> Interval | None:

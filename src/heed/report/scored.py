@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from heed.report.calibration import Calibration, calibration
-from heed.report.drift import Change, Drift, Shift
+from heed.report.drift import Drift, MeanChange, Shift
 from heed.report.gradings import Grading, RunAnswers
 from heed.report.measured import Figures
 from heed.report.numbers import format_accuracy, said_difference, said_effect, said_p, said_shares
@@ -60,7 +60,7 @@ class Abstaining:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredFile:
     """All that is told of a run on a new file."""
 
     run: str
@@ -162,14 +162,13 @@ class Scored:
         if self.drift is None:
             return ["no test split: how the file differs from it cannot be told"]
         drift, called = self.drift, self.grading.called
-        least = f" ({self.grading.moved})"
         found = [
-            f"{called} less that of the test split: {said_change(drift.figure, 'points', 100)}",
-            f"labels: {said_shift(drift.labels)}{least}",
-            f"answers: {said_shift(drift.answers)}",
+            _told(f"{called} less that of the test split", drift.figure, "points", 100),
+            f"labels: {said_distance(drift.labels)}: {said_found(drift.labels)} ({self.grading.moved})",
+            f"answers: {said_distance(drift.answers)}: {said_found(drift.answers)}",
         ]
         if (sure := drift.confidence) is not None:
-            found.append(f"mean probability of what is said, less that on the test split: {said_change(sure)}")
+            found.append(_told("mean probability of what is said, less that on the test split", sure))
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -218,24 +217,38 @@ def said_of(figures: Figures, grading: Grading) -> str:
     return format_accuracy(figures[grading.figure])
 
 
-def said_change(change: Change, unit: str = "", times: float = 1.0) -> str:
-    """Return a difference with its interval, and what would have been found."""
+def said_apart(change: MeanChange, unit: str = "", times: float = 1.0) -> str:
+    """Return a difference with its interval."""
     interval = None if change.interval is None else (times * change.interval[0], times * change.interval[1])
-    said = f"{said_difference(times * change.difference, interval)} {unit}".rstrip()
-    if change.interval is None:
-        return f"{said}; all of one side is one group, so nothing can be told"
-    if change.found:
-        return f"{said}: it differs"
-    return f"{said}: no difference found; {said_effect(times * (change.detectable or 0.0), unit)}"
+    return f"{said_difference(times * change.difference, interval)} {unit}".rstrip()
 
 
-def said_shift(shift: Shift) -> str:
-    """Return a distance, and whether chance makes as much of it."""
-    word = "they differ" if shift.found else "no shift found"
-    return f"distance {shift.distance:.3f} (by chance {shift.chance:.3f} on average), p {said_p(shift.p)}: {word}"
+def said_found(found: MeanChange | Shift) -> str:
+    """Say whether two samples are told apart."""
+    if isinstance(found, MeanChange) and found.interval is None:
+        return "one side is one group: nothing can be told"
+    if found.found:
+        return "they differ"
+    return "no difference found" if isinstance(found, MeanChange) else "no shift found"
 
 
-def _change(change: Change) -> dict[str, Any]:
+def said_least(change: MeanChange, unit: str = "", times: float = 1.0) -> str:
+    """Say what would have been found where nothing was; empty where something was."""
+    return "" if change.found or change.detectable is None else said_effect(times * change.detectable, unit)
+
+
+def said_distance(shift: Shift) -> str:
+    """Return a distance, and how often chance makes as much of it."""
+    return f"distance {shift.distance:.3f} (by chance {shift.chance:.3f}), p {said_p(shift.p)}"
+
+
+def _told(what: str, change: MeanChange, unit: str = "", times: float = 1.0) -> str:
+    """Return a difference, what was found, and what would have been."""
+    least = said_least(change, unit, times)
+    return f"{what}: {said_apart(change, unit, times)}: {said_found(change)}{f'; {least}' if least else ''}"
+
+
+def _change(change: MeanChange) -> dict[str, Any]:
     interval = None if change.interval is None else list(change.interval)
     return {
         "new": change.new,

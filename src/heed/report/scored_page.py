@@ -1,6 +1,6 @@
 """The page of a run on a new labelled file: figures beside those of its test split, drift, confusions, trust, mistakes.
 
-Scored ──render──> HTML        write_scored(path, scored, command) does both
+ScoredFile ──render──> HTML        write_scored(path, scored, command) does both
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from heed.records.scores import AnyScores
 from heed.report.confusions import MOST_CLASSES, commonest_confusions, confusion_figure
-from heed.report.numbers import MISSING, format_count
+from heed.report.numbers import MISSING, format_accuracy, format_count
 from heed.report.parts import (
     Banner,
     Details,
@@ -31,7 +31,7 @@ from heed.report.parts import (
     render_page,
     write_page,
 )
-from heed.report.scored import Marked, Scored, said_change, said_shift
+from heed.report.scored import Marked, ScoredFile, said_apart, said_distance, said_found, said_least
 from heed.report.tabular import TextTable, words_table
 from heed.report.tuning_errors import SUREST, Shown, cut
 
@@ -46,15 +46,15 @@ CANNOT = (
 )
 
 
-def write_scored(path: Path, scored: Scored, command: Sequence[str]) -> Path:
+def write_scored(path: Path, scored: ScoredFile, command: Sequence[str]) -> Path:
     """Write the page and return its path. Raises `CheckpointError` where it cannot be written."""
     return write_page(path, render(scored, command))
 
 
-def render(scored: Scored, command: Sequence[str]) -> str:
+def render(scored: ScoredFile, command: Sequence[str]) -> str:
     """Return the page as HTML; equal results give equal bytes."""
     grading = scored.grading
-    trust = grading.trust("reliability-new", scored.new.answers, "the run", (1, 0))
+    trust = grading.trust("reliability-new", scored.new.answers, "The run", (1, 0))
     sections = [
         PageSection("figures", "Figures", [
             Tabled(figures_table(scored), "Figures on the new file and on the test split"),
@@ -62,6 +62,7 @@ def render(scored: Scored, command: Sequence[str]) -> str:
         ], quiet=True),
         PageSection("drift", "Is it like the test split?", [
             Tabled(drift_table(scored), "How the new file differs from the test split"),
+            Findings(_powers(scored)),
             Paragraph(CANNOT if scored.drift is not None else "", "key small"),
         ]),
         PageSection("classes", grading.apart, _confusions(scored)),
@@ -78,7 +79,7 @@ def render(scored: Scored, command: Sequence[str]) -> str:
     )
 
 
-def figures_table(scored: Scored) -> TextTable:
+def figures_table(scored: ScoredFile) -> TextTable:
     """Return the figures of both, a row each."""
     own = {} if scored.test is None else dict(scored.test.figures.lines())
     rows = [(name, said, own.get(name, MISSING)) for name, said in scored.new.figures.lines()]
@@ -87,23 +88,33 @@ def figures_table(scored: Scored) -> TextTable:
     return words_table(("figure", "new file", "test split"), [*rows, ("texts", *counts)], 1, caption)
 
 
-def drift_table(scored: Scored) -> TextTable | None:
+def drift_table(scored: ScoredFile) -> TextTable | None:
     """Return what was compared and what came of it."""
     drift, grading = scored.drift, scored.grading
     if drift is None:
         return None
-    rows = [
-        (f"{grading.called}, new less test", said_change(drift.figure, "points", 100)),
-        ("labels", said_shift(drift.labels)),
-        ("answers", said_shift(drift.answers)),
-    ]
-    if drift.confidence is not None:
-        rows.append(("mean probability of what is said, new less test", said_change(drift.confidence)))
+    figure, sure = drift.figure, drift.confidence
+    both = [format_accuracy(one) for one in (figure.new, figure.test)]
+    rows = [(grading.called, *both, said_apart(figure, "points", 100), said_found(figure))]
+    if sure is not None:
+        both = [format_accuracy(one) for one in (sure.new, sure.test)]
+        rows.append(("mean probability of what is said", *both, said_apart(sure, "points", 100), said_found(sure)))
+    for name, one in (("labels", drift.labels), ("answers", drift.answers)):
+        rows.append((name, MISSING, MISSING, said_distance(one), said_found(one)))
     caption = f"In brackets: 95 % interval. Distance: {grading.moved}; p by exchanging texts between both at random."
-    return words_table(("what", "what was found"), rows, 2, caption)
+    return words_table(("what", "new file", "test split", "apart", "found"), rows, 1, caption)
 
 
-def _confusions(scored: Scored) -> list[Any]:
+def _powers(scored: ScoredFile) -> list[str]:
+    """Say what would have been found where nothing was."""
+    if scored.drift is None:
+        return []
+    whole = [(scored.grading.called, scored.drift.figure), ("the mean probability", scored.drift.confidence)]
+    said = [(name, said_least(one, "points", 100)) for name, one in whole if one is not None]
+    return [f"Of {name}, {least}." for name, least in said if least]
+
+
+def _confusions(scored: ScoredFile) -> list[Any]:
     """Return what is taken for what: shaded counts, or the commonest confusions of many classes; or of labels each."""
     values, names = scored.new.figures.as_dict(), scored.grading.target.names
     each = scored.grading.each(TypeAdapter(AnyScores).validate_python(values))
@@ -117,7 +128,7 @@ def _confusions(scored: Scored) -> list[Any]:
     return [Tabled(commonest_confusions(names, matrix), "The commonest confusions")]
 
 
-def _mistakes(scored: Scored) -> list[Any]:
+def _mistakes(scored: ScoredFile) -> list[Any]:
     """Return the gravest mistakes."""
     answers = scored.new.answers
     wrong = np.flatnonzero(~answers.right)
@@ -129,7 +140,7 @@ def _mistakes(scored: Scored) -> list[Any]:
     return [Paragraph(f"{scored.grading.mistakes} {name}, of {len(wrong):,}."), ExampleList(items, "judged")]
 
 
-def _shown(marked: Marked, scored: Scored, name: str, i: int) -> Shown:
+def _shown(marked: Marked, scored: ScoredFile, name: str, i: int) -> Shown:
     said, sure = scored.grading.says(marked.answers, i)
     examples = marked.examples
     label = scored.grading.label(examples.labels, i)
@@ -138,7 +149,7 @@ def _shown(marked: Marked, scored: Scored, name: str, i: int) -> Shown:
     return Shown(place, *whole, label, ((name, said, sure, bool(marked.answers.right[i])),))
 
 
-def _left_out(scored: Scored) -> list[Any]:
+def _left_out(scored: ScoredFile) -> list[Any]:
     """Return why rows are in no figure."""
     if not scored.left_out:
         return []
@@ -149,7 +160,7 @@ def _left_out(scored: Scored) -> list[Any]:
     ]
 
 
-def _setup(scored: Scored) -> list[tuple[str, str]]:
+def _setup(scored: ScoredFile) -> list[tuple[str, str]]:
     calibrated = "no"
     if scored.temperature is not None:
         calibrated = f"at temperature {scored.temperature:.4g}, chosen on {scored.chosen_on:,} validation texts"
@@ -164,7 +175,7 @@ def _setup(scored: Scored) -> list[tuple[str, str]]:
     ]
 
 
-def _banners(scored: Scored) -> list[Banner]:
+def _banners(scored: ScoredFile) -> list[Banner]:
     """Return what a reader must know before any figure."""
     found = []
     if scored.test is None:

@@ -17,7 +17,7 @@ from heed.errors import DataError
 from heed.files import sha256
 from heed.report.drift import drift_of
 from heed.report.gradings import Grading, RunAnswers, grading_of
-from heed.report.scored import Abstaining, Marked, Scored
+from heed.report.scored import Abstaining, Marked, ScoredFile
 from heed.report.tuning_predictions import PredictionReader, SplitExamples, as_numbers, line_up
 from heed.tuning.calibrating import again
 from heed.tuning.measure import short_group
@@ -83,7 +83,7 @@ class LabelledAnswers:
             raise DataError(f"{one.place} has no group in {self.predictor.columns['group']!r}, as rows had in training")
         return short_group(str(value))
 
-    def scored(self, file: Path) -> Scored:
+    def scored(self, file: Path) -> ScoredFile:
         """Return all that is told of the file. Raises `DataError` where no row has a figure."""
         if not self._rows:
             raise DataError(f"{file}: no row has both a text and a label that the run knows: {self.left_out[0]}")
@@ -92,7 +92,7 @@ class LabelledAnswers:
             raise DataError(f"{file}: all rows have {why} in {self.column!r}, so nothing can be measured")
         new, test = Marked.of(self.grading, examples, answers), self._test()
         calibration = self.predictor.calibration
-        return Scored(
+        return ScoredFile(
             run=str(self.predictor.folder),
             file=str(file),
             sha256=sha256(file),
