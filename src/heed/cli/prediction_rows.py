@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from heed.errors import ConfigError
 from heed.targets import Target
+from heed.text.formats import whole_characters
 from heed.tuning.predict import Prediction, TextToClassify
 
 RENAMED = "input."
@@ -54,7 +56,8 @@ class PredictionRows:
     def _kept_names(self) -> list[str]:
         """Return what the kept columns are called in what is written."""
         own = {*OWN, "top", "error", *self._chances(), *self._tops()}
-        return [f"{RENAMED}{name}" if name in own else name for name in self.kept]
+        whole = [str(whole_characters(name, Counter())) for name in self.kept]
+        return [f"{RENAMED}{name}" if name in own else name for name in whole]
 
     def _tops(self) -> list[str]:
         return [name for n in range(1, self.top + 1) for name in (f"top{n}", f"p(top{n})")]

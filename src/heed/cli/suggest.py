@@ -124,6 +124,7 @@ def _chosen(
     """Return the texts to label as rows, the most uncertain first."""
     import numpy as np
 
+    from heed.text.formats import whole_characters
     from heed.tuning.suggesting import MEASURES, choose_texts
 
     measure, sign = MEASURES[flags.by]
@@ -138,7 +139,8 @@ def _chosen(
     names = {role: name for role, name in predictor.columns.items() if not name.isdecimal()}
     own = [names.get(role, role) for role in ("text", *(["pair"] if predictor.pair is not None else []), "label")]
     own += ["place", "predicted", "probability", flags.by]
-    called = [f"input.{name}" if name in own else name for name in kept]
+    whole_names = [str(whole_characters(name, Counter())) for name in kept]
+    called = [f"input.{name}" if name in own else name for name in whole_names]
     if twice := next((name for name in called if called.count(name) > 1), None):
         raise ConfigError(f"--keep: two columns would be called {twice!r}: rename one of them in the file")
     lines = []

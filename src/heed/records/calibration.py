@@ -43,7 +43,7 @@ class CalibrationFile(Kept):
     """calibration.json."""
 
     format: int = 1
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=1e-4, lt=1e4)]
     weights: str
     """SHA-256 of the weights that it was chosen for."""
     validation: CalibratedSplit

@@ -366,6 +366,17 @@ def whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
     return text
 
 
+def whole_value(value: Any, skipped: Counter[str]) -> Any:
+    """Return any value of JSON with `whole_characters` in all its texts and keys."""
+    if isinstance(value, str):
+        return whole_characters(value, skipped)
+    if isinstance(value, list):
+        return [whole_value(one, skipped) for one in value]
+    if isinstance(value, dict):
+        return {whole_characters(key, skipped): whole_value(one, skipped) for key, one in value.items()}
+    return value
+
+
 def _read_table(
     stream: io.TextIOBase,
     path: Path,

@@ -21,7 +21,7 @@ from heed.report.temperature import at_temperature
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
 from heed.targets.labels import THRESHOLD
-from heed.text.formats import OtherColumns, kind_of, read_every_row, whole_characters
+from heed.text.formats import OtherColumns, kind_of, read_every_row, whole_characters, whole_value
 from heed.text.labelled_rows import Wanted
 from heed.text.splits import SplitRows
 from heed.training.checkpoint import MODEL, find_checkpoint
@@ -279,8 +279,9 @@ def read_texts(
                 yield TextToClassify(place, error=str(values))
                 continue
             one = _asked(place, values[: len(columns)], columns, mended)
-            known = None if label is None else values[len(columns)]
-            yield replace(one, label=known, others=tuple(values[len(wanted) :]))
+            rest = [whole_value(value, mended) for value in values[len(columns) :]]
+            known = None if label is None else rest.pop(0)
+            yield replace(one, label=known, others=tuple(rest))
     except DataError as error:
         if not begun:
             raise
