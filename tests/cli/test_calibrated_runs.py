@@ -60,6 +60,18 @@ def test_probabilities_are_surer_than_they_are_right(heed, own):
         )
     assert json.loads((own / "calibration.json").read_text()) == {k: v for k, v in said.items() if k != "run"}
 
+    lines = heed("tune", own, "--calibrate").out.splitlines()
+    gain = (
+        2
+        * said["validation"]["examples"]
+        * (said["validation"]["before"]["loss"] - said["validation"]["after"]["loss"])
+    )
+    needed = "it was too sure" if T > 1 else "it was not sure enough"
+    needed = needed if gain >= 3.841 else "validation does not show that another than 1 is needed"
+    assert f"temperature {T:.4g} ({needed}), chosen on " in lines[0]
+    [after] = [line for line in lines if line.startswith("test, calibrated")]
+    assert f"  {said['test']['after']['loss']:.4f}  {said['test']['after']['error']:.3f} (" in after
+
     plain = json.loads(heed("predict", own, "a good film", "--json").out)
     answer = heed("predict", own, "a good film", "--json", "--calibrated")
     found = json.loads(answer.out)

@@ -407,6 +407,14 @@ def test_scores_and_sets_of_labels(heed, place, tmp_path):
     whole = sum(len(own) + len(row["predicted"]) for own, row in zip(have, rows, strict=True))
     assert said["figures"]["micro_f1"] == pytest.approx(2 * hits / whole)
     assert said["unseen"] == {"odd": 1}
+    old = [json.loads(line) for line in (out / "runs" / "head-1" / "predictions-test.jsonl").read_text().splitlines()]
+    shares = [
+        [np.mean([name in one for one in some]) for name in ("film", "good")]
+        for some in (have, [one["label"] for one in old])
+    ]
+    assert said["drift"]["labels"]["distance"] == pytest.approx(np.abs(np.subtract(*shares)).max())
+    sure = [max(p, 1 - p) for row in rows for p in row["probabilities"].values()]
+    assert said["drift"]["confidence"]["new"] == pytest.approx(np.mean(sure))
     least = float(np.median([row["probabilities"]["good"] for row in rows]))
     answer = heed("predict", out, "--file", tmp_path / "known.csv", "--thresholds", f"good={least!r}", "--json")
     for row, line in zip(rows, answer.out.splitlines(), strict=True):

@@ -21,7 +21,7 @@ from heed.cli.suggest import suggest
 from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
-from heed.report.numbers import format_accuracy
+from heed.report.numbers import format_accuracy, said_interval
 
 ACTIONS = {"suggest": suggest}
 ALIASES = {
@@ -235,10 +235,10 @@ def _calibrate(folder: Path, device: str, as_json: bool) -> int:
         print(json.dumps(found.plain() | {"run": str(run)}, indent=2, ensure_ascii=False))
         return 0
     rows = []
-    for name, split in (("validation", found.validation), ("test", found.test)):
-        for when, one in () if split is None else (("as it was", split.before), ("calibrated", split.after)):
-            low, high = one.interval
-            error = f"{one.error:.3f} ({low:.3f} to {high:.3f})"
+    splits = [("validation", found.validation), *([("test", found.test)] if found.test is not None else [])]
+    for name, split in splits:
+        for when, one in (("as it was", split.before), ("calibrated", split.after)):
+            error = f"{one.error:.3f} ({said_interval(*one.interval)})"
             chance = f"{one.chance_most:.3f}"
             shown = (f"{one.loss:.4f}", error, chance, format_accuracy(one.confidence), format_accuracy(split.accuracy))
             rows.append((f"{name}, {when}", *shown))

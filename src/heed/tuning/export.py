@@ -38,8 +38,7 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
     tuned.put_units_into_head()
-    model = tuned.backbone if tuned.head is None else with_own_head(tuned)
-    model.config.pad_token_id = encoder.pad_id
+    model = tuned.backbone if tuned.head is None else with_own_head(tuned, encoder.pad_id)
     with exporting(out, "config.json") as new:
         model.save_pretrained(new)
         save_reading(encoder, run.config, target, new, TRANSFORMERS)

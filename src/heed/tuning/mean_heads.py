@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heed.errors import ConfigError, require
 from heed.tuning.model import Tuned
@@ -53,7 +53,7 @@ def can_have_mean_head(tuned: Tuned) -> bool:
     return tuned.head is not None and 0 < rows * len(tuned.target.names) <= max(rows, tuned.shape.d_model)
 
 
-def with_own_head(tuned: Tuned) -> nn.Module:
+def with_own_head(tuned: Tuned, pad_id: int) -> Any:
     """Return a model of transformers that says the same as a merged model with heed's head; units are in the head.
 
     Raises `ConfigError` where it would say something else, as with another version of transformers.
@@ -61,7 +61,7 @@ def with_own_head(tuned: Tuned) -> nn.Module:
     transformers = require("transformers", "hf")
     assert tuned.head is not None
     settings = copy.deepcopy(tuned.backbone.config)
-    settings.classifier_pooling = "mean"
+    settings.classifier_pooling, settings.pad_token_id = "mean", pad_id
     with torch.random.fork_rng(devices=[]):
         model = transformers.AutoModelForSequenceClassification.from_config(settings).eval()
     getattr(model, model.base_model_prefix).load_state_dict(tuned.backbone.state_dict())

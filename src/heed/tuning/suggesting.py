@@ -73,8 +73,9 @@ def choose_texts(
     for place in np.argsort(uncertain, kind="stable").tolist():
         if len(chosen) == count:
             break
-        own = shingles(texts[place])
-        if " ".join(texts[place].split()) in have or any(resemblance(own, other) >= ALIKE for other in seen):
+        text = str(texts[place])
+        own = shingles(text)
+        if " ".join(text.split()) in have or any(resemblance(own, other) >= ALIKE for other in seen):
             passed += 1
             continue
         chosen.append(place)
