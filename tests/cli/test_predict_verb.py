@@ -196,7 +196,7 @@ def test_tables_that_are_refused(heed, tune, tmp_path):
     assert "has no rows: give one with texts" in complaint(heed("predict", tune, "--file", new))
     (tmp_path / "new.txt").write_text("good\n")
     line = complaint(heed("predict", tune, "--file", tmp_path / "new.txt"))
-    assert "new.txt is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE" in line
+    assert "new.txt is no table (.csv .tsv .jsonl .json .parquet): for a text a line, heed predict RUN - < FILE" in line
     (tmp_path / "new.jsonl").write_text('{"text": "good"}\n{"text"\n')
     answer = heed("predict", tune, "--file", tmp_path / "new.jsonl", "--strict")
     assert "new.jsonl, line 2 is not valid JSON" in complaint(answer)

@@ -216,7 +216,9 @@ def test_one_arm_and_none(tmp_path):
     assert said.startswith("lora has ")
     assert "on the validation split" in said
     assert "no other arm" in said
-    assert "trained once" in findings(alone, {}, [])[-1]
+    *_, once, deploy = findings(alone, {}, [])
+    assert "trained once" in once
+    assert deploy.startswith("To deploy lora: heed export --to peft or --to onnx. It has a linear head on the mean")
     none = read_tuning(write_tune(tmp_path / "none", methods=("lora",), n=20, waiting=("lora",)))
     assert verdict(none, {}) == "No arm has been measured yet."
     assert findings(none, {}, []) == []

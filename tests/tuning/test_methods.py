@@ -15,7 +15,7 @@ from heed.tuning.model import Tuned, count
 
 TARGET = torch.tensor([0, 1, 0, 1])
 ADAPTERS = ("prompt", "prefix", "lora", "dora", "ia3")
-NO_PREFIX = ("distilbert-base-uncased", "deberta-v2", "modernbert", "mpnet", "albert")
+NO_PREFIX = ("distilbert-base-uncased", "deberta-v2", "modernbert", "mpnet", "albert", "ultrabert")
 P, R = 5, 2
 """Trained tokens and rank in these tests."""
 

@@ -160,7 +160,11 @@ def test_texts_of_a_table(tmp_path):
 
 
 def test_columns_of_a_run():
-    assert columns_of(TuneData(source="a.csv", text="review")) == ("review", None)
-    assert columns_of(TuneData(source="a.csv", text="1", pair="2", label="3")) == ("1", "2")
-    assert columns_of(TuneData(source="boolq")) == ("question", "passage")
-    assert columns_of(TuneData(source="boolq", pair="none")) == ("question", None)
+    assert columns_of(TuneData(source="a.csv", text="review")) == {"text": "review", "label": "label"}
+    assert columns_of(TuneData(source="a.csv", text="1", pair="2", label="3")) == {
+        "text": "1",
+        "pair": "2",
+        "label": "3",
+    }
+    assert columns_of(TuneData(source="boolq"))["pair"] == "passage"
+    assert "pair" not in columns_of(TuneData(source="boolq", pair="none"))

@@ -16,6 +16,7 @@ from small import LENGTH, labelled, make_plan, write_table
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.studies.tune import tune
 from heed.tuning.export import export_adapter, export_onnx, export_transformers
+from heed.tuning.mean_heads import HEADS
 from heed.tuning.predict import Predictor
 from heed.tuning.texts import encode
 from heed.tuning.tuned_run import load_tuned
@@ -86,8 +87,39 @@ def test_the_adapter_is_in_the_weights(tmp_path, runs):
 )
 def test_a_mean_of_the_tokens_is_no_model_of_transformers(tmp_path, runs, method, ways):
     """Only what works for the method is advised."""
-    with pytest.raises(ConfigError, match=f"linear head on the mean of the tokens, .* has: {ways}$"):
+    with pytest.raises(ConfigError, match=f"linear head on the mean of the tokens, .* has for bert: {ways}$"):
         export_transformers(runs(method), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "encoder"),
+    [("head", "eurobert"), ("head", "ultrabert"), ("lora", "eurobert"), ("mean-full", "ultrabert")],
+)
+def test_the_advised_method_cannot_be_deployed(tmp_path, runs, method, encoder):
+    """A linear head on the mean is the architecture's own where it can be; padding and the order of classes count."""
+    run = runs(method, encoder)
+    wanted = Predictor(run, "cpu").predict(TEXTS)
+    out = export_transformers(run, tmp_path / "out")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(out).eval()
+    tuned, pretrained, _, _ = load_tuned(run, "cpu")
+    assert tuned.head is not None
+    inputs = pretrained.tokenizer(TEXTS, return_tensors="pt", padding=True, truncation=True, max_length=LENGTH)
+    real, ids = inputs["attention_mask"], inputs["input_ids"]
+    with torch.no_grad():
+        ours, theirs = tuned(torch.stack([ids, real], dim=1)), model(input_ids=ids, attention_mask=real).logits
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    pipeline = transformers.pipeline("text-classification", model=str(out), device="cpu", top_k=None)
+    for text, one, found in zip(TEXTS, wanted, pipeline(TEXTS, batch_size=4), strict=True):
+        chances = {each["label"]: each["score"] for each in found}
+        assert chances == pytest.approx(dict(one.probabilities), abs=1e-5), text
+
+
+def test_a_head_that_says_otherwise_is_never_written(tmp_path, runs, monkeypatch):
+    run = runs("head", "eurobert")
+    monkeypatch.setitem(HEADS, "eurobert", (1, lambda model, weight, bias: None))
+    with pytest.raises(ConfigError, match="says other logits in this version of transformers"):
+        export_transformers(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

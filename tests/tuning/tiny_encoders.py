@@ -74,6 +74,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "mpnet": ("MPNet", SIZES | {"max_position_embeddings": POSITIONS + 2}, "roberta"),
     "albert": ("Albert", SIZES | {"embedding_size": 8} | NO_ENDS | {"pad_token_id": 0}, "bert"),
+    "eurobert": ("EuroBert", SIZES | NO_ENDS | {"pad_token_id": 0, "mask_token_id": 4}, "bert"),
+    "ultrabert": ("Ultrabert", SIZES | NO_ENDS | {"pad_token_id": 0}, "bert"),
 }  # fmt: skip
 """Name -> (class of transformers, its settings, whose special tokens)."""
 HOMEWORK = list(CONFIGS)[:7]

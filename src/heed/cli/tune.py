@@ -17,10 +17,13 @@ from heed import seals
 from heed.cli.place import PlaceFlags, cluster_of, device_of, left, show_array
 from heed.cli.settings import COMMAS, parse, place, split_settings
 from heed.cli.streams import show, terminal_width
+from heed.cli.suggest import suggest
 from heed.config import TrainConfig
 from heed.config.tuning import TUNING, TuneConfig
 from heed.errors import ConfigError, did_you_mean
+from heed.report.numbers import format_accuracy, said_interval
 
+ACTIONS = {"suggest": suggest}
 ALIASES = {
     "text": "data.text", "pair": "data.pair", "label": "data.label", "task": "data.task", "group": "data.group",
     "validation": "data.validation", "test": "data.test", "train_examples": "data.train_examples",
@@ -56,11 +59,13 @@ class TuneFlags(PlaceFlags):
       heed tune sst2 --methods full --optimizers adamw,sgd,adagrad --batch-sizes 16,64
       heed tune reviews.csv --overfit 10            can it learn ten texts by heart?
       heed tune tunes/sst2 --report                 the page alone, from what is there
+      heed tune tunes/sst2 --calibrate              a temperature for heed predict --calibrated
+      heed tune suggest tunes/sst2 --file new.csv   which texts to label next
       heed tune sst2 --on slurm --slurm.time 1:00:00 --slurm.gpus 1
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A file (.csv .tsv .jsonl .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
+    """A file (.csv .tsv .jsonl .json .parquet), a folder with train / dev / test files, hf:NAME, sst2 or boolq."""
     methods: Annotated[str, COMMAS] = "full,head,lora"
     """full, mean-full, head, prompt, prefix, lora, dora, ia3, bitfit; several joined by + are one (lora+bitfit)."""
     encoders: Annotated[str, COMMAS] = "minilm"
@@ -91,6 +96,9 @@ class TuneFlags(PlaceFlags):
     """Delete what an earlier tune left in the folder."""
     report: bool = False
     """Write the page of what is there, and train nothing."""
+    calibrate: bool = False
+    """Train nothing: of the run DATA, or of the best run of the tune DATA, choose on validation the temperature that
+    makes its probabilities as sure as they should be (Guo et al. 2017), and keep it for heed predict --calibrated."""
     jobs: int | None = Field(default=None, ge=1)
     """Runs at a time, each in a process of its own with its share of the cores; default: one by one in this process."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
@@ -127,10 +135,14 @@ class TuneFlags(PlaceFlags):
 
 def main(argv: list[str]) -> int:
     """Tune; 0 when done, 130 when interrupted."""
+    if argv and argv[0] in ACTIONS:
+        return ACTIONS[argv[0]](argv[1:])
     settings, rest = split_settings(argv)
     flags = parse(TuneFlags, rest, "tune", tuple(TuneConfig.model_fields), TuneConfig)
     folder = flags.out or Path("tunes") / _stem(flags.data)
     slurm = cluster_of(flags)
+    if flags.calibrate:
+        return _calibrate(Path(flags.data), flags.device or "auto", flags.json_)
     if flags.report:
         itself = flags.out is None and (Path(flags.data) / "tune.json").is_file()
         return conclude(Path(flags.data) if itself else folder, flags.json_)
@@ -211,6 +223,42 @@ def _explain(item: Any) -> str:
         return f"{where}: unknown setting, {did_you_mean(str(item['loc'][-1]), kind.model_fields)}"
     said = item["msg"].removeprefix("Value error, ")
     return f"{where}: {said[0].lower()}{said[1:]}, not {item['input']!r}"
+
+
+def _calibrate(folder: Path, device: str, as_json: bool) -> int:
+    """Choose the temperature of a run and print what it is worth."""
+    from heed.report.tabular import to_text, words_table
+    from heed.tuning.calibrating import calibrate
+
+    run, found = calibrate(folder, device)
+    if as_json:
+        print(json.dumps(found.plain() | {"run": str(run)}, indent=2, ensure_ascii=False))
+        return 0
+    rows = []
+    splits = [("validation", found.validation), *([("test", found.test)] if found.test is not None else [])]
+    for name, split in splits:
+        for when, one in (("as it was", split.before), ("calibrated", split.after)):
+            error = f"{one.error:.3f} ({said_interval(*one.interval)})"
+            chance = f"{one.chance_most:.3f}"
+            shown = (f"{one.loss:.4f}", error, chance, format_accuracy(one.confidence), format_accuracy(split.accuracy))
+            rows.append((f"{name}, {when}", *shown))
+    head = ("split", "loss", "calibration error", "noise at most", "says", "is right")
+    sure = "it was too sure" if found.temperature > 1 else "it was not sure enough"
+    sure = sure if found.needed else "validation does not show that another than 1 is needed"
+    what = f"temperature {found.temperature:.4g} ({sure}), chosen on {found.validation.examples:,} validation texts"
+    after = "On validation these flatter, as it chose there; what is predicted stays the same."
+    table = to_text(words_table(head, rows), terminal_width())
+    show(
+        [
+            f"{run}: {what}",
+            "",
+            *table,
+            "",
+            after,
+            f"kept in {run / 'calibration.json'}: heed predict {run} --calibrated",
+        ]
+    )
+    return 0
 
 
 def conclude(folder: Path, as_json: bool) -> int:

@@ -14,7 +14,7 @@ class TuneData(Section):
     """Labelled texts, and how they are split."""
 
     source: str
-    """A file (.tsv .csv .jsonl .parquet), a folder with train / dev / test files, hf:NAME/CONFIG, or sst2, boolq."""
+    """A file (.tsv .csv .jsonl .json .parquet), a folder of train / dev / test files, hf:NAME/CONFIG, sst2 or boolq."""
     text: str = Field(default="text", coerce_numbers_to_str=True)
     """The column of the texts; a number (from 1) where no line names the columns."""
     pair: str | None = Field(default=None, coerce_numbers_to_str=True)

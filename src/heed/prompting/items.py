@@ -141,7 +141,7 @@ def _read_texts(data: TaskData) -> tuple[PromptItem, ...]:
     """Return the rows of a file of texts, with their references where a column of them is named."""
     path = expanded(locate(data.source))
     if not path.is_file() or kind_of(path) in (".txt", ".md"):
-        raise DataError(f"{data.source} is no table of texts: give a .csv, .tsv, .jsonl or .parquet file")
+        raise DataError(f"{data.source} is no table of texts: give a .csv, .tsv, .jsonl, .json or .parquet file")
     columns = {"text": data.text, "pair": data.pair, "label": data.label}
     named = {role: column for role, column in columns.items() if column is not None}
     mended: Counter[str] = Counter()

@@ -35,7 +35,7 @@ class TaskData(Section):
     """Where the items are read, and how they are split; the settings of `heed tune` under the same names."""
 
     source: str
-    """A file (.tsv .csv .jsonl .parquet), a folder with train / dev / test files, hf:NAME/CONFIG, or sst2, boolq."""
+    """A file (.tsv .csv .jsonl .json .parquet), a folder of train / dev / test files, hf:NAME/CONFIG, sst2 or boolq."""
     text: str = Field(default="text", coerce_numbers_to_str=True)
     """The column of the texts."""
     pair: str | None = Field(default=None, coerce_numbers_to_str=True)

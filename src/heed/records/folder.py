@@ -6,6 +6,7 @@ from pathlib import Path
 
 from heed import seals
 from heed.records.answers import ANSWERS, SUMMARY, TRUST
+from heed.records.calibration import CALIBRATION
 from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS
@@ -16,7 +17,7 @@ OWN = (
     EVALUATION, LENGTHS, SAMPLES, PAGE, "hf", "peft", "onnx",
     ANSWERS, SUMMARY, TRUST,
     "events.out.tfevents.heed", "wandb", ".trackio",
-    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl",
+    "result.json", "predictions-validation.jsonl", "predictions-test.jsonl", CALIBRATION,
 )  # fmt: skip
 """What belongs to a run folder; nothing else is ever deleted."""
 

@@ -26,6 +26,7 @@ import numpy as np
 from heed.errors import DataError
 from heed.report.calibration import bins_of, expected_calibration_error
 from heed.report.statistics import wilson
+from heed.report.temperature import best_temperature
 
 
 def figures(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
@@ -69,18 +70,7 @@ def refined_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     >>> round(refined_loss(np.array([0, 0, 1, 1]), sure), 4)  # -0.75 ln 0.75 - 0.25 ln 0.25
     0.5623
     """
-    from scipy.optimize import minimize_scalar
-
-    z = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    z -= z.max(axis=1, keepdims=True)
-    own = z[np.arange(len(z)), labels]
-
-    def loss(log_b: float) -> float:  # convex in b, so it falls and rises once in ln b
-        b = np.exp(log_b)
-        return float((np.log(np.exp(b * z).sum(axis=1)) - b * own).mean())
-
-    found: Any = minimize_scalar(loss, bounds=(-7.0, 7.0), method="bounded")
-    return float(found.fun)
+    return best_temperature(labels, probabilities)[1]
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from heed.report.export_formats import formats
 from heed.report.gradings import Grading
 from heed.report.numbers import (
     format_accuracy,
@@ -133,7 +134,18 @@ def findings(record: TuningRecord, gaps: Mapping[str, Gap], pairs: Sequence[Pair
             "Each arm was trained once: the intervals are about the examples, and say nothing of what another seed "
             "would have come to."
         )
-    return said
+    return [*said, *export_sentence(use)]
+
+
+def export_sentence(use: Arm) -> list[str]:
+    """Say in which formats the advised arm can be deployed, where a plain model of transformers may not be one."""
+    if use.pooling != "mean":
+        return []
+    ways = " or ".join(f"--to {kind}" for kind in formats(use.method, native=False))
+    return [
+        f"To deploy {use.name}: heed export {ways}. It has a linear head on the mean of the tokens, which --to hf "
+        "writes for EuroBERT and UltraBERT alone."
+    ]
 
 
 def undertrained_sentence(record: TuningRecord) -> list[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from heed.report.figure import Columns, Figure, HeatRow
+from heed.report.confusions import MOST_CLASSES, commonest_confusions, confusion_figure
+from heed.report.figure import Figure
 from heed.report.numbers import MISSING, format_count, format_percent
 from heed.report.parts import (
     TABLES,
@@ -53,10 +54,6 @@ from heed.report.tuning_tables import (
     seeds_done,
 )
 
-MOST_CLASSES = 8
-"""Classes up to which a confusion matrix is shown whole; of more, the commonest confusions."""
-CONFUSIONS = 8
-"""Confusions that are listed of an arm with many classes."""
 FEW = 200
 """Examples below which a banner says that they are few."""
 
@@ -227,40 +224,14 @@ def confusions(record: TuningRecord, arm: Arm) -> Figure | None:
     matrix = record.confusion(arm)
     if matrix is None:
         return None
-    names = record.target.names
-    rows = tuple(
-        HeatRow(name, tuple(map(int, counts)), place)
-        for place, (name, counts) in enumerate(zip(names, matrix.tolist(), strict=True))
-    )
-    pairs = _mistakes(record, arm)
-    title = f"{arm.name} makes no mistake"
-    if pairs:
-        count, label, said, _ = pairs[0]
-        title = f"{arm.name}: most often takes {names[label]} for {names[said]}, {format_count(count)} times"
-    caption = (
-        "Rows: the label. Columns: what it was taken for. Darker: a larger share of the class. The run with the lowest "
-        f"validation loss, seed {arm.best_run.seed}."
-    )
-    place = record.ran.index(arm)
-    return Figure(f"confusions-{place}", title, caption, "heat", rows, Columns("label", names))
+    of = f"The run with the lowest validation loss, seed {arm.best_run.seed}."
+    return confusion_figure(f"confusions-{record.ran.index(arm)}", arm.name, record.target.names, matrix, of)
 
 
 def commonest(record: TuningRecord, arm: Arm) -> TextTable | None:
     """Return the commonest confusions of an arm that has many classes."""
-    rows = [
-        (record.target.names[label], record.target.names[said], format_count(count), format_percent(share))
-        for count, label, said, share in _mistakes(record, arm)[:CONFUSIONS]
-    ]
-    return words_table(("label", "taken for", "times", "of the class"), rows, 2) if rows else None
-
-
-def _mistakes(record: TuningRecord, arm: Arm) -> list[tuple[int, int, int, float]]:
-    """Return (times, class, what it was taken for, share of the class), the commonest first."""
-    matrix, found = record.confusion(arm), []
-    for place, counts in enumerate([] if matrix is None else matrix.tolist()):
-        total = sum(counts) or 1
-        found += [(int(n), place, k, n / total) for k, n in enumerate(counts) if n and k != place]
-    return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
+    matrix = record.confusion(arm)
+    return None if matrix is None else commonest_confusions(record.target.names, matrix)
 
 
 def setup(record: TuningRecord) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class PredictionReader:
         """Whether a prediction says which group its example is of."""
 
     def read(self, run: str, split: Split, scores: Any) -> RunAnswers | None:
-        """Return the answers of a run on a split, or note why there are none. `scores`: what tune.json says."""
+        """Return the answers of a run on a split, or note why there are none; `scores` is what tune.json says."""
         name = f"{run}/predictions-{split}.jsonl"
         try:
             lines = seals.read_text(self.root / name).splitlines()
@@ -57,18 +57,13 @@ class PredictionReader:
         if None in rows or not rows:
             which = f"line {rows.index(None) + 1} is no prediction" if rows else "it is empty"
             return self._without(f"{name} is damaged ({which})")
-        whole = [row for row in rows if row is not None]
-        labels = np.array([row["label"] for row in whole])
-        places, texts = (tuple(str(row[key]) for row in whole) for key in ("place", "text"))
-        pairs = tuple(None if row["pair"] is None else str(row["pair"]) for row in whole)
-        groups = _numbers([row["group"] for row in whole])
-        self.names_groups |= any(row["group"] is not None for row in whole)
-        first = self.examples.setdefault(split, SplitExamples(places, texts, pairs, labels, groups))
-        if first.places != places or not np.array_equal(first.labels, labels):
+        found, said = line_up([row for row in rows if row is not None], self.grading)
+        self.names_groups |= any(row is not None and row["group"] is not None for row in rows)
+        first = self.examples.setdefault(split, found)
+        if first.places != found.places or not np.array_equal(first.labels, found.labels):
             return self._without(f"{name} is about other examples than the first run")
-        predicted, said = (np.array([row[key] for row in whole]) for key in ("predicted", "probabilities"))
-        answers = self.grading.mark(labels, predicted, said, first.groups)
-        if (unlike := self.grading.contradiction(answers, scores)) is not None:
+        answers = replace(said, groups=first.groups)
+        if scores is not None and (unlike := self.grading.contradiction(answers, scores)) is not None:
             self.notes.append(f"{name} {unlike}.")
         return answers
 
@@ -78,15 +73,32 @@ class PredictionReader:
     def _row(self, line: str) -> Mapping[str, Any] | None:
         """Return one line with what it says as numbers; None when it is no prediction."""
         try:
-            row = json.loads(line)
-            found = self.grading.read(row)
-            known = {"place": row["place"], "text": row["text"], "pair": row.get("pair"), "group": row.get("group")}
+            return as_numbers(json.loads(line), self.grading)
         except (ValueError, TypeError, KeyError):
             return None
-        if found is None:
-            return None
-        label, predicted, probabilities = found
-        return {**known, "label": label, "predicted": predicted, "probabilities": probabilities}
+
+
+def as_numbers(row: Mapping[str, Any], grading: Grading) -> Mapping[str, Any] | None:
+    """Return a prediction with label, what is predicted and probabilities as numbers; None when it is none.
+
+    Raises `KeyError`, `TypeError` and `ValueError` where a part is missing or strange.
+    """
+    found = grading.read(row)
+    known = {"place": row["place"], "text": row["text"], "pair": row.get("pair"), "group": row.get("group")}
+    if found is None:
+        return None
+    label, predicted, probabilities = found
+    return {**known, "label": label, "predicted": predicted, "probabilities": probabilities}
+
+
+def line_up(rows: Sequence[Mapping[str, Any]], grading: Grading) -> tuple[SplitExamples, RunAnswers]:
+    """Return the examples and answers of at least one row of `as_numbers`."""
+    labels, predicted, said = (np.array([row[key] for row in rows]) for key in ("label", "predicted", "probabilities"))
+    places, texts = (tuple(str(row[key]) for row in rows) for key in ("place", "text"))
+    pairs = tuple(None if row["pair"] is None else str(row["pair"]) for row in rows)
+    groups = _numbers([row["group"] for row in rows])
+    examples = SplitExamples(places, texts, pairs, labels, groups)
+    return examples, grading.mark(labels, predicted, said, groups)
 
 
 def _numbers(groups: Sequence[Any]) -> np.ndarray | None:

@@ -73,6 +73,10 @@ print([dict(zip(labels.values(), row)) for row in chances.tolist()])"""
         """Return the classes."""
         return [str(label) for label in (labels.tolist() if isinstance(labels, np.ndarray) else labels)]
 
+    def unseen(self, label: Label) -> list[str]:
+        """Return the class where it is none of the model's."""
+        return [] if label in self.names else [label]
+
     def missing(self, labels: np.ndarray) -> list[str]:
         """Return the classes that no text is of."""
         present = set(labels.tolist())

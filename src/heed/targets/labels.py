@@ -120,6 +120,10 @@ print([{{name: p for name, p in zip(labels.values(), row) if p >= {THRESHOLD}}} 
         counts = Counter(name for some in sets for name in some)
         return [str(min(some, key=lambda name: (counts[name], str(name)))) if some else "" for some in sets]
 
+    def unseen(self, label: Label) -> list[str]:
+        """Return the labels of a set that are none of the model's."""
+        return [name for name in label if name not in self.names]
+
     def missing(self, labels: np.ndarray) -> list[str]:
         """Return the labels that no text has."""
         return [name for name, there in zip(self.names, np.any(labels, axis=0).tolist(), strict=True) if not there]

@@ -94,6 +94,10 @@ class Target(ABC):
     def strata(labels: Any) -> list[str]:
         """Return what a splitter keeps in its share, of labels as they were read or as numbers."""
 
+    def unseen(self, label: Label) -> list[str]:
+        """Return the names in a label, as `read` gives it, that the model has no output for."""
+        return []
+
     def missing(self, labels: np.ndarray) -> list[str]:
         """Return the names of outputs that no text of (n, ...) has."""
         return []

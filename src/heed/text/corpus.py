@@ -1,6 +1,6 @@
 """A corpus: documents from any source, in a training split and perhaps a validation and a test split.
 
-    file, folder, glob     .txt .md .jsonl .csv .tsv .parquet, also as .gz or .zst
+    file, folder, glob     .txt .md .jsonl .json .csv .tsv .parquet, also as .gz or .zst
     hf:OWNER/NAME/CONFIG   a data set of the Hugging Face hub
     a name                 one of `NAMED`, such as python-reference
 

@@ -2,14 +2,15 @@
 
     .txt .md                 the whole file is one document, or several with a separator between them
     .jsonl                   one JSON object a line, the text under one key
+    .json                    an array of such objects, alone or as the only value of an object; read whole
     .csv .tsv                the first line names the columns, or they go by number; fields of .tsv are quoted only
                              where every name in the first line is
     .parquet                 one column of text
     .gz .zst behind any      unpacked while it is read
 
-A document longer than `PIECE` characters comes in pieces, so that no file is too large. Text is passed on exactly
-as it is but for a byte-order mark at the start and, in text files, line ends of two characters. Which encoding a file
-is in, `charsets` finds out.
+A document longer than `PIECE` characters comes in pieces, so that no file but an array is too large. Text is passed on
+exactly as it is but for a byte-order mark at the start and, in text files, line ends of two characters. Which encoding
+a file is in, `charsets` finds out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from heed.text.charsets import HINT, bad_byte, check_encoding, codec_of
 from heed.text.packing import COMPRESSED, WHOLE_FILE, Span, explained, open_bytes
 from heed.text.tables import ESCAPED, read_table
 
-KINDS = (".txt", ".md", ".jsonl", ".csv", ".tsv", ".parquet")
+KINDS = (".txt", ".md", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+LARGEST_ARRAY = 1 << 27
+"""Characters of a .json file at most: it is held in memory whole, as text and as objects."""
 PIECE = 1 << 24
 """Characters of a document that are held at once; a longer one is read in pieces of about this length."""
 
@@ -43,6 +46,34 @@ Row = tuple[str, list[Any]]
 """Where a row stands, for messages, and its values."""
 MaybeRow = tuple[str, list[Any] | DataError]
 """The same, with what is wrong with the row in the place of its values."""
+
+
+@dataclass
+class OtherColumns:
+    """Columns of a table whose values come behind those that a row must have, once the table says which it has."""
+
+    wanted: Sequence[str] | None = ()
+    """None: all that are not read already."""
+    optional: str | None = None
+    """One more where there is such a column, and it is the last then."""
+    setting: str = "--keep"
+    """What chose them, which errors name."""
+    names: list[str] = field(default_factory=list)
+    """Those that are read, without the optional one."""
+    has_optional: bool = False
+    """Whether that is read, behind them."""
+    late: set[str] = field(default_factory=set)
+    """Keys of JSON objects that the first one does not have, which no column is for."""
+
+    def of(self, path: Path, present: list[str], read: Mapping[str, str]) -> list[str]:
+        """Choose among the columns of a table. Raises `DataError` for one that is not there, or there twice."""
+        held = set(read.values())
+        wanted = [name for name in present if name not in held] if self.wanted is None else self.wanted
+        for name in wanted:
+            _check_columns(path, {self.setting: name}, present)
+        last = [name for name in present if name == self.optional][:1]
+        self.names, self.has_optional = list(wanted), bool(last)
+        return [*wanted, *last]
 
 
 @dataclass(frozen=True)
@@ -104,7 +135,7 @@ def read_rows(
     header: Sequence[str] | None = None,
     span: Span = WHOLE_FILE,
 ) -> Iterator[Row]:
-    """Yield the wanted columns of each row of a .jsonl, .csv, .tsv or .parquet file.
+    """Yield the wanted columns of each row of a .jsonl, .json, .csv, .tsv or .parquet file.
 
     `columns` holds the wanted ones by the setting that chose each, which errors name. `header` names the columns of a
     CSV or TSV file without such a line. `span` is of .jsonl alone. Raises `DataError` as `read_file` does.
@@ -115,12 +146,15 @@ def read_rows(
         yield place, values
 
 
-def read_every_row(path: Path, columns: Mapping[str, str], encoding: str = "utf-8") -> Iterator[MaybeRow]:
+def read_every_row(
+    path: Path, columns: Mapping[str, str], encoding: str = "utf-8", others: OtherColumns | None = None
+) -> Iterator[MaybeRow]:
     """Yield the rows as `read_rows` does, and for one that cannot be read the `DataError` that says why.
 
-    Raises `DataError` for a missing column, and where the file cannot be read on.
+    The values of `others` stand behind those of `columns`; which these are is known when the first row comes. Raises
+    `DataError` for a missing column, and where the file cannot be read on.
     """
-    yield from _read_rows(path, columns, encoding, errors="surrogateescape")
+    yield from _read_rows(path, columns, encoding, errors="surrogateescape", others=others)
 
 
 def _read_rows(
@@ -130,18 +164,20 @@ def _read_rows(
     header: Sequence[str] | None = None,
     errors: str = "strict",
     span: Span = WHOLE_FILE,
+    others: OtherColumns | None = None,
 ) -> Iterator[MaybeRow]:
     """Yield each row; with errors "surrogateescape" bytes that are no text are an error of their row alone."""
     kind = kind_of(path)
     if kind == ".parquet":
-        yield from _read_parquet(path, columns)
+        yield from _read_parquet(path, columns, others)
         return
     with _decoded(path, None, encoding, span) as codec, open_bytes(path, span) as stream:
         lines = io.TextIOWrapper(stream, encoding=codec, errors=errors, newline="")
-        if kind == ".jsonl":
-            yield from _read_jsonl(lines, path, columns, span[0])
+        if kind in (".jsonl", ".json"):
+            items = _lines_of_json(lines, path, span[0]) if kind == ".jsonl" else _array_of_json(lines, path)
+            yield from _read_objects(items, path, columns, others, begun=span[0] > 0)
         else:
-            yield from _read_table(lines, path, columns, header, tabs=kind == ".tsv")
+            yield from _read_table(lines, path, columns, header, others, tabs=kind == ".tsv")
 
 
 @contextmanager
@@ -230,30 +266,95 @@ def _texts(rows: Iterator[Row], column: str, skipped: Counter[str]) -> Iterator[
         yield whole_characters(checked_text(value, column, where), skipped)
 
 
-def _read_jsonl(stream: io.TextIOBase, path: Path, columns: Mapping[str, str], start: int = 0) -> Iterator[MaybeRow]:
+def _read_objects(
+    items: Iterator[tuple[str, Any]],
+    path: Path,
+    columns: Mapping[str, str],
+    others: OtherColumns | None,
+    *,
+    begun: bool = False,
+) -> Iterator[MaybeRow]:
     """Yield some keys of each object; a key that the first object has and a later one lacks counts as null.
 
-    `start` is the byte at which the stream begins in its file.
+    `begun`: the first object of the file is not among them.
     """
-    known = start > 0
+    known: set[str] | None = set() if begun else None
+    wanted = list(columns.values())
+    broken: list[MaybeRow] = []  # before the first object, where that has to be seen first
+    for where, row in items:
+        if not isinstance(row, dict | DataError):
+            keys = " and ".join(map(repr, columns.values()))
+            row = DataError(f"{where} must be a JSON object with the key {keys}, not {_kind(row)}")
+        if isinstance(row, DataError) and known is None and others is not None:
+            broken.append((where, row))
+            continue
+        if isinstance(row, DataError):
+            yield where, row
+            continue
+        if known is None:
+            known = set(row)
+            _check_columns(path, columns, list(row))
+            if others is not None:
+                wanted += others.of(path, list(row), columns)
+            yield from broken
+        if others is not None and not known.issuperset(row):
+            others.late |= set(row) - known
+        yield where, [row.get(key) for key in wanted]
+    if known is None:
+        yield from broken
+
+
+def _lines_of_json(stream: io.TextIOBase, path: Path, start: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield what stands in each line that is not empty; `start` is the byte at which the stream begins in its file."""
     behind = f" from byte {start:,} on" if start else ""
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}{behind}"
         try:
-            row = json.loads(_text(line), object_pairs_hook=keys_once)
+            yield where, json.loads(_text(line), object_pairs_hook=keys_once)
         except (ValueError, RecursionError) as error:
             yield where, DataError(f"{where} is not valid JSON: {error}")
-            continue
-        if not isinstance(row, dict):
-            keys = " and ".join(map(repr, columns.values()))
-            yield where, DataError(f"{where} must be a JSON object with the key {keys}, not {_kind(row)}")
-            continue
-        if not known:
-            _check_columns(path, columns, list(row))
-        known = True
-        yield where, [row.get(key) for key in columns.values()]
+
+
+class _Twice(dict[str, Any]):
+    """An object of JSON in which a key stands twice."""
+
+
+def _array_of_json(stream: io.TextIOBase, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the items of an array, which may be the only value of an object. Raises `DataError` where it is none."""
+    text = stream.read(LARGEST_ARRAY + 1).removeprefix("\ufeff")
+    lines = f"{path.name.split('.json')[0]}.jsonl"
+    if len(text) > LARGEST_ARRAY:
+        raise DataError(
+            f"{path} has more than {LARGEST_ARRAY:,} characters, and an array is read whole: make a file of lines of "
+            f"it, with jq -c '.[]' {path.name} > {lines}"
+        )
+    torn = not text.isascii() and ESCAPED.search(text) is not None
+    make = lambda pairs: found if len(found := dict(pairs)) == len(pairs) else _Twice(found)
+    try:
+        whole = json.loads(text, object_pairs_hook=make)
+    except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data") and text.lstrip().startswith("{"):
+            raise DataError(
+                f"{path} is no JSON array but has several values, as JSON lines have: call it {lines}"
+            ) from None
+        raise DataError(f"{path} is not valid JSON: {error}") from None
+    del text
+    if isinstance(whole, dict) and len(whole) == 1:
+        [whole] = whole.values()
+    if not isinstance(whole, list):
+        raise DataError(
+            f"{path} is no array of objects, but {_kind(whole)}: write [{{...}}, {{...}}], or an object with such an "
+            "array alone in it"
+        )
+    for number, item in enumerate(whole, 1):
+        where = f"{path}, item {number}"
+        if isinstance(item, _Twice):
+            item = DataError(f"{where} is not valid JSON: a key stands in it twice")
+        elif torn and ESCAPED.search(json.dumps(item, ensure_ascii=False)):
+            item = DataError(f"{where} holds bytes that are no text in this encoding")
+        yield where, item
 
 
 def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -284,8 +385,25 @@ def whole_characters(text: str | None, skipped: Counter[str]) -> str | None:
     return text
 
 
+def whole_value(value: Any, skipped: Counter[str]) -> Any:
+    """Return any value of JSON with `whole_characters` in all its texts and keys."""
+    if isinstance(value, str):
+        return whole_characters(value, skipped)
+    if isinstance(value, list):
+        return [whole_value(one, skipped) for one in value]
+    if isinstance(value, dict):
+        return {whole_characters(key, skipped): whole_value(one, skipped) for key, one in value.items()}
+    return value
+
+
 def _read_table(
-    stream: io.TextIOBase, path: Path, columns: Mapping[str, str], header: Sequence[str] | None, *, tabs: bool
+    stream: io.TextIOBase,
+    path: Path,
+    columns: Mapping[str, str],
+    header: Sequence[str] | None,
+    others: OtherColumns | None,
+    *,
+    tabs: bool,
 ) -> Iterator[MaybeRow]:
     """Yield some columns of a CSV or TSV file; columns that are numbers, from 1, mean that no line names them."""
     rows = read_table(stream, tabs=tabs, named=header is None)
@@ -299,12 +417,13 @@ def _read_table(
     if first and numbered and not all(map(str.isdecimal, names)):  # pandas may name columns 0, 1, 2
         names, rows = [str(place + 1) for place in range(len(names))], itertools.chain([first], rows)
     wanted = [column.strip() for column in columns.values()]
-    others = [mark for mark in ";|,\t" if len(names) == 1 and mark in names[0]]
-    if others and not set(wanted) <= set(names):
+    marks = [mark for mark in ";|,\t" if len(names) == 1 and mark in names[0]]
+    if marks and not set(wanted) <= set(names):
         mark = "tabs" if tabs else "commas"
-        raise DataError(f"{path} has {others[0]!r} between its columns, not {mark}: save it with {mark}")
+        raise DataError(f"{path} has {marks[0]!r} between its columns, not {mark}: save it with {mark}")
     hint = "" if header else ", or give the file a first line that names its columns"
     _check_columns(path, dict(zip(columns, wanted, strict=True)), names, hint)
+    wanted += [] if others is None else others.of(path, names, columns)
     places = [names.index(column) for column in wanted]
     for number, row in rows:
         where = f"{path}, line {number}"
@@ -317,7 +436,7 @@ def _read_table(
             yield where, [row[place] if place < len(row) else None for place in places]
 
 
-def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
+def _read_parquet(path: Path, columns: Mapping[str, str], others: OtherColumns | None) -> Iterator[MaybeRow]:
     """Yield some columns of a Parquet file, a thousand rows in memory at a time."""
     failure: Any = require("pyarrow", "data").ArrowException
     arrow: Any = require("pyarrow.parquet", "data")
@@ -329,9 +448,11 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[MaybeRow]:
         try:
             with arrow.ParquetFile(unpacked if packed else path) as table:
                 _check_columns(path, columns, table.schema_arrow.names)
+                wanted = [*columns.values()]
+                wanted += [] if others is None else others.of(path, table.schema_arrow.names, columns)
                 number = 0
-                for batch in table.iter_batches(batch_size=1000, columns=list(columns.values())):
-                    for values in zip(*(batch.column(name) for name in columns.values()), strict=True):
+                for batch in table.iter_batches(batch_size=1000, columns=list(dict.fromkeys(wanted))):
+                    for values in zip(*(batch.column(name) for name in wanted), strict=True):
                         number += 1
                         where = f"{path}, row {number}"
                         try:

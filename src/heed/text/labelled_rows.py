@@ -130,7 +130,9 @@ def labelled_files(source: str) -> dict[str, Found]:
     found = find_files(source, NAMED)
     for path in found.files:
         if kind_of(path) in (".txt", ".md"):
-            raise DataError(f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl or .parquet")
+            raise DataError(
+                f"{path} is plain text and has no column of labels: give .tsv, .csv, .jsonl, .json or .parquet"
+            )
     return {"train": found}
 
 
@@ -258,10 +260,10 @@ def _named(name: str) -> dict[str, Part]:
 
 def _folder(source: str) -> dict[str, Part]:
     """Return the splits of a folder by the names of its files, or all its tables as one split."""
-    found = find_files(source)
-    tables = [path for path in found.files if kind_of(path) not in (".txt", ".md")]
+    found = find_files(source, arrays=True)
+    tables = [path for path in found.files if _is_table(path, found.root)]
     if not tables:
-        raise DataError(f"{source} holds plain text alone, without labels: give .tsv, .csv, .jsonl or .parquet")
+        raise DataError(f"{source} holds plain text alone, without labels: give .tsv, .csv, .jsonl, .json or .parquet")
     named: dict[str, list[Path]] = {}
     for path in tables:
         if path.parent == found.root and (match := FILES.match(path.name)):
@@ -281,6 +283,14 @@ def _folder(source: str) -> dict[str, Part]:
         notes.append(f"left out of {source}: {len(left)} files that are no split of labelled texts ({shown})")
     parts = {split: Part(source, Found(found.root, paths)) for split, paths in (named or {"train": tables}).items()}
     return parts | {"train": replace(parts["train"], notes=tuple(notes))}
+
+
+def _is_table(path: Path, root: Path) -> bool:
+    """Whether a file of a folder holds labelled texts; what ends in .json does where it is called as a split is."""
+    kind = kind_of(path)
+    if kind == ".json":
+        return path.parent == root and FILES.match(path.name) is not None
+    return kind not in (".txt", ".md")
 
 
 def _tables(source: str, address: str) -> dict[str, Part]:

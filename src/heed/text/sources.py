@@ -77,10 +77,11 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find_files(source: str, known: Iterable[str] = ()) -> Found:
+def find_files(source: str, known: Iterable[str] = (), *, arrays: bool = False) -> Found:
     """Return the files of a path or glob, sorted by name; `known` are other names that a slip of the pen could mean.
 
-    Hidden files are passed over, and so are heed's own run folders below a folder. Raises `DataError` when there is
+    Hidden files are passed over, and so are heed's own run folders below a folder. What ends in .json is mostly no
+    text: it is taken where its name or a glob says so, or with `arrays`. Raises `DataError` when there is
     nothing, or nothing of a known type.
     """
     path = expanded(source)
@@ -92,11 +93,13 @@ def find_files(source: str, known: Iterable[str] = ()) -> Found:
     if what == "other":
         raise DataError(f"{path} is a pipe, a socket or a device: write what comes out of it to a file, and give that")
     if what == "folder":
-        found = _known_files(Found(path, []), _walk(path), source)
+        found = _known_files(Found(path, []), _walk(path), source, arrays)
     elif glob.has_magic(source):
         matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
         root = Path(str(path)[: str(path).index(next(c for c in str(path) if c in "*?["))]).parent
-        found = _known_files(Found(root, []), (match for match in matches if not match.is_dir()), source)
+        found = _known_files(
+            Found(root, []), (match for match in matches if not match.is_dir()), source, _is_array(path)
+        )
     else:
         raise DataError(_missing(path, source, known))
     if not found.files and what == "folder" and shards_in(path):
@@ -129,8 +132,12 @@ def _is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
 
 
-def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
-    """Keep the files of a known type and note how many others there were."""
+def _is_array(path: Path) -> bool:
+    return kind_of(path) == ".json"
+
+
+def _known_files(found: Found, paths: Iterable[Path], source: str, arrays: bool) -> Found:
+    """Keep the files of a known type, `arrays` of JSON on demand, and note how many others there were."""
     unknown: Counter[str] = Counter()
     runs = 0
     for path in paths:
@@ -140,7 +147,7 @@ def _known_files(found: Found, paths: Iterable[Path], source: str) -> Found:
             unknown["linked folder"] += 1
         elif what_is(path) != "file":  # a link that leads nowhere is to a file that is missing
             unknown["no file" if kind_of(path) is None or what_is(path) == "other" else "link to nothing"] += 1
-        elif kind_of(path) is None:
+        elif kind_of(path) is None or (_is_array(path) and not arrays):
             unknown[path.suffix or "no suffix"] += 1
         else:
             found.files.append(path)

@@ -54,7 +54,7 @@ class LineIndex:
 
     @classmethod
     def open(cls, path: Path, reading: Reading | None = None) -> LineIndex:
-        """Read a text file, packed or not; of rows (.jsonl, .csv, .tsv, .parquet) the text of each is a line.
+        """Read a text file, packed or not; of rows (.jsonl, .json, .csv, .tsv, .parquet) the text of each is a line.
 
         Raises `DataError` when it is missing, is not as `reading` says, or holds no text.
         """

@@ -52,6 +52,7 @@ from heed.config import (
 from heed.errors import CheckpointError, why
 from heed.files import write_json
 from heed.records.answers import ANSWERS, SUMMARY, TRUST
+from heed.records.calibration import CALIBRATION
 from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS, CheckpointEvent, EndEvent, Event, ResumeEvent, hold, read_event
 from heed.records.folder import OWN, SAMPLES, TOKENIZER, is_run
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from heed.text.tokenizers import Tokenizer
 
 FINAL = (
-    EVALUATION, LENGTHS, SAMPLES, ANSWERS, SUMMARY, TRUST,
+    EVALUATION, LENGTHS, SAMPLES, ANSWERS, SUMMARY, TRUST, CALIBRATION,
 )  # fmt: skip
 """Of these, what was measured on the last weights and is void once they change."""
 LONGEST_STEM = 100

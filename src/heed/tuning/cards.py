@@ -93,7 +93,7 @@ def save_labels(target: Target, folder: Path) -> None:
 
 def save_reading(encoder: Pretrained, config: TuneConfig, target: Target, folder: Path, code: str) -> None:
     """Write the tokenizer of a run with the run's limits, and README.md with `code`, one of those above."""
-    pairs = columns_of(config.data)[1] is not None
+    pairs = "pair" in columns_of(config.data)
     length = config.encoder.max_length
     carry_limits(encoder.tokenizer, length, encoder.pad_id, pairs=pairs, segments=encoder.segments)
     encoder.tokenizer.save_pretrained(folder)

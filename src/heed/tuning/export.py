@@ -1,8 +1,9 @@
 """A tuned run as a folder that transformers loads by itself: `pipeline("text-classification", FOLDER)`.
 
-Adapters are merged into the weights. What no architecture of transformers is (a linear head on the mean of the tokens,
-a trained prompt) cannot be written so, and is refused by name; such a run is written as its adapter (`--to peft`), or
-tuned again with `--encoder.pooling native`.
+Adapters are merged into the weights. A linear head on the mean of the tokens becomes the architecture's own where that
+can express it (`heed.tuning.mean_heads`). What no architecture of transformers is (such a head of others, a trained
+prompt) cannot be written so, and is refused by name; such a run is written as its adapter (`--to peft`) or as a graph
+(`--to onnx`), or tuned again with `--encoder.pooling native`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import torch
 
 from heed.errors import ConfigError, require
 from heed.models.hub import exporting
+from heed.report.export_formats import formats
 from heed.tuning.adapters import merge, save_adapter
 from heed.tuning.cards import ADAPTER, HEAD, ONNX, TRANSFORMERS, save_labels, save_reading
+from heed.tuning.mean_heads import can_have_mean_head, with_own_head
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned
 from heed.tuning.predict import choose_run
@@ -35,22 +38,22 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     tuned = whole(tuned, run.config.method.name)
     tuned.put_units_into_head()
+    model = tuned.backbone if tuned.head is None else with_own_head(tuned, encoder.pad_id)
     with exporting(out, "config.json") as new:
-        tuned.backbone.save_pretrained(new)
+        model.save_pretrained(new)
         save_reading(encoder, run.config, target, new, TRANSFORMERS)
     return out
 
 
 def whole(tuned: Tuned, method: str) -> Tuned:
     """Return the model without adapters. Raises `ConfigError` where no plain model is the same."""
-    if tuned.head is not None:
-        virtual = isinstance(tuned.backbone, Virtual)
-        ways = ["export --to peft"] if virtual or hasattr(tuned.backbone, "peft_config") else []
-        ways += [] if virtual else ["export --to onnx"]
+    virtual = isinstance(tuned.backbone, Virtual)
+    if tuned.head is not None and (virtual or not can_have_mean_head(tuned)):
+        ways = [f"export --to {kind}" for kind in formats(method, native=False)]
         ways += [] if virtual or "head" in method.split("+") else ["tune with --encoder.pooling native"]
         raise ConfigError(
-            f"a run of {method} has a linear head on the mean of the tokens, which no model of transformers has: "
-            + " or ".join(ways)
+            f"a run of {method} has a linear head on the mean of the tokens, which no model of transformers has for "
+            f"{tuned.shape.model_type}: {' or '.join(ways)}"
         )
     return merge(tuned)
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heed.errors import CheckpointError, DataError
-from heed.records.checkpoints import CONFIG
+from heed import seals
+from heed.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from heed.files import sha256
+from heed.records.calibration import CALIBRATION, CalibrationFile
+from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.folder import is_run
+from heed.records.kept import read_record
+from heed.report.temperature import at_temperature
 from heed.report.tuning_advice import advised, gaps_of
 from heed.report.tuning_record import read_tuning
-from heed.text.formats import kind_of, read_every_row, whole_characters
+from heed.targets.labels import THRESHOLD
+from heed.text.formats import OtherColumns, kind_of, read_every_row, whole_characters, whole_value
 from heed.text.labelled_rows import Wanted
 from heed.text.splits import SplitRows
+from heed.training.checkpoint import MODEL, find_checkpoint
 from heed.tuning.measure import answers_of
 from heed.tuning.texts import encode, unreadable
 from heed.tuning.tuned_run import EVALUATION, load_tuned
@@ -31,6 +39,10 @@ class TextToClassify:
     text: str = ""
     pair: str | None = None
     error: str | None = None
+    label: Any = None
+    """What stands in the column of labels, where one is read."""
+    others: tuple[Any, ...] = ()
+    """What stands in other columns of its row."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +53,18 @@ class Prediction:
     text: str
     pair: str | None
     predicted: Any = None
-    """A class, a number, or a list of labels: see `heed.targets`."""
+    """A class, a number, or a list of labels: see `heed.targets`; None too where none is sure enough."""
     probability: float | None = None
     """Of the class that is predicted."""
     probabilities: Mapping[str, float] | None = None
     """Of every class or label, by its name."""
     error: str | None = None
     """Why the text could not be classified."""
+    abstained: str | None = None
+    """The likeliest class, where it is below its threshold and so not predicted."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values; `error` is among them only where there is one."""
+        """Return plain values; `abstained` and `error` are among them only where there is one."""
         values = {
             "place": self.place,
             "text": self.text,
@@ -59,22 +73,58 @@ class Prediction:
             "probability": self.probability,
             "probabilities": None if self.probabilities is None else dict(self.probabilities),
         }
+        values |= {} if self.abstained is None else {"abstained": self.abstained}
         return values if self.error is None else values | {"error": self.error}
+
+    def likeliest(self, count: int) -> list[tuple[str, float]]:
+        """Return the classes or labels that are likeliest with their probabilities, the first of equal ones first."""
+        return sorted((self.probabilities or {}).items(), key=lambda one: -one[1])[:count]
 
 
 class Predictor:
     """A tuned run that is ready to be asked; `folder` is the run's, or that of a tune, of which it takes the best run.
 
-    Raises `CheckpointError` when there is none, or its encoder is another one by now.
+    `calibrated` gives probabilities at the temperature that `heed tune RUN --calibrate` has kept. Raises
+    `CheckpointError` when there is none, or its encoder is another one by now.
     """
 
-    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+    def __init__(self, folder: str | Path, device: str = "auto", *, calibrated: bool = False) -> None:
         self.folder = choose_run(Path(folder))
+        self.calibration = read_calibration(self.folder) if calibrated else None
         self.tuned, self.encoder, run, self.target = load_tuned(self.folder, device)
         self.max_length = run.config.encoder.max_length
-        self.text, self.pair = columns_of(run.config.data)
+        self.columns = columns_of(run.config.data)
+        self.text, self.pair = self.columns["text"], self.columns.get("pair")
+        self.thresholds: Mapping[str, float] = {}
+        """From which probability a class or label is said."""
         self.cut = 0
         """Texts so far that were longer than what the run reads."""
+
+    @property
+    def temperature(self) -> float | None:
+        """That of the probabilities; None: they are as the model gives them."""
+        return None if self.calibration is None else self.calibration.temperature
+
+    def say_from(self, thresholds: Mapping[str, float]) -> None:
+        """Say a class or label from a probability on. Raises `ConfigError` for one that the run does not have."""
+        if thresholds and not self.target.chances:
+            raise ConfigError(f"--thresholds: {self.folder} says {self.target.said}, which have no probability")
+        for name, least in thresholds.items():
+            if name not in self.target.names:
+                near = did_you_mean(name, self.target.names)
+                raise ConfigError(f"--thresholds: {name!r} is no {self.target.output} of the run, {near}")
+            if not 0 <= least <= 1:
+                raise ConfigError(f"--thresholds: {name}={least:g} is no probability: give one from 0 to 1")
+        self.thresholds = thresholds
+
+    def held_out_texts(self) -> list[str]:
+        """Return the texts of the run's validation and test splits, with their second ones, where these are kept."""
+        found = []
+        for split in ("validation", "test"):
+            path = self.folder / f"predictions-{split}.jsonl"
+            rows = map(json.loads, seals.read_text(path).splitlines()) if path.is_file() else ()
+            found += [row["text"] if row.get("pair") is None else f"{row['text']}\n{row['pair']}" for row in rows]
+        return found
 
     def predict(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, places: Sequence[str] | None = None
@@ -126,8 +176,30 @@ class Predictor:
 
     def _classify(self, asked: Sequence[TextToClassify]) -> Iterator[Prediction]:
         """Yield what is said of each text. Raises `DataError` for one that the tokenizer makes nothing of."""
+        for one, row in zip(asked, self.answers(asked), strict=True):
+            said = self.target.line(row)
+            chances = said.get("probabilities")
+            named = None if chances is None else dict(zip(self.target.names, chances, strict=True))
+            found = Prediction(one.place, one.text, one.pair, said["predicted"], said.get("probability"), named)
+            yield self._sure_enough(found) if self.thresholds else found
+
+    def _sure_enough(self, found: Prediction) -> Prediction:
+        """Return what is predicted where a class must be so sure, or each label."""
+        chances = found.probabilities or {}
+        if self.target.kind == "classes":
+            least = self.thresholds.get(found.predicted, 0.0)
+            sure = found.probability is None or found.probability >= least
+            return found if sure else replace(found, predicted=None, abstained=found.predicted)
+        said = [name for name, chance in chances.items() if chance >= self.thresholds.get(name, THRESHOLD)]
+        return replace(found, predicted=said)
+
+    def answers(self, asked: Sequence[TextToClassify]) -> np.ndarray:
+        """Return what is said of each text, (n, outputs) float64: see `Target.answers`; at the temperature of classes.
+
+        Raises `DataError` for a text that the tokenizer makes nothing of.
+        """
         if not asked:
-            return
+            return np.empty((0, len(self.target.names)))
         pairs = None if self.pair is None else [one.pair or "" for one in asked]
         places = [one.place for one in asked]
         rows = SplitRows([one.text for one in asked], pairs, np.zeros(len(asked), np.int64), places)
@@ -135,20 +207,34 @@ class Predictor:
         self.cut += encoded.cut
         device = next(self.tuned.parameters()).device
         answers = answers_of(self.tuned, encoded, batch_size=EVALUATION, device=device)
-        for one, row in zip(asked, answers, strict=True):
-            said = self.target.line(row)
-            chances = said.get("probabilities")
-            named = None if chances is None else dict(zip(self.target.names, chances, strict=True))
-            yield Prediction(one.place, one.text, one.pair, said["predicted"], said.get("probability"), named)
+        return answers if self.temperature is None else at_temperature(answers, self.temperature)
 
 
-def columns_of(data: Any) -> tuple[str, str | None]:
-    """Return the columns of texts and of second texts (None: no pairs) that a run was tuned on.
+def columns_of(data: Any) -> dict[str, str]:
+    """Return the columns that a run was tuned on: "text", "label", and those of "pair" and "group" that there are.
 
     `data` is the section of its configuration; a named corpus has columns of its own.
     """
-    columns = Wanted(data.text, data.pair, data.label).of(data.source, group=False)
-    return columns["text"], columns.get("pair")
+    return Wanted(data.text, data.pair, data.label, data.group).of(data.source, group=True)
+
+
+def weights_of(folder: Path) -> str:
+    """Return the SHA-256 of the weights that a run predicts with."""
+    return sha256(find_checkpoint(folder / CHECKPOINTS, "best") / MODEL)
+
+
+def read_calibration(folder: Path) -> CalibrationFile:
+    """Return the temperature of a run. Raises `CheckpointError` where there is none, or it is of other weights."""
+    again = f"heed tune {folder} --calibrate"
+    if not (folder / CALIBRATION).is_file():
+        raise CheckpointError(f"--calibrated: {folder} has no temperature yet: choose it on validation with {again}")
+    try:
+        found = read_record(CalibrationFile, folder / CALIBRATION)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / CALIBRATION} cannot be read ({error}): give {again}") from error
+    if found.weights != weights_of(folder):
+        raise CheckpointError(f"{folder / CALIBRATION} is of other weights than the run has now: give {again}")
+    return found
 
 
 def choose_run(folder: Path) -> Path:
@@ -170,22 +256,32 @@ def read_texts(
     columns: Mapping[str, str],
     encoding: str = "utf-8",
     mended: Counter[str] | None = None,
+    label: str | None = None,
+    others: OtherColumns | None = None,
 ) -> Iterator[TextToClassify]:
     """Yield each row of a table, those that have no text with the reason.
 
-    `columns` holds that of the texts and, of pairs, that of the second ones, each by the setting that chose it. What is
-    mended in texts is counted in `mended`, as where labelled texts are read. Raises `DataError` for what is no table,
+    `columns` holds that of the texts and, of pairs, that of the second ones, each by the setting that chose it; `label`
+    is the column of the labels, `others` are further ones. What is mended in texts is counted in `mended`, as where
+    labelled texts are read. Raises `DataError` for what is no table,
     and for a missing column; where a table breaks off the reason is its last row.
     """
     if kind_of(path) in (None, ".txt", ".md"):
-        raise DataError(f"{path} is no table (.csv .tsv .jsonl .parquet): for a text a line, heed predict RUN - < FILE")
+        known = ".csv .tsv .jsonl .json .parquet"
+        raise DataError(f"{path} is no table ({known}): for a text a line, heed predict RUN - < FILE")
     mended = Counter() if mended is None else mended
     begun = False
     try:
-        for place, values in read_every_row(path, columns, encoding):
+        wanted = columns if label is None else {**columns, "--label": label}
+        for place, values in read_every_row(path, wanted, encoding, others):
             begun = True
-            wrong = isinstance(values, DataError)
-            yield TextToClassify(place, error=str(values)) if wrong else _asked(place, values, columns, mended)
+            if isinstance(values, DataError):
+                yield TextToClassify(place, error=str(values))
+                continue
+            one = _asked(place, values[: len(columns)], columns, mended)
+            rest = [whole_value(value, mended) for value in values[len(columns) :]]
+            known = None if label is None else rest.pop(0)
+            yield replace(one, label=known, others=tuple(rest))
     except DataError as error:
         if not begun:
             raise

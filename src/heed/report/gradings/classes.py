@@ -32,6 +32,7 @@ class ClassGrading(Grading):
     baseline, always, beats = "majority", "the commonest class", "always saying the commonest class"
     what_helps = "; of unequal classes macro F1 tells more"
     interval_kind, closer = "score", ("right with the first", "right with the second")
+    moved = "total variation, half the sum over classes of how far their shares differ"
     mistakes, shared = "The surest errors of", "Wrong with every arm: {}"
 
     @property
@@ -61,6 +62,12 @@ class ClassGrading(Grading):
         right = predicted == labels
         sure = np.minimum(1.0, answers[rows, predicted])  # float32 sums to a little more
         return RunAnswers(predicted, answers, right, right, answers[rows, labels], sure, labels, groups)
+
+    def distance(self, some: np.ndarray, others: np.ndarray) -> float:
+        """Return the total variation of the shares of classes: 0 the same, 1 no class in common."""
+        C = len(self.target.names)
+        shares = [np.bincount(one, minlength=C) / len(one) for one in (some, others)]
+        return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
     def contradiction(self, answers: RunAnswers, scores: Any) -> str | None:
         """Return what the predictions say unlike the record."""

@@ -75,6 +75,8 @@ class Grading(ABC):
     """Of the difference of two arms."""
     closer: ClassVar[tuple[str, str]] = ("nearer with the first", "nearer with the second")
     """What the examples are that the one and the other of two arms does better."""
+    moved: ClassVar[str]
+    """What `distance` is, with its definition, as the end of a sentence."""
     mistakes: ClassVar[str]
     """What a list of an arm's gravest mistakes is called."""
     shared: ClassVar[str]
@@ -99,6 +101,14 @@ class Grading(ABC):
     @abstractmethod
     def mark(self, labels: np.ndarray, predicted: np.ndarray, answers: np.ndarray, groups: Groups) -> RunAnswers:
         """Return what a run says of a split, marked."""
+
+    @abstractmethod
+    def distance(self, some: np.ndarray, others: np.ndarray) -> float:
+        """Return how far the labels, or what is predicted, of some texts (n, ...) and of others (m, ...) lie apart."""
+
+    def confidence(self, answers: RunAnswers) -> np.ndarray | None:
+        """Return how probable what is said of each text (n,) is; None of what has no probability."""
+        return answers.sure
 
     def contradiction(self, answers: RunAnswers, scores: Any) -> str | None:
         """Return what the predictions say unlike the record, None where they agree."""

@@ -43,6 +43,7 @@ class LabelsGrading(Grading):
     figure, order, called = "micro_f1", "micro_f1", "micro F1"
     baseline, always, beats = "baseline", "the commonest labels", "always saying the same labels"
     unit = "nats a label"
+    moved = "the largest difference in the share of texts that have a label"
     mistakes, shared = "The surest errors of", "Not all right with any arm: {}"
     trusted, alone = "Does 70 % mean 70 %?", "All labels right with {} alone"
 
@@ -72,6 +73,14 @@ class LabelsGrading(Grading):
         close = np.where(labels, answers, 1 - answers).mean(axis=1)
         sure = np.maximum(answers, 1 - answers).min(axis=1)
         return RunAnswers(predicted, answers, right, micro_marks(labels, predicted), close, sure, labels, groups)
+
+    def distance(self, some: np.ndarray, others: np.ndarray) -> float:
+        """Return the largest difference in the share of texts that have a label, 0 to 1."""
+        return float(np.abs(some.mean(axis=0) - others.mean(axis=0)).max())
+
+    def confidence(self, answers: RunAnswers) -> np.ndarray | None:
+        """Return the mean probability of what is said of each label: that it is there, or that it is not."""
+        return np.maximum(answers.probabilities, 1 - answers.probabilities).mean(axis=1)
 
     def says(self, answers: RunAnswers, example: int) -> tuple[str, str]:
         """Return the labels, and how sure the least sure one is."""

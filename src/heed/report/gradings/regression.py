@@ -58,6 +58,7 @@ class ScoreGrading(Grading):
         "mean squared error, RMSE its root. Intervals beside them: bootstrap of seeds and examples, or their groups. "
     )
     unit = "squared error / variance"
+    moved = "Kolmogorov and Smirnov's distance, the largest difference of the shares below a score"
     mistakes, shared = "The largest errors of", "Furthest off with every arm, of {}"
     trusted = "Does 3 mean 3?"
 
@@ -82,6 +83,16 @@ class ScoreGrading(Grading):
         error = np.abs(predicted - labels)
         marks = _marks(error**2, (labels - self.target.center) ** 2)
         return RunAnswers(predicted, answers, np.zeros(len(labels), bool), marks, -error, error, labels, groups)
+
+    def distance(self, some: np.ndarray, others: np.ndarray) -> float:
+        """Return the largest difference of the empirical distribution functions, 0 to 1."""
+        at = np.concatenate([some, others])
+        below = [np.searchsorted(np.sort(one), at, side="right") / len(one) for one in (some, others)]
+        return float(np.abs(below[0] - below[1]).max())
+
+    def confidence(self, answers: RunAnswers) -> np.ndarray | None:
+        """Return that a score has no probability."""
+        return None
 
     def wins(self, one: RunAnswers, other: RunAnswers) -> np.ndarray:
         """Return where the one is nearer."""
