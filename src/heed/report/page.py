@@ -317,7 +317,7 @@ def _counted(name: str, value: Any) -> str:
 
 def changed_settings(record: RunRecord) -> list[tuple[str, str, str]]:
     """Return the settings that are not the default: name, value, default."""
-    defaults = dict(flatten(Config().model_dump()))
+    defaults = dict(flatten(Config().model_dump(mode="json")))  # as they are read: lists, no tuples
     return [
         (name, show_value(value), show_value(defaults.get(name)))
         for name, value in flatten(record.config)
