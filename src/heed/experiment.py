@@ -32,6 +32,7 @@ from heed.training.autobatch import settle_batch_size
 from heed.training.checkpoint import latest_step
 from heed.training.devices import threads_kept
 from heed.training.fit import FitResult, fit, follow, refuse_without_validation
+from heed.training.own_code import keep_code, own_code
 from heed.training.progress import Progress
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_run, locked, new_folder, plain, refuse_if_taken, stem_of
@@ -121,10 +122,12 @@ def _train(
     config = settle_batch_size(config, model, drawn, streams, device, say)
     # This may refuse the text, so it comes before there is a folder.
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)
-    facts |= facts_of(model, classes) | ranks.facts()
+    code, copies = own_code(config.model)
+    facts |= facts_of(model, classes) | ranks.facts() | code
     with nullcontext(folder) if folder is not None else new_folder(config.run.folder, stem_of(config)) as folder:
         config = config.changed("run", name=config.run.name or folder.name)
-        run = Run.create(folder, config, tokenizer=tokenizer, overwrite=overwrite, facts=facts)
+        keep = lambda new: keep_code(new, copies)
+        run = Run.create(folder, config, tokenizer=tokenizer, overwrite=overwrite, facts=facts, also=keep)
         say(f"run: {run.folder}")
         ready = Ready(objective, tokenizer, files, model, batches, streams, device)
         return _fit(run, ready, resume=False, say=say, progress=progress, ranks=ranks)
@@ -149,7 +152,7 @@ def resume(
     whatever `train` raises.
     """
     Run.open(folder)  # before a lock makes a folder
-    with locked(Path(folder)):
+    with locked(Path(folder)), Run.open(folder).own_code():
         return _resume(Run.open(folder), settings, say, progress, ranks, until)
 
 
@@ -176,7 +179,8 @@ def follow_along(ranks: Ranks) -> None:
         return
     ranks.folder, ranks.on = begun["folder"], begun["on"]
     run = Run(Path(begun["folder"]), make_config(begun["config"]))
-    it = _reopened(run, lambda line: None, ranks)
+    with run.own_code():
+        it = _reopened(run, lambda line: None, ranks)
     follow(it.model, it.batches, run.config.train, ranks, device=it.device, streams=it.streams)
 
 

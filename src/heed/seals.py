@@ -21,6 +21,9 @@ from heed.errors import CheckpointError, why
 SEALS, SELF = files.HASHES, "self"
 GROWING = ("metrics.jsonl",)
 """Files that are appended to."""
+TRUST_CODE = "HEED_TRUST_CODE"
+"""The variable of the environment that is 1 where code out of a run may be used: --trust-code, in every process of the
+command."""
 
 Hash = list[Any]
 """[bytes, SHA-256 of the first so many bytes]."""

@@ -46,6 +46,7 @@ def slurm(tmp_path_factory):
 
 
 SIXTY = ["--train.steps", "60", "--train.eval-every", "30", "--train.checkpoint-every", "30"]
+SIXTY += ["--train.accumulation", "80"]  # steps that last, so that there is time to hold the training after the first
 MAKES_ROOM = "[ -e begun-$SLURM_JOB_ID ] || { touch begun-$SLURM_JOB_ID; sleep 600; }"
 
 

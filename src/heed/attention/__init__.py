@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from heed.attention.cache import Cache, LayerCache, SlotCache, StateCache
 from heed.attention.facts import Facts, Wishes, refuse_impossible
+from heed.attention.held import HELD
 from heed.attention.layer import Attention
 from heed.attention.masks import Mask, bigbird_mask, global_mask, make_mask, padding_mask, random_mask, window_mask
 from heed.attention.mechanism import Mechanism
@@ -103,6 +104,8 @@ def find_mechanism(name: str) -> type[Mechanism]:
     """
     if name in MECHANISMS:
         return MECHANISMS[name]
+    if (held := HELD.get().get(name)) is not None:
+        return held
     if ":" in name:
         return load_class(name, "model.attention.mechanism")
     rivals = offers(name)

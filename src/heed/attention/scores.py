@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import steps
+from heed.attention.held import HELD
 from heed.attention.imported import load_object
 from heed.attention.shape import Shape
 from heed.errors import ConfigError, did_you_mean
@@ -228,7 +229,7 @@ def find_score(name: str) -> Callable[[Shape], Score]:
             f"{SETTING}: unknown value {name!r}, {did_you_mean(name, SCORES)}"
             " (a function of your own is written package.module:function)"
         )
-    found = load_object(name, SETTING, "package.module:function")
+    found = HELD.get().get(name) or load_object(name, SETTING, "package.module:function")
     if isinstance(found, type) and issubclass(found, Score):
         return found
     if not callable(found):

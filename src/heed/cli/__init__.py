@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from heed import __version__
-from heed.cli.streams import as_loud, open_streams, silence
+from heed.cli.streams import as_loud, open_streams, silence, trusting
 from heed.errors import ConfigError, HeedError, did_you_mean, one_line
 from heed.files import advice, shortened
 
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, verbose = sys.argv[1:] if argv is None else argv, False
     try:
         open_streams()
-        with as_loud(arguments) as (words, verbose):
+        with trusting(arguments) as rest, as_loud(rest) as (words, verbose):
             code = _run(words)
         sys.stdout.flush()
         return code

@@ -68,6 +68,7 @@ class Option:
 EVERYWHERE = (
     Option("--help", "Everything that it takes, with examples", switch=True),
     Option("--quiet", "Results and errors alone", switch=True),
+    Option("--trust-code", "Use the code that a run holds where the installed one is another", switch=True),
     Option("--verbose", "Every line with the time, more of them, and where an error was raised", switch=True),
 )
 """What every verb takes."""

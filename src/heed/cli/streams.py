@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from heed.errors import ConfigError
+from heed.seals import TRUST_CODE
 
 
 class NamedStream:
@@ -134,6 +135,22 @@ class Stamped(Filtered):
 
 LOUDNESS: dict[str, type[Filtered]] = {"--quiet": ErrorsAlone, "--verbose": Stamped}
 """The words that every verb takes."""
+
+
+@contextmanager
+def trusting(words: Sequence[str]) -> Iterator[list[str]]:
+    """Take --trust-code out of a command line: code that a run holds may be used, here and in processes begun here."""
+    end = words.index("--") if "--" in words else len(words)
+    rest = [word for word in words[:end] if word != "--trust-code"] + list(words[end:])
+    before = os.environ.get(TRUST_CODE)
+    if len(rest) < len(words):
+        os.environ[TRUST_CODE] = "1"
+    try:
+        yield rest
+    finally:
+        os.environ.pop(TRUST_CODE, None)
+        if before is not None:
+            os.environ[TRUST_CODE] = before
 
 
 @contextmanager

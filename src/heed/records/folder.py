@@ -11,10 +11,10 @@ from heed.records.checkpoints import CHECKPOINTS, CONFIG
 from heed.records.events import METRICS
 from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS
 
-TOKENIZER, SAMPLES, PAGE = "tokenizer.json", "samples.jsonl", "report.html"
+TOKENIZER, SAMPLES, PAGE, CODE = "tokenizer.json", "samples.jsonl", "report.html", "code"
 OWN = (
     CONFIG, ENVIRONMENT, METRICS, CHECKPOINTS, TOKENIZER, seals.SEALS,
-    EVALUATION, LENGTHS, SAMPLES, PAGE, "hf", "peft", "onnx",
+    EVALUATION, LENGTHS, SAMPLES, PAGE, CODE, "hf", "peft", "onnx",
     ANSWERS, SUMMARY, TRUST,
     "events.out.tfevents.heed", "wandb", ".trackio",
     "result.json", "predictions-validation.jsonl", "predictions-test.jsonl", CALIBRATION,

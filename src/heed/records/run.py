@@ -36,6 +36,9 @@ class EnvironmentFile(Ordered):
     git_commit: Any = None
     """None outside of a repository."""
     machine: MachineFacts = Field(default_factory=MachineFacts)
+    code: Any = None
+    """Of a mechanism or score that is not heed's: its module, its name in it, and the SHA-256 of its file, by the name
+    that the settings have for it. A copy of the file is in the run."""
     began_in: Any = None
     """The folder in which the command was given, as seen from the run: relative sources are relative to it."""
     job: Any = None

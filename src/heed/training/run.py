@@ -62,6 +62,7 @@ from heed.slurm.queue import own_id
 from heed.text.named import relative_to
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.training.devices import machine_facts
+from heed.training.own_code import code_of
 from heed.training.settings import read_settings
 from heed.training.streams import NAMES, stream_seed
 
@@ -190,6 +191,11 @@ class Run(Generic[C]):
         """Understand relative sources as the run did where it was begun, as far as they are still there."""
         folder = self.environment.began_in
         return relative_to(self.folder / folder if isinstance(folder, str) else None)
+
+    def own_code(self) -> AbstractContextManager[None]:
+        """Build models with the mechanism and score that the run was trained with, where these are not heed's."""
+        config: Any = self.config
+        return code_of(self.folder, self.environment.code, config.model)
 
     def _damaged(self) -> CheckpointError:
         return CheckpointError(f"{self.folder / ENVIRONMENT} is damaged: bring it back, it is part of the run")
@@ -363,7 +369,8 @@ def load_run(
     if tokenizer.vocab_size > vocabulary:
         sizes = f"{tokenizer.vocab_size:,} tokens and the run {vocabulary:,}"
         raise CheckpointError(f"{run.folder / TOKENIZER} has {sizes}: bring its own back")
-    model = build_model(run.config.model, vocabulary, classes=classes)
+    with run.own_code():
+        model = build_model(run.config.model, vocabulary, classes=classes)
     load_weights(model, saved.model)
     model.leaks = run.leaks
     return model.to(device).eval(), tokenizer, run.config

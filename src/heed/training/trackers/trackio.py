@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from heed import files
+from heed.errors import require
 from heed.training.trackers.tracker import TrackedRun, Tracker
 
 MARK = ".trackio"
@@ -21,8 +23,7 @@ class Trackio(Tracker):
     needs = ("trackio", "trackio")
 
     def __init__(self, run: TrackedRun) -> None:
-        import trackio
-
+        trackio: Any = require("trackio", "trackio")
         mark = run.folder / MARK
         self.knows = math.inf if mark.exists() else -1
         self.trackio = trackio

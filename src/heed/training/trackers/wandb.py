@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from heed.errors import require
 from heed.training.trackers.tracker import TrackedRun, Tracker
 
 FOLDER = "wandb"
@@ -23,8 +24,7 @@ class WeightsAndBiases(Tracker):
     needs = ("wandb", "wandb")
 
     def __init__(self, run: TrackedRun) -> None:
-        import wandb
-
+        wandb: Any = require("wandb", "wandb")
         known = (run.folder / FOLDER).exists()
         self.knows = math.inf if known else -1
         project = os.environ.get("WANDB_PROJECT") or run.project
@@ -40,8 +40,7 @@ class WeightsAndBiases(Tracker):
 
     def text(self, step: int, text: str) -> None:
         """Log a text, as a table of one row."""
-        import wandb
-
+        wandb: Any = require("wandb", "wandb")
         self.run.log({"samples": wandb.Table(columns=["step", "text"], data=[[step, text]])}, step=step)
 
     def close(self) -> None:
