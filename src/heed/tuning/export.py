@@ -41,7 +41,7 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     model = tuned.backbone if tuned.head is None else with_own_head(tuned, encoder.pad_id)
     with exporting(out, "config.json") as new:
         model.save_pretrained(new)
-        save_reading(encoder, run.config, target, new, TRANSFORMERS)
+        save_reading(encoder, run, target, new, TRANSFORMERS)
     return out
 
 
@@ -65,7 +65,7 @@ def export_adapter(folder: str | Path, out: Path) -> Path:
 
     def beside(place: Path) -> None:
         save_labels(target, place)
-        save_reading(encoder, run.config, target, place, ADAPTER if tuned.head is None else HEAD)
+        save_reading(encoder, run, target, place, ADAPTER if tuned.head is None else HEAD)
 
     return save_adapter(tuned, out, beside)
 
@@ -107,7 +107,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     with exporting(out, "model.onnx") as new:
         program.save(new / "model.onnx", external_data=True)
         save_labels(target, new)
-        save_reading(encoder, run.config, target, new, ONNX)
+        save_reading(encoder, run, target, new, ONNX)
     return out
 
 
