@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,8 +70,13 @@ def main(argv: list[str]) -> int:
 
 def _push(flags: ExportFlags, out: Path, target: str) -> int:
     """Upload what was written, or say what would go."""
-    from heed.models.upload import files_to_upload, upload
+    from heed.models.upload import files_to_upload, local_encoder, upload
 
+    if (place := local_encoder(out)) is not None:
+        print(
+            f"note: adapter_config.json names the encoder by its folder here, {place}: others must have it there",
+            file=sys.stderr,
+        )
     if flags.dry_run:
         found = files_to_upload(out, flags.to)
         for path in found:

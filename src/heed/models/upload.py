@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def hub_target(target: str) -> str:
 def files_to_upload(folder: Path, kind: str) -> list[Path]:
     """Return the files of an export in a format, by name."""
     return sorted({path for pattern in UPLOADED[kind] for path in folder.glob(pattern) if path.is_file()})
+
+
+def local_encoder(folder: Path) -> str | None:
+    """Return the folder that an adapter names as its encoder; None of one on the hub, and of what is no adapter."""
+    if not (config := folder / "adapter_config.json").is_file():
+        return None
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return base if isinstance(base, str) and (Path(base).is_absolute() or Path(base).exists()) else None
 
 
 def refuse_upload(target: str) -> Any:

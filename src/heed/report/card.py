@@ -132,10 +132,10 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _objective(record: RunRecord) -> str:
     """Say what else than the next token was learned."""
-    way = record.setting("data.objective")
-    if way in (None, "next-token"):
+    if record.measured == "token":
         return ""
-    return f"It was trained on `{plain(str(way))}`, and writes well only what looks like the texts of that."
+    counted = plain(record.measured)
+    return f"Its figures count {counted}s: it writes well only what looks like the texts that it learned."
 
 
 def _data(record: RunRecord) -> str:

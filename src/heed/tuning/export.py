@@ -95,6 +95,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     """
     require("onnx", "onnx")
     require("onnxscript", "onnx")
+    passes = require("onnx_ir.passes.common", "onnx")
     tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     if not tuned.skipped and tuned.head is None:
         tuned = merge(tuned)
@@ -104,6 +105,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
             f"--to onnx: the graph of method {run.config.method.name} would be for texts of one number and length: "
             "keep the run, or choose a method without trained tokens"
         )
+    passes.ClearMetadataAndDocStringPass()(program.model)  # where on this machine the code lies, line by line
     with exporting(out, "model.onnx") as new:
         program.save(new / "model.onnx", external_data=True)
         save_labels(target, new)
