@@ -72,11 +72,9 @@ def _push(flags: ExportFlags, out: Path, target: str) -> int:
     """Upload what was written, or say what would go."""
     from heed.models.upload import files_to_upload, local_encoder, upload
 
-    if (place := local_encoder(out)) is not None:
-        print(
-            f"note: adapter_config.json names the encoder by its folder here, {place}: others must have it there",
-            file=sys.stderr,
-        )
+    if flags.to == "peft" and (place := local_encoder(out)) is not None:
+        note = f"adapter_config.json names the encoder by its folder here, {place}: others must have it there"
+        print(f"note: {note}", file=sys.stderr)
     if flags.dry_run:
         found = files_to_upload(out, flags.to)
         for path in found:
