@@ -73,7 +73,8 @@ def test_it_names_no_place(record):
 
 
 def test_what_was_only_imported_says_so(record):
-    card = language_model_card(replace(record, train=(), evaluations=(), evaluation={}), 0, 0)
+    card = language_model_card(replace(record, train=(), evaluations=(), evaluation={}, end=None), 0, 0)
+    assert card.split("---\n")[2].startswith("# old-run\n\nWeights that were read from elsewhere.")
     assert "neither trained nor measured" in card
     assert "trained on" not in card.partition("## Limits")[0]
 

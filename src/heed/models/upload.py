@@ -42,7 +42,7 @@ def local_encoder(folder: Path) -> str | None:
 def refuse_upload(target: str) -> Any:
     """Return `huggingface_hub`. Raises `ConfigError` without a token, or where the hub may not be asked."""
     hub = require("huggingface_hub", "hf")
-    if hub.constants.HF_HUB_OFFLINE:
+    if require("huggingface_hub.constants", "hf").HF_HUB_OFFLINE:
         raise ConfigError(f"--push {target}: HF_HUB_OFFLINE forbids the network: unset it, or look with --dry-run")
     if hub.get_token() is None:
         raise ConfigError(f"--push {target}: there is no token: hf auth login, or set HF_TOKEN, or look with --dry-run")

@@ -60,12 +60,12 @@ def language_model_card(record: RunRecord, step: int, best: int) -> str:
     warned = [
         f"**{'LEAKS' if banner.title == 'Leaks' else plain(banner.title)}.** {plain(banner.text)}"
         for banner in banners(record)
-        if banner.level in ("error", "warning")
+        if banner.level == "error" or (banner.level == "warning" and trained)
     ]
     parts = [
         *warned,
         f"# {plain(record.name)}",
-        said + (f" Made with {plain(', '.join(made))}." if made else ""),
+        said + (f" Made with {plain(', '.join(made))}." if made and trained else ""),
         f"```python{LANGUAGE_MODEL.replace('<most>', str(most))}```",
         "## Figures\n\n" + "\n".join(_figures(record, step, best)),
         "## Limits\n\n" + "\n".join(f"* {line}" for line in limits if line),
@@ -155,7 +155,7 @@ def _shown_corpus(corpus: str) -> str:
 
 def _figures(record: RunRecord, step: int, best: int) -> list[str]:
     """Return the figures of each split, with their passports, as the items of a list."""
-    columns: dict[str, KeptFigures] = dict(record.evaluation)
+    columns: Mapping[str, KeptFigures] = record.evaluation
     measured = best
     if record.state in ("interrupted", "unfinished"):  # figures of an earlier end may still lie there
         found = record.best()
