@@ -157,7 +157,8 @@ def _figures(record: RunRecord, step: int, best: int) -> list[str]:
     """Return the figures of each split, with their passports, as the items of a list."""
     columns: Mapping[str, KeptFigures] = record.evaluation
     measured = best
-    if record.state in ("interrupted", "unfinished"):  # figures of an earlier end may still lie there
+    over = record.state not in ("interrupted", "unfinished")  # else figures of an earlier end may still lie there
+    if not (over and record.evaluation):
         found = record.best()
         columns, measured = ({}, best) if found is None else ({"validation": found}, found.step)
     if columns and step != measured:
