@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -308,25 +309,17 @@ def test_what_was_read_is_said_first(run, table):
     assert "held out of training by a fixed hash" in lines[6]
 
 
-def test_an_adapter_is_pushed(run, heed, table, tmp_path, monkeypatch):
+def test_what_of_an_adapter_would_go(run, heed, table, tmp_path):
     assert run(table, methods="lora").code == 0
-    calls = []
-
-    class Hub:
-        def create_repo(self, name, **options):
-            return f"hub/{name}"
-
-        def upload_folder(self, **options):
-            calls.append((options["repo_id"], options["folder_path"]))
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     folder = tmp_path / "out" / "runs" / "lora-1"
-    assert "--push: only adapters" in complaint(heed("export", folder, "--push", "hf:me/mine"))
-    assert "--push: only adapters" in complaint(heed("export", folder, "--to", "peft", "--push", "me/mine"))
+    assert "is written hf:OWNER/NAME" in complaint(heed("export", folder, "--to", "peft", "--push", "me/mine"))
     assert not (folder / "peft").exists()
-    answer = heed("export", folder, "--to", "peft", "--push", "hf:me/mine")
-    assert (answer.code, answer.out) == (0, f"{folder / 'peft'}\nhub/me/mine\n")
-    assert calls == [("me/mine", str(folder / "peft"))]
+    answer = heed("export", folder, "--to", "peft", "--push", "hf:me/mine", "--dry-run")
+    assert answer.code == 0
+    assert "note: adapter_config.json names the encoder by its folder here, /" in answer.err
+    names = re.findall(r"^  (\S+)  ", answer.out, re.MULTILINE)
+    assert names == sorted(path.name for path in (folder / "peft").iterdir() if not path.name.startswith("."))
+    assert {"adapter_config.json", "adapter_model.safetensors", "head.safetensors", "README.md"} <= set(names)
     assert "no-run does not exist" in complaint(heed("export", tmp_path / "no-run", "--to", "peft"))
 
 

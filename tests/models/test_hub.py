@@ -95,6 +95,14 @@ def test_a_model_of_heed_gives_the_same_logits_there_and_comes_back(name, tmp_pa
     assert_same(back, theirs)
 
 
+def test_gpt2_names_its_context_as_converters_ask_for_it(tmp_path):
+    """llama.cpp's converter reads n_ctx alone."""
+    config = ModelConfig(n_layers=1, n_heads=2, d_model=8, context=9, activation="gelu-tanh")
+    export_hub(build_model(config, 11), config, None, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["model_type"], written["n_ctx"], written["n_positions"]) == ("gpt2", 9, 9)
+
+
 def test_shards_and_old_names_without_prefix_are_read(tmp_path):
     theirs = randomise(gpt2())
     theirs.save_pretrained(tmp_path, max_shard_size="3KB")

@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-from typing import ClassVar
 
 import peft
 import pytest
@@ -12,7 +11,7 @@ from test_methods import HEADS, LAYERS, P, disturb, make
 from tiny_encoders import D, load_tiny, texts
 
 from heed.errors import CheckpointError, ConfigError
-from heed.tuning.adapters import BESIDE, CONFIG, HEAD, WEIGHTS, load_adapter, merge, push_adapter, save_adapter
+from heed.tuning.adapters import load_adapter, merge, save_adapter
 
 METHODS = ("prompt", "prefix", "lora", "dora", "ia3", "lora+bitfit")
 POSSIBLE = [
@@ -229,37 +228,6 @@ def test_an_adapter_of_another_encoder(tiny, tmp_path):
         load_adapter(tuned, folder)
     tuned.name = str(tiny("bert-base-uncased"))  # the same one, brought as a folder
     load_adapter(tuned, folder)
-
-
-class FakeHub:
-    calls: ClassVar[list[tuple]] = []
-
-    def create_repo(self, name, *, exist_ok, private):
-        assert private
-        self.calls.append(("create", name, exist_ok))
-        return f"hub/{name}"
-
-    def upload_folder(self, *, repo_id, folder_path, allow_patterns):
-        if "secret" in repo_id:
-            raise OSError("401 Unauthorized\nfor this name")
-        self.calls.append(("upload", repo_id, folder_path, sorted(allow_patterns)))
-
-
-def test_pushed(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
-    FakeHub.calls.clear()
-    folder = save_adapter(make(tiny("bert-base-uncased"), "lora")[0], tmp_path / "adapter")
-    assert push_adapter(folder, "hf:me/mine") == "hub/me/mine"
-    assert FakeHub.calls == [
-        ("create", "me/mine", True),
-        ("upload", "me/mine", str(folder), sorted([CONFIG, WEIGHTS, HEAD, *BESIDE])),
-    ]
-    with pytest.raises(ConfigError, match="is written hf:NAME"):
-        push_adapter(folder, "me/mine")
-    with pytest.raises(CheckpointError, match="holds no adapter"):
-        push_adapter(tmp_path, "hf:me/mine")
-    with pytest.raises(CheckpointError, match=r"cannot push to hf:secret: 401 Unauthorized \(is there a token"):
-        push_adapter(folder, "hf:secret")
 
 
 def test_shapes_of_a_prefix(tiny, tmp_path):

@@ -6,13 +6,17 @@ import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub import ModelCard
 from small import LENGTH, labelled, make_plan, write_table
 
+import heed
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.studies.tune import tune
 from heed.tuning.export import export_adapter, export_onnx, export_transformers
@@ -63,6 +67,32 @@ def test_a_pipeline_says_the_same(tmp_path, runs, method, pooling, encoder):
     assert pipeline.tokenizer.model_max_length == LENGTH
     assert json.loads((out / "tokenizer.json").read_text())["truncation"]["max_length"] == LENGTH
     assert not list(out.glob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("method", "pooling", "export", "library"),
+    [("lora", "native", export_transformers, "transformers"), ("lora", "auto", export_adapter, "peft"),
+     ("head", "auto", export_onnx, None)],
+)  # fmt: skip
+def test_a_card_for_the_hub(tmp_path, runs, method, pooling, export, library):
+    run = runs(method, pooling=pooling)
+    out = export(run, tmp_path / "out")
+    card = ModelCard.load(out / "README.md")
+    assert (card.data.pipeline_tag, card.data.library_name) == ("text-classification", library)
+    assert (card.data.base_model, card.data.datasets, card.data.license) == (None, None, None)  # folders, not names
+    assert card.text.startswith(f"# {method}-1\n")
+    for folder in {run.parent, run.parents[1], *run.parents[:3]}:
+        assert str(folder) not in card.content
+    if library != "peft":  # which must find its encoder
+        places = [str(Path(heed.__file__).parent), str(run.parents[2]), "/site-packages/"]
+        for file in out.glob("[!.]*"):
+            assert not [place for place in places if place.encode() in file.read_bytes()], file
+    for split in ("validation", "test"):
+        rows = [json.loads(line) for line in (run / f"predictions-{split}.jsonl").read_text().splitlines()]
+        right = sum(row["label"] == row["predicted"] for row in rows)
+        assert f"**{split}**, {len(rows)} texts: accuracy {100 * right / len(rows):.1f} %" in card.text
+        most = max(Counter(row["label"] for row in rows).values())
+        assert f"always the commonest class {100 * most / len(rows):.1f} %" in card.text.partition(f"**{split}**")[2]
 
 
 def test_the_adapter_is_in_the_weights(tmp_path, runs):

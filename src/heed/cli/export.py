@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from heed.cli.settings import parse
 from heed.config import Section, read_yaml
 from heed.errors import CheckpointError, ConfigError
 from heed.files import holds_something
+from heed.report.numbers import human_bytes
 
 
 class ExportFlags(Section):
@@ -24,6 +26,7 @@ class ExportFlags(Section):
       heed export tunes/sst2/runs/full-1 --to hf
       heed export tunes/sst2 --to peft --out my-adapter
       heed export tunes/sst2/runs/lora-1 --to peft --push hf:me/my-adapter
+      heed export runs/quickstart --push hf:me/quickstart --dry-run
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -37,30 +40,69 @@ class ExportFlags(Section):
     overwrite: bool = False
     """Write into a folder that is not empty."""
     push: str | None = None
-    """With --to peft: upload the adapter to hf:OWNER/NAME on the Hugging Face hub; a new one is private."""
+    """Upload the export to hf:OWNER/NAME on the Hugging Face hub; a new one is private."""
+    public: bool = False
+    """With --push: for everybody to see."""
+    dry_run: bool = False
+    """With --push: write the export, say what would go, and send nothing."""
 
 
 def main(argv: list[str]) -> int:
-    """Convert, write and print the folder; 0 when done."""
+    """Convert, write and print the folder, and upload it where that is asked for; 0 when done."""
     flags = parse(ExportFlags, argv, "export")
-    if flags.push is not None and (flags.to != "peft" or not flags.push.startswith("hf:")):
-        raise ConfigError("--push: only adapters are uploaded, to the hub: give --to peft --push hf:OWNER/NAME")
+    if flags.push is None and (flags.public or flags.dry_run):
+        raise ConfigError(f"--{'public' if flags.public else 'dry-run'}: is for --push hf:OWNER/NAME: add it")
     if not flags.run.exists():
         raise CheckpointError(f"{flags.run} does not exist: give the folder of a run")
     out = flags.out or flags.run / flags.to
     marker = {"hf": "config.json", "peft": "adapter_config.json", "onnx": "model.onnx"}[flags.to]
     if (out.is_file() or holds_something(out, marker)) and not flags.overwrite:
         raise ConfigError(f"{out} is not empty: give another --out, or --overwrite")
-    if is_tuned(flags.run):
-        return _export_tuned(flags, out)
+    if flags.push is not None:
+        from heed.models.upload import hub_target, refuse_upload
+
+        hub_target(flags.push)
+        if not flags.dry_run:
+            refuse_upload(flags.push)
+    print((_export_tuned if is_tuned(flags.run) else _export_language_model)(flags, out))
+    return 0 if flags.push is None else _push(flags, out, flags.push)
+
+
+def _push(flags: ExportFlags, out: Path, target: str) -> int:
+    """Upload what was written, or say what would go."""
+    from heed.models.upload import files_to_upload, local_encoder, upload
+
+    if flags.to == "peft" and (place := local_encoder(out)) is not None:
+        note = f"adapter_config.json names the encoder by its folder here, {place}: others must have it there"
+        print(f"note: {note}", file=sys.stderr)
+    if flags.dry_run:
+        found = files_to_upload(out, flags.to)
+        for path in found:
+            print(f"  {path.name}  {human_bytes(path.stat().st_size)}")
+        seen = "public" if flags.public else "private"
+        print(f"{len(found)} files would go to {target}, {seen} where it is new; nothing was sent")
+        return 0
+    address, private = upload(out, flags.to, target, public=flags.public)
+    print(f"{address} ({'private' if private else 'public'})")
+    return 0
+
+
+def _export_language_model(flags: ExportFlags, out: Path) -> Path:
+    """Write a run of a language model, with its card."""
     if flags.to != "hf":
         raise ConfigError(f"--to {flags.to}: is for runs of heed tune, and {flags.run} is none: leave it out")
     from heed.models.hub import export_hub
+    from heed.records.checkpoints import CHECKPOINTS
+    from heed.report.card import language_model_card
+    from heed.report.record import gather
+    from heed.training.checkpoint import find_checkpoint
     from heed.training.run import load_run
 
     model, _, config = load_run(flags.run, flags.checkpoint)
-    print(export_hub(model, config.model, flags.run / "tokenizer.json", out))
-    return 0
+    places = [find_checkpoint(flags.run / CHECKPOINTS, which) for which in (flags.checkpoint, "best")]
+    step, best = (int(place.name.removeprefix("step-")) for place in places)
+    card = language_model_card(gather(flags.run), step, best)
+    return export_hub(model, config.model, flags.run / "tokenizer.json", out, card)
 
 
 def is_tuned(folder: Path) -> bool:
@@ -70,16 +112,11 @@ def is_tuned(folder: Path) -> bool:
     return (folder / "config.yaml").is_file() and "encoder" in read_yaml(folder / "config.yaml")
 
 
-def _export_tuned(flags: ExportFlags, out: Path) -> int:
+def _export_tuned(flags: ExportFlags, out: Path) -> Path:
     """Write a tuned run in the format that is asked for."""
     if flags.checkpoint != "best":
         raise ConfigError("--checkpoint: a tuned run keeps its best one: leave it out")
     from heed.tuning.export import export_adapter, export_onnx, export_transformers
 
     export = {"hf": export_transformers, "peft": export_adapter, "onnx": export_onnx}[flags.to]
-    print(export(flags.run, out))
-    if flags.push is not None:
-        from heed.tuning.adapters import push_adapter
-
-        print(push_adapter(out, flags.push))
-    return 0
+    return export(flags.run, out)

@@ -111,6 +111,7 @@ def _openai_keys(config: ModelConfig) -> dict[str, Any]:
         "n_head": config.n_heads,
         "n_embd": config.d_model,
         "n_positions": config.context,
+        "n_ctx": config.context,
         "layer_norm_epsilon": config.norm_epsilon,
     }
 

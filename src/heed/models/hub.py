@@ -85,12 +85,16 @@ def _make(config: ModelConfig, vocab_size: int, source: str | Path) -> GPT:
 
 
 def export_hub(
-    model: LanguageModel, config: ModelConfig, tokenizer_file: str | Path | None, folder: str | Path
+    model: LanguageModel,
+    config: ModelConfig,
+    tokenizer_file: str | Path | None,
+    folder: str | Path,
+    card: str | None = None,
 ) -> Path:
     """Write `model` and its tokenizer.json so that AutoModelForCausalLM and AutoTokenizer load `folder`; return it.
 
-    Files of the same names are replaced. Raises `ConfigError` that lists why no architecture of transformers is the
-    same model.
+    `card` becomes its README.md. Files of the same names are replaced. Raises `ConfigError` that lists why no
+    architecture of transformers is the same model.
     """
     if config.kind != "gpt":
         raise ConfigError(
@@ -102,6 +106,8 @@ def export_hub(
         raise ConfigError(*(f"cannot export as {family.architecture}: {problem}" for problem in problems))
     with exporting(folder, "config.json") as new:
         _write(new, model, config, tokenizer_file, family)
+        if card is not None:
+            files.write_text(new / "README.md", card)
     return Path(folder)
 
 

@@ -24,14 +24,11 @@ from torch import Tensor
 
 from heed.errors import CheckpointError, ConfigError, require
 from heed.models.hub import exporting
+from heed.tuning.cards import HUB_NAMES
 from heed.tuning.methods.virtual import Virtual
 from heed.tuning.model import Tuned, unfreeze
 
 CONFIG, WEIGHTS, HEAD = "adapter_config.json", "adapter_model.safetensors", "head.safetensors"
-BESIDE = ("labels.json", "README.md", "tokenizer.json", "tokenizer_config.json")
-"""What an export writes beside these (see `heed.tuning.cards`), and an upload takes along."""
-HUB_NAMES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
-"""What others know an encoder by that heed takes from elsewhere."""
 DECISIVE = ("peft_type", "r", "lora_alpha", "use_dora", "num_virtual_tokens", "task_type")
 """Settings of an adapter that its weights mean nothing without."""
 
@@ -102,26 +99,6 @@ def merge(tuned: Tuned) -> Tuned:
         merged.backbone = merged.backbone.merge_and_unload()
     unfreeze(merged.parameters())
     return merged
-
-
-def push_adapter(folder: str | Path, target: str) -> str:
-    """Upload an adapter to `hf:NAME` on the Hugging Face hub, a private one where it is new; return its address.
-
-    Raises `ConfigError` for another target, `CheckpointError` when there is no adapter or the hub refuses.
-    """
-    if not target.startswith("hf:") or not target[3:]:
-        raise ConfigError(f"cannot push to {target!r}: a name on the Hugging Face hub is written hf:NAME")
-    folder = Path(folder)
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"{folder} holds no adapter: save one first")
-    api = require("huggingface_hub", "hf").HfApi()
-    try:
-        address = api.create_repo(target[3:], exist_ok=True, private=True)
-        api.upload_folder(repo_id=target[3:], folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, HEAD, *BESIDE])
-    except Exception as error:  # whatever the network, the hub or its client says
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"cannot push to {target}: {first} (is there a token? hf auth login)") from error
-    return str(address)
 
 
 def _peft_model(tuned: Tuned) -> Any:

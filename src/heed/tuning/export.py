@@ -41,7 +41,7 @@ def export_transformers(folder: str | Path, out: Path) -> Path:
     model = tuned.backbone if tuned.head is None else with_own_head(tuned, encoder.pad_id)
     with exporting(out, "config.json") as new:
         model.save_pretrained(new)
-        save_reading(encoder, run.config, target, new, TRANSFORMERS)
+        save_reading(encoder, run, target, new, TRANSFORMERS)
     return out
 
 
@@ -65,7 +65,7 @@ def export_adapter(folder: str | Path, out: Path) -> Path:
 
     def beside(place: Path) -> None:
         save_labels(target, place)
-        save_reading(encoder, run.config, target, place, ADAPTER if tuned.head is None else HEAD)
+        save_reading(encoder, run, target, place, ADAPTER if tuned.head is None else HEAD)
 
     return save_adapter(tuned, out, beside)
 
@@ -95,6 +95,7 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
     """
     require("onnx", "onnx")
     require("onnxscript", "onnx")
+    passes = require("onnx_ir.passes.common", "onnx")
     tuned, encoder, run, target = load_tuned(choose_run(Path(folder)), "cpu")
     if not tuned.skipped and tuned.head is None:
         tuned = merge(tuned)
@@ -104,10 +105,11 @@ def export_onnx(folder: str | Path, out: Path) -> Path:
             f"--to onnx: the graph of method {run.config.method.name} would be for texts of one number and length: "
             "keep the run, or choose a method without trained tokens"
         )
+    passes.ClearMetadataAndDocStringPass()(program.model)  # where on this machine the code lies, line by line
     with exporting(out, "model.onnx") as new:
         program.save(new / "model.onnx", external_data=True)
         save_labels(target, new)
-        save_reading(encoder, run.config, target, new, ONNX)
+        save_reading(encoder, run, target, new, ONNX)
     return out
 
 
