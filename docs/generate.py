@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel
@@ -43,11 +44,10 @@ STYLE = (
 )
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(NamedTuple):
     """How a mechanism is drawn: on 16 words, so small that a window or a block ends within them."""
 
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
     causal: bool = True
 
 
@@ -64,7 +64,8 @@ DRAWN = {
 def mixing(name: str, path: str = "reference") -> tuple[Any, Tensor]:
     """Return the mixing of a figure, x (B, T, K) to y (B, T, K) in float64, and its words x (T, K).
 
-    One head; a word is its own query, key and value, drawn from N(0, 1), and equal words are equal.
+    One head; a word is its own query, key and value: a vector drawn from N(0, 1), the same for equal words, and a tenth
+    of one drawn for its place. Without that, equal keys tie, and what argmax takes hangs on the last bit of a product.
     """
     drawn, T = DRAWN[name], len(WORDS)
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +79,8 @@ def mixing(name: str, path: str = "reference") -> tuple[Any, Tensor]:
         heads = x[:, None]
         return mechanism(heads, heads, heads, mask)[:, 0]
 
-    return mix, torch.stack([vectors[word] for word in WORDS])
+    places = torch.randn(T, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return mix, torch.stack([vectors[word] for word in WORDS]) + places / 10
 
 
 def influence(name: str) -> Tensor:

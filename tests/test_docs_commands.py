@@ -15,7 +15,7 @@ from test_docs import PAGES, ROOT
 
 TRAINS = {"train", "pretrain", "finetune"}
 HISTORY = {"log.md", "CHANGELOG.md"}  # what was typed then
-FENCED = re.compile(r"^( *)```(?:bash|sh|console)?\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`heed ([^`]+)`")
 ENDS = {">", "|", "&&", "<", ";"}
 
@@ -23,7 +23,7 @@ ENDS = {">", "|", "&&", "<", ";"}
 def whole_lines(block):
     """Yield the lines of a block, those put together that a backslash or an open quotation mark joins."""
     waiting = ""
-    for line in block.replace("\\\n", " ").splitlines():
+    for line in re.sub(r"\\\n\s*", " ", block).splitlines():
         waiting += " " + line.strip()
         if waiting.count('"') % 2 == 0:
             yield waiting.strip()
@@ -32,7 +32,9 @@ def whole_lines(block):
 
 def typed(text):
     """Yield the words of each command that stands in a block, without what is said of it behind."""
-    for _, block in FENCED.findall(text):
+    for _, language, block in FENCED.findall(text):
+        if language not in ("", "bash", "sh", "console"):
+            continue
         for line in whole_lines(block):
             command = re.match(r"(?:\$ )?(?:\.venv/bin/)?heed (.*)", line)
             if command:
@@ -60,7 +62,8 @@ def check(verb, *words):
         source = flags.pairs if verb == "finetune" else flags.corpus
         if source is not None:
             place(settings, ["data", "source"], source)
-        make_config(overlay(read_yaml(file) if file and file.is_file() else {}, settings))
+        given = overlay(read_yaml(file) if file and file.is_file() else {}, settings)
+        make_config(overlay({"data": getattr(module, "DEFAULTS", {})}, given))
     elif found.config is TuneConfig:
         kinds = TuneConfig.model_fields
         for section, values in settings.items():

@@ -64,20 +64,10 @@ def differences(generate, name):
     return slopes.view(T, K, T, K).square().sum(dim=(1, 3)).sqrt().T
 
 
-def chosen(generate):
-    """Return the influences (T, T) of argmax: those of the value that each word takes, a unit matrix (16, 16).
-
-    Differences say nothing where equal words are equally good, and the first of them is taken.
-    """
-    words = generate.mixing("argmax")[1]
-    taken = [max(range(t + 1), key=lambda s, t=t: (round(float(words[t] @ words[s]), 9), -s)) for t in range(len(words))]
-    return 4.0 * torch.nn.functional.one_hot(torch.tensor(taken), len(words)).to(words.dtype)
-
-
 @pytest.mark.parametrize("name", generator().DRAWN)
 def test_figures_show_what_differences_show(name):
     generate = generator()
-    norms, other = generate.influence(name), chosen(generate) if name == "argmax" else differences(generate, name)
+    norms, other = generate.influence(name), differences(generate, name)
     torch.testing.assert_close(norms, other, rtol=1e-5, atol=1e-6)
     svg = (DOCS / "attention" / "figures" / f"{name}.svg").read_text(encoding="utf-8")
     assert svg.count("<rect") == (other > 1e-6).sum()
