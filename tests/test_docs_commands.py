@@ -35,7 +35,10 @@ def typed(text):
     for _, language, block in FENCED.findall(text):
         if language not in ("", "bash", "sh", "console"):
             continue
-        for line in whole_lines(block):
+        rounds = [block]
+        for name, values in re.findall(r"for (\w+) in ([^;\n]+)", block):
+            rounds = [one.replace(f"${name}", value) for one in rounds for value in values.split()]
+        for line in (line for one in rounds for line in whole_lines(one)):
             command = re.match(r"(?:\$ )?(?:\.venv/bin/)?heed (.*)", line)
             if command:
                 lexer = shlex.shlex(re.split(r"\s{3,}|\s+# ", command[1])[0], posix=True, punctuation_chars=True)
