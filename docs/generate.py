@@ -32,7 +32,7 @@ from heed.explore.puzzle_data import puzzle_module
 
 HERE = Path(__file__).parent
 PUZZLES = HERE.parent / "src" / "heed" / "explore" / "static" / "puzzle_data.js"
-WORDS = "the dog saw the cat and the cat saw the dog but the dog ran home".split()
+WORDS = re.findall(r"\w+", "the dog saw the cat and the cat saw the dog but the dog ran home")
 WIDTH = 16
 CELL, LEFT, TOP = 17, 44, 44
 STYLE = (
@@ -101,16 +101,17 @@ def influence_figure(name: str) -> str:
     size = CELL * len(WORDS)
     cells, words = [], []
     for t, row in enumerate(shades(influence(name))):
-        y = TOP + CELL * t
-        words.append(f'<text x="{LEFT - 6}" y="{y + 13}" text-anchor="end">{escape(WORDS[t])}</text>')
-        words.append(f'<text transform="translate({LEFT + CELL * t + 13} {TOP - 6}) rotate(-90)">{escape(WORDS[t])}</text>')
+        y, word = TOP + CELL * t, escape(WORDS[t])
+        words.append(f'<text x="{LEFT - 6}" y="{y + 13}" text-anchor="end">{word}</text>')
+        words.append(f'<text transform="translate({LEFT + CELL * t + 13} {TOP - 6}) rotate(-90)">{word}</text>')
         for s, shade in enumerate(row):
             if shade:
-                x = LEFT + CELL * s
-                cells.append(f'<rect x="{x + 1}" y="{y + 1}" width="15" height="15" opacity="{0.08 + 0.046 * shade:.3f}"/>')
+                x, opacity = LEFT + CELL * s, 0.08 + 0.046 * shade
+                cells.append(f'<rect x="{x + 1}" y="{y + 1}" width="15" height="15" opacity="{opacity:.3f}"/>')
     frame = f'<path d="M{LEFT} {TOP}h{size}v{size}h-{size}z"/><path d="M{LEFT} {TOP}l{size} {size}"/>'
     width, height = LEFT + size + 2, TOP + size + 2
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="influence" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="influence" {box}>'
     return "\n".join([head, f"<style>{STYLE}</style>", *words, *cells, frame, "</svg>"]) + "\n"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from pymdownx.superfences import SuperFencesException
 
 NARROW = re.compile(r"\\text\{(.*)\}", re.DOTALL)
 
@@ -19,7 +20,8 @@ NARROW = re.compile(r"\\text\{(.*)\}", re.DOTALL)
 def cell(latex: str) -> str:
     r"""Return one cell of an equation as HTML: `\text{...}` alone is words, which may wrap, else it is MathML.
 
-    Raises `ValueError` for what the library does not know, which it would show as it is written.
+    Raises `SuperFencesException`, which alone stops the build, for what the library does not know and would show as it is
+    written.
     """
     latex = latex.strip()
     if words := NARROW.fullmatch(latex):
@@ -28,7 +30,7 @@ def cell(latex: str) -> str:
         return ""
     mathml = convert("{}" + latex, display="block")
     if "\\" in mathml or re.search(r"&(?![#\w])", mathml):
-        raise ValueError(f"an equation in docs/ that cannot be typeset: {latex}")
+        raise SuperFencesException(f"an equation in docs/ that cannot be typeset: {latex}")
     return mathml
 
 
@@ -36,12 +38,12 @@ def equations(source: str, *_: Any, **__: Any) -> str:
     r"""Return the lines of `\begin{aligned} left &= right & words \\ ... \end{aligned}` as a grid."""
     body = re.fullmatch(r"\s*\\begin\{aligned\}(.*)\\end\{aligned\}\s*", source, re.DOTALL)
     if body is None:
-        raise ValueError(f"an equation in docs/ begins with \\begin{{aligned}}: {source[:60]}")
+        raise SuperFencesException(f"an equation in docs/ begins with \\begin{{aligned}}: {source[:60]}")
     out = []
     for line in re.split(r"\\\\", body[1]):
         cells = [cell(part) for part in re.split(r"(?<!\\)&", line)]
         if len(cells) > 3:
-            raise ValueError(f"more than left, right and words in an equation in docs/: {line}")
+            raise SuperFencesException(f"more than left, right and words in an equation in docs/: {line}")
         left, right, words = [*cells, "", ""][:3]
         out.append(f'<div class="left">{left}</div><div class="right">{right}</div><div class="words">{words}</div>')
     return f'<div class="equations">{"".join(out)}</div>'

@@ -85,7 +85,10 @@ COMMANDS = {
 
 def test_commands_are_found_and_cut_where_words_about_them_begin():
     assert sum(map(len, COMMANDS.values())) > 150
-    text = '```\nheed list attention      what there is\nheed sample r --prompt "a\n b" > x\nheed train t \\\n --resume r # go on\n```\n'
+    text = (
+        '```\nheed list attention      what there is\nheed sample r --prompt "a\n b" > x\n'
+        "heed train t \\\n    --resume r # go on\n```\n"
+    )
     expected = [["list", "attention"], ["sample", "r", "--prompt", "a b"], ["train", "t", "--resume", "r"]]
     assert list(typed(text)) == expected
 

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import yaml
+from pymdownx.superfences import SuperFencesException
 
 from heed.attention import MECHANISMS
 from test_docs import PAGES, ROOT, generator
@@ -43,7 +44,7 @@ def test_equations_are_typeset(page, block):
     "bad", [r"\begin{aligned} x &= \nosuch{y} & \end{aligned}", "x = y", r"\begin{aligned} a & b & c & d \end{aligned}"]
 )
 def test_an_equation_that_cannot_be_typeset_stops_the_build(bad):
-    with pytest.raises(ValueError, match="equation in docs"):
+    with pytest.raises(SuperFencesException, match="equation in docs"):
         loaded("hooks").equations(bad)
 
 
