@@ -20,8 +20,8 @@ NARROW = re.compile(r"\\text\{(.*)\}", re.DOTALL)
 def cell(latex: str) -> str:
     r"""Return one cell of an equation as HTML: `\text{...}` alone is words, which may wrap, else it is MathML.
 
-    Raises `SuperFencesException`, which alone stops the build, for what the library does not know and would show as it is
-    written.
+    Raises `SuperFencesException`, which alone stops the build, for what the library does not know and
+    would show as it is written.
     """
     latex = latex.strip()
     if words := NARROW.fullmatch(latex):

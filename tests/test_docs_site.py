@@ -1,6 +1,5 @@
 """The site: few entries in its navigation, equations that are typeset, and figures that are what they say."""
 
-import importlib.util
 import re
 
 import pytest
@@ -9,17 +8,10 @@ import yaml
 from pymdownx.superfences import SuperFencesException
 
 from heed.attention import MECHANISMS
-from test_docs import PAGES, ROOT, generator
+from test_docs import PAGES, ROOT, generator, loaded
 
 DOCS = ROOT / "docs"
 EQUATIONS = [(page, block) for page in PAGES for block in re.findall(r"```math\n(.*?)```", page.read_text(), re.DOTALL)]
-
-
-def loaded(name):
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_navigation_is_folded():
