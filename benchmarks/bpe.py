@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -21,8 +20,10 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-FOLDER = Path(os.environ.get("HEED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-FILE = FOLDER / "wikitext-2" / "train.txt"
+from heed.text.named import locate
+
+FILE = Path(locate("wikitext-2/train.txt"))
+GPT2 = Path(locate("gpt2-bpe"))
 TASKS = {
     "train 8000 lines": ("heed", "tokenizers"),
     "train 8000 one": ("heed", "tokenizers"),
@@ -43,6 +44,11 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(*arguments.one)))
         return
+    for path in (FILE, GPT2):
+        if not path.exists():
+            sys.exit(
+                f"{path} is not there: set HEED_DATA to the folder that holds it (heed doctor says where is looked)"
+            )
     print(f"WikiText-2, {FILE.stat().st_size / 1e6:.1f} MB, medians of {arguments.rounds} (x: heed is 1)")
     for task, sides in TASKS.items():
         rows: dict[str, list[Row]] = {side: [] for side in sides}
@@ -125,7 +131,7 @@ def encoder(side: str) -> Work:
     from heed.text.tokenizers.bpe import Bpe
     from heed.text.tokenizers.patterns import SPLITS
 
-    ours = Bpe.from_gpt2_files(FOLDER / "gpt2-bpe" / "encoder.json", FOLDER / "gpt2-bpe" / "vocab.bpe")
+    ours = Bpe.from_gpt2_files(GPT2 / "encoder.json", GPT2 / "vocab.bpe")
     if side == "heed":
         return lambda texts: sum(map(len, map(ours.encode_array, texts)))
     if side == "tokenizers":
