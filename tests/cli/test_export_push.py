@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -169,3 +170,18 @@ def test_of_another_checkpoint_no_figures_are_shown(heed, trained, tmp_path):
     loss = f"{figures['loss']:.4f} (nats per token)"
     assert loss in (best / "README.md").read_text()
     assert loss not in (tmp_path / "four" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("damage", ["gone", "a folder", "empty"])
+def test_a_run_whose_events_are_gone_is_not_called_imported(heed, trained, tmp_path, damage):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "metrics.jsonl").unlink()
+    if damage == "a folder":
+        (run / "metrics.jsonl").mkdir()
+    if damage == "empty":
+        (run / "metrics.jsonl").write_text("")
+    answer = heed("export", run, "--out", tmp_path / "out")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "metrics.jsonl" in answer.err
+    assert not (tmp_path / "out").exists()

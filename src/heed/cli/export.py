@@ -92,7 +92,8 @@ def _export_language_model(flags: ExportFlags, out: Path) -> Path:
     if flags.to != "hf":
         raise ConfigError(f"--to {flags.to}: is for runs of heed tune, and {flags.run} is none: leave it out")
     from heed.models.hub import export_hub
-    from heed.records.checkpoints import CHECKPOINTS
+    from heed.records.checkpoints import CHECKPOINTS, read_state
+    from heed.records.events import METRICS
     from heed.report.card import language_model_card
     from heed.report.record import gather
     from heed.training.checkpoint import find_checkpoint
@@ -101,7 +102,10 @@ def _export_language_model(flags: ExportFlags, out: Path) -> Path:
     model, _, config = load_run(flags.run, flags.checkpoint)
     places = [find_checkpoint(flags.run / CHECKPOINTS, which) for which in (flags.checkpoint, "best")]
     step, best = (int(place.name.removeprefix("step-")) for place in places)
-    card = language_model_card(gather(flags.run), step, best)
+    record = gather(flags.run)
+    if not record.train and read_state(places[0])["state"].get("optimizer") is not None:  # it was not imported
+        raise CheckpointError(f"{flags.run / METRICS} is missing or damaged, and the card tells of it: bring it back")
+    card = language_model_card(record, step, best)
     return export_hub(model, config.model, flags.run / "tokenizer.json", out, card)
 
 
