@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from heed.cli import VERBS
-from heed.cli.completion import commands
+from heed.cli.commands import commands
 from heed.cli.settings import parse, place, split_settings, taken
 from heed.config import Config, make_config, overlay, read_yaml
 from heed.config.tuning import TuneConfig
