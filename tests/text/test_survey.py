@@ -243,5 +243,8 @@ def test_on_the_command_line(folder, capsys):
     assert len(left) == len(parts["train"]) - 4
     again = survey(open_corpus(path / "clean.jsonl", validation_fraction=0), "clean.jsonl").splits["train"]
     assert (again.documents, again.duplicates) == (len(left), 0)
+    (path / "b.jsonl.partial").mkdir()  # where the file would grow
+    assert main(["data", "clean", *text, "--out", str(path / "b.jsonl")]) == 2
+    assert f"{path / 'b.jsonl'} cannot be written: " in capsys.readouterr().err
     assert main(["data", "report", str(path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

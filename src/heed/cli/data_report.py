@@ -6,9 +6,10 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import tyro
 
@@ -16,7 +17,7 @@ from heed.cli import tell
 from heed.cli.settings import AsJson, data_settings, parse, split_settings
 from heed.cli.streams import show, terminal_width
 from heed.config import Section, make_config
-from heed.errors import ConfigError, DataError
+from heed.errors import ConfigError, DataError, why
 from heed.files import growing
 from heed.report.numbers import human_bytes
 from heed.report.parts import write_page
@@ -135,7 +136,7 @@ def clean_up(argv: list[str]) -> int:
     corpus = corpus_of(config.data)
     kept, left_out = clean(corpus, flags.near)
     count = 0
-    with growing(flags.out) as file:
+    with _written(flags.out) as file:
         for text in kept:
             file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
             count += 1
@@ -162,7 +163,7 @@ def extract(argv: list[str]) -> int:
         raise DataError(f"{flags.place} does not exist: name a file or a folder of .html or .ipynb")
     left_out: Counter[str] = Counter()
     count = 0
-    with growing(flags.out) as file:
+    with _written(flags.out) as file:
         for path, text in extracted(flags.place, flags.encoding, left_out):
             file.write(json.dumps({"text": text, "source": str(path)}, ensure_ascii=False) + "\n")
             count += 1
@@ -172,6 +173,16 @@ def extract(argv: list[str]) -> int:
     for what, number in left_out.items():
         tell(f"note: left out, {what}: {number:,}")
     return 0
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[IO[str]]:
+    """Give a file to write lines to, which has its name once it is whole. Raises `DataError` where it cannot be."""
+    try:
+        with growing(out) as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {why(error)}; make room, or choose another --out") from error
 
 
 def _refuse(out: Path | None, suffix: str, *, overwrite: bool) -> None:
