@@ -33,6 +33,7 @@ from heed.training.checkpoint import latest_step
 from heed.training.devices import threads_kept
 from heed.training.fit import FitResult, fit, follow, refuse_without_validation
 from heed.training.own_code import keep_code, own_code
+from heed.training.precision import settle_precision
 from heed.training.progress import Progress
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_run, locked, new_folder, plain, refuse_if_taken, stem_of
@@ -118,6 +119,7 @@ def _train(
     facts = begin_weights(model, config.model, say)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     model.leaks = refuse_leaks(model.to(device), config.model, config.run.seed, say)
+    config = settle_precision(config, device, say)
     drawn = lambda asked: objective.stream(files, tokenizer, asked, 0, lambda line: None)
     config = settle_batch_size(config, model, drawn, streams, device, say)
     # This may refuse the text, so it comes before there is a folder.

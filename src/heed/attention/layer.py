@@ -10,23 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention.cache import LayerCache, StateCache
+from heed.attention.halves import Linear
 from heed.attention.masks import Mask, make_mask
 from heed.attention.mechanism import Mechanism
 from heed.attention.mechanisms.softmax import Softmax
+from heed.attention.normalise import rms_norm
 from heed.attention.positions import Place
 from heed.attention.projections import PROJECTIONS
 from heed.attention.shape import Shape
 from heed.errors import ConfigError
-
-
-class Linear(nn.Linear):
-    """torch's linear layer with its weights unset: no random number is drawn before the model fills them.
-
-    (Building on the meta device would do the same, and import torch._dynamo on the way: 84 MB and a second.)
-    """
-
-    def reset_parameters(self) -> None:
-        """Leave the weights unset."""
 
 
 class Attention(nn.Module):
@@ -92,9 +84,8 @@ class Attention(nn.Module):
         B, T, D = x.shape
         q, k, v = self.project(x)
         if self.q_norm is not None and self.k_norm is not None:
-            # in the type of q and k: under autocast these are bfloat16, and a float32 scale has no fused kernel
-            q = F.rms_norm(q, (self.width,), self.q_norm.to(q.dtype), self.epsilon)
-            k = F.rms_norm(k, (self.width,), self.k_norm.to(k.dtype), self.epsilon)
+            q = rms_norm(q, self.q_norm, self.epsilon)
+            k = rms_norm(k, self.k_norm, self.epsilon)
         if place is not None:
             q, k = place(q, k)
         if isinstance(cache, StateCache):

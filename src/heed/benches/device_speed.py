@@ -23,7 +23,8 @@ from heed.errors import ConfigError, HeedError
 from heed.models import LanguageModel
 from heed.report.statistics import RATIO, median_interval
 from heed.text.batches import Batch
-from heed.training.devices import choose_precision, describe_device, take_threads, threads_kept
+from heed.training.devices import describe_device, take_threads, threads_kept
+from heed.training.precision import settle_precision
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -58,7 +59,7 @@ class Speed:
         return asdict(self)
 
 
-def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object] = lambda line: None) -> list[Speed]:
+def measure_devices(asked: Config, steps: int = 20, say: Callable[[str], object] = lambda line: None) -> list[Speed]:
     """Return the speed of training steps on the CPU with one thread and with all, and on the GPU where there is one.
 
     Raises `ConfigError` for a model that cannot be built from its settings alone.
@@ -77,11 +78,12 @@ def measure_devices(config: Config, steps: int = 20, say: Callable[[str], object
         with threads_kept():
             take_threads(threads)
             say(f"measuring {describe_device(device)}: {WARM_UP} steps to warm up, {steps} that count")
+            config = settle_precision(asked, device)
             times = time_steps(config, device, steps)
         median = statistics.median(times)
         first = found[0].median if found else median
         name = f"cpu, {threads} thread{'s' if threads != 1 else ''}" if threads else describe_device(device)
-        precision, _ = choose_precision(config.train.precision, device)
+        precision = config.train.precision
         speed = tokens_of_step(config) / median
         sure.append(median_interval(times, RATIO))
         ratio = None

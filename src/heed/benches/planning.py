@@ -27,7 +27,8 @@ from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models.block import Block
 from heed.training.autobatch import SHARE
-from heed.training.devices import available_memory, choose_precision
+from heed.training.devices import available_memory
+from heed.training.precision import settle_precision
 
 TOKENS_A_PARAMETER = 20
 """Of a training that spends its arithmetic well (Hoffmann et al. 2022, Training compute-optimal large language
@@ -102,6 +103,7 @@ def make_plan(
 
     Raises `ConfigError` for a model that cannot be built from its settings alone.
     """
+    config = settle_precision(config, device)
     if config.model.start_from is not None:
         raise ConfigError("model.start_from: a plan needs the shape of a model: give that run's config.yaml")
     with torch.device("meta"):  # shapes without memory
@@ -126,7 +128,7 @@ def make_plan(
     return Plan(
         parameters=model.parameter_count(),
         flops_per_token=model.flops_per_token(),
-        precision=choose_precision(config.train.precision, device)[0],
+        precision=config.train.precision,
         weights=weights,
         gradients=gradients,
         optimizer=optimizer,

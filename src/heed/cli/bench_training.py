@@ -133,13 +133,14 @@ def memory(argv: list[str]) -> int:
 
     from heed.benches.training_memory import measure_all
     from heed.cli import tell
-    from heed.training.devices import choose_device, choose_precision, describe_device
+    from heed.training.devices import choose_device, describe_device
+    from heed.training.precision import settle_precision
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"  # MPS does not say how much it has held
     device = choose_device(auto if flags.device == "auto" else flags.device)
+    config = settle_precision(config, device)
     rows = [found.as_dict() for found in measure_all(config, device, sizes, contexts, tell)]
-    precision, _ = choose_precision(config.train.precision, device)
-    how = f"{config.train.optimizer}, {precision}; {describe_device(device)}, torch {torch.__version__}"
+    how = f"{config.train.optimizer}, {config.train.precision}; {describe_device(device)}, torch {torch.__version__}"
     caption = f"{said_model(config)}, {how}"
     if flags.out is not None:
         from heed.report.memory_figure import draw_memory

@@ -263,7 +263,8 @@ class TrainConfig(Section):
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; None switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16: autocast, weights stay fp32. auto: bf16 where the device computes it fast, else fp32."""
+    """bf16: products and what passes between them; the weights stay fp32. auto: bf16 on a GPU that computes it fast,
+    and on a CPU with AMX for transformers with softmax attention from about 128 wide on; a study on a CPU takes fp32."""
     compile: bool = False
     """Use torch.compile; heed says so and goes on without it where it fails."""
     recompute: bool = False

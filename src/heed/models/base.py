@@ -29,6 +29,9 @@ class LanguageModel(nn.Module, ABC):
     carried: list[Tensor] | None = None
     """The state in which the last training batch ended, where a model carries it on; a checkpoint holds it."""
 
+    stream: torch.dtype | None = None
+    """The type of what passes between the layers in training, where it is not that of the weights; see `Halves`."""
+
     label_smoothing: float = 0.0
     """Share of each target that is spread over all tokens (or classes), in the gradient of `loss`, not in its value."""
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, get_type_hints
 
 import torch
-import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -33,6 +32,7 @@ from heed.attention import (
     find_score,
     refuse_impossible,
 )
+from heed.attention.dropout import dropout
 from heed.attention.options import own_options
 from heed.attention.positions import Place
 from heed.config import ModelConfig
@@ -84,7 +84,7 @@ class Block(nn.Module):
 
     def drop(self, branch: Tensor) -> Tensor:
         """Return the branch with dropout while training."""
-        return F.dropout(branch, self.dropout) if self.training and self.dropout else branch
+        return dropout(branch, self.dropout) if self.training and self.dropout else branch
 
 
 def make_blocks(config: ModelConfig, *, causal: bool) -> nn.ModuleList:

@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import Cache, make_mask
+from heed.attention.dropout import dropout
 from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.errors import ConfigError
@@ -76,7 +76,8 @@ class Encoder(LanguageModel):
             raise ConfigError(f"a sequence of {T} tokens is longer than the model's context of {self.context}")
         x = self.positions.add(self.tokens(ids), slice(0, T))
         if self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
+            x = dropout(x, self.config.dropout)
+        x = x if self.stream is None else x.to(self.stream)
         real = ids != self.pad_id
         mask = make_mask(T, padding=None if real.all() else real, device=ids.device)  # no mask, no cost
         place, bias = self.positions.at(slice(0, T)), self.positions.bias(T, T)
@@ -91,7 +92,7 @@ class Encoder(LanguageModel):
             return self.logits(hidden)
         pooled = self.pool(hidden, ids != self.pad_id)
         if self.training and self.config.dropout:
-            pooled = F.dropout(pooled, self.config.dropout)
+            pooled = dropout(pooled, self.config.dropout)
         return self.classifier(pooled)
 
     @staticmethod

@@ -8,10 +8,10 @@ With post-norm blocks (GPT-1) there is no last norm.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import PROJECTIONS, Cache, Mask, Mechanism, make_mask
+from heed.attention.dropout import dropout
 from heed.attention.layer import Linear
 from heed.attention.positions import Index
 from heed.config import ModelConfig
@@ -54,7 +54,8 @@ class GPT(LanguageModel):
         index, mask = self._where(ids, cache)
         x = self.positions.add(self.tokens(ids), index)
         if self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
+            x = dropout(x, self.config.dropout)
+        x = x if self.stream is None else x.to(self.stream)
         place, bias = self.positions.at(index), self.positions.bias(mask.T, mask.S)
         for i, block in enumerate(self.blocks):
             x = block(x, mask, place, bias, None if cache is None else cache.layers[i])

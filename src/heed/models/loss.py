@@ -63,6 +63,8 @@ def linear_cross_entropy(
             return losses.new_zeros(len(counts)).index_copy(0, kept, losses).view(target.shape)
     chunk = chunk_logits or CHUNK_LOGITS["cpu" if hidden.device.type == "cpu" else "other"]
     whole = rows.shape[0] * V <= chunk
+    if rows.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        chunk *= 2  # as many bytes
     size = max(1, chunk // V)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, weight, bias))
     if learns and reduction != "none" and not whole:
@@ -170,6 +172,7 @@ class _ChunkedLoss(torch.autograd.Function):
             total = row_weights.new_zeros(())
             d_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
             d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+            piece_of_weight = torch.empty_like(W) if d_weight is not None and d_weight.dtype != dtype else None
             d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
             for begin in range(0, rows.shape[0], size):
                 piece = slice(begin, begin + size)
@@ -183,10 +186,10 @@ class _ChunkedLoss(torch.autograd.Function):
                     d_rows[piece] = (d_logits @ W) * r[:, None]
                 if d_weight is not None:
                     scaled = (h * r[:, None]).to(dtype)
-                    if d_weight.dtype == dtype:
+                    if piece_of_weight is None:
                         d_weight.addmm_(d_logits.t(), scaled)
                     else:
-                        d_weight += d_logits.t() @ scaled
+                        d_weight += torch.mm(d_logits.t(), scaled, out=piece_of_weight)
                 if d_bias is not None:
                     d_bias += d_logits.t() @ r.to(dtype)
         ctx.save_for_backward(d_rows, d_weight, d_bias)

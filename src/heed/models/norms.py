@@ -3,14 +3,15 @@
     LayerNorm   (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias      Ba et al. 2016; var divides by D, not D - 1
     RMSNorm     x / sqrt(mean(x^2) + epsilon) * weight                      Zhang and Sennrich 2019
 
-Both call torch's fused kernel; the tests hold them against these equations.
+Both are computed in `heed.attention.normalise`; the tests hold them against these equations.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from heed.attention.normalise import layer_norm, rms_norm
 
 
 class LayerNorm(nn.Module):
@@ -20,11 +21,11 @@ class LayerNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
-        self.shape, self.epsilon = (width,), epsilon
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised x (..., D)."""
-        return F.layer_norm(x, self.shape, self.weight, self.bias, self.epsilon)
+        return layer_norm(x, self.weight, self.bias, self.epsilon)
 
 
 class RMSNorm(nn.Module):
@@ -33,11 +34,11 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, epsilon: float = 1e-5, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
-        self.shape, self.epsilon = (width,), epsilon
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled x (..., D)."""
-        return F.rms_norm(x, self.shape, self.weight, self.epsilon)
+        return rms_norm(x, self.weight, self.epsilon)
 
 
 NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heed.attention import Cache, StateCache
+from heed.attention.dropout import dropout
 from heed.attention.layer import Linear
 from heed.config import ModelConfig
 from heed.models.base import LanguageModel
@@ -161,7 +162,7 @@ class Recurrent(LanguageModel):
             return x
         if locked:
             return x * F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), locked)
-        return F.dropout(x, plain) if plain else x
+        return dropout(x, plain) if plain else x
 
     def _penalty(self, dropped: Tensor, raw: Tensor) -> Tensor | None:
         """Return alpha mean(y'^2) + beta mean((y_t - y_{t-1})^2), or None where neither is asked for."""

@@ -36,7 +36,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
     from heed.config import make_config
     from heed.records.folder import is_run
     from heed.report.record import gather
-    from heed.training.devices import out_of_memory
+    from heed.training.devices import choose_device, choose_precision, out_of_memory
 
     folder = Path(values["run"]["folder"]) / values["run"]["name"]
     try:
@@ -48,6 +48,9 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
             settings = {} if threads is None else {"run": {"threads": threads}}
             outcome = experiment.resume(folder, settings, say=say, progress=make)
         else:
+            if config.train.precision == "auto":  # the same for all arms, whatever their shapes
+                found = choose_precision("auto", choose_device(config.run.device))[0]
+                config = config.changed("train", precision=found)
             outcome = experiment.train(config, say=say, progress=make)
     except KeyboardInterrupt:
         return Outcome.of("interrupted")

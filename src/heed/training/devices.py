@@ -100,7 +100,7 @@ def has_amx() -> bool:
 def choose_precision(asked: str, device: torch.device) -> tuple[Precision, str | None]:
     """Return the precision for `train.precision`, and a warning when what is asked for will be slow.
 
-    auto takes bf16 on a GPU that has it, and fp32 everywhere else: on a CPU small models gain nothing.
+    auto takes bf16 on a GPU that has it, and fp32 everywhere else; `settle_precision` knows more.
     """
     if asked == "auto":
         return ("bf16" if device.type == "cuda" and fast_bf16(device) else "fp32"), None

@@ -11,7 +11,8 @@ NS(U) is five Newton-Schulz steps with a quintic whose slope at 0 is large: it k
 moves every singular value that is not tiny to between about 0.7 and 1.2.
 
 `torch.optim.Muon` does the same in bfloat16. Few CPUs multiply bfloat16 fast (eight times slower than float32 where
-they do not), so here the steps are float32 on a CPU and bfloat16 on a GPU. Matrices of one shape go through together.
+they do not), so here the steps are float32 on a CPU, unless the training itself is in bfloat16, and bfloat16 on a GPU.
+Matrices of one shape go through together.
 """
 
 from __future__ import annotations
@@ -62,13 +63,13 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 def update_matrices(
-    weights: list[Tensor], gradients: list[Tensor], buffers: list[Tensor], lr: float, weight_decay: float
-) -> None:
-    """Apply one update to matrices of any shapes, in place; those of one shape go through together."""
+    weights: list[Tensor], gradients: list[Tensor], buffers: list[Tensor], lr: float, weight_decay: float,
+    dtype: torch.dtype = torch.float32,
+) -> None:  # fmt: skip
+    """Apply one update to matrices of any shapes, in place; those of one shape go through together, in `dtype`."""
     by_shape: dict[torch.Size, list[int]] = {}
     for index, weight in enumerate(weights):
         by_shape.setdefault(weight.shape, []).append(index)
-    dtype = torch.bfloat16 if weights[0].device.type == "cuda" else torch.float32
     for (rows, columns), places in by_shape.items():
         ahead = [_ahead(gradients[place], buffers[place]) for place in places]
         rate = lr * math.sqrt(max(1, rows / columns))

@@ -144,7 +144,11 @@ class Muon(Rule):
 
     def apply(self, update: Update) -> None:
         """Do as the equations in muon.py."""
-        update_matrices(update.weights, update.gradients, update.kept["momentum"], update.lr, update.weight_decay)
+        half = update.weights[0].device.type == "cuda" or update.plan.precision == "bf16"
+        update_matrices(
+            update.weights, update.gradients, update.kept["momentum"], update.lr, update.weight_decay,
+            torch.bfloat16 if half else torch.float32,
+        )  # fmt: skip
 
 
 OPTIMIZERS: dict[str, Rule] = {

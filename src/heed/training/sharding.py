@@ -20,9 +20,8 @@ of what is exchanged (the weights are gathered for each pass anyway) and keep a 
 from __future__ import annotations
 
 import copy
-import ctypes
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from heed.errors import why
 from heed.models.block import Block
 from heed.training.checkpoint import part_names, write_part
+from heed.training.heap import give_back_at_once
 from heed.training.muon import update_in_parts
 from heed.training.optim import Muon, Optimizer, Rule, Update
 from heed.training.ranks import Ranks
@@ -100,7 +100,7 @@ class Sharded(Replica):
     def __init__(self, model: nn.Module, ranks: Ranks, device: torch.device) -> None:
         self.model, self.ranks, self.device = model, ranks, device
         if device.type == "cpu":
-            _give_back_at_once()
+            give_back_at_once()
         self.learner = _in_parts(model, ranks, device).train()
         pieces: dict[str, Any] = dict(self.learner.named_parameters())
         self.parts: dict[str, Tensor] = {name: piece.to_local().detach() for name, piece in pieces.items()}
@@ -276,16 +276,6 @@ def _in_parts(model: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module
             part.unshard()  # so that FSDP has made its last copies before anybody holds on to its tensors
             part.reshard()
     return learner
-
-
-def _give_back_at_once() -> None:
-    """Let the C library return what is freed to the system, from a mebibyte on.
-
-    Left to itself glibc raises that limit to the largest piece that was freed, 32 MiB at most, and keeps the weights
-    of blocks that were let go: a gigabyte where a quarter of one was held.
-    """
-    with suppress(OSError, AttributeError):  # another system, another library
-        ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
 
 
 def _blocks(model: nn.Module) -> list[Block]:

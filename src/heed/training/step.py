@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
+from heed.attention.halves import Halves
 from heed.models.block import Block
 from heed.text.stream import Batch
 from heed.training.devices import choose_precision
+from heed.training.heap import keep_what_is_freed
 from heed.training.optim import make_optimizer
 from heed.training.ranks import ALONE, Ranks
 from heed.training.schedules import learning_rate_share
@@ -103,6 +106,11 @@ class Updater:
         self.precision, warning = choose_precision(plan.precision, device)
         if warning:
             say(warning)
+        if device.type == "cpu" and not self.held.in_parts:
+            keep_what_is_freed()
+        self.halves = contextlib.nullcontext()
+        if self.precision == "bf16" and device.type == "cpu" and not plan.compile and not self.held.in_parts:
+            self.halves = Halves(model)
         self.plain_loss = lambda batch: loss_of(self.held.learner, batch)
         self.loss = self.plain_loss
         if plan.compile and isinstance(self.held, Sharded):
@@ -188,7 +196,7 @@ class Updater:
             if part.counted == 0 and not self.held.in_parts:  # its mean is 0/0
                 continue
             half, kept = self.precision == "bf16", not self.held.in_parts  # else it would keep every block's weights
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
+            with self.halves, torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
                 loss = self.loss(part)
             if part.counted == 0:
                 loss = loss * 0

@@ -1,7 +1,8 @@
 """Softmax attention: Y = softmax(Q K^T / sqrt(K)) V. Vaswani et al. 2017, "Attention is all you need".
 
 Two paths compute it. `reference` is `steps.py`, which holds the T x S weights; `fused` is torch's
-`scaled_dot_product_attention`, which need not (Dao et al. 2022, "FlashAttention"). With fewer key/value heads than
+`scaled_dot_product_attention`, which need not (Dao et al. 2022, "FlashAttention"), and in training on a CPU, where that
+is slow, `written_out.py`. With fewer key/value heads than
 query heads it is grouped-query attention (Ainslie et al. 2023), with one multi-query attention (Shazeer 2019).
 """
 
@@ -16,6 +17,7 @@ from heed.attention.facts import Facts
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism
 from heed.attention.scores import meet
+from heed.attention.written_out import write_out
 
 
 class Softmax(Mechanism):
@@ -48,6 +50,9 @@ class Softmax(Mechanism):
                 return self.by_steps(q, k, v, mask, bias)
             q, k, factor = dot
             v = F.pad(v, (0, q.shape[-1] - width))  # unequal widths have no fused kernel
+        dropout = self.dropout if self.training else 0.0
+        if bias is None and self.score is None and (y := write_out(q, k, v, mask, dropout)) is not None:
+            return y
         hidden = mask.allowed
         if bias is not None:  # in four dimensions: three have no fused kernel
             hidden = steps.mask_scores(bias.to(q.dtype)[None], mask.dense(q.device))
@@ -56,7 +61,7 @@ class Softmax(Mechanism):
             k,
             v,
             attn_mask=hidden,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=dropout,
             is_causal=mask.is_plain_causal and bias is None,
             scale=factor,
             enable_gqa=q.shape[1] != k.shape[1],
