@@ -4,8 +4,8 @@
     dV = (P * M)^T dY,  dP = (dY V^T) * M,  dS = P * (dP - sum(dP * P)),  dQ = dS K / sqrt(K),  dK = dS^T Q / sqrt(K)
 
 The fused kernel keeps no T x S weights. Its backward pass takes as long in bfloat16 as in float32, where tiles for
-bfloat16 (AMX) make these products ten times as fast; and it has no dropout. Here P is kept, in the type of q. Some heads
-go through at a time, which stay in the cache, and of these the queries in blocks: under a causal mask none meets
+bfloat16 (AMX) make these products ten times as fast; and it has no dropout. Here P is kept, in the type of q. Some
+heads go through at a time, which stay in the cache, and of these the queries in blocks: under a causal mask none meets
 a key after its last query.
 """
 

@@ -209,6 +209,8 @@ class ModelConfig(Section):
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights; residual projections are divided by sqrt(2 n_layers). Recurrent
     layers begin as torch's do."""
+    zero_outputs: bool = False
+    """Let the residual projections begin at 0, so that each block begins as the identity."""
     attention: AttentionConfig = AttentionConfig()
     """The attention mechanism."""
     recurrent: RecurrentConfig = RecurrentConfig()
@@ -264,7 +266,8 @@ class TrainConfig(Section):
     """Largest norm of the whole gradient; None switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16: products and what passes between them; the weights stay fp32. auto: bf16 on a GPU that computes it fast,
-    and on a CPU with AMX for transformers with softmax attention from about 128 wide on; a study on a CPU takes fp32."""
+    and on a CPU with AMX for transformers with softmax attention from about 128 wide on; a study on a CPU keeps to
+    fp32."""
     compile: bool = False
     """Use torch.compile; heed says so and goes on without it where it fails."""
     recompute: bool = False

@@ -132,6 +132,6 @@ def _linear(layer: nn.Linear) -> Function:
 def _norm(norm: nn.Module) -> Function:
     """Return a normalisation as a function of x (B, D)."""
     if isinstance(norm, LayerNorm):
-        shape, weight, bias, epsilon = norm.shape, norm.weight, norm.bias, norm.epsilon
+        shape, weight, bias, epsilon = norm.weight.shape, norm.weight, norm.bias, norm.epsilon
         return lambda x: torch.layer_norm(x, shape, weight, bias, epsilon, False)
     return norm

@@ -204,8 +204,8 @@ def inspect_options(name: str, kind: type[Mechanism], given: Mapping[str, Any]) 
 def initialise(model: nn.Module, config: ModelConfig, generator: torch.Generator) -> None:
     """Fill every parameter from `generator` (on the CPU, so that each device gets the same numbers).
 
-    N(0, init_std), residual projections divided by sqrt(2 n_layers) as in GPT-2, norms 1, biases 0; mechanisms fill
-    what is theirs.
+    N(0, init_std), residual projections divided by sqrt(2 n_layers) as in GPT-2, or 0; norms 1, biases 0; mechanisms
+    fill what is theirs.
     """
     std = config.init_std
     mechanisms = {name: part for name, part in model.named_modules() if isinstance(part, Mechanism)}
@@ -221,6 +221,8 @@ def initialise(model: nn.Module, config: ModelConfig, generator: torch.Generator
             spread = std / math.sqrt(2 * config.n_layers) if residual else std
             begin(generator, name)
             parameter.copy_(torch.empty(parameter.shape).normal_(0.0, spread, generator=generator))
+            if residual and config.zero_outputs:
+                parameter.zero_()
     for name, mechanism in mechanisms.items():
         begin(generator, name)
         mechanism.initialise(generator)

@@ -1,8 +1,8 @@
 """What `train.precision: auto` comes to, by the machine and by the shape of the model.
 
-A GPU that computes bfloat16 fast takes it. So does a CPU with tiles for it (AMX), for the models whose products are most
-of a step: see `fast_in_half`. What was chosen goes into the run's config.yaml, so that a run that is gone on with has
-the same bits; a study keeps to float32 on a CPU, since its arms may differ in what the choice depends on.
+A GPU that computes bfloat16 fast takes it. So does a CPU with tiles for it (AMX), for the models whose products are
+most of a step: see `fast_in_half`. What was chosen goes into the run's config.yaml, so that a run that is gone on with
+has the same bits; a study keeps to float32 on a CPU, since its arms may differ in what the choice depends on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ LEAST_PRODUCT = 2**25
 """Multiplications in the largest product of a step from which on bfloat16 is faster; `benchmarks/precision.py`."""
 
 
-def settle_precision(
-    config: Config, device: torch.device, say: Callable[[str], object] = lambda line: None
-) -> Config:
+def settle_precision(config: Config, device: torch.device, say: Callable[[str], object] = lambda line: None) -> Config:
     """Return a configuration whose precision is fp32 or bf16: where auto was asked for, the faster one."""
     if config.train.precision != "auto":
         return config

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heed.attention.halves import Halves
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
-from heed.attention.halves import Halves
 from heed.models.block import Block
 from heed.text.stream import Batch
 from heed.training.devices import choose_precision

@@ -1,0 +1,56 @@
+"""Layer norm and rms norm and their way back, against the equations in float64."""
+
+import pytest
+import torch
+
+from heed.attention.normalise import layer_norm, rms_norm
+
+
+def by_equations(x, weight, bias, kind):
+    x = x - x.mean(dim=-1, keepdim=True) if kind == "layer" else x
+    y = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5) * weight
+    return y if bias is None else y + bias
+
+
+def computed(x, weight, bias, kind):
+    return layer_norm(x, weight, bias, 1e-5) if kind == "layer" else rms_norm(x, weight, 1e-5)
+
+
+CASES = [("layer", True), ("layer", False), ("rms", False)]
+
+
+def gradients(of, kind, biased, dtype, shape=(4, 5, 6, 32)):
+    made = torch.Generator().manual_seed(3)
+    x, dy = (torch.randn(shape, generator=made, dtype=torch.float64).to(torch.bfloat16) for _ in range(2))
+    weight = torch.rand(shape[-1], generator=made, dtype=torch.float64) + 0.5
+    bias = torch.randn(shape[-1], generator=made, dtype=torch.float64) if biased else None
+    wide = torch.promote_types(dtype, torch.float32)  # the weights are never half
+    leaves = [x.to(dtype).requires_grad_(), *(p.to(wide).requires_grad_() for p in (weight, bias) if p is not None)]
+    y = of(*leaves, *([None] if bias is None else []), kind)
+    y.backward(dy.to(y.dtype))
+    return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@pytest.mark.parametrize(("kind", "biased"), CASES)
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 8e-3)])
+def test_against_the_equations(kind, biased, dtype, near):
+    exact = gradients(by_equations, kind, biased, torch.float64)
+    for found, wanted in zip(gradients(computed, kind, biased, dtype), exact, strict=True):
+        assert (found.double() - wanted).norm() < near * wanted.norm()
+
+
+@pytest.mark.parametrize(("kind", "biased"), CASES)
+def test_sums_over_many_vectors_are_float32(kind, biased):
+    shape = (20_000, 16)
+    exact = gradients(by_equations, kind, biased, torch.float64, shape)
+    found = gradients(computed, kind, biased, torch.bfloat16, shape)
+    for one, wanted in zip(found[2:], exact[2:], strict=True):
+        assert one.dtype == torch.float32
+        assert (one.double() - wanted).norm() < 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (1, 8), (2, 0, 8)])
+def test_nothing_and_one_vector(shape):
+    x = torch.randn(shape).requires_grad_()
+    rms_norm(x, torch.ones(8), 1e-5).sum().backward()
+    assert x.grad.shape == shape
