@@ -132,6 +132,7 @@ NAMES_SWITCHES = {
     "models/hub.py": "says which family has no architecture in transformers",
     "training/run.py": "the family is part of the name of a run",
     "benches/device_speed.py": "measures the families that read from left to right, without any text",
+    "training/precision.py": "what bfloat16 gains depends on the family",
     "studies/estimate.py": "what a step takes depends on the family",
     "asking/respondent.py": "names the files that earlier runs have read",
     "cli/bench_training.py": "says the family for people",

@@ -24,6 +24,7 @@ from heed.config import Config
 from heed.errors import ConfigError
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory, choose_precision
+from heed.training.heap import give_back_at_once
 from heed.training.step import default_loss, to_device
 from heed.training.streams import Streams
 
@@ -179,6 +180,7 @@ class _InMainMemory:
 
     def __call__(self, size: int) -> bool:
         if self._last is None:
+            give_back_at_once()
             self.try_step(size)  # the first step of all allocates once and for all, and is slow
             self._before = psutil.Process().memory_info().rss
         else:  # bytes and seconds are a fixed part and one for each sequence: at most proportional
@@ -211,6 +213,7 @@ class Peak:
 @contextmanager
 def peak_resident(interval: float = 0.002) -> Iterator[Peak]:
     """Look at the process's resident memory every `interval` seconds, in a thread, and keep the highest value."""
+    give_back_at_once()  # else what an earlier training left would be taken again unseen
     process = psutil.Process()
     peak, done = Peak(process.memory_info().rss), threading.Event()
 
