@@ -4,10 +4,10 @@
     bf16    2 bytes             y = bf16(W) bf16(x)
     int8    1 byte              y_o = s_o sum_i Q_oi bf16(x_i),   Q_oi = round(W_oi / s_o),   s_o = max_i |W_oi| / 127
 
-Writing at batch 1 reads every weight once a token, so that their bytes bound its speed. Sums are float32; what a product
-gives is rounded to bfloat16, and so are the keys and values in the cache. Norms, the residual stream, embeddings and
-logits stay float32. A scale for each output, and activations that are not quantised: "W8A16". What it costs in nats
-`heed eval --weights int8` says.
+Writing at batch 1 reads every weight once a token, so that their bytes bound its speed. Sums are float32; what
+a product gives is rounded to bfloat16, and so are the keys and values in the cache. Norms, the residual stream,
+embeddings and logits stay float32. A scale for each output, and activations that are not quantised: "W8A16". What it
+costs in nats `heed eval --weights int8` says.
 
 The rows of the output matrix are kept less their mean w: logits = (W - w) h + w h, the second term in float32. GPT-2's
 logits lie near -100, where bfloat16 has steps of 0.5; less their mean they lie near 0, where its steps are fine.
@@ -26,14 +26,12 @@ from torch import Tensor, nn
 from heed.attention.layer import Attention, Linear
 from heed.attention.mechanisms.softmax import Softmax
 from heed.errors import CheckpointError, ConfigError
-from heed.models.base import LanguageModel
+from heed.models.base import LanguageModel, WeightKind
 from heed.models.block import Block
 from heed.models.feedforward import FeedForward
 from heed.models.gpt import GPT
 from heed.models.loss import CHUNK_LOGITS
 
-WeightKind = Literal["fp32", "bf16", "int8"]
-"""What the matrices of a model are kept in."""
 FEW = 32
 """Rows up to which an int8 matrix is multiplied as it is; for more it is made bfloat16 first, a bit at a time."""
 
@@ -77,7 +75,7 @@ class Int8Linear(PackedLinear):
     def _multiply(self, x: Tensor) -> Tensor:
         if x.shape[0] > self.few:
             return F.linear(x, self.numbers.to(torch.bfloat16).mul_(self.scales[:, None]), self.bias)
-        y = torch._weight_int8pack_mm(x, self.numbers, self.scales)
+        y = torch._weight_int8pack_mm(x, self.numbers, self.scales)  # pyright: ignore[reportPrivateImportUsage]
         return y if self.bias is None else y + self.bias
 
 
