@@ -200,7 +200,7 @@ def test_what_is_wrong_is_said():
         damaged.blocks[0].attention.out.weight[3, 3] = torch.nan
     with pytest.raises(CheckpointError, match="not finite"):
         pack(damaged, "int8")
-    with pytest.raises(ConfigError, match="multiplied on a CPU, the model is on meta"):
+    with pytest.raises(ConfigError, match="multiplied on a CPU, and the model is on meta"):
         pack(gpt().to("meta"), "int8")
     packed = pack(gpt(), "int8")
     assert isinstance(packed, PackedGPT)
