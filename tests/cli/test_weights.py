@@ -13,7 +13,19 @@ REFUSED = "are for a GPT of heed with softmax attention, and this model is none:
 
 @pytest.mark.parametrize("weights", ["bf16", "int8"])
 def test_sample_writes_nearly_the_same_distribution(heed, trained, weights):
-    argv = ["sample", trained, "--prompt", "the cat ", "--max-tokens", 12, "--temperature", 0, "--logprobs", 1, "--json"]
+    argv = [
+        "sample",
+        trained,
+        "--prompt",
+        "the cat ",
+        "--max-tokens",
+        12,
+        "--temperature",
+        0,
+        "--logprobs",
+        1,
+        "--json",
+    ]
     plain, smaller = (json.loads(heed(*argv, "--weights", one).out)["completions"][0] for one in ("fp32", weights))
     assert plain == json.loads(heed(*argv).out)["completions"][0]  # the default
     first, second = plain["token_logprobs"][0], smaller["token_logprobs"][0]
