@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from conftest import TINY
 
+from conftest import TINY
 from heed.serving.served_model import open_served
 from heed.training import packing
 

@@ -1,4 +1,4 @@
-"""Weights in bf16 and int8: products against plain loops, whole models against dequantised ones, and what is refused."""
+"""Weights in bf16 and int8: products against plain loops, models against dequantised ones, and what is refused."""
 
 import numpy as np
 import pytest
