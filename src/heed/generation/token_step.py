@@ -35,9 +35,8 @@ Function: TypeAlias = Callable[[Tensor], Tensor]
 def lean_step(model: LanguageModel) -> Step | None:
     """Return the lean step of this model, or None where only the model itself will do.
 
-    That is: another family, another mechanism or its reference path, normalised queries and keys, or a part that was
-    replaced or given a hook. The step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ
-    in length.
+    That is: another family, another mechanism or its reference path, or a part that was replaced or given a hook. The
+    step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ in length.
     """
     if not isinstance(model, GPT) or type(model) not in (GPT, PackedGPT) or not _plain(model):
         return None
@@ -71,7 +70,7 @@ def _is_plain(part: nn.Module) -> bool:
         return True
     mixes = part.mechanism
     dots = type(mixes) is Softmax and mixes.path != "reference" and mixes.score is None
-    return dots and part.q_norm is None and part.projection is PROJECTIONS["separate"]
+    return dots and part.projection is PROJECTIONS["separate"]
 
 
 def _block(block: Block) -> Layer:
@@ -97,9 +96,12 @@ def _attention(layer: Attention) -> Layer:
     """Return an attention layer as a function of x (B, D): one query a row, over what the cache shows of it."""
     H, Hkv, K = layer.n_heads, layer.n_kv_heads, layer.width
     project, out, grouped = _linear(layer.qkv), _linear(layer.out), Hkv != H
+    scales, epsilon = (layer.q_norm, layer.k_norm), layer.epsilon
 
     def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
         q, k, v = project(x).view(x.shape[0], H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
+        if scales[0] is not None:
+            q, k = (F.rms_norm(p, (K,), s.to(p.dtype), epsilon) for p, s in zip((q, k), scales, strict=True))
         if place is not None:
             q, k = place(q, k)
         assert isinstance(cache, LayerCache)
