@@ -14,6 +14,7 @@ from heed.models.packed import FEW, Int8Linear, PackedLinear, quantise
 SETTINGS = [
     {},
     {"norm_order": "post", "activation": "relu", "tied": True},
+    {"activation": "gelu-tanh"},
     {"norm": "rms", "positions": "rotary", "activation": "swiglu", "bias": False, "n_kv_heads": 1},
     {"qk_norm": True, "positions": "alibi", "activation": "relu2"},
     {"n_heads": 5, "d_model": 40},  # no multiple of 16, which the kernel for int8 asks for

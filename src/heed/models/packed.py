@@ -28,7 +28,7 @@ from heed.attention.mechanisms.softmax import Softmax
 from heed.errors import CheckpointError, ConfigError
 from heed.models.base import LanguageModel, WeightKind
 from heed.models.block import Block
-from heed.models.feedforward import FeedForward
+from heed.models.feedforward import ACTIVATIONS, FeedForward
 from heed.models.gpt import GPT
 from heed.models.loss import CHUNK_LOGITS
 
@@ -36,14 +36,18 @@ FEW = 32
 """Rows up to which an int8 matrix is multiplied as it is; for more it is made bfloat16 first, a bit at a time."""
 
 
-class PackedLinear(nn.Module):
-    """A linear layer in bfloat16: x (..., D) of any type gives y (..., O) bfloat16."""
+FUSED = {"gelu": ("gelu", "none"), "gelu-tanh": ("gelu", "tanh"), "relu": ("relu", "")}
+"""Activations that a product in bfloat16 ends with, as oneDNN calls them."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+
+class PackedLinear(nn.Module):
+    """A linear layer in bfloat16, perhaps with an activation: x (..., D) of any type gives y (..., O) bfloat16."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
         super().__init__()
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
-        self.multiply = _bf16_product(weight.detach().to(torch.bfloat16), self.bias)
+        self.multiply = _bf16_product(weight.detach().to(torch.bfloat16), self.bias, activation)
         """Takes x (N, D) bfloat16, returns y (N, O) bfloat16, the bias in it."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,16 +105,23 @@ def _side_by_side(layers: list[Int8Linear]) -> None:
         layer.numbers = block[begin:end].view_as(layer.numbers).copy_(layer.numbers)
 
 
-def _bf16_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """Return x (N, D) -> x weight^T + bias, with the weight (O, D) laid out for the CPU's bfloat16 units once.
+def _bf16_product(weight: Tensor, bias: Tensor | None, activation: str | None) -> Callable[[Tensor], Tensor]:
+    """Return x (N, D) -> activation(x weight^T + bias), the weight (O, D) laid out for the CPU's bfloat16 units once.
 
-    `F.linear` lays it out at every call, which takes as long as the product of few rows.
+    `F.linear` lays it out at every call, which takes as long as the product of few rows. The activation is computed
+    where the sums are: torch's own tanh GELU takes as long again.
     """
     if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
         product = torch.ops.mkldnn._linear_pointwise.default
         laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, 16)
-        return lambda x: product(x, laid_out, bias, "none", [], "")
-    return lambda x: F.linear(x, weight, bias)
+        kind, form = ("none", "") if activation is None else FUSED[activation]
+        return lambda x: product(x, laid_out, bias, kind, [], form)
+    bend = _as_it_is if activation is None else ACTIVATIONS[activation]
+    return lambda x: bend(F.linear(x, weight, bias))
+
+
+def _as_it_is(y: Tensor) -> Tensor:
+    return y
 
 
 KINDS: dict[str, type[PackedLinear]] = {"bf16": PackedLinear, "int8": Int8Linear}
@@ -131,10 +142,14 @@ class PackedGPT(GPT):
         self.head = kind(model.head_weight.detach() - self.head_mean, None)
         for block in self.blocks:
             assert isinstance(block, Block)
+            up = block.feedforward.up
             for layer, names in ((block.attention, ("qkv", "out")), (block.feedforward, ("up", "down"))):
                 for name in names:
                     matrix = getattr(layer, name)
                     setattr(layer, name, kind(matrix.weight, matrix.bias))
+            if weights == "bf16" and self.config.activation in FUSED:
+                block.feedforward.up = PackedLinear(up.weight, up.bias, self.config.activation)
+                block.feedforward.activation = _as_it_is
         _side_by_side([part for part in self.modules() if isinstance(part, Int8Linear)])
 
     @property
