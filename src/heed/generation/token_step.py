@@ -96,12 +96,13 @@ def _attention(layer: Attention) -> Layer:
     """Return an attention layer as a function of x (B, D): one query a row, over what the cache shows of it."""
     H, Hkv, K = layer.n_heads, layer.n_kv_heads, layer.width
     project, out, grouped = _linear(layer.qkv), _linear(layer.out), Hkv != H
-    scales, epsilon = (layer.q_norm, layer.k_norm), layer.epsilon
+    q_scale, k_scale, epsilon = layer.q_norm, layer.k_norm, layer.epsilon
 
     def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
         q, k, v = project(x).view(x.shape[0], H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
-        if scales[0] is not None:
-            q, k = (F.rms_norm(p, (K,), s.to(p.dtype), epsilon) for p, s in zip((q, k), scales, strict=True))
+        if q_scale is not None and k_scale is not None:
+            q = F.rms_norm(q, (K,), q_scale.to(q.dtype), epsilon)
+            k = F.rms_norm(k, (K,), k_scale.to(k.dtype), epsilon)
         if place is not None:
             q, k = place(q, k)
         assert isinstance(cache, LayerCache)

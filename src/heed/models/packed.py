@@ -66,8 +66,9 @@ class PackedLinear(nn.Module):
 class Int8Linear(PackedLinear):
     """A linear layer in int8, with one scale for each output."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
         nn.Module.__init__(self)
+        assert activation is None, "its kernel has none"
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
         self.numbers, self.scales = quantise(weight.detach())
@@ -142,14 +143,13 @@ class PackedGPT(GPT):
         self.head = kind(model.head_weight.detach() - self.head_mean, None)
         for block in self.blocks:
             assert isinstance(block, Block)
-            up = block.feedforward.up
-            for layer, names in ((block.attention, ("qkv", "out")), (block.feedforward, ("up", "down"))):
-                for name in names:
-                    matrix = getattr(layer, name)
-                    setattr(layer, name, kind(matrix.weight, matrix.bias))
-            if weights == "bf16" and self.config.activation in FUSED:
-                block.feedforward.up = PackedLinear(up.weight, up.bias, self.config.activation)
-                block.feedforward.activation = _as_it_is
+            fused = self.config.activation if weights == "bf16" and self.config.activation in FUSED else None
+            attention, feedforward = block.attention, block.feedforward
+            for layer, name in ((attention, "qkv"), (attention, "out"), (feedforward, "up"), (feedforward, "down")):
+                matrix = getattr(layer, name)
+                setattr(layer, name, kind(matrix.weight, matrix.bias, fused if name == "up" else None))
+            if fused is not None:
+                feedforward.activation = _as_it_is
         _side_by_side([part for part in self.modules() if isinstance(part, Int8Linear)])
 
     @property
