@@ -112,13 +112,18 @@ def _bf16_product(weight: Tensor, bias: Tensor | None, activation: str | None) -
     `F.linear` lays it out at every call, which takes as long as the product of few rows. The activation is computed
     where the sums are: torch's own tanh GELU takes as long again.
     """
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and _has_bf16():
         product = torch.ops.mkldnn._linear_pointwise.default
         laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, 16)
         kind, form = ("none", "") if activation is None else FUSED[activation]
         return lambda x: product(x, laid_out, bias, kind, [], form)
     bend = _as_it_is if activation is None else ACTIVATIONS[activation]
     return lambda x: bend(F.linear(x, weight, bias))
+
+
+def _has_bf16() -> bool:
+    """Whether oneDNN takes bfloat16 on this CPU."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _as_it_is(y: Tensor) -> Tensor:
