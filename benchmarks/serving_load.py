@@ -2,6 +2,7 @@
 
     python benchmarks/serving_load.py                            # 16 and 64 clients, 20 s a side, two rounds
     python benchmarks/serving_load.py --continuous-batching      # and transformers serve --continuous-batching
+    python benchmarks/serving_load.py --weights bf16             # and heed serve --weights bf16, transformers in bf16
     python benchmarks/serving_load.py --only heed --clients 16 --seconds 600 --rounds 1    # is its memory flat?
 
 A GPT of 6 layers and width 384, of random weights, is exported to the format of transformers and served by both, each
@@ -35,7 +36,14 @@ import httpx2
 import psutil
 
 LAYERS, WIDTH, HEADS, CONTEXT, VOCABULARY = 6, 384, 6, 256, 2048
-SIDES = ("heed", "transformers", "transformers --continuous-batching")
+SIDES = (
+    "heed",
+    "transformers",
+    "transformers --continuous-batching",
+    "heed --weights bf16",
+    "heed --weights int8",
+    "transformers --dtype bfloat16",
+)
 
 
 @dataclass
@@ -78,8 +86,9 @@ def server(side: str, folder: Path, threads: int, log: Path) -> Iterator[tuple[s
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     here = Path(sys.executable).parent
-    if side == "heed":
+    if side.startswith("heed"):
         argv = [here / "heed", "serve", folder, "--port", port, "--no-access-log", "--rows", "64"]
+        argv += side.split()[1:]
     else:
         argv = [here / "transformers", "serve", folder, "--port", port, "--device", "cpu", *side.split()[1:]]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
@@ -182,17 +191,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=SIDES)
+    parser.add_argument(
+        "--weights", choices=("bf16", "int8"), nargs="+", default=[], help="and heed so, and transformers in bfloat16"
+    )
     parser.add_argument("--continuous-batching", action="store_true", help="a third side")
     given = parser.parse_args()
+    sides = [*SIDES[: 2 + given.continuous_batching], *(f"heed --weights {one}" for one in given.weights)]
+    sides += [SIDES[-1]] if given.weights else []
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as place:
         words = make_folder(Path(place))
         for _ in range(given.rounds):
-            for side in [given.only] if given.only else SIDES[: 2 + given.continuous_batching]:
+            for side in [given.only] if given.only else sides:
                 model = Path(place) / "model"
                 with server(side, model, given.threads, Path(place) / "log") as (url, process):
                     for clients in given.clients:
-                        name = "model" if side == "heed" else str(model)
+                        name = "model" if side.startswith("heed") else str(model)
                         load = asyncio.run(put_load(url, process, name, words, clients, given.seconds))
                         print(json.dumps(row(side, clients, load)), flush=True)
 

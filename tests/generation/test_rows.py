@@ -40,7 +40,7 @@ def window_of(ids, prompt, context):
 @pytest.mark.parametrize("settings", KINDS, ids=lambda s: str(s))
 def test_rows_that_come_and_go_give_what_the_model_gives(settings):
     model = small_gpt(**settings).eval()
-    together = not settings.keys() & {"attention", "qk_norm"} and settings.get("positions") != "alibi"
+    together = not settings.keys() & {"attention"} and settings.get("positions") != "alibi"
     rows, draw = make_rows(model), random.Random(1)
     assert isinstance(rows, SlotRows if together else SeparateRows)
     texts, prompts = [], []

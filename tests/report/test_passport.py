@@ -16,7 +16,12 @@ def other(**changes):
 
 def test_a_passport_survives_a_file():
     assert Passport.from_dict(BASE.as_dict()) == BASE
-    assert list(BASE.as_dict()) == [field.name for field in dataclasses.fields(Passport)]
+    smaller = other(weights="int8")
+    assert Passport.from_dict(smaller.as_dict()) == smaller
+    assert list(smaller.as_dict()) == [field.name for field in dataclasses.fields(Passport)]
+    assert BASE.as_dict().keys() == smaller.as_dict().keys() - {"weights"}  # as trained is not said
+    assert smaller.sentence() == BASE.sentence().removesuffix(".") + ", the model's weights in int8."
+    assert differences(BASE, smaller, "loss") == ["weights"]
 
 
 def test_what_was_not_counted_is_not_said():

@@ -25,11 +25,11 @@ class LayerCache:
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write k and v (B, Hkv, T, K) behind what is there, and return views (B, Hkv, S, K) of everything so far."""
-        begin, end = self.used, self.used + k.shape[2]
-        self.keys[:, :, begin:end] = k
-        self.values[:, :, begin:end] = v
-        self.used = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        begin, count = self.used, k.shape[2]
+        self.keys.narrow(2, begin, count).copy_(k)
+        self.values.narrow(2, begin, count).copy_(v)
+        self.used = end = begin + count
+        return self.keys.narrow(2, 0, end), self.values.narrow(2, 0, end)
 
     def keep(self, rows: Tensor) -> None:
         """Keep the given rows."""

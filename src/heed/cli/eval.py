@@ -38,6 +38,7 @@ class EvalFlags(Section):
       heed eval runs/a runs/b --figure bits_per_byte
       heed eval runs/a --corpus other.txt
       heed eval runs/a --corpus table.csv --data.column body
+      heed eval runs/a --weights int8               what heed sample --weights int8 costs
       heed eval runs/places --task qa --questions dev.tsv
     """
 
@@ -63,6 +64,8 @@ class EvalFlags(Section):
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    """Measure with the matrices in fewer bytes, as heed sample and heed serve can keep them; the passport says so."""
     verify: bool = False
     """Check the whole of the token files against their hashes; of those over 64 MiB a part is checked otherwise."""
     json_: AsJson = False
@@ -92,17 +95,21 @@ def main(argv: list[str]) -> int:
         given = data_settings(settings, flags.corpus, "eval")
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli import tell
+    from heed.models import with_context
     from heed.objectives import is_another_text, measure, open_text
     from heed.records.checkpoints import saved_states
     from heed.report.figure_kinds import FIGURES
     from heed.report.passport import check_comparable
     from heed.training.devices import choose_device
+    from heed.training.packing import packed
     from heed.training.run import Run, load_run
 
     device = choose_device(flags.device)
     measured = []
     for folder in flags.runs:
         model, tokenizer, config = load_run(folder, flags.checkpoint, device)
+        if flags.weights != "fp32":
+            model = packed(with_context(model, flags.context or model.context), flags.weights, tell)
         if other:
             config = make_config(overlay(config.model_dump(), other))
         run = Run.open(folder)

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     from heed.generation.prompts import read_prompts
     from heed.generation.sampling import Sampling
     from heed.training.devices import choose_device
+    from heed.training.packing import packed
     from heed.training.run import load_run
 
     sampling = Sampling(
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     )
     lines = None if flags.prompts is None else read_prompts(flags.prompts, tell)  # before a model, which may take long
     model, tokenizer, _ = load_run(flags.run, flags.checkpoint, choose_device(flags.device))
-    writer = Writer(flags, model, tokenizer, sampling)
+    writer = Writer(flags, packed(model, flags.weights, tell), tokenizer, sampling)
     return writer.answer(flags.prompt or ("",)) if lines is None else writer.answer_file(lines)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_HERE = (
     "prompts", "strict", "best_of", "temperature", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "logit_bias", "logprobs", "checkpoint", "on_overflow", "cache", "device",
+    "presence_penalty", "logit_bias", "logprobs", "checkpoint", "on_overflow", "cache", "device", "weights",
 )  # fmt: skip
 """What a model at hand is needed for: probabilities of all tokens, or its weights."""
 

@@ -29,6 +29,7 @@ class SampleFlags(Section):
       heed sample runs/quickstart --prompt "def f(" --temperature 0 --max-tokens 40 --stop "."
       heed sample runs/quickstart --prompt "The" --logprobs 3 --json
       heed sample runs/quickstart --prompts questions.txt --json > answers.jsonl
+      heed sample runs/large --prompt "The" --weights int8
 
     --api samples with --top-p on an API that does not offer it: the likeliest tokens are read by banning what was seen
     (heed recover), and one of them is drawn here.
@@ -84,6 +85,9 @@ class SampleFlags(Section):
     """With --json: each token's log-probability, and this many alternatives."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    """What the matrices are kept in: fp32 as they were trained; bf16 is faster for several texts or long prompts, int8
+    for one text at a time. heed eval --weights says what that costs."""
     api: str | None = None
     """Instead of a run: the address of an OpenAI-compatible API, with --top-p; prompts go there as token ids."""
     model: str | None = None

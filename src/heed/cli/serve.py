@@ -29,7 +29,7 @@ class ServeFlags(ListenFlags):
     examples:
       heed serve runs/quickstart
       heed serve runs/small runs/large --port 8001
-      heed serve hf:openai-community/gpt2
+      heed serve hf:openai-community/gpt2 --weights bf16
       heed serve runs/quickstart --top-logprobs 2 --logprobs processed
       HEED_API_KEY=... heed serve runs/quickstart --host 0.0.0.0
       curl localhost:8000/v1/completions -H 'Content-Type: application/json' -d '{"prompt": "The import"}'
@@ -45,6 +45,9 @@ class ServeFlags(ListenFlags):
     """A chat template in Jinja, for all models, in the place of their own; /v1/chat/completions needs one."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
+    weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    """What the matrices are kept in: fp32 as they were trained; bf16 is faster for several texts or long prompts, int8
+    for one text at a time. heed eval --weights says what that costs."""
     rows: int = Field(default=32, ge=1)
     """Texts of a model that are written together at most; each takes memory for its context."""
     queue: int = Field(default=256, ge=1)
@@ -107,6 +110,7 @@ def main(argv: list[str]) -> int:
 
 def open_models(flags: ServeFlags) -> list:
     """Open each model under its own name."""
+    from heed.cli import tell
     from heed.serving.served_model import name_of, open_served
 
     names = flags.name or tuple(map(name_of, flags.runs))
@@ -115,7 +119,8 @@ def open_models(flags: ServeFlags) -> list:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ConfigError(f"two models are called {twice[0]!r}: give each a --name")
+    how = {"checkpoint": flags.checkpoint, "device": flags.device, "template": flags.chat_template}
     return [
-        open_served(run, name=name, checkpoint=flags.checkpoint, device=flags.device, template=flags.chat_template)
+        open_served(run, name=name, weights=flags.weights, say=tell, **how)
         for run, name in zip(flags.runs, names, strict=True)
     ]

@@ -23,6 +23,7 @@ from heed.models.block import Block
 from heed.models.feedforward import FeedForward
 from heed.models.gpt import GPT
 from heed.models.norms import LayerNorm, RMSNorm
+from heed.models.packed import Int8Linear, PackedGPT, PackedLinear
 
 Step: TypeAlias = Callable[[Tensor, Cache], Tensor]
 """Takes ids (B,) and the cache, adds the tokens to it, and returns the last hidden states (B, D)."""
@@ -34,11 +35,10 @@ Function: TypeAlias = Callable[[Tensor], Tensor]
 def lean_step(model: LanguageModel) -> Step | None:
     """Return the lean step of this model, or None where only the model itself will do.
 
-    That is: another family, another mechanism or its reference path, normalised queries and keys, or a part that was
-    replaced or given a hook. The step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ
-    in length.
+    That is: another family, another mechanism or its reference path, or a part that was replaced or given a hook. The
+    step is for rows without padding, in evaluation mode; in a `SlotCache` they may differ in length.
     """
-    if type(model) is not GPT or not _plain(model):
+    if not isinstance(model, GPT) or type(model) not in (GPT, PackedGPT) or not _plain(model):
         return None
     blocks = [_block(block) for block in model.blocks if isinstance(block, Block)]
     tokens, positions = model.tokens.weight, model.positions
@@ -58,6 +58,7 @@ def lean_step(model: LanguageModel) -> Step | None:
 def _plain(model: GPT) -> bool:
     """Whether every part is heed's own, used as it is: no adapter, no hook."""
     known = {GPT, Block, Attention, FeedForward, Softmax, LayerNorm, RMSNorm, Linear, nn.ModuleList, nn.Embedding}
+    known |= {PackedGPT, PackedLinear, Int8Linear}
     known |= {type(model.positions)}  # its methods are called, whatever it is
     ours = all(type(part) in known and not (part._forward_hooks or part._forward_pre_hooks) for part in model.modules())
     return ours and not model.positions.biased and all(map(_is_plain, model.modules()))
@@ -69,7 +70,7 @@ def _is_plain(part: nn.Module) -> bool:
         return True
     mixes = part.mechanism
     dots = type(mixes) is Softmax and mixes.path != "reference" and mixes.score is None
-    return dots and part.q_norm is None and part.projection is PROJECTIONS["separate"]
+    return dots and part.projection is PROJECTIONS["separate"]
 
 
 def _block(block: Block) -> Layer:
@@ -95,15 +96,19 @@ def _attention(layer: Attention) -> Layer:
     """Return an attention layer as a function of x (B, D): one query a row, over what the cache shows of it."""
     H, Hkv, K = layer.n_heads, layer.n_kv_heads, layer.width
     project, out, grouped = _linear(layer.qkv), _linear(layer.out), Hkv != H
+    q_scale, k_scale, epsilon = layer.q_norm, layer.k_norm, layer.epsilon
 
     def run(x: Tensor, cache: LayerCache | StateCache, place: Place | None, seen: Tensor | None) -> Tensor:
-        q, k, v = project(x).view(len(x), H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
+        q, k, v = project(x).view(x.shape[0], H + 2 * Hkv, 1, K).split_with_sizes((H, Hkv, Hkv), dim=1)
+        if q_scale is not None and k_scale is not None:
+            q = F.rms_norm(q, (K,), q_scale.to(q.dtype), epsilon)
+            k = F.rms_norm(k, (K,), k_scale.to(k.dtype), epsilon)
         if place is not None:
             q, k = place(q, k)
         assert isinstance(cache, LayerCache)
         k, v = cache.append(k, v)
         y = F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=grouped)
-        return out(y.reshape(len(x), H * K))
+        return out(y.reshape(x.shape[0], H * K))
 
     return run
 
@@ -121,8 +126,11 @@ def _feedforward(layer: FeedForward) -> Function:
     return run
 
 
-def _linear(layer: nn.Linear) -> Function:
+def _linear(layer: nn.Linear | PackedLinear) -> Function:
     """Return a linear layer as a function of x (B, D): a product of matrices, with the bias added in it."""
+    if isinstance(layer, PackedLinear):
+        multiply = layer.multiply
+        return lambda x: multiply(x.bfloat16())
     weight, bias = layer.weight.t(), layer.bias
     if bias is None:
         return lambda x: torch.mm(x, weight)

@@ -6,6 +6,7 @@ from heed.models.encoder import Encoder
 from heed.models.gpt import GPT, count_parameters
 from heed.models.longer import with_context
 from heed.models.loss import linear_cross_entropy
+from heed.models.packed import PackedGPT, pack
 from heed.models.recurrent import Recurrent
 from heed.models.window import WindowModel
 
@@ -17,9 +18,11 @@ __all__ = [
     "MODELS",
     "Encoder",
     "LanguageModel",
+    "PackedGPT",
     "Recurrent",
     "WindowModel",
     "count_parameters",
     "linear_cross_entropy",
+    "pack",
     "with_context",
 ]

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from heed.attention import Cache
 from heed.models.loss import linear_cross_entropy
 
+WeightKind = Literal["fp32", "bf16", "int8"]
+"""What the matrices of a model are kept in."""
+
 
 class LanguageModel(nn.Module, ABC):
     """Predicts the next token. Subclasses say what `hidden`, `head_weight`, `new_cache` and `flops_per_token` are."""
@@ -37,6 +40,8 @@ class LanguageModel(nn.Module, ABC):
 
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
+    weights: WeightKind = "fp32"
+    """What its matrices are kept in: see `models/packed.py`."""
     audited: str | None = None
     """What the audit says of the model before it is trained, how much was tried included."""
 

@@ -84,8 +84,13 @@ class GPT(LanguageModel):
             raise ConfigError(f"attention {self.config.attention.mechanism!r} has no cache: decode without one")
         if start is not None and start.shape != (batch,):
             raise ConfigError(f"start has shape {tuple(start.shape)}: it must hold one number for each of {batch} rows")
-        layers = [part.new_cache(batch, length, like.dtype, like.device) for part in mechanisms]
+        layers = [part.new_cache(batch, length, self.kept, like.device) for part in mechanisms]
         return Cache(layers, length, None if start is None else start.to(like.device))
+
+    @property
+    def kept(self) -> torch.dtype:
+        """The type of keys and values in a cache."""
+        return self.tokens.weight.dtype
 
     @property
     def caches(self) -> bool:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,7 +75,10 @@ def measure(
 ) -> Figures:
     """Measure a model on a split, by what its configuration says it learned; raise what that raises."""
     window = Window(context, stride, device, max_tokens)
-    return objective_of(config).evaluate(model, tokens, tokenizer, config, window)
+    found = objective_of(config).evaluate(model, tokens, tokenizer, config, window)
+    if model.weights == "fp32":
+        return found
+    return replace(found, measured_on=replace(found.passport, weights=model.weights))
 
 
 def is_another_text(

@@ -1,12 +1,12 @@
 """The kinds of figures: what each is called, its unit, which way is better, how it is written, and what moves it.
 
 figure              the same text    the same unit             the same view
-loss                corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks
-token_perplexity    corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks
-word_perplexity     corpus, split    words, word_rule          context, stride, documents, partial, leaks
-bits_per_byte       corpus, split    bytes                     context, stride, documents, partial, leaks
-sequence_mean_loss  corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks
-accuracy            corpus, split    unit, tokens              context, stride, documents, partial, leaks
+loss                corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
+token_perplexity    corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
+word_perplexity     corpus, split    words, word_rule          context, stride, documents, partial, leaks, weights
+bits_per_byte       corpus, split    bytes                     context, stride, documents, partial, leaks, weights
+sequence_mean_loss  corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
+accuracy            corpus, split    unit, tokens              context, stride, documents, partial, leaks, weights
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 from heed.report.numbers import format_accuracy, format_loss, format_perplexity
 
 _TEXT = ("corpus", "split")
-_VIEW = ("context", "stride", "documents", "partial", "leaks")
+_VIEW = ("context", "stride", "documents", "partial", "leaks", "weights")
 _TOKENS = (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW)
 
 

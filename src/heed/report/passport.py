@@ -47,6 +47,8 @@ class Passport:
     """Name and short fingerprint of the corpus."""
     leaks: bool = False
     """Whether the model sees the tokens that it predicts: its figures are then no figures of a language model."""
+    weights: str = "fp32"
+    """What the matrices of the model were kept in while it was measured."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -60,8 +62,11 @@ class Passport:
             raise ConfigError(*problems)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, in order, ready for JSON."""
-        return asdict(self)
+        """Return the fields as plain values, in order, ready for JSON; weights only where they were not as trained."""
+        values = asdict(self)
+        if self.weights == "fp32":
+            del values["weights"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Passport:
@@ -96,9 +101,10 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
         known = [f"{count:,} {what}" for count, what in ((self.words, rule), (self.bytes, "bytes")) if count]
         counts = f", {' and '.join(known)}" if known else ""
         leaks = "LEAKS. " if self.leaks else ""
+        kept = "" if self.weights == "fp32" else f", the model's weights in {self.weights}"
         return (
             f"{leaks}Measured on {part} {self.split} split of {self.corpus}: "
-            f"{self.tokens:,} {self.unit}s ({self.tokenizer}){counts}, {view}."
+            f"{self.tokens:,} {self.unit}s ({self.tokenizer}){counts}, {view}{kept}."
         )
 
 

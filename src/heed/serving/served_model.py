@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import torch
 
 from heed.config import read_yaml
 from heed.errors import CheckpointError, ConfigError
-from heed.models.base import LanguageModel
+from heed.models.base import LanguageModel, WeightKind
 from heed.models.hub import hub_folder, hub_tokenizer, load_hub
 from heed.models.transformers_model import load_transformers
 from heed.serving.chat import ChatTemplate, find_template, read_settings, read_template
 from heed.text.tokenizers import Tokenizer
 from heed.training.devices import choose_device
+from heed.training.packing import packed
 from heed.training.run import load_run
 
 
@@ -51,10 +53,12 @@ def open_served(
     checkpoint: str = "best",
     device: str = "auto",
     template: Path | None = None,
+    weights: WeightKind = "fp32",
+    say: Callable[[str], object] = print,
 ) -> ServedModel:
     """Open a model to be served; `template` is a chat template in the place of its own.
 
-    Raises `ConfigError` for a model that can't write, and what `load_run` and `load_hub` raise.
+    Raises `ConfigError` for a model that can't write, and what `load_run`, `load_hub` and `pack` raise.
     """
     chosen, folder = choose_device(device), Path(source.removeprefix("hf:"))
     refuse_classifier(folder)
@@ -72,7 +76,7 @@ def open_served(
     chat = find_template(folder, tokenizer)
     if template is not None:
         chat = ChatTemplate(read_template(template), tokenizer, {} if chat is None else chat.names)
-    return ServedModel(name or name_of(source), model, tokenizer, chat, ends)
+    return ServedModel(name or name_of(source), packed(model, weights, say), tokenizer, chat, ends)
 
 
 def refuse_classifier(folder: Path) -> None:

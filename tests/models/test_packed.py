@@ -1,0 +1,218 @@
+"""Weights in bf16 and int8: products against plain loops, models against dequantised ones, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from heed.config import AttentionConfig, ModelConfig
+from heed.errors import CheckpointError, ConfigError
+from heed.generation.rows import SlotRows, make_rows
+from heed.generation.token_step import lean_step
+from heed.models import GPT, Encoder, PackedGPT, Recurrent, pack, with_context
+from heed.models.packed import FEW, Int8Linear, PackedLinear, quantise
+
+SETTINGS = [
+    {},
+    {"norm_order": "post", "activation": "relu", "tied": True},
+    {"activation": "gelu-tanh"},
+    {"norm": "rms", "positions": "rotary", "activation": "swiglu", "bias": False, "n_kv_heads": 1},
+    {"qk_norm": True, "positions": "alibi", "activation": "relu2"},
+    {"n_heads": 5, "d_model": 40},  # no multiple of 16, which the kernel for int8 asks for
+]
+
+
+def gpt(**settings):
+    """A GPT in float32 whose logits are of size 1, where a step of bfloat16 is 0.008."""
+    config = ModelConfig(**{"n_layers": 2, "n_heads": 3, "d_model": 48, "context": 24, "tied": False, **settings})
+    model = GPT(config, 65, torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5 if parameter.dim() == 2 else 1)
+    return model.eval()
+
+
+def read(model, ids):
+    with torch.inference_mode():
+        return model(ids)
+
+
+def dequantised(weight, kind):
+    """A matrix as the kind keeps it, number by number, in float64."""
+    if kind == "bf16":
+        return weight.bfloat16().double()
+    rows = []
+    for row in weight.tolist():
+        scale = torch.tensor(max(abs(value) for value in row) / 127).bfloat16().item() or 1.0
+        numbers = (np.float32(value) / np.float32(scale) for value in row)  # as in float32, where some end in .5
+        rows.append([scale * max(-127, min(127, round(number))) for number in numbers])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("width", [16, 48, 50, 7])
+@pytest.mark.parametrize("rows", [1, 3, FEW, FEW + 1])
+def test_a_layer_equals_a_plain_loop(kind, width, rows):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(9, width, generator=generator), torch.randn(9, generator=generator)
+    x = torch.randn(rows, width, generator=generator)
+    layer = {"bf16": PackedLinear, "int8": Int8Linear}[kind](weight, bias)
+    W, b = dequantised(weight, kind), bias.bfloat16().double()
+    expected = torch.tensor([[sum(w * v for w, v in zip(row, one, strict=True)) for row in W.tolist()]
+                             for one in x.bfloat16().double().tolist()])  # fmt: skip
+    found = layer(x)
+    assert found.dtype == torch.bfloat16
+    # the sum is rounded to bfloat16 (2^-8 of it at most), and again with its bias; over FEW rows each s Q is, too
+    size = x.abs().double() @ W.abs().t() if kind == "int8" else 0
+    assert ((found.double() - expected - b).abs() <= 2**-8 * (2 * expected.abs() + b.abs() + size) + 1e-6).all()
+
+
+def test_numbers_are_rounded_and_scaled():
+    numbers, scales = quantise(torch.tensor([[1.27, -0.64, 0.0], [0.0, 0.0, 0.0], [1e-30, -1e-30, 0.0]]))
+    assert numbers.tolist() == [[127, -64, 0], [0, 0, 0], [127, -127, 0]]
+    assert scales.dtype == torch.bfloat16
+    assert (scales > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_model_equals_itself_with_dequantised_weights(kind, settings):
+    plain, model = gpt(**settings).double(), pack(gpt(**settings), kind)
+    with torch.no_grad():
+        head = plain.head_weight.float()
+        mean = head.mean(dim=0)
+        packed_head = dequantised(head - mean, kind) + mean.double()
+        for name, parameter in plain.named_parameters():
+            if name.endswith(("qkv.weight", "out.weight", "up.weight", "down.weight")):
+                parameter.copy_(dequantised(parameter.float(), kind))
+    ids = torch.randint(0, 65, (3, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = plain.hidden(ids) @ packed_head.t()
+    found = read(model, ids)
+    assert found.dtype == torch.float32
+    # bfloat16 has 8 bits: each of some ten roundings on the way moves a number by up to 0.4 %
+    assert (found.double() - expected).std() < 0.01 * expected.std()
+    assert (found.double() - expected).abs().max() < 0.06 * expected.std()
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_decoding_gives_what_reading_gives(kind, settings):
+    model = pack(gpt(**settings), kind)
+    ids = torch.randint(0, 65, (3, 20), generator=torch.Generator().manual_seed(1))
+    whole, step = read(model, ids), lean_step(model)
+    assert (step is None) == (settings.get("positions") == "alibi")
+    with torch.inference_mode():
+        cache = model.new_cache(3, 20)
+        assert all(layer.keys.dtype == torch.bfloat16 for layer in cache.layers)
+        model.hidden(ids[:, :4], cache)
+        for t in range(4, 20):
+            hidden = model.hidden(ids[:, t : t + 1], cache)[:, 0] if step is None else step(ids[:, t], cache)
+            # sums in another order, rounded to bfloat16: a last bit of some of them
+            assert (model.logits(hidden) - whole[:, t]).abs().max() < 0.06 * whole.std()
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_loss_is_that_of_the_logits(kind):
+    model, plain = pack(gpt(), kind), gpt()
+    ids = torch.randint(0, 65, (4, 21), generator=torch.Generator().manual_seed(1))
+    source, target = ids[:, :-1], ids[:, 1:].clone()
+    mask = torch.rand(target.shape, generator=torch.Generator().manual_seed(2)) < 0.7
+    target[~mask] = -100  # a filler
+    logits = read(model, source).double().log_softmax(dim=-1)
+    each = -logits.gather(-1, target.clamp(min=0)[..., None])[..., 0] * mask
+    found = model.loss(source, target, mask, reduction="none")
+    torch.testing.assert_close(found.double(), each, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.loss(source, target, mask).double(), each.sum() / mask.sum(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(model.loss(source, target, mask, "sum").double(), each.sum(), rtol=1e-5, atol=0)
+    assert abs(model.loss(source, target, mask) - plain.loss(source, target, mask).detach()) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_logits_far_from_zero_lose_no_more(kind):
+    plain, far = gpt(), gpt()
+    with torch.no_grad():
+        for model in (plain, far):
+            model.norm.bias.fill_(1.0)
+        far.head.weight.add_(-2.0)  # all logits fall by 2 sum(hidden), about 100
+    ids = torch.randint(0, 65, (3, 20), generator=torch.Generator().manual_seed(1))
+    expected = read(far, ids)
+    assert expected.mean() < -60
+    error = (read(pack(far, kind), ids) - expected).std()
+    assert error < 1.5 * (read(pack(plain, kind), ids) - read(gpt_with_bias(), ids)).std()
+
+
+def gpt_with_bias():
+    model = gpt()
+    with torch.no_grad():
+        model.norm.bias.fill_(1.0)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_a_row_is_the_same_to_the_bit_in_company(kind):
+    model = pack(gpt(), kind)
+    texts = [[(7 * row + t) % 65 for t in range(5 + row % 4)] for row in range(20)]
+
+    def push(company):
+        rows = make_rows(model)
+        assert isinstance(rows, SlotRows)
+        with torch.inference_mode():
+            for ids in company:
+                rows.add(ids)
+            return [rows.push([step] * len(company))[0] for step in range(6)]
+
+    alone = push(texts[:1])
+    for size in (2, 5, 20):
+        assert all(torch.equal(one, other) for one, other in zip(push(texts[:size]), alone, strict=True))
+
+
+def test_fp32_is_the_model_itself():
+    model = gpt()
+    assert pack(model, "fp32") is model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Recurrent(ModelConfig(kind="lstm", d_model=16, n_layers=1), 65),
+        lambda: Encoder(ModelConfig(kind="encoder", d_model=16, n_heads=2, n_layers=1), 65),
+        lambda: gpt(attention=AttentionConfig(mechanism="linear"), positions="none"),
+        lambda: gpt(attention=AttentionConfig(score="bilinear")),
+        lambda: gpt(attention=AttentionConfig(projection="networks")),
+        lambda: pack(gpt(), "bf16"),
+        lambda: with_adapter(gpt()),
+    ],
+    ids=["lstm", "encoder", "linear attention", "another score", "networks", "packed", "adapter"],
+)
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_other_models_are_refused(model, kind):
+    with pytest.raises(ConfigError, match=f"weights {kind} are for a GPT of heed with softmax attention.*fp32"):
+        pack(model(), kind)
+
+
+def with_adapter(model):
+    model.blocks[1].feedforward.up = torch.nn.Sequential(model.blocks[1].feedforward.up)
+    return model
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(ConfigError, match="unknown value 'int4', choose one of 'fp32', 'bf16', 'int8'"):
+        pack(gpt(), "int4")
+    damaged = gpt()
+    with torch.no_grad():
+        damaged.blocks[0].attention.out.weight[3, 3] = torch.nan
+    with pytest.raises(CheckpointError, match="not finite"):
+        pack(damaged, "int8")
+    with pytest.raises(ConfigError, match="multiplied on a CPU, and the model is on meta"):
+        pack(gpt().to("meta"), "int8")
+    packed = pack(gpt(), "int8")
+    assert isinstance(packed, PackedGPT)
+    with pytest.raises(ConfigError, match="move the model first, then pack it"):
+        packed.to("meta")
+    with pytest.raises(ConfigError, match="ask the model for its logits or its loss"):
+        packed.head_weight  # noqa: B018 - the property raises
+
+
+def test_a_longer_context_is_taken_before_packing():
+    model = pack(with_context(gpt(positions="rotary"), 40), "int8")
+    assert read(model, torch.zeros(1, 40, dtype=torch.int64)).shape == (1, 40, 65)
