@@ -53,7 +53,7 @@ def _plain_judge(judge: Judge) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays as lists, and numbers to ten digits: the rest may be another on another machine."""
+    """Return arrays as lists, and numbers to ten digits: the rest, or what is left of a 0, differs between machines."""
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, dict):
@@ -61,6 +61,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, float):
-        value = float(f"{value:.10g}")
+        value = float(f"{value:.10g}") if abs(value) > 1e-13 else 0.0
         return int(value) if value.is_integer() else value
     return value
