@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -324,8 +324,14 @@ class RunConfig(Section):
     which differ in a part begin with the same values elsewhere (`heed compare`)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    threads: int | None = Field(default=None, ge=1)
-    """Threads of torch on the CPU; None leaves torch's choice."""
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    """Threads of torch on the CPU. auto takes OMP_NUM_THREADS, and where that is not set as many as are fastest before
+    the first step, which the run keeps; null leaves torch's choice. Runs of a study share the cores instead."""
+
+    @property
+    def fixed_threads(self) -> int | None:
+        """The number of threads that is asked for; None: whoever runs it chooses."""
+        return self.threads if isinstance(self.threads, int) else None
 
 
 NO_FIGURE = ("train.trackers",)

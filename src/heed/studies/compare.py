@@ -139,6 +139,8 @@ def _other_settings(plan: StudyPlan, kept: StudyFile) -> list[str]:
     steps = kept.base["train"]["steps"]
     usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
     base, mine = (usual | dict(flatten(values)) for values in (kept.base, resolved_base(plan, steps)))
+    for values in (base, mine):
+        values["run.threads"] = values.get("run.threads") or "auto"  # which was null before it was measured
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
     budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
     if kept.budget != budget:

@@ -86,12 +86,12 @@ def estimate(plan: StudyPlan, say: Say, jobs: int = 1) -> list[Estimate]:
         folder = Path(place)
         texts = prepare_texts(plan, folder, say)
         facts = all_facts(plan, texts)
-        start = start_seconds(plan.config(plan.baseline).run.threads or each)
+        start = start_seconds(plan.config(plan.baseline).run.fixed_threads or each)
         rates: dict[tuple[str, str], float] = {}
         begin = time.perf_counter()
         found = []
         for name, own in facts.items():
-            take_threads(plan.config(name).run.threads or each)
+            take_threads(plan.config(name).run.fixed_threads or each)
             patient = time.perf_counter() - begin < PATIENCE
             found.append(_estimate(plan, name, own, texts[name], folder, rates, start, patient))
         return found

@@ -83,11 +83,11 @@ def tune(
             refuse_queued(folder)
         now = _begin(plan, folder, say, progress, overwrite or is_half_cleared(folder))
         if slurm is not None:
-            now.threads = plan.config.run.threads or slurm.cpus
+            now.threads = plan.config.run.fixed_threads or slurm.cpus
             with Interrupts() as interrupts:
                 return Arms(now).run(WIDTH, interrupts, OnSlurm(slurm, folder, say))
         if jobs is not None:
-            now.threads = plan.config.run.threads or threads_each(jobs)
+            now.threads = plan.config.run.fixed_threads or threads_each(jobs)
             say(f"{jobs} at a time, {now.threads} thread{'s' if now.threads != 1 else ''} of the CPU each")
         with nullcontext() if jobs is None else Interrupts() as interrupts:
             return Arms(now).run(jobs, interrupts)
