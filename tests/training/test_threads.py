@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ KINDS = {
 def two(monkeypatch):
     """Two threads that nobody has asked for, of a training that is always long enough to be measured."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    for name, value in {"SHORT": 0.0, "SECONDS": 0.02, "BLOCK": 0.0, "LEAST": 0.0}.items():
+    for name, value in {"SHORT": 0.0, "SECONDS": 0.02, "BLOCK": 0.0, "LEAST": 0.0, "PASS": 1e9}.items():
         monkeypatch.setattr(threads, name, value)
     with threads_kept():
         torch.set_num_threads(2)
@@ -108,28 +108,45 @@ def test_all_and_the_powers_of_two_below_are_tried(most, expected):
     assert numbers_of_threads(most) == expected
 
 
-def test_numbers_are_measured_in_turns_and_torch_has_its_threads_back(monkeypatch):
-    monkeypatch.setattr(threads, "BLOCK", 0.0)
-    seconds, seen = {4: 0.004, 2: 0.003, 1: 0.02}, []
+@pytest.fixture
+def passes(monkeypatch):
+    """Return a function that gives passes of so many seconds by threads, on a clock of their own, and notes these."""
+    now, seen = [0.0], []
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def one_pass():
-        seen.append(torch.get_num_threads())
-        time.sleep(seconds[torch.get_num_threads()])
+    def make(seconds):
+        def one_pass():
+            seen.append(torch.get_num_threads())
+            now[0] += seconds(torch.get_num_threads())
 
+        return one_pass, seen
+
+    return make
+
+
+def test_numbers_are_measured_in_turns_and_torch_has_its_threads_back(passes):
+    one_pass, seen = passes(lambda number: {4: 0.05, 2: 0.04, 1: 0.2}[number])
     before = torch.get_num_threads()
-    found = measure_threads(one_pass, 4, 0.3)
+    found = measure_threads(one_pass, 4, 1.0)
     assert torch.get_num_threads() == before
-    assert choose(found) == 2
-    assert found.keys() == {4, 2, 1}
+    assert found == pytest.approx({4: 20, 2: 25, 1: 5})
     assert seen[:6] == [4, 4, 2, 2, 1, 1]
-    assert {*seen[6:]} == {4, 2}  # one thread takes more than twice as long, which is known by then
-    assert abs(seen.count(4) - seen.count(2)) <= 1
+    assert seen[6:] == [4, 2] * 5  # one thread takes more than twice as long, which is known by then
 
 
-def test_where_fewer_are_slower_still_they_are_not_tried(monkeypatch):
-    monkeypatch.setattr(threads, "BLOCK", 0.0)
-    found = measure_threads(lambda: time.sleep(0.008 / torch.get_num_threads() ** 1.5), 8, 0.05)
-    assert found.keys() == {8, 4}
+def test_where_fewer_are_slower_still_they_are_not_tried(passes):
+    one_pass, _ = passes(lambda number: 0.4 / number**1.5)
+    assert measure_threads(one_pass, 8, 0.5).keys() == {8, 4}
+
+
+def test_short_passes_are_timed_together_and_long_ones_need_no_warming_up(passes):
+    one_pass, seen = passes(lambda number: 1 / 64)
+    assert measure_threads(one_pass, 2, 0.0) == {2: 64, 1: 64}
+    assert seen == [2] * 4 + [1] * 4  # one, and as many as take BLOCK
+    seen.clear()
+    one_pass, _ = passes(lambda number: 9.0)
+    measure_threads(one_pass, 2, 1.0)
+    assert seen == [2, 1]
 
 
 # ---------------------------------------------------------------------- no trace, and kept
@@ -187,6 +204,14 @@ def test_a_training_of_a_moment_is_not_measured(tmp_path, two, monkeypatch):
     monkeypatch.setattr(threads, "SHORT", 1e6)
     monkeypatch.setattr(threads, "measure_threads", None)
     fit(TinyModel(), Windows(), plan(), run := new_run(tmp_path / "run"))
+    assert events(run, "threads") == []
+
+
+def test_where_a_pass_cannot_be_made_the_step_says_why(tmp_path, two):
+    model = TinyModel()
+    model.loss = lambda *arguments: (_ for _ in ()).throw(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        fit(model, Windows(), plan(), run := new_run(tmp_path / "run"))
     assert events(run, "threads") == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -324,9 +324,17 @@ class RunConfig(Section):
     which differ in a part begin with the same values elsewhere (`heed compare`)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = "auto"
+    threads: int | Literal["auto"] | None = "auto"
     """Threads of torch on the CPU. auto takes OMP_NUM_THREADS, and where that is not set as many as are fastest before
     the first step, which the run keeps; null leaves torch's choice. Runs of a study share the cores instead."""
+
+    @field_validator("threads")
+    @classmethod
+    def _at_least_one(cls, value: Any) -> Any:
+        """Refuse less than one."""
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1 or 'auto'")
+        return value
 
     @property
     def fixed_threads(self) -> int | None:

@@ -18,12 +18,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import nn
 
+from heed.errors import HeedError
 from heed.models.base import LanguageModel
 from heed.records.events import Event, ThreadsEvent, TrainEvent
 from heed.text.encoding import asked_threads
@@ -194,7 +195,10 @@ class ThreadChoice:
         return slower or (self.now < self.most and passed >= AGAIN)
 
     def _measure(self, left: Callable[[float], float]) -> dict[int, float]:
-        """Return tokens a second by number of threads; nothing where the training is too short to tell."""
+        """Return tokens a second by number of threads; nothing where the training is too short to tell.
+
+        Nothing too where a pass cannot be made: the step that comes will say why.
+        """
         place = self.batches.state()
         batch = next(self.batches)
         self.batches.load_state(place)
@@ -204,15 +208,16 @@ class ThreadChoice:
             return Batch(batch.source[:rows], batch.target[:rows], None if mask is None else mask[:rows])
 
         step = training_step(self.model, some, self.streams, torch.device("cpu"), self.precision)
-        with _state_kept(self.model):
+        with _state_kept(self.model), suppress(HeedError, RuntimeError, MemoryError):
             step(1)  # the first of all allocates once and for all
             rows = min(all_rows, max(1, int(PASS / _time_of(lambda: step(1)))))
             to_come = left(_time_of(lambda: step(rows)) * all_rows / rows)
             if to_come < SHORT:
                 return {}
             passes = measure_threads(lambda: step(rows), self.most, min(SECONDS, SHARE * to_come))
-        counted = targets_of(some(rows))
-        return {number: speed * counted for number, speed in passes.items()}
+            counted = targets_of(some(rows))
+            return {number: speed * counted for number, speed in passes.items()}
+        return {}
 
 
 @contextmanager
