@@ -127,16 +127,25 @@ def passes(monkeypatch):
 def test_numbers_are_measured_in_turns_and_torch_has_its_threads_back(passes):
     one_pass, seen = passes(lambda number: {4: 0.05, 2: 0.04, 1: 0.2}[number])
     before = torch.get_num_threads()
-    found = measure_threads(one_pass, 4, 1.0)
+    found = measure_threads(one_pass, 4, 2.25)
     assert torch.get_num_threads() == before
     assert found == pytest.approx({4: 20, 2: 25, 1: 5})
     assert seen[:6] == [4, 4, 2, 2, 1, 1]
-    assert seen[6:] == [4, 2] * 5  # one thread takes more than twice as long, which is known by then
+    assert seen[6:] == [4, 2, 1] * 4 + [4, 2] * 6  # one thread takes more than twice as long, which is known by then
 
 
 def test_where_fewer_are_slower_still_they_are_not_tried(passes):
-    one_pass, _ = passes(lambda number: 0.4 / number**1.5)
+    one_pass, _ = passes(lambda number: 10 / number**1.5)
     assert measure_threads(one_pass, 8, 0.5).keys() == {8, 4}
+
+
+def test_a_pass_that_had_to_wait_decides_nothing(passes):
+    waits = iter([0.0, 0.0, 0.0, 1.0])
+    one_pass, _ = passes(lambda number: 0.05 / number + next(waits, 0.0))
+    assert choose(measure_threads(one_pass, 2, 60.0)) == 2
+    waits = iter([0.0, 0.9])
+    one_pass, _ = passes(lambda number: 0.05 + next(waits, 0.0))
+    assert choose(measure_threads(one_pass, 2, 60.0)) == 1
 
 
 def test_short_passes_are_timed_together_and_long_ones_need_no_warming_up(passes):

@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,8 +38,10 @@ from heed.training.streams import Streams
 
 BLOCK, PASS = 0.04, 0.25
 """Seconds of passes that are timed together, at least, and of one pass at most, where its rows can be fewer."""
-SECONDS, SHARE = 1.0, 0.02
+SECONDS, SHARE = 2.0, 0.02
 """Seconds of a measurement, and the share of the steps to come that it may take, if that is less."""
+LONG, TURNS = 1.0, 4
+"""Seconds of a pass, and turns, before which no number is given up: a single pass may have had to wait for others."""
 SHORT = 2.0
 """A training that takes no more seconds is not measured: it has all threads."""
 AS_FAST = 1.1
@@ -86,36 +89,57 @@ def said_of(speeds: Mapping[int, float], taken: int, most: int) -> str:
 
 
 def measure_threads(one_pass: Callable[[], object], most: int, seconds: float) -> dict[int, float]:
-    """Return passes a second by number of threads, those that are slow left out as soon as that is known.
+    """Return passes a second by number of threads.
 
-    First all numbers once, from `most` down until one takes more than twice as long as the best: with fewer it would
-    be longer still. Then those that are left in turns, so that what others do meanwhile meets all of them.
+    First all numbers once, from `most` down until a pass takes both `LONG` and twice as long as the best: with fewer it
+    would take longer still. Then in turns, so that what others do meanwhile meets all of them; after `TURNS` without
+    those that take twice as long. What counts is passes over time: where cores are shared a pass is quick or has to
+    wait, and a median would be one of the two.
     """
-    taken: dict[int, list[float]] = {}
+    made: dict[int, _Passes] = {}
     begin = time.perf_counter()
     with threads_kept():
         for number in numbers_of_threads(most):
             torch.set_num_threads(number)
             first = _time_of(one_pass)  # threads begin, memory is found
-            taken[number] = [first if first > PASS else _seconds_a_pass(one_pass)]
-            if taken[number][0] > 2 * min(each[0] for each in taken.values()):
+            made[number] = _Passes(1, first)
+            if first <= PASS:
+                made[number] = _Passes()
+                made[number].add(one_pass)
+            if made[number].each > max(LONG, 2 * min(passes.each for passes in made.values())):
                 break
-        fastest = min(each[0] for each in taken.values())
-        left = [number for number, each in taken.items() if each[0] <= 2 * fastest]
+        turns, left = 0, list(made)
         while len(left) > 1 and time.perf_counter() < begin + seconds:
             for number in left:
                 torch.set_num_threads(number)
-                taken[number].append(_seconds_a_pass(one_pass))
-    return {number: 1 / statistics.median(each) for number, each in taken.items()}
+                made[number].add(one_pass)
+            turns += 1
+            if turns >= TURNS:
+                fastest = min(passes.each for passes in made.values())
+                left = [number for number in left if made[number].each <= 2 * fastest]
+    return {number: 1 / passes.each for number, passes in made.items()}
 
 
-def _seconds_a_pass(one_pass: Callable[[], object]) -> float:
-    """Return the mean of as many passes as take `BLOCK`."""
-    begin, passes = time.perf_counter(), 0
-    while passes == 0 or time.perf_counter() < begin + BLOCK:
-        one_pass()
-        passes += 1
-    return (time.perf_counter() - begin) / passes
+@dataclass
+class _Passes:
+    """Passes that were made, and the seconds that they took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    @property
+    def each(self) -> float:
+        """Seconds of a pass, the mean."""
+        return self.seconds / self.count
+
+    def add(self, one_pass: Callable[[], object]) -> None:
+        """Make as many as take `BLOCK`."""
+        begin = time.perf_counter()
+        end, made = begin, 0
+        while made == 0 or end < begin + BLOCK:
+            one_pass()
+            end, made = time.perf_counter(), made + 1
+        self.count, self.seconds = self.count + made, self.seconds + end - begin
 
 
 def _time_of(one_pass: Callable[[], object]) -> float:
