@@ -175,12 +175,15 @@ def test_a_run_that_chose_two_has_the_bits_of_one_that_was_told_two(tmp_path, tw
 
 
 def test_a_run_keeps_its_number_when_it_goes_on_whatever_is_faster_then(tmp_path, two, monkeypatch):
-    seen = watch_threads(monkeypatch)
+    seen, lines = watch_threads(monkeypatch), []
     monkeypatch.setattr(threads, "choose", lambda speeds, now=None: 1)
     experiment.train(config_of(tmp_path, "run"))
     assert {*seen} == {1}
     monkeypatch.setattr(threads, "choose", lambda speeds, now=None: 2)
-    experiment.resume(tmp_path / "run", {"train": {"steps": 10}})
+    said = Silent()
+    said.say = lines.append
+    experiment.resume(tmp_path / "run", {"train": {"steps": 10}}, progress=lambda steps: said)
+    assert "threads: 1 of 2, as the run had before" in lines
     assert {*seen} == {1}
     assert len(seen) == 10
     assert chosen(tmp_path / "run") == [(0, 1)]

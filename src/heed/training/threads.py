@@ -186,6 +186,7 @@ class ThreadChoice:
             return
         torch.set_num_threads(number)
         self.now = number
+        self.say(f"threads: {number} of {self.most}, as the run had before")
         chosen = max((at for at, event in enumerate(events) if isinstance(event, ThreadsEvent)), default=-1)
         speeds = [float(e.tokens_per_second or 0) for e in events[chosen + 1 :] if isinstance(e, TrainEvent)]
         self.best = statistics.median(speeds) if speeds else 0.0
