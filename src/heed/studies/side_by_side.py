@@ -1,8 +1,8 @@
 """How many runs are made at a time, and on how many threads each, where `--jobs auto` leaves that to heed.
 
-A run of one thread never waits for another thread, so as many of them as there are cores make the most tokens together
-(`benchmarks/busy_machine.py`), whatever else the machine does. They begin as far as memory goes: the first alone, and
-each of the others where what is free holds as much again as the largest run has taken.
+A run of one thread never waits for another thread, so as many of them as there are cores keep every core at work. They
+begin as far as memory goes: the first alone, and each of the others where what is free holds as much again as the
+largest run has taken.
 
 One at a time are made: runs that end by the clock, since they share the machine with whatever runs beside them; those
 of a search, whose trials depend on the ones that were told before; those on a GPU.
