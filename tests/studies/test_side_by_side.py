@@ -1,8 +1,11 @@
 """How many runs at a time, on how many threads each, and when another one has room."""
 
-import pytest
-from small_studies import plan_of
+import json
 
+import pytest
+from small_studies import TINY, made_up, make_text, plan_of
+
+from heed.errors import ConfigError
 from heed.records.study import Outcome
 from heed.studies import compare, side_by_side
 from heed.studies.runner import Standing, Task, work
@@ -78,3 +81,20 @@ def test_no_run_begins_without_room_and_all_are_made(tmp_path):
     work(iter(tasks), 4, Slow, done=lambda task, found: made.append(task.name), watch=watch, room=room)
     assert sorted(made) == ["0", "1", "2", "3", "4"]
     assert max(at_once) == 2
+
+
+def test_a_study_from_before_threads_were_measured_goes_on(tmp_path):
+    plan = plan_of(tmp_path, base={**TINY, "data": {"source": str(make_text(tmp_path / "a.txt"))}, "run": {}})
+    compare.run_study(plan, tmp_path / "out", run_cell=lambda task: made_up(task, 1.0))
+    path = tmp_path / "out" / "study.json"
+    content = json.loads(path.read_text())
+    assert content["base"]["run"]["threads"] == "auto"
+    for threads in (None, 3):
+        content["base"]["run"]["threads"] = threads
+        path.write_text(json.dumps(content))
+        (tmp_path / "out" / "hashes.json").unlink(missing_ok=True)
+        if threads is None:
+            compare.refuse_another(plan, tmp_path / "out")
+        else:
+            with pytest.raises(ConfigError, match="threads is 3 there and auto here"):
+                compare.refuse_another(plan, tmp_path / "out")
