@@ -188,6 +188,7 @@ def test_where_steps_are_repeated_from():
     class Record:
         train = tuple(Step(n) for n in (1, 10, 20, 30))
         changes = ()
+        threads = ()
 
     assert choose(Record, [20, 30], 3) == (20, 30)
     assert choose(Record, [30], 3) == (0, 10)

@@ -7,6 +7,7 @@ import pytest
 from small_studies import TINY, make_text, plan_of
 
 from heed.studies import estimate, overhead
+from heed.studies.compare import shares_of
 from heed.studies.overhead import wall_seconds
 from heed.studies.prepare import Text, all_facts, prepare_texts
 from heed.studies.study import Study
@@ -100,7 +101,7 @@ def test_steps_are_timed_on_the_threads_that_a_run_would_have(tmp_path, monkeypa
     monkeypatch.setattr(estimate, "step_seconds", lambda *arguments, **options: 0.1)
     base = {**TINY, "data": {"source": str(make_text(tmp_path / "animals.txt")), "workers": 1}, "run": {}}
     plan = plan_of(tmp_path, base=base, variants={"pre": {}, "one": {"run.threads": 3}})
-    estimate.estimate(plan, lambda line: None, 2)
+    estimate.estimate(plan, lambda line: None, shares_of(plan, 2).threads)
     assert taken == [expected, 3]
 
 

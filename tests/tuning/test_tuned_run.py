@@ -17,6 +17,7 @@ from heed.errors import CheckpointError, DataError
 from heed.report.classification import figures
 from heed.studies.tune_plan import open_labelled_splits
 from heed.targets.classes import ClassTarget
+from heed.training import threads
 from heed.training.checkpoint import best_step, find_checkpoint, load_checkpoint
 from heed.training.devices import take_threads, threads_kept
 from heed.training.run import Run, read_metrics
@@ -78,6 +79,21 @@ def test_what_ran_before_in_this_process_changes_no_bit(tmp_path, table, tiny, m
         train_run(config_of(table, tiny(BERT)), material, tmp_path / "after others")
         assert torch.get_num_threads() == 2
     assert equal(weights(tmp_path / "one"), weights(tmp_path / "after others"))
+
+
+def test_a_tuned_run_that_chose_two_threads_has_the_bits_of_one_that_was_told_two(
+    tmp_path, table, tiny, material, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "SHORT", 0.0)
+    monkeypatch.setattr(threads, "choose", lambda speeds, now=None: 2)
+    with threads_kept():
+        take_threads(2)
+        for name, number in (("chose", "auto"), ("told", 2)):
+            train_run(changed(config_of(table, tiny(BERT)), run={"threads": number}), material, tmp_path / name)
+    assert "threads" in (tmp_path / "chose" / "metrics.jsonl").read_text()
+    assert "threads" not in (tmp_path / "told" / "metrics.jsonl").read_text()
+    assert equal(weights(tmp_path / "chose"), weights(tmp_path / "told"))
 
 
 def at_step(monkeypatch, step, number):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -33,7 +33,7 @@ class CompareFlags(PlaceFlags):
 
     examples:
       heed compare configs/studies/norm-order.yaml
-      heed compare study.yaml --out studies/mine --jobs 2
+      heed compare study.yaml --out studies/mine --jobs 1
       heed compare study.yaml --dry-run             what would run, and how long
       heed compare studies/mine                     go on with the study in this folder
       heed compare studies/mine --report            the page alone, from what is there
@@ -44,8 +44,9 @@ class CompareFlags(PlaceFlags):
     """The YAML file of a study, or the folder of one that was begun."""
     out: Path | None = None
     """Folder of the study; default: studies/ and the name of the file."""
-    jobs: int = Field(default=1, ge=1)
-    """Runs at a time, each in a process of its own with its share of the cores."""
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Runs at a time, each in a process of its own with its share of the cores. auto: one for each core, as far as
+    memory goes; of a search, of a budget in seconds and on a GPU one."""
     dry_run: bool = False
     """Print what would run: steps, parameters, tokens, operations, and an estimate of the time. With --on slurm: print
     the script of the jobs."""
@@ -113,20 +114,22 @@ def conclude(folder: Path, as_json: bool) -> int:
 def dry_run(plan: StudyPlan, flags: CompareFlags) -> int:
     """Print what would run."""
     from heed.cli import tell
+    from heed.studies.compare import shares_of
     from heed.studies.estimate import estimate
     from heed.studies.overhead import wall_seconds
 
-    found = estimate(plan, tell, flags.jobs)
+    shares = shares_of(plan, flags.jobs)
+    found = estimate(plan, tell, shares.threads)
     runs = [one.seconds + one.besides for one in found if one.seconds is not None]
-    total = wall_seconds(runs, len(plan.seeds), flags.jobs) if len(runs) == len(found) else None
-    training = sum(one.seconds or 0.0 for one in found) * len(plan.seeds) / flags.jobs
+    total = wall_seconds(runs, len(plan.seeds), shares.jobs) if len(runs) == len(found) else None
+    training = sum(one.seconds or 0.0 for one in found) * len(plan.seeds) / shares.jobs
     if flags.json_:
         variants = [one.as_dict() for one in found]
         content = {"seeds": list(plan.seeds), "lengths": list(plan.lengths), "variants": variants}
         content |= {"training_seconds": None if total is None else training, "total_seconds": total}
         print(json.dumps(content, indent=2))
         return 0
-    said = said_cost(plan, flags.jobs, total, training, sum(not one.timed for one in found))
+    said = said_cost(plan, shares.jobs, total, training, sum(not one.timed for one in found))
     show([*cost_table(found), "", *said, *said_places(plan, found), *said_lengths(plan, found)])
     return 0
 

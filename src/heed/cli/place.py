@@ -50,7 +50,7 @@ def cluster_of(flags: PlaceFlags) -> SlurmConfig | None:
         )
     if given := [name for name in ("report", "overfit") if getattr(flags, name, None)]:
         raise ConfigError(f"--{given[0]} is done here: leave out --on slurm")
-    if getattr(flags, "jobs", None) not in (None, 1):
+    if getattr(flags, "jobs", None) not in (None, "auto", 1):
         raise ConfigError("--jobs is for this machine: with --on slurm say --slurm.array-limit")
     if not flags.dry_run:
         from heed.slurm.queue import require_program

@@ -304,7 +304,8 @@ def _one_line(box: str) -> str:
     kept = [line for line in lines if line and not line.startswith("For full helptext")]
     message = " ".join(kept) or "the command line cannot be understood"
     # a value that pydantic refuses comes with the name of its class and an address; a person needs flag and reason
-    found = re.search(r"validation errors? for \w+ (\w+) (.+?) \[type=\w+, input_value=(.*?), input_type=", message)
+    reason = r"validation errors? for \w+ (\w+)(?:\.constrained-int)? (.+?) \[type=\w+, input_value=(.*?), input_type="
+    found = re.search(reason, message)
     if found:
         return f"--{found[1].strip('_').replace('_', '-')}: {found[2]}, not {found[3]}"
     found = re.search(r"[Ii]nvalid choice '(.*?)' for argument '(--\S+?)'. Expected one of \((.*?)\)", message)

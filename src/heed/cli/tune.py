@@ -99,8 +99,9 @@ class TuneFlags(PlaceFlags):
     calibrate: bool = False
     """Train nothing: of the run DATA, or of the best run of the tune DATA, choose on validation the temperature that
     makes its probabilities as sure as they should be (Guo et al. 2017), and keep it for heed predict --calibrated."""
-    jobs: int | None = Field(default=None, ge=1)
-    """Runs at a time, each in a process of its own with its share of the cores; default: one by one in this process."""
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Runs at a time, each in a process of its own with its share of the cores; auto: one for each core, as far as
+    memory goes; default: one by one in this process."""
     json_: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print the whole record as one JSON object on standard output."""
     text: str | None = None

@@ -328,8 +328,22 @@ class RunConfig(Section):
     which differ in a part begin with the same values elsewhere (`heed compare`)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    threads: int | None = Field(default=None, ge=1)
-    """Threads of torch on the CPU; None leaves torch's choice."""
+    threads: int | Literal["auto"] | None = "auto"
+    """Threads of torch on the CPU. auto takes OMP_NUM_THREADS, and where that is not set as many as are fastest before
+    the first step, which the run keeps; null leaves torch's choice. Runs of a study share the cores instead."""
+
+    @field_validator("threads")
+    @classmethod
+    def _at_least_one(cls, value: Any) -> Any:
+        """Refuse less than one."""
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1 or 'auto'")
+        return value
+
+    @property
+    def fixed_threads(self) -> int | None:
+        """The number of threads that is asked for; None: whoever runs it chooses."""
+        return self.threads if isinstance(self.threads, int) else None
 
 
 NO_FIGURE = ("train.trackers",)

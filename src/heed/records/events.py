@@ -2,6 +2,7 @@
 
     train        every few steps        evaluation   of the validation split     sample   what the model then writes
     checkpoint   one was written        resume       earlier lines beyond its step are void     end   why it ended
+    threads      how many were chosen for the steps that follow
 
 An event of another kind, or a value that is none, is left out in reading: the rest can be used.
 """
@@ -90,6 +91,15 @@ class ResumeEvent(Event):
     """{setting: [before, after]} where settings are others from there on."""
 
 
+class ThreadsEvent(Event):
+    """So many threads of the CPU make the steps that follow, until another one or the end."""
+
+    KIND = "threads"
+    threads: Number = None
+    tokens_per_second: PlainObject = None
+    """{number: targets a second} of forward and backward passes with the numbers that were measured."""
+
+
 class EndEvent(Event):
     """The training ended."""
 
@@ -98,7 +108,10 @@ class EndEvent(Event):
     reason: Any = "finished"
 
 
-KINDS = {kind.KIND: kind for kind in (TrainEvent, EvaluationEvent, SampleEvent, CheckpointEvent, ResumeEvent, EndEvent)}
+KINDS = {
+    kind.KIND: kind
+    for kind in (TrainEvent, EvaluationEvent, SampleEvent, CheckpointEvent, ResumeEvent, ThreadsEvent, EndEvent)
+}
 
 
 def read_event(line: Any) -> Event | None:

@@ -392,6 +392,10 @@ def _machine(record: RunRecord) -> str:
     if not isinstance(cores, int):
         return ""
     said = "1 core" if cores == 1 else f"{cores} cores"
+    chosen = [int(event.threads) for event in record.threads if event.threads]
+    if len({*chosen}) > 1:
+        return f"{min(chosen)} to {max(chosen)} threads of a CPU with {said}"
+    threads = chosen[0] if chosen else threads
     if not isinstance(threads, int) or threads == cores:
         return said
     return f"{threads} thread{'s' if threads != 1 else ''} of a CPU with {said}"

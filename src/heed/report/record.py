@@ -26,6 +26,7 @@ from heed.records.events import (
     Event,
     ResumeEvent,
     SampleEvent,
+    ThreadsEvent,
     TrainEvent,
     hold,
     last_events,
@@ -82,6 +83,8 @@ class RunRecord:
     """Texts written while it trained (events `sample`), each with its step."""
     leaks: str | None = None
     """What the audit for leaks found, when it found one."""
+    threads: tuple[ThreadsEvent, ...] = ()
+    """How many threads the steps had, where that was chosen."""
     changes: tuple[Change, ...] = ()
     """The settings that became others on the way, in their order."""
     edited: tuple[str, ...] = ()
@@ -190,6 +193,7 @@ def gather(run_folder: str | Path, *, brief: bool = False) -> RunRecord:
         train=tuple(event for event in events if isinstance(event, TrainEvent)),
         evaluations=tuple(event for event in events if isinstance(event, EvaluationEvent)),
         resumptions=tuple(resumptions),
+        threads=tuple(event for event in events if isinstance(event, ThreadsEvent)),
         changes=tuple(changes_of(lines)),
         end=str(ends[-1].reason) if ends else None,
         evaluation=evaluation.splits,

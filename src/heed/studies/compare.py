@@ -25,8 +25,9 @@ from heed.studies.prepare import (
 )
 from heed.studies.runner import Done, Launch, Process, RunRow, Standing, Task, settled, work
 from heed.studies.search import run_search
-from heed.studies.study import Study, resolved_base
-from heed.training.devices import cores, threads_each
+from heed.studies.side_by_side import Jobs, Shares, share
+from heed.studies.study import Study, fixed_threads, resolved_base
+from heed.training.devices import cores
 from heed.training.interrupts import Interrupts
 
 
@@ -34,7 +35,7 @@ def run_study(
     plan: StudyPlan,
     folder: Path,
     *,
-    jobs: int = 1,
+    jobs: Jobs = 1,
     command: str = "",
     say: Say = lambda line: None,
     watch: Callable[[list[RunRow]], None] = lambda rows: None,
@@ -44,13 +45,14 @@ def run_study(
     """Run every cell that is not settled yet, `jobs` at a time; False when it was interrupted.
 
     Each cell is a process of its own with an equal share of the cores, or the threads that `run.threads` or
-    OMP_NUM_THREADS asks for; with `run_cell` that function makes the run
-    instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint. With `slurm` each is a task of a job
-    array of a cluster, and goes on when this function ends.
+    OMP_NUM_THREADS asks for; auto is what makes the most tokens (`side_by_side.py`). With `run_cell` that function
+    makes the run instead, in this process. Ctrl-C and SIGTERM end what runs with a checkpoint. With `slurm` each is a
+    task of a job array of a cluster, and goes on when this function ends.
     Raises `ConfigError` for variants that cannot be built and for a folder that holds another study, `CheckpointError`
     when another process is at it, `ClusterError` where the cluster refuses, and what reading the text raises.
     """
-    threads = threads_each(jobs) if slurm is None else slurm.cpus
+    shares = shares_of(plan, jobs)
+    threads = shares.threads if slurm is None else slurm.cpus
     launch: Launch = (lambda task: Process(task, _threads_of(task))) if run_cell is None else _at_once(run_cell)
     if plan.search is not None:
         require("optuna", "lab")  # before the work begins
@@ -65,22 +67,36 @@ def run_study(
             refuse_queued(folder)
             each = study.threads_of_runs
             of = f"{each} thread{'s' if each != 1 else ''} of the CPU each; {cores()} cores may be used"
-            say(f"{jobs} at a time, {of}")
+            say(f"{shares.jobs} at a time, {of}")
+            at_a_time, width = shares.jobs, shares.jobs
         else:
-            launch, jobs = OnSlurm(slurm, folder, say), slurm.array_limit
+            launch, at_a_time, width = OnSlurm(slurm, folder, say), slurm.array_limit, WIDTH
         _keep(plan, folder)
         if plan.search is not None:
-            study.search = run_search(study, plan.search, jobs, launch, lambda: interrupts.asked, watch)
+            study.search = run_search(study, plan.search, at_a_time, launch, lambda: interrupts.asked, watch)
             study.facts = {name: facts_of(plan, name, texts[name], study.best(name)) for name in plan.variants}
         if not interrupts.asked:
-            _run_cells(study, jobs if slurm is None else WIDTH, launch, lambda: interrupts.asked, watch)
+            room = shares.have_room if slurm is None else lambda running: True
+            _run_cells(study, width, launch, lambda: interrupts.asked, watch, room)
         study.write()
         # a run may have been ended by someone else, and is no more done than one that the study ended
         return not interrupts.asked and all(found.state != "interrupted" for found in study.records.values())
 
 
+def shares_of(plan: StudyPlan, jobs: Jobs) -> Shares:
+    """Return how the machine is shared by the runs of a study."""
+    alone = plan.budget.seconds is not None or plan.search is not None
+    device = plan.base.get("run", {}).get("device", "auto")
+    return share(jobs, len(plan.variants) * len(plan.seeds), fixed_threads(plan.base), device, alone=alone)
+
+
 def _run_cells(
-    study: Study, jobs: int, launch: Launch, asked: Callable[[], bool], watch: Callable[[list[RunRow]], None]
+    study: Study,
+    jobs: int,
+    launch: Launch,
+    asked: Callable[[], bool],
+    watch: Callable[[list[RunRow]], None],
+    room: Callable[[list[Standing]], bool],
 ) -> None:
     """Run the cells that are not settled."""
     tasks = {cell: study.task(*cell) for cell in study.cells}
@@ -105,7 +121,7 @@ def _run_cells(
     def show(running: Mapping[str, tuple[Task, Standing]]) -> None:
         watch([_row(task, study.records.get(cell), running.get(task.name)) for cell, task in tasks.items()])
 
-    work(iter(left), jobs, launch, done=done, watch=show, asked=asked)
+    work(iter(left), jobs, launch, done=done, watch=show, asked=asked, room=room)
     show({})
 
 
@@ -139,6 +155,8 @@ def _other_settings(plan: StudyPlan, kept: StudyFile) -> list[str]:
     steps = kept.base["train"]["steps"]
     usual = dict(flatten(Config().model_dump(mode="json")))  # of settings that came later
     base, mine = (usual | dict(flatten(values)) for values in (kept.base, resolved_base(plan, steps)))
+    for values in (base, mine):
+        values["run.threads"] = values.get("run.threads") or "auto"  # which was null before it was measured
     found = [f"base {key} is {base.get(key)} there and {mine.get(key)} here" for key in _unequal(base, mine)]
     budget = {"kind": plan.budget.kind, "amount": plan.budget.amount}
     if kept.budget != budget:

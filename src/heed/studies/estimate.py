@@ -31,7 +31,7 @@ from heed.studies.overhead import contents, evaluation_seconds, open_text, start
 from heed.studies.plan import StudyPlan
 from heed.studies.prepare import Text, VariantNumbers, all_facts, check_models, prepare_texts
 from heed.text.batches import Batch
-from heed.training.devices import choose_device, take_threads, threads_each, threads_kept
+from heed.training.devices import choose_device, take_threads, threads_kept
 from heed.training.step import Updater
 from heed.training.streams import Streams
 
@@ -73,25 +73,24 @@ class Estimate:
 
 
 @threads_kept()
-def estimate(plan: StudyPlan, say: Say, jobs: int = 1) -> list[Estimate]:
-    """Return what a run of each variant would take on the threads that it has among `jobs`.
+def estimate(plan: StudyPlan, say: Say, each: int = 1) -> list[Estimate]:
+    """Return what a run of each variant would take on `each` threads, where it does not say how many itself.
 
     What is written meanwhile is gone afterwards.
 
     Raises `ConfigError` for what cannot be built, and what reading the text raises.
     """
-    each = threads_each(jobs)
     check_models(plan)
     with TemporaryDirectory() as place:
         folder = Path(place)
         texts = prepare_texts(plan, folder, say)
         facts = all_facts(plan, texts)
-        start = start_seconds(plan.config(plan.baseline).run.threads or each)
+        start = start_seconds(plan.config(plan.baseline).run.fixed_threads or each)
         rates: dict[tuple[str, str], float] = {}
         begin = time.perf_counter()
         found = []
         for name, own in facts.items():
-            take_threads(plan.config(name).run.threads or each)
+            take_threads(plan.config(name).run.fixed_threads or each)
             patient = time.perf_counter() - begin < PATIENCE
             found.append(_estimate(plan, name, own, texts[name], folder, rates, start, patient))
         return found

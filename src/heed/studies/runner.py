@@ -75,6 +75,8 @@ class Standing:
     loss: float | None = None
     """Training loss in nats."""
     seconds: float = 0.0
+    memory: int = 0
+    """Bytes that it has taken, at most; 0 before anything is known."""
     evaluations: list[EvaluationEvent] = field(default_factory=list)
     """In order."""
 
@@ -126,6 +128,7 @@ class Follower:
         now = self.now
         if isinstance(event, TrainEvent):
             now.step, now.loss, now.seconds = event.step, event.loss, event.seconds or 0.0
+            now.memory = max(now.memory, int(event.finite("memory_bytes") or 0))
         elif isinstance(event, EvaluationEvent):
             now.evaluations.append(event)
         elif isinstance(event, ResumeEvent):
@@ -265,18 +268,21 @@ def work(
     watch: Callable[[dict[str, tuple[Task, Standing]]], None] = lambda running: None,
     poor: Callable[[Task, Standing], bool] = lambda task, progress: False,
     asked: Callable[[], bool] = lambda: False,
+    room: Callable[[list[Standing]], bool] = lambda running: True,
 ) -> None:
     """Make the runs of `tasks`, `jobs` at a time; `done` gets what each has come to. None waits for one that runs.
 
     `watch` sees the runs that have begun every `POLL` seconds. A run that is `poor` is ended, its record says
-    "pruned". When `asked` says so nothing new is begun, and what runs is asked to end. Whatever leaves this function,
-    no process of this machine stays behind.
+    "pruned". When `asked` says so nothing new is begun, and what runs is asked to end. Beside runs that are under way
+    another one begins where there is `room`. Whatever leaves this function, no process of this machine stays behind.
     """
     running: dict[str, tuple[Task, Job, Follower]] = {}
     told = False
     try:
         while True:
-            while len(running) < jobs and not asked() and (task := next(tasks, None)) is not None:
+            while len(running) < jobs and not asked() and room([follower.look() for *_, follower in running.values()]):
+                if (task := next(tasks, None)) is None:
+                    break
                 running[task.name] = (task, launch(task), Follower(task.folder))
             if not running:
                 return

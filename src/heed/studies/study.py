@@ -55,7 +55,7 @@ class Study:
     @property
     def threads_of_runs(self) -> int | None:
         """Threads that a run takes whose variant says nothing else."""
-        return self.plan.base.get("run", {}).get("threads") or self.threads
+        return fixed_threads(self.plan.base) or self.threads
 
     @property
     def cells(self) -> list[tuple[str, int]]:
@@ -85,7 +85,7 @@ class Study:
         facts = facts_of(self.plan, variant, text, extra) if extra else self.facts[variant]
         values = self.plan.values(variant, facts.steps, extra)
         run = {"folder": str(folder.parent), "name": folder.name, "seed": seed, "initialisation": "by-name"}
-        if self.threads is not None and "threads" not in values.get("run", {}):
+        if self.threads is not None and fixed_threads(values) is None:
             run["threads"] = self.threads
         values = overlay(values, {"run": run})
         values = with_text(values, text_settings(make_config(values), text, self.folder))
@@ -125,6 +125,16 @@ class Study:
             search=self.search,
         )
         write_record(self.folder / STUDY, content)
+
+
+def fixed_threads(values: Mapping[str, Any]) -> int | None:
+    """Return the threads that settings ask for by their number.
+
+    >>> fixed_threads({"run": {"threads": 2}}), fixed_threads({"run": {"threads": "auto"}})
+    (2, None)
+    """
+    asked = values.get("run", {}).get("threads")
+    return asked if isinstance(asked, int) else None
 
 
 def resolved_base(plan: StudyPlan, steps: int | None) -> dict[str, Any]:

@@ -10,7 +10,6 @@ once a run, by the best weights of the chosen rate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from heed.records.study import Outcome
 from heed.records.tune import TunedTexts, TuneFile
 from heed.studies.largest_batch import settle_batch
 from heed.studies.on_slurm import WIDTH, OnSlurm, refuse_queued
-from heed.studies.runner import Done, Launch, Process, Task, work
+from heed.studies.runner import Done, Launch, Process, Standing, Task, work
+from heed.studies.side_by_side import Jobs, share
 from heed.studies.soup import soups
 from heed.studies.tune_plan import Say, TunePlan, arm_config, check_methods, open_labelled_splits
 from heed.studies.tune_record import (
@@ -45,7 +45,6 @@ from heed.training.devices import (
     describe_device,
     machine_facts,
     take_threads,
-    threads_each,
     threads_kept,
 )
 from heed.training.interrupts import Interrupts
@@ -63,15 +62,15 @@ def tune(
     say: Say,
     progress: Callable[[int], Progress] | None = None,
     *,
-    jobs: int | None = None,
+    jobs: Jobs | None = None,
     overwrite: bool = False,
     slurm: SlurmConfig | None = None,
 ) -> bool:
     """Tune every arm and keep everything in `folder`; False when it was interrupted.
 
     With `jobs` so many runs at a time, each in a process of its own with an equal share of the cores, or the threads
-    that `run.threads` or OMP_NUM_THREADS asks for; without, one after another in this process. With `slurm` each is a
-    task of a job array of a cluster, and goes on when this function ends.
+    that `run.threads` or OMP_NUM_THREADS asks for (auto: see `side_by_side.py`); without, one after another in this
+    process. With `slurm` each is a task of a job array of a cluster, and goes on when this function ends.
     With `overwrite` what an earlier tune left there is deleted, once nothing is left to complain of. Raises
     `DataError`, `ConfigError` and `CheckpointError` for what no arm could use; what goes wrong in one arm is written
     down.
@@ -83,14 +82,17 @@ def tune(
             refuse_queued(folder)
         now = _begin(plan, folder, say, progress, overwrite or is_half_cleared(folder))
         if slurm is not None:
-            now.threads = plan.config.run.threads or slurm.cpus
+            now.threads = plan.config.run.fixed_threads or slurm.cpus
             with Interrupts() as interrupts:
                 return Arms(now).run(WIDTH, interrupts, OnSlurm(slurm, folder, say))
         if jobs is not None:
-            now.threads = plan.config.run.threads or threads_each(jobs)
-            say(f"{jobs} at a time, {now.threads} thread{'s' if now.threads != 1 else ''} of the CPU each")
-        with nullcontext() if jobs is None else Interrupts() as interrupts:
-            return Arms(now).run(jobs, interrupts)
+            run = plan.config.run
+            shares = share(jobs, len(plan.pairs) * len(plan.seeds), run.fixed_threads, run.device)
+            now.threads = shares.threads
+            say(f"{shares.jobs} at a time, {now.threads} thread{'s' if now.threads != 1 else ''} of the CPU each")
+            with Interrupts() as interrupts:
+                return Arms(now).run(shares.jobs, interrupts, room=shares.have_room)
+        return Arms(now).run(None, None)
 
 
 class Arms:
@@ -102,12 +104,18 @@ class Arms:
         self.of: dict[str, ArmSteps] = {}
         """The line of each run that is under way, by its name."""
 
-    def run(self, jobs: int | None, interrupts: Interrupts | None, launch: Launch | None = None) -> bool:
+    def run(
+        self,
+        jobs: int | None,
+        interrupts: Interrupts | None,
+        launch: Launch | None = None,
+        room: Callable[[list[Standing]], bool] = lambda running: True,
+    ) -> bool:
         """Make all runs, by `launch` where it is given; False when that was interrupted."""
         now = self.now
         asked = lambda: now.stopped or (interrupts is not None and interrupts.asked)
         launch = launch or (self._here if jobs is None else lambda task: Process(task, now.threads))
-        work(self.tasks(), jobs or 1, launch, done=self.done, asked=asked)
+        work(self.tasks(), jobs or 1, launch, done=self.done, asked=asked, room=room)
         if asked():
             now.write()
         return not asked()

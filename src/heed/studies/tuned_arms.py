@@ -247,7 +247,7 @@ def _result(task: TunedTask) -> RunResult:
 def _task(now: Tuning, config: TuneConfig, name: str, **more: Any) -> TunedTask:
     """Return a run of a configuration in the folder of the tune."""
     run: dict[str, Any] = {"name": name, "folder": str(now.folder / "runs")}
-    if now.threads is not None and config.run.threads is None:
+    if now.threads is not None and config.run.fixed_threads is None:
         run["threads"] = now.threads
     values = changed(config, run=run).model_dump(mode="json")
     return TunedTask(name, values, now.folder / LOGS / f"{name}.json", config.train.steps, **more)

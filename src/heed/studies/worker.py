@@ -44,7 +44,7 @@ def run_cell(values: Mapping[str, Any], say: Callable[[str], object] = lambda li
         meter = _meter(config.run.device)
         make = lambda steps: meter
         if is_run(folder):
-            threads = config.run.threads  # as many as the study has now, which may be others than when it began
+            threads = config.run.fixed_threads  # as many as the study has now, which may be others than when it began
             settings = {} if threads is None else {"run": {"threads": threads}}
             outcome = experiment.resume(folder, settings, say=say, progress=make)
         else:

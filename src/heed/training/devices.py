@@ -47,9 +47,9 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({_processor()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
-def take_threads(asked: int | None) -> None:
-    """Take `run.threads` threads of the CPU; None leaves OMP_NUM_THREADS or, where it is not set, torch's choice."""
-    if asked is not None:
+def take_threads(asked: int | Literal["auto"] | None) -> None:
+    """Take `run.threads` threads of the CPU; auto (`threads.py`) and None leave OMP_NUM_THREADS or torch's choice."""
+    if isinstance(asked, int):
         torch.set_num_threads(asked)
 
 

@@ -38,6 +38,7 @@ from heed.training.schedules import final_step
 from heed.training.sharding import Sharded
 from heed.training.step import LossOf, Updater
 from heed.training.streams import Streams
+from heed.training.threads import ThreadChoice, chooses_threads
 from heed.training.trackers import find_trackers, tracking
 
 Reason = Literal["finished", "patience", "interrupted"]
@@ -165,9 +166,12 @@ def fit(
         each = f"each of {ranks.size} ranks holds a part of the weights and of the optimizer's state"
         progress.say(f"shard: {each if ranks.size > 1 else 'one process holds the whole model'}")
     average = WeightAverage(model, plan)
+    threads = None
+    if ranks.size == 1 and not updater.held.in_parts and loss_of is None and chooses_threads(run, updater.device):
+        threads = ThreadChoice(run, model, batches, streams, plan.precision, progress.say)
     loop = _Loop(
         model, batches, plan, run, validation, training, sample, streams, progress, updater, average, log_every,
-        until, evaluations_after,
+        until, evaluations_after, threads,
     )  # fmt: skip
     shown = () if until is not None else plan.trackers  # up to a step goes only what is thrown away
     find_trackers(shown)  # before anything is made
@@ -259,6 +263,8 @@ class _Loop:
     log_every: int
     until: int | None
     evaluations_after: float
+    threads: ThreadChoice | None
+    """None: they are what was asked for, and stay."""
     now: Counters = field(default_factory=Counters)
     clock: float = 0.0
     """When the training clock was last started."""
@@ -278,6 +284,8 @@ class _Loop:
         plan, now = self.plan, self.now
         self.model.train()
         with Interrupts() as interrupts:
+            if self.threads is not None:
+                self.threads.begin(now.step, now.tokens, now.seconds, self.seconds_of_steps)
             self.clock = time.perf_counter()
             reason = self.reason_to_stop(self.is_over())
             while reason is None:
@@ -302,7 +310,8 @@ class _Loop:
                 reason = "interrupted" if now.step == self.until else self.reason_to_stop(over)
                 if reason is None and interrupts.asked:
                     reason = "interrupted"
-                if improved or reason is not None or now.step % plan.checkpoint_every == 0:
+                saves = improved or reason is not None or now.step % plan.checkpoint_every == 0
+                if (reason is None and (saves or self.evaluated == now.step) and self.takes_other_threads()) or saves:
                     self.save()
         self.collect()
         self.updater.ranks.tell(None)
@@ -338,6 +347,24 @@ class _Loop:
         if self.plan.patience is not None and self.now.stale >= self.plan.patience:
             return "patience"
         return None
+
+    def takes_other_threads(self) -> bool:
+        """Look at the number of threads where it is time to; return whether the next steps have another one.
+
+        Up to a step goes what makes steps again that were made, which have the number that they had.
+        """
+        if self.threads is None or self.until is not None or self.plan.compile:
+            return False
+        if not self.threads.is_due(self.now.tokens, self.seconds()):
+            return False
+        with self.aside("choosing threads"):
+            return self.threads.look(self.now.step, self.now.seconds, self.seconds_of_steps)
+
+    def seconds_of_steps(self, batch: float) -> float:
+        """Return the seconds of the steps that are left, where a batch takes so many."""
+        plan, now = self.plan, self.now
+        seconds = batch * plan.accumulation * (plan.steps - now.step)
+        return seconds if plan.seconds is None else min(seconds, plan.seconds - now.seconds)
 
     def stop_if_bad(self) -> None:
         """Raise `HeedError` when a step was not finite; on a GPU this waits for the device."""

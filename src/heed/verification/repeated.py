@@ -55,15 +55,17 @@ def repeat(found: VerifiedFolder, folder: Path, least: int, again: Again) -> Non
 def choose(record: RunRecord, saved: list[int], least: int) -> tuple[int, int]:
     """Return (step to begin from, last step): 0 is the first weights; a last step of 0: there is none.
 
-    Steps before the settings changed for the last time cannot be made from config.yaml.
+    Steps before the settings changed for the last time cannot be made from config.yaml, and none go over a change of
+    threads, which hangs on the clock.
     """
     logged = [event.step for event in record.train]
     since = max((change.step for change in record.changes), default=0)
+    others = [event.step for event in record.threads]
     begins = [step for step in (*reversed(saved), 0) if step >= since]
     for enough in (least, 1):
         for begin in begins:
             last = min((step for step in logged if step >= begin + enough), default=0)
-            if 0 < last <= begin + FAR:
+            if 0 < last <= begin + FAR and not any(begin < step < last for step in others):
                 return begin, last
     return 0, 0
 

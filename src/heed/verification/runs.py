@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from heed import seals
 from heed.errors import CheckpointError, HeedError, why
@@ -16,13 +17,14 @@ from heed.records.checkpoints import CONFIG, saved_states
 from heed.records.events import METRICS
 from heed.records.folder import TOKENIZER
 from heed.records.kept import read_record
-from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EnvironmentFile, EvaluationFile
+from heed.records.run import ENVIRONMENT, EVALUATION, LENGTHS, EvaluationFile
 from heed.report.knowledge_record import read_answers
 from heed.report.record import gather
 from heed.text.tokenfile import AlteredTokensError, TokenFile
 from heed.text.tokenizers import load_tokenizer
 from heed.training.devices import take_device, take_threads
 from heed.training.run import Run, environment, load_run
+from heed.training.threads import take_recorded, threads_of_record
 from heed.verification.checks import VerifiedFolder
 from heed.verification.hashes import check_checkpoints, check_hashes
 from heed.verification.repeated import repeat
@@ -50,8 +52,7 @@ def with_text(found: VerifiedFolder, folder: Path, steps: int, say: Say) -> None
     """Verify what needs the text: the token files, the final figures, the samples, some steps."""
     with trying(found, "run"):
         run = Run.open(folder)
-        take_threads(run.config.run.threads)
-        found.elsewhere = elsewhere(run.environment, run.config.run.device)
+        found.elsewhere = elsewhere(run)
         found.elsewhere += [f"it was resumed at step {step:,}, where is not known" for step in resumed(run)]
         with run.at_home():
             files = check_text(found, run, say)
@@ -79,9 +80,12 @@ def trying(found: VerifiedFolder, name: str) -> Iterator[None]:
         found.note(name, "differs", f"a record cannot be read: {why(error)}")
 
 
-def elsewhere(then: EnvironmentFile, device: str) -> list[str]:
-    """Return what is not as it was when a run was made, of all that its bits hang on."""
-    now = environment(0, {})
+def elsewhere(run: Run[Any]) -> list[str]:
+    """Take the threads of a run; return what is not as it was when it was made, of all that its bits hang on."""
+    take_threads(run.config.run.threads)
+    take_recorded(run)
+    then, now, device = run.environment, environment(0, {}), run.config.run.device
+    then = then.but(machine=then.machine.but(threads=threads_of_record(run)))
     pairs = [(name, getattr(then, name), getattr(now, name)) for name in ("heed", "python", "torch", "numpy")]
     machines = [one.machine.plain() for one in (then, now)]
     pairs += [(name, *(machine.get(name) for machine in machines)) for name in ("processor", "threads")]

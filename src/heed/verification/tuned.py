@@ -14,7 +14,7 @@ from heed.records.run import ENVIRONMENT
 from heed.records.tune import RESULT, KeptResult
 from heed.text.splits import open_splits
 from heed.training.checkpoint import find_checkpoint, load_checkpoint, saved_steps
-from heed.training.devices import choose_device, take_threads
+from heed.training.devices import choose_device
 from heed.training.run import Run, load_weights
 from heed.tuning.encoders import load_encoder
 from heed.tuning.tuned_run import (
@@ -41,8 +41,7 @@ def verify_tuned(folder: Path, steps: int, say: Say) -> VerifiedFolder:
     check_checkpoints(found, folder)
     with trying(found, "run"):
         run = open_tuned(folder)
-        take_threads(run.config.run.threads)
-        found.elsewhere = elsewhere(run.environment, run.config.run.device)
+        found.elsewhere = elsewhere(run)
         material = _material(found, run, say)
         if material is None:
             return found
