@@ -121,8 +121,8 @@ class Cache:
 def row_tile() -> int:
     """Return the rows in whose multiples a row of a float32 product is the same to the last bit on this CPU.
 
-    4, 8 or 16, by trial: the libraries have kernels of their own for few rows. On a processor with AVX2 4 are enough, on
-    some with AVX-512 it takes 16. Where not even these are, 16.
+    4, 8 or 16, by trial: the libraries have kernels of their own for few rows. On a processor with AVX2 4 are enough,
+    on some with AVX-512 it takes 16. Where not even these are, 16.
     """
     made = torch.Generator().manual_seed(0)
     for tile in (4, 8):

@@ -25,7 +25,7 @@ from heed.errors import ConfigError
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory, choose_precision
 from heed.training.heap import give_back_at_once
-from heed.training.step import default_loss, to_device
+from heed.training.step import default_loss, halves_of, to_device
 from heed.training.streams import Streams
 
 SHARE = 0.8
@@ -108,11 +108,12 @@ def training_step(
     `precision` is that of `TrainConfig`. Parameters are not updated; gradients, buffers and random streams are
     afterwards as they were before.
     """
-    half = choose_precision(precision, device)[0] == "bf16"
+    chosen = choose_precision(precision, device)[0]
+    halves = halves_of(model, chosen, device)
 
     def try_step(size: int) -> None:
         with _untouched(model), streams.undisturbed():
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with halves, torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bf16"):
                 loss = default_loss(model, to_device(make_batch(size), device))
             loss.backward()
             if device.type == "cuda":

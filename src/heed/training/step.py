@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,9 +109,8 @@ class Updater:
             say(warning)
         if device.type == "cpu" and not self.held.in_parts:
             keep_what_is_freed()
-        self.halves = contextlib.nullcontext()
-        if self.precision == "bf16" and device.type == "cpu" and not plan.compile and not self.held.in_parts:
-            self.halves = Halves(model)
+        autocast_alone = plan.compile or self.held.in_parts
+        self.halves = contextlib.nullcontext() if autocast_alone else halves_of(model, self.precision, device)
         self.plain_loss = lambda batch: loss_of(self.held.learner, batch)
         self.loss = self.plain_loss
         if plan.compile and isinstance(self.held, Sharded):
@@ -217,6 +217,11 @@ class Updater:
         self.first_bad = torch.where(bad, step, self.first_bad)
         self.optimizer.skip_if((self.first_bad > 0).float())
         return False
+
+
+def halves_of(model: nn.Module, precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Return what a pass in `precision` is made within: on a CPU, bf16 has copies of the weights made once an update."""
+    return Halves(model) if precision == "bf16" and device.type == "cpu" else contextlib.nullcontext()
 
 
 def to_device(batch: Any, device: torch.device) -> TensorBatch:
