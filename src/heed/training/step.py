@@ -220,7 +220,7 @@ class Updater:
 
 
 def halves_of(model: nn.Module, precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Return what a pass in `precision` is made within: on a CPU, bf16 has copies of the weights made once an update."""
+    """Return what a pass in `precision` is made within: on a CPU, bf16 has copies of the weights of each update."""
     return Halves(model) if precision == "bf16" and device.type == "cpu" else contextlib.nullcontext()
 
 
