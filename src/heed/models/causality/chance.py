@@ -25,7 +25,15 @@ CHOSEN, TOLD = 6, 10
 """Answers of each kind that choose where to look, and fresh ones of each kind that are looked at there."""
 
 
-class Watch(TorchDispatchMode):
+class PlainMode(TorchDispatchMode):
+    """A mode of torch whose dispatch is called as it is: torch would import its compiler before, 4 CPU seconds."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Watch(PlainMode):
     """What is drawn while it is entered: a context manager around one call of a model."""
 
     def __init__(self) -> None:
