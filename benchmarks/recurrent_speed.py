@@ -5,7 +5,8 @@
 Both sides have the same layers, tied embedding, output bias and batch; a step is: loss, backward, clipping to norm 1,
 fused AdamW, gradients forgotten. float32, no dropout. The sides take turns in one process, step by step, so that other
 work on the machine disturbs both alike, and medians are compared. The plain loop computes all logits at once, as it
-is usually written; heed computes them in chunks. CPU seconds on one thread are the second figure.
+is usually written; heed computes them in chunks. CPU seconds on one thread are the second figure. `long` is what issues
+ask for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from heed.training.step import TensorBatch, Updater
 from heed.training.streams import Streams
 
 #          layers, embedding, width, context, batch, vocabulary
-SHAPES = {"words": (2, 256, 512, 70, 10, 33_278), "characters": (2, 128, 256, 64, 16, 65)}
+SHAPES = {
+    "words": (2, 256, 512, 70, 10, 33_278),
+    "characters": (2, 128, 256, 64, 16, 65),
+    "long": (2, 512, 512, 256, 8, 10_000),
+}
 
 
 class Plain(nn.Module):
