@@ -5,8 +5,7 @@
 Both sides have the same layers, tied embedding, output bias and batch; a step is: loss, backward, clipping to norm 1,
 fused AdamW, gradients forgotten. float32, no dropout. The sides take turns in one process, step by step, so that other
 work on the machine disturbs both alike, and medians are compared. The plain loop computes all logits at once, as it
-is usually written; heed computes them in chunks. CPU seconds on one thread are the second figure. `long` is what issues
-ask for.
+is usually written; heed computes them in chunks. CPU seconds on one thread are the second figure.
 """
 
 from __future__ import annotations
