@@ -179,6 +179,9 @@ def test_merges_in_any_order_are_done_by_rank_in_a_long_piece() -> None:
     bpe = Bpe(tokens, [(ids[left], ids[right]) for left, right in pairs], specials=())
     text = "abcabbc" * LONG
     assert bpe.encode(text) == plainly(bpe, text) == [0, 1, 2] * LONG
+    twice = [(ids["a"], ids["b"]), (ids["b"], ids["c"]), (ids["a"], ids["b"])]  # the last rank counts
+    bpe = Bpe(tokens, twice, specials=())
+    assert bpe.encode("abc" * LONG) == plainly(bpe, "abc" * LONG) == [ids["a"], ids["bc"]] * LONG
 
 
 def test_a_very_long_piece_takes_no_quadratic_time(trained: Bpe) -> None:
