@@ -24,7 +24,11 @@ from heed.training.step import TensorBatch, Updater
 from heed.training.streams import Streams
 
 #          layers, embedding, width, context, batch, vocabulary
-SHAPES = {"words": (2, 256, 512, 70, 10, 33_278), "characters": (2, 128, 256, 64, 16, 65)}
+SHAPES = {
+    "words": (2, 256, 512, 70, 10, 33_278),
+    "characters": (2, 128, 256, 64, 16, 65),
+    "long": (2, 512, 512, 256, 8, 10_000),
+}
 
 
 class Plain(nn.Module):

@@ -1,6 +1,7 @@
 """`heed compare` from the command line: what it prints, its exit codes, and what it says of mistakes."""
 
 import json
+from functools import cache
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ import yaml
 from heed.cli.compare import StateLines, describe
 from heed.records.kept import write_record
 from heed.records.study import Outcome
-from heed.studies import compare
+from heed.studies import compare, estimate
 from heed.studies.lengths import measure_lengths
 from heed.studies.runner import Done, RunRow, Standing
 from heed.studies.worker import run_cell
@@ -19,6 +20,14 @@ BASE = {
     "train": {"batch_size": 4, "learning_rate": 0.01, "eval_every": 3, "checkpoint_every": 2},
     "run": {"device": "cpu", "threads": 1},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_start():
+    """Time the start of a run, a process of its own, once for all dry runs of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "start_seconds", cache(estimate.start_seconds))
+        yield
 
 
 @pytest.fixture

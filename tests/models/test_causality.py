@@ -2,6 +2,9 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -600,3 +603,16 @@ def test_noise_that_comes_seldom_is_no_difference_of_lengths():
     OWN_PYTHON.seed(5)  # of 24 prefixes some have noise, and two repetitions have none
     verdict = audit(Shaken(correct, sometimes, 0.95), V, lengths=(1, 2, 7, 16, 17, 24), seed=5)
     assert verdict.causal is not False, verdict.sentence()
+
+
+def test_the_audit_of_a_leak_imports_no_compiler():
+    """Which torch does before the first call of a mode of dispatch: 1.3 CPU seconds."""
+    script = (
+        "import sys; from heed.models.causality import audit; from models.leaking_zoo import *\n"
+        "assert audit(Transformer(off_by_one), V, context=20).causal is False\n"
+        "assert audit(Transformer(renormalised), V, context=20).causal is True\n"  # which float64 settles
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heed.models import loss as loss_module
 from heed.models.loss import class_loss, linear_cross_entropy
 
 
@@ -198,3 +199,13 @@ def test_classes_are_smoothed_as_torch_does(weighted, masked):
     theirs = each.mean() if mask is None else each[mask].sum() / mask.sum()
     torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)))
     assert not torch.allclose(torch.autograd.grad(class_loss(logits, target, None, "mean"), logits)[0], torch.zeros(1))
+
+
+def test_a_chunk_has_rows_enough_for_what_it_reads_of_the_output_matrix(monkeypatch):
+    monkeypatch.setattr(loss_module, "CHUNK_LOGITS", {"cpu": 10, "other": 10})
+    products = []
+    linear = F.linear
+    monkeypatch.setattr(loss_module.F, "linear", lambda h, *rest: products.append(len(h)) or linear(h, *rest))
+    hidden, weight = torch.randn(500, 3, requires_grad=True), torch.randn(7, 3, requires_grad=True)
+    linear_cross_entropy(hidden, weight, torch.zeros(500, dtype=torch.int64))
+    assert products == [192, 192, 116]

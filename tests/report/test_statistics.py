@@ -217,3 +217,10 @@ def test_any_statistic_has_a_bootstrap_interval():
     centre = float(x.mean())
     pivotal = resampled_interval(lambda v: v.mean(axis=1), x, pivotal=True)
     assert pivotal == pytest.approx((2 * centre - high, 2 * centre - low))
+
+
+def test_what_two_seeds_see_among_thousands_of_variants_is_right_and_silent():
+    # T = (Z + delta) / |N|: far out, P(T > c) = P(|N| < delta / c), and |N| is below 1.2816 in 80 of 100
+    level = 1 - 0.05 / 5_000
+    critical = stats.t.ppf((1 + level) / 2, 1)
+    assert detectable(1.0, 2, level=level) * math.sqrt(2) == pytest.approx(1.2816 * critical, rel=1e-4)

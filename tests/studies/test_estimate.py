@@ -98,6 +98,7 @@ def test_steps_are_timed_on_the_threads_that_a_run_would_have(tmp_path, monkeypa
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     monkeypatch.setattr("heed.training.devices.cores", lambda: 8)
     monkeypatch.setattr(estimate, "take_threads", taken.append)
+    monkeypatch.setattr(estimate, "start_seconds", lambda threads: 5.0)
     monkeypatch.setattr(estimate, "step_seconds", lambda *arguments, **options: 0.1)
     base = {**TINY, "data": {"source": str(make_text(tmp_path / "animals.txt")), "workers": 1}, "run": {}}
     plan = plan_of(tmp_path, base=base, variants={"pre": {}, "one": {"run.threads": 3}})

@@ -139,7 +139,8 @@ def test_a_run_that_trains_on_has_no_lengths_any_more(done, tmp_path):
     path.write_text(before)
 
 
-def test_what_could_not_be_read_is_known_before_anything_runs(tmp_path):
+def test_what_could_not_be_read_is_known_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("heed.studies.estimate.start_seconds", lambda threads: 5.0)
     plan = plan_of(tmp_path, lengths=[8, 40], variants=VARIANTS)
     text = prepare_texts(plan, None, lambda line: None)["learned"]
     assert "learned ends at the 16 tokens" in why_it_ends(plan.config("learned"), text.vocabulary, None, 40)

@@ -12,7 +12,7 @@ from test_bpe import HARD
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Rust
 
-from heed.text.tokenizers import END_OF_TEXT, from_json, load_tokenizer
+from heed.text.tokenizers import END_OF_TEXT, bpe_trainer, from_json, load_tokenizer
 from heed.text.tokenizers.bpe import Bpe
 from heed.text.tokenizers.bpe_trainer import train_bpe
 from heed.text.tokenizers.patterns import BYTE_OF, SPLITS, make_pattern
@@ -115,6 +115,28 @@ def test_training_on_texts_full_of_ties_and_overlaps_learns_what_tokenizers_lear
     assert_same_training(["aab", *parts], size)
 
 
+@given(st.lists(st.text(alphabet="ab ", min_size=1, max_size=30), min_size=1, max_size=5), st.integers(258, 300))
+@settings(max_examples=100, deadline=None)
+def test_words_that_know_their_places_learn_the_same(parts: list[str], size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bpe_trainer, "LONG", 2)
+        assert_same_training(["aab", *parts], size)
+
+
+def test_training_on_a_text_without_a_blank_learns_what_tokenizers_learns(real_text: list[str]) -> None:
+    letters = [character for character in real_text[0] if character.isalpha()]
+    assert_same_training(["".join(letters[:20_000]), "and short words", "".join(letters[20_000:21_000])], 2_000)
+
+
+def test_a_text_without_a_blank_gives_the_ids_of_tiktoken_and_tokenizers(gpt2: Bpe, real_text: list[str]) -> None:
+    letters = "".join(character for character in real_text[0] if character.isalpha())[:50_000]
+    ranks = {piece: id for id, piece in enumerate(gpt2.pieces) if id != gpt2.end_id}
+    theirs = tiktoken.Encoding("gpt2", pat_str=SPLITS["gpt2"], mergeable_ranks=ranks, special_tokens={})
+    for text in (letters, " " + letters.lower(), "漢字" * 300 + "é" * 300 + letters, "=" * 20_000, "\n" * 20_000):
+        ids = gpt2.encode(text)
+        assert ids == theirs.encode_ordinary(text) == rust_of(gpt2).encode(text).ids
+
+
 @pytest.mark.slow
 def test_training_on_wikitext_to_8k_learns_what_tokenizers_learns(shared_data: Path) -> None:
     text = (shared_data / "wikitext-2" / "train.txt").read_text(encoding="utf-8")
@@ -142,7 +164,8 @@ def test_gpt1_ids_equal_those_of_transformers(
     theirs.save_pretrained(tmp_path)
     theirs.backend_tokenizer.encode_special_tokens = True
     rust = rust_of(gpt1)
-    for text in [*HARD, real_text[0][:50_000], "naïve Ünïcödé ΣΑΣ <unk> x"]:
+    letters = "".join(character for character in real_text[0] if character.isalpha())[:2_000]
+    for text in [*HARD, real_text[0][:50_000], "naïve Ünïcödé ΣΑΣ <unk> x", letters, f"{letters}ᚠ{letters}"]:
         ids = gpt1.encode(text)
         assert ids == theirs.backend_tokenizer.encode(text).ids == rust.encode(text).ids
         assert gpt1.decode(ids) == theirs.backend_tokenizer.decode(ids, skip_special_tokens=False)

@@ -99,7 +99,7 @@ def conclude(folder: Path, as_json: bool) -> int:
     from heed.report.study_tables import terminal
 
     record = read_study(folder)
-    page, found = write_study(folder), [*sentences(record), *length_sentences(record)]
+    page, found = write_study(folder, record), [*sentences(record), *length_sentences(record)]
     if old := mixed_schedules(record):
         print(f"note: {old}", file=sys.stderr)
     if as_json:

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import NormalDist, fmean
 
 import numpy as np
@@ -170,10 +172,8 @@ def t_interval(values: Sequence[float] | np.ndarray) -> Interval:
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
     """
-    from scipy import stats
-
     x = np.asarray(values, dtype=np.float64)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = _critical(len(x), LEVEL) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return float(x.mean()) - half, float(x.mean()) + half
 
 
@@ -315,17 +315,31 @@ def detectable(deviation: float, n: int, level: float = LEVEL) -> float:
     >>> round(detectable(1.0, 10), 2)  # tables of the paired t test give 0.996
     1.0
     """
+    return _noncentrality(n, level) * deviation / math.sqrt(n) if deviation else 0.0
+
+
+@cache
+def _noncentrality(n: int, level: float) -> float:
+    """Return the noncentrality at which a t test of n values has the power `POWER`: some ms, once for all variants."""
     from scipy import optimize, stats
 
-    if deviation == 0:
-        return 0.0
-    critical = float(stats.t.ppf((1 + level) / 2, n - 1))
+    critical = _critical(n, level)
 
     def missing(noncentrality: float) -> float:
         # the tail beyond -critical is left out: at a power of 0.8 it is below 1e-4
         return float(stats.nct.sf(critical, n - 1, noncentrality)) - POWER
 
-    return float(optimize.root_scalar(missing, bracket=(0.0, 100.0 * critical)).root) * deviation / math.sqrt(n)
+    with warnings.catch_warnings():  # with two values and a thousand variants it says so, and is right to 7 digits
+        warnings.filterwarnings("ignore", "Error in function cdf", RuntimeWarning)
+        return float(optimize.root_scalar(missing, bracket=(0.0, 2 * critical + 2)).root)
+
+
+@cache
+def _critical(n: int, level: float) -> float:
+    """Return what |t| of n values must exceed at this level."""
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + level) / 2, n - 1))
 
 
 def power(effect: float, deviation: float, n: int, level: float = LEVEL) -> float:
@@ -337,8 +351,7 @@ def power(effect: float, deviation: float, n: int, level: float = LEVEL) -> floa
     """
     from scipy import stats
 
-    critical = float(stats.t.ppf((1 + level) / 2, n - 1))
-    return float(stats.nct.sf(critical, n - 1, math.sqrt(n) * effect / deviation))
+    return float(stats.nct.sf(_critical(n, level), n - 1, math.sqrt(n) * effect / deviation))
 
 
 def deviation_range(n: int) -> Interval:

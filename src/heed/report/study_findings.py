@@ -169,12 +169,15 @@ def curve(
 def points_of(run: RunRecord, x: str, what: str, figure: str = "loss") -> list[tuple[float, float]]:
     """Return the points (x, figure) of the events `evaluation` or `train` of a run, by x."""
     events = run.evaluations if what == "evaluation" else run.train
-    known = [(event.step, epoch) for event in run.train if (epoch := event.finite("epoch")) is not None]
+    passed = (
+        [(event.step, epoch) for event in run.train if (epoch := event.finite(x)) is not None] if x == "epoch" else []
+    )
+    steps, epochs = zip(*passed, strict=True) if passed else ((), ())
     points = []
     for event in events:
         at, value = event.finite(x), event.finite(figure)
-        if x == "epoch" and at is None and known:  # an evaluation knows its step only
-            at = float(np.interp(event.step, [step for step, _ in known], [epoch for _, epoch in known]))
+        if at is None and passed:  # an evaluation knows its step only
+            at = float(np.interp(event.step, steps, epochs))
         if at is not None and value is not None:
             points.append((at, value))
     return sorted(points)

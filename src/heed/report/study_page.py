@@ -2,7 +2,7 @@
 
     read_study(folder) -> StudyRecord -> render(record) -> HTML        write_study(folder) does both, and the tables
 
-It is written again after each cell, so that a study can be watched: what is not there yet is said.
+A study that still runs has one too (heed compare FOLDER --report): what is not there yet is said.
 """
 
 from __future__ import annotations
@@ -67,13 +67,15 @@ SHOWN = {
 """What the setup says of the base configuration, by line."""
 
 
-def write_study(folder: str | Path) -> Path:
+def write_study(folder: str | Path, record: StudyRecord | None = None) -> Path:
     """Write report.html, table.md and table.tex into a study folder and return the path of the page.
+
+    `record` is what was read of the folder, where that is known already.
 
     Raises `CheckpointError` when the folder holds no study or cannot be written to, `DataError` when study.json is
     broken.
     """
-    record = read_study(folder)
+    record = record or read_study(folder)
     return write_with_tables(folder, render(record), every_table(record))
 
 

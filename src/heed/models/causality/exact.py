@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from heed.models.causality.chance import PlainMode
 from heed.models.causality.probe import Probe, altered, widened
 
 NARROW = (torch.float16, torch.bfloat16, torch.float32)
 
 
-class Double(TorchDispatchMode):
+class Double(PlainMode):
     """What would be made in a narrower type is made in float64, as by `x.float()` in a norm or a softmax."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

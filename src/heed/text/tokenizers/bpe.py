@@ -11,13 +11,14 @@ import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import models
 
 from heed.errors import DataError
 from heed.text.tokenizers.base import (
@@ -37,8 +38,8 @@ Merges = Mapping[Pair, tuple[int, int]]
 
 NEVER = (1 << 62, -1)
 """What a pair that is not merged looks up: a rank above all others."""
-LONG = 256
-"""Symbols in a piece from which the heap is faster than looking at every pair again."""
+LONG = 64
+"""Symbols in a piece from which it goes to `tokenizers`: `merge` looks at every pair again after each join."""
 
 
 class Bpe(Tokenizer):
@@ -113,9 +114,23 @@ class Bpe(Tokenizer):
 
     def _encode_piece(self, piece: str) -> list[int]:
         """Return the ids of one piece."""
-        ids = [self.vocabulary.get(symbol, self.unknown_id) for symbol in self.pattern.symbols(piece)]
-        known = [id for id in ids if id is not None]  # byte-level: all are known; GPT-1 has <unk>
-        return merge(known, self.merges) if len(known) < LONG else merge_long(known, self.merges)
+        symbols = self.pattern.symbols(piece)
+        if len(symbols) >= LONG:
+            return self._rust.encode("".join(symbols).removesuffix(self._suffix)).ids
+        ids = [self.vocabulary.get(symbol, self.unknown_id) for symbol in symbols]
+        return merge([id for id in ids if id is not None], self.merges)  # byte-level: all are known; GPT-1 has <unk>
+
+    @cached_property
+    def _rust(self) -> RustTokenizer:
+        """The same merges in Rust, n log n for a piece of n symbols; 50 ms and 12 MB for GPT-2's, when first needed."""
+        pairs = [(self.tokens[left], self.tokens[right]) for left, right in self.merge_list]
+        marks = {"end_of_word_suffix": self._suffix} if self._suffix else {}
+        return RustTokenizer(models.BPE(self.vocabulary, pairs, unk_token=self.unknown, cache_capacity=0, **marks))
+
+    @property
+    def _suffix(self) -> str:
+        """What marks the end of a word: GPT-1 has it."""
+        return "</w>" if self.pattern.name == "gpt1" else ""
 
     def _bytes_of_tokens(self) -> list[bytes]:
         """Return the bytes of each token."""
@@ -141,13 +156,12 @@ class Bpe(Tokenizer):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of tokenizer.json."""
-        suffix = "</w>" if self.pattern.name == "gpt1" else None
         model = {
             "type": "BPE",
             "dropout": None,
             "unk_token": self.unknown,
             "continuing_subword_prefix": None,
-            "end_of_word_suffix": suffix,
+            "end_of_word_suffix": self._suffix or None,
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
@@ -207,40 +221,6 @@ def merge(symbols: list[int], merges: Merges) -> list[int]:
         if at < len(ranks):
             ranks[at] = get((symbols[at], symbols[at + 1]), NEVER)
     return symbols
-
-
-def merge_long(symbols: list[int], merges: Merges) -> list[int]:
-    """Return the same as `merge`, in n log n steps for n symbols: a heap of pairs over a linked list of symbols.
-
-    >>> merge_long([0, 0, 0, 1], {(0, 0): (0, 2), (2, 0): (1, 3)})
-    [3, 1]
-    """
-    symbols, end = list(symbols), len(symbols)
-    after, before = list(range(1, end + 1)), list(range(-1, end - 1))
-    heap: list[tuple[int, int]] = []  # (rank, place of the left symbol)
-
-    def rank(left: int) -> tuple[int, int]:
-        right = after[left]
-        return merges.get((symbols[left], symbols[right]), NEVER) if left >= 0 and right < end else NEVER
-
-    for place in range(end - 1):
-        if (found := rank(place)) is not NEVER:
-            heap.append((found[0], place))
-    heapify(heap)
-    while heap:
-        expected, left = heappop(heap)
-        found = rank(left)
-        if found[0] != expected:  # one of the two has been merged since
-            continue
-        gone = after[left]
-        symbols[left], symbols[gone] = found[1], -1
-        after[left] = after[gone]
-        if after[gone] < end:
-            before[after[gone]] = left
-        for place in (before[left], left):
-            if (changed := rank(place)) is not NEVER:
-                heappush(heap, (changed[0], place))
-    return [symbol for symbol in symbols if symbol >= 0]
 
 
 class _Cache(dict[str, bytes]):

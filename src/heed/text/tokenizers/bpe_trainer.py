@@ -6,13 +6,14 @@ special tokens follow, then come the 256 bytes in the order of their printable c
 they are learned. (A merge that gives a token which is there takes its id, as in `tokenizers`; in 6,000 random texts
 that never happened.)
 
-    words          distinct pieces of the text, as lists of ids, and how often each occurs
+    words          distinct pieces of the text, as lists of ids, and how often each occurs; a long one as a `LinkedWord`
     counts         pair -> occurrences in the whole text
     heap           (-count, pair, words that may hold it); a count may be out of date, and is checked when it comes up
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
@@ -22,6 +23,9 @@ from heed.errors import ConfigError, DataError
 from heed.text.tokenizers.base import END_OF_TEXT
 from heed.text.tokenizers.bpe import Bpe, Pair
 from heed.text.tokenizers.patterns import BYTE_OF, SPLITS, Pattern, chunks, make_pattern
+
+LONG = 256
+"""Symbols in a word from which its places are kept: to look through it for each pair would take n^2 for n symbols."""
 
 
 def train_bpe(documents: Iterable[str], vocab_size: int, pattern: str = "gpt2", specials: Sequence[str] = ()) -> Bpe:
@@ -75,10 +79,11 @@ def count_pieces(documents: Iterable[str], pattern: Pattern) -> Counter[str]:
 
 
 def learn_merges(words: list[list[int]], occurrences: list[int], tokens: list[str], vocab_size: int) -> list[Pair]:
-    """Return the merges that bring `tokens` to `vocab_size`; `tokens` grows, and `words` end up merged.
+    """Return the merges that bring `tokens` to `vocab_size`; `tokens` grows, and short `words` end up merged.
 
-    Work is proportional to the words that hold the pair being merged, not to the text.
+    Work is proportional to the words that hold the pair being merged, not to the text; in a long word, to the places.
     """
+    linked = {index: LinkedWord(word) for index, word in enumerate(words) if len(word) >= LONG}
     counts: defaultdict[Pair, int] = defaultdict(int)
     holders: defaultdict[Pair, set[int]] = defaultdict(set)
     for index, word in enumerate(words):
@@ -102,7 +107,10 @@ def learn_merges(words: list[list[int]], occurrences: list[int], tokens: list[st
         merges.append(pair)
         holders = defaultdict(set)
         for index in indices:
-            _join(words[index], pair, new, occurrences[index], index, counts, holders)
+            if index in linked:
+                linked[index].join(pair, new, occurrences[index], index, counts, holders)
+            else:
+                _join(words[index], pair, new, occurrences[index], index, counts, holders)
         for born, places in holders.items():
             if counts[born] > 0:
                 heappush(heap, (-counts[born], born, places))
@@ -133,3 +141,48 @@ def _join(
                 counts[new, word[at + 1]] += times
                 holders[new, word[at + 1]].add(index)
         at += 1
+
+
+class LinkedWord:
+    """A long word as a linked list of symbols that knows where each pair stands: a merge touches these places alone.
+
+    A place is that of the left symbol; some may be out of date, and are looked at before they are merged.
+    """
+
+    def __init__(self, word: Sequence[int]) -> None:
+        end = len(word)
+        self.symbols = array("q", [*word, -1])  # -1: none any more, and the end
+        self.after, self.before = array("q", range(1, end + 2)), array("q", range(-1, end))
+        self.places: defaultdict[Pair, list[int]] = defaultdict(list)
+        for place, pair in enumerate(pairwise(word)):
+            self.places[pair].append(place)
+
+    def join(
+        self,
+        pair: Pair,
+        new: int,
+        times: int,
+        index: int,
+        counts: defaultdict[Pair, int],
+        holders: defaultdict[Pair, set[int]],
+    ) -> None:
+        """Do as `_join`."""
+        left, right = pair
+        symbols, after, before, places = self.symbols, self.after, self.before, self.places
+        for at in sorted(places.pop(pair, ())):
+            gone = after[at]
+            if symbols[at] != left or symbols[gone] != right:
+                continue
+            follower, earlier = after[gone], before[at]
+            symbols[at], symbols[gone] = new, -1
+            after[at], before[follower] = follower, at
+            if earlier >= 0:
+                counts[symbols[earlier], left] -= times
+                counts[symbols[earlier], new] += times
+                holders[symbols[earlier], new].add(index)
+                places[symbols[earlier], new].append(earlier)
+            if symbols[follower] >= 0:
+                counts[right, symbols[follower]] -= times
+                counts[new, symbols[follower]] += times
+                holders[new, symbols[follower]].add(index)
+                places[new, symbols[follower]].append(at)

@@ -16,6 +16,7 @@ as long as `regex`.)
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
@@ -49,7 +50,7 @@ _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(256) if byte not in set(_PRINTABLE)]
 BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(_OTHERS)}
 """GPT-2's alphabet, in the order of its characters: a printable byte is itself, the n-th other byte is U+0100 + n."""
-_CHARACTER_OF = {byte: ord(character) for character, byte in BYTE_OF.items()}
+_CHARACTERS = "".join(sorted(BYTE_OF, key=BYTE_OF.__getitem__))
 
 # A cut between a letter or digit and a space or line end: no piece of any pattern spans it, and none looks back.
 _CUT = re.compile(r"(?<=[^\W_])[ \n]")
@@ -100,7 +101,8 @@ class Pattern:
         >>> make_pattern("gpt2").symbols(" né")
         'ĠnÃ©'
         """
-        return piece.encode("utf-8").decode("latin-1").translate(_CHARACTER_OF)
+        # str.translate takes twice as long for a word, and 8 to 38 times for a long piece
+        return codecs.charmap_decode(piece.encode(), "strict", _CHARACTERS)[0]  # pyright: ignore[reportArgumentType]
 
     def to_bytes(self, token: str) -> bytes:
         """Return the bytes that a token stands for; raises `KeyError` for a character outside the alphabet."""
