@@ -54,10 +54,12 @@ def test_what_is_no_figure_is_not_taken_for_one(line):
 
 def test_words_around_a_figure_may_be_wrapped_and_must_be_there_once():
     claim = figures.Claim("README.md", says=["a loss of {loss} nats ... here"])
-    assert figures.places(claim, "x a loss\n  of 2.5 nats in truth\nhere") == [(2, 37)]
-    for text in ("no loss", "a loss of 1 nats here, a loss of 2 nats here"):
+    text = "x a loss\n  of 2.5 nats in truth\nhere, and there"
+    assert [text[slice(*span)] for span in figures.places(claim, text)] == ["a loss\n  of 2.5 nats in truth\nhere"]
+    twice = figures.Claim("README.md", says=["a loss of {loss}"])
+    for one, text in ((claim, "no loss"), (twice, "a loss of 1, a loss of 2")):
         with pytest.raises(figures.WrongListError, match="times on the page"):
-            figures.places(claim, text)
+            figures.places(one, text)
 
 
 @pytest.mark.parametrize(
