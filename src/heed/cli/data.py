@@ -156,8 +156,8 @@ def _tokenize(argv: list[str]) -> int:
             {entry.name.partition("-")[2] for some in index.splits.values() for entry in some}
         ):
             tell(
-                f"note: {empty} of {flags.shards} shards are empty: compressed files, tables and texts without "
-                "data.separator are not cut"
+                f"note: {empty} of {flags.shards} shards are empty: compressed files, tables, files of hf:stream: and "
+                "texts without data.separator are not cut"
             )
     if flags.json_:
         print(json.dumps(_summary(flags, index), indent=2))
