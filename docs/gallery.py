@@ -42,13 +42,13 @@ PAGES = {
         "heed compare configs/studies/norm-order.yaml --out studies/norm-order", "studies/norm-order/report.html"
     ),
     "tune": Shown(
-        "heed tune sst2 --methods head,lora,bitfit --seeds 2 --epochs 1 --train-examples 800 --max-length 48 --threads 1"
-        " --out tunes/sst2",
+        "heed tune sst2 --methods head,lora,bitfit --seeds 2 --epochs 1 --train-examples 800 --max-length 48"
+        " --threads 1 --out tunes/sst2",
         "tunes/sst2/report.html",
     ),
     "recovery": Shown(
-        'heed recover "The import statement" --api http://127.0.0.1:{port}/v1 --model quickstart --truth runs/quickstart'
-        " --out recovered/quickstart",
+        'heed recover "The import statement" --api http://127.0.0.1:{port}/v1 --model quickstart'
+        " --truth runs/quickstart --out recovered/quickstart",
         "recovered/quickstart/report.html",
         "heed serve runs/quickstart --top-logprobs 2 --logprobs processed --port 0 --no-access-log",
     ),
