@@ -43,7 +43,7 @@ FIGURE = re.compile(
     rf"(?<![\w.-]){NUMBER}(?: (?:k|thousand|million))? ?(?:CPU )?(?:{UNITS})(?![\w-])"
     rf"|(?:perplexity|loss|accuracy)(?: of)? {NUMBER}"
 )
-CELL = re.compile(rf"(?<=\|) *{NUMBER}(?:[^|a-zA-Z]|\bto\b|\band\b)*(?=\|)")
+CELL = re.compile(rf"(?<=\|) *\*{{0,2}}{NUMBER}(?:[^|a-zA-Z]|\bto\b|\band\b)*(?=\|)")
 FENCE = re.compile(r"^( *)```(\w*)\n.*?^\1```", re.DOTALL | re.MULTILINE)
 
 

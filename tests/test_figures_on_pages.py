@@ -19,7 +19,7 @@ def test_every_page_is_listed_or_said_to_be_left():
     left = [str(page.relative_to(ROOT)) for page in PAGES]
     left = [page for page in left if page.startswith(("docs/", "README"))]
     assert [page for page in left if page not in LISTED and not page.startswith(later)] == []
-    assert [page for page in LISTED if page.startswith(later)] == []
+    assert [page for page in LISTED if page in later] == []
 
 
 def test_pages_name_no_words_that_are_gone():
@@ -32,6 +32,7 @@ def test_pages_name_no_words_that_are_gone():
     [
         "It takes 3.5 s on one core.",
         "| softmax | 12.5 |",
+        "| softmax | **2.247** |",
         "| softmax | 3.1 (2.9 to 3.3) | |",
         "a loss of 1.25",
         "5.1 thousand tokens a second",
