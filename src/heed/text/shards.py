@@ -258,9 +258,7 @@ def write_index(asked: Tokenisation, text: ShardText) -> ShardIndex | None:
 
 def _said(record: ShardRecord) -> str:
     """Say what is in a shard."""
-    parts = [
-        f"{split} {said_tokens(entry.tokens, entry.documents)}" for split, entry in record.splits.items()
-    ]
+    parts = [f"{split} {said_tokens(entry.tokens, entry.documents)}" for split, entry in record.splits.items()]
     return f"shard {record.shard} of {record.text.shards}: {'; '.join(parts) or 'nothing, no text begins in it'}"
 
 
