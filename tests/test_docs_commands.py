@@ -39,7 +39,7 @@ def typed(text):
         for name, values in re.findall(r"for (\w+) in ([^;\n]+)", block):
             rounds = [one.replace(f"${name}", value) for one in rounds for value in values.split()]
         for line in (line for one in rounds for line in whole_lines(one)):
-            command = re.match(r"(?:\$ )?(?:\.venv/bin/)?heed (.*)", line)
+            command = re.match(r"(?:\$ )?(?:OMP_NUM_THREADS=1 )?(?:\.venv/bin/)?heed (.*)", line)
             if command:
                 lexer = shlex.shlex(re.split(r"\s{3,}|\s+# ", command[1])[0], posix=True, punctuation_chars=True)
                 lexer.whitespace_split = True
@@ -120,3 +120,37 @@ def test_flags_in_running_text_are_those_of_their_verb():
             if words[0] not in VERBS:
                 strange.append(f"{page.name}: heed {span}")
     assert strange == []
+
+
+OTHERS = {
+    "pip install": "the network; tests/test_packaging.py installs the wheel",
+    "lm_eval": "another tool, by hand",
+    "vllm": "another tool, which needs an accelerator",
+    "python to_gguf.py": "llama.cpp's converter, by hand",
+    "python -c": "makes the text of the page: docs/figures.py runs it, or tests/docs_folder.py has the file",
+    "torchrun": "tests/training/test_ranks.py starts it",
+    "git clone": "how it begins",
+    "cp -r examples/student": "tests/docs_folder.py has the copy",
+    "cut": "fields of a table, piped",
+    "export": "part of a script that heed prints",
+}
+"""Commands on pages that are no heed's, and what runs them or why nothing does."""
+
+
+def test_other_commands_are_of_this_repository_or_known():
+    odd = []
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for page in PAGES:
+        if page.name in HISTORY:
+            continue
+        for _, language, block in FENCED.findall(page.read_text(encoding="utf-8")):
+            for line in whole_lines(block) if language in ("", "bash", "sh", "console") else ():
+                known = any(line.startswith(form) for form in OTHERS)
+                if found := re.match(r"(?:\.venv/bin/)?python (?:-m pytest )?([\w/.-]+\.py)", line):
+                    known |= (ROOT / found[1]).is_file()
+                elif found := re.match(r"make ([\w-]+)", line):
+                    known = found[1] in targets
+                elif not re.match(r"(pip|python|bash|make|cp|git|lm_eval|vllm|torchrun|cut|export|uv|docker) ", line):
+                    continue
+                odd += [] if known else [f"{page.name}: {line}"]
+    assert odd == []

@@ -278,3 +278,49 @@ def test_a_growing_file_is_of_use_before_it_is_whole(tmp_path):
     with growing(path) as file:  # begins anew
         file.write("three\n")
     assert (path.read_text(), partial.exists()) == ("three\n", False)
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch):
+    """No locks, and nothing that this process has open is renamed or deleted."""
+    monkeypatch.setattr(files, "fcntl", None)
+
+    def refusing(change):
+        def refuse(*paths, **options):
+            opened = {
+                os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if is_open(number)
+            }
+            for path in paths:
+                if os.path.realpath(path) in opened:
+                    raise PermissionError(errno.EACCES, "another process is using it", str(path))
+            return change(*paths, **options)
+
+        return refuse
+
+    for name in ("replace", "rename", "unlink"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+def is_open(number):
+    return os.path.lexists(f"/proc/self/fd/{number}")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what is open")
+def test_what_is_open_is_not_renamed_or_deleted_where_that_is_refused(as_on_windows, tmp_path):
+    with (tmp_path / "open").open("w"), pytest.raises(PermissionError):
+        os.unlink(tmp_path / "open")
+    write_text(tmp_path / "a", "one\n")
+    write_text(tmp_path / "a", "two\n")
+    append(tmp_path / "a", "three\n")
+    with growing(tmp_path / "b") as file:
+        file.write("four\n")
+    with locked(tmp_path / "lock", "trying"):
+        assert files.is_held(tmp_path / "lock")
+    with together(tmp_path / "folder", "marker") as new:
+        (new / "marker").touch()
+    (tmp_path / ".c.writing").touch()
+    files.sweep(tmp_path)
+    remove(tmp_path / "folder")
+    os.unlink(tmp_path / "open")
+    assert names(tmp_path) == ["a", "b"]
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["two\nthree\n", "four\n"]

@@ -29,7 +29,7 @@ from heed.errors import CheckpointError, DataError, why
 
 try:
     import fcntl
-except ImportError:  # Windows has none, and there nothing keeps two processes apart
+except ImportError:  # Windows has none: there nothing keeps two processes apart, and an open file stays where it is
     fcntl = None
 
 
@@ -168,6 +168,7 @@ def sweep(folder: Path) -> None:
             with left.open("rb") as file:
                 if not _lock(file, wait=False):
                     continue
+                _let_go(file)
                 left.unlink(missing_ok=True)
         else:
             _delete(left)
@@ -206,6 +207,7 @@ def growing(path: str | Path) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            _let_go(file)
             os.replace(partial, path)
         sync_folder(path.parent)
         return
@@ -272,6 +274,7 @@ def locked(path: str | Path, doing: str, *, wait: bool = False) -> Iterator[None
                 yield
             finally:
                 _held.discard(str(path))
+                _let_go(file)
                 path.unlink(missing_ok=True)
             return
 
@@ -453,8 +456,15 @@ def _alone(path: Path) -> Iterator[None]:
             if not _is_at(file, path):  # it has been renamed to where it belongs
                 continue
             file.truncate(0)
+            _let_go(file)
             yield
             return
+
+
+def _let_go(file: IO[Any]) -> None:
+    """Close a file that is about to be renamed or deleted where that must be; elsewhere its lock is held until then."""
+    if fcntl is None:
+        file.close()
 
 
 def _lock(file: IO[Any], *, wait: bool) -> bool:

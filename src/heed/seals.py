@@ -120,7 +120,7 @@ def _note(folder: Path, contents: dict[str, bytes]) -> None:
                 kept = [one for one in kept if _fits(name, now, [one])] if kept else [_hash(now)]
             known[name] = [new] if name in GROWING else [*[one for one in kept if one != new][-1:], new]
         text = json.dumps(known | {SELF: _hash_all(known)}, indent=1)
-        other.write_text(text + "\n", encoding="utf-8")
+        other.write_bytes((text + "\n").encode("utf-8"))
 
 
 def _read(folder: Path) -> dict[str, list[Hash]]:

@@ -142,7 +142,10 @@ def test_what_is_said(made, tmp_path, capsys):
     (tmp_path / "one.txt").write_text("one text " * 9)
     argv = ["tokenize", str(tmp_path / "one.txt"), "--tokenizer", str(made / "t.json"), "--out", str(tmp_path / "one")]
     assert data([*argv, "--shards", "4", "--data.validation-fraction", "0", "--workers", "1"]) == 0
-    assert "note: 3 of 4 shards are empty: compressed files, tables and texts without" in capsys.readouterr().err
+    assert (
+        "note: 3 of 4 shards are empty: compressed files, tables, files of hf:stream: and texts without"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_job_array(made, tmp_path, capsys, monkeypatch):

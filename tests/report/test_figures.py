@@ -10,7 +10,7 @@ from fake_runs import metrics, write_run
 
 from heed.report.drawing import draw
 from heed.report.drawing_plane import GAP, draw_plane, ends
-from heed.report.figure import MOST_POINTS, Figure, Line, Plane, lines_figure
+from heed.report.figure import MOST_POINTS, Figure, Line, Plane, Row, Scale, lines_figure, rows_figure
 from heed.report.figures import loss_sentence, perplexity_sentence, run_figures, stretches
 from heed.report.record import gather
 
@@ -284,3 +284,12 @@ def test_the_gap_has_the_unit_of_its_losses(tmp_path):
     config = {"train": {"loss": "sequence"}, "data": {"layout": "padded"}}
     figures = run_figures(gather(write_run(tmp_path / "run", events=events, evaluation={}, config=config)))
     assert figures["gap"].plane.y_label == "gap (nats, mean of sequences' means)"
+
+
+def test_a_zone_that_is_wider_than_the_plot_ends_with_it():
+    row = Row("post-norm", "+0.14", value=0.14, interval=(-0.02, 0.3), zone=0.22)
+    wide = Row("other", "+0.01", value=0.01, interval=(-0.02, 0.03), zone=9.0)
+    svg = draw(rows_figure("x", "title", "caption", (row, wide), Scale("difference"), "intervals"))
+    zones = re.findall(r'class="zone" x="(-?[\d.]+)%" y="[\d.]+%" width="([\d.]+)%"', svg)
+    assert len(zones) == 2
+    assert all(float(x) >= 0 and float(x) + float(width) <= 100.01 for x, width in zones)

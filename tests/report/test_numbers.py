@@ -143,3 +143,10 @@ def test_what_is_zero_has_no_sign_and_what_is_not_is_not_shown_as_zero():
     assert said_shares(0.99, 0.99997) == "99.000 to 99.997 %"
     assert said_shares(0.2327, 0.3107) == "23.3 to 31.1 %"
     assert said_p(0.0502) == "0.0502"
+
+
+def test_a_count_beyond_all_names_of_powers_is_short():
+    assert human_count(9.991e17) == "999 P"
+    assert human_count(9.996e17) == "1.00e+18"
+    assert human_count(-4.905e173) == "-4.91e+173"
+    assert format_perplexity(4.905e173) == "4.91e+173"

@@ -142,7 +142,7 @@ def _tokenize(argv: list[str]) -> int:
     from heed.cli import tell
     from heed.text.corpus import counted
     from heed.text.id_corpus import is_ids
-    from heed.text.shards import Tokenisation, tokenise
+    from heed.text.shards import Tokenisation, said_tokens, tokenise
     from heed.text.tokenizers import load_tokenizer
 
     if is_ids(flags.corpus):
@@ -156,8 +156,8 @@ def _tokenize(argv: list[str]) -> int:
             {entry.name.partition("-")[2] for some in index.splits.values() for entry in some}
         ):
             tell(
-                f"note: {empty} of {flags.shards} shards are empty: compressed files, tables and texts without "
-                "data.separator are not cut"
+                f"note: {empty} of {flags.shards} shards are empty: compressed files, tables, files of hf:stream: and "
+                "texts without data.separator are not cut"
             )
     if flags.json_:
         print(json.dumps(_summary(flags, index), indent=2))
@@ -166,7 +166,8 @@ def _tokenize(argv: list[str]) -> int:
         print(f"{flags.out}: other shards are missing; whoever makes the last one writes the index")
         return 0
     for split, sums in _summary(flags, index)["splits"].items():
-        print(f"{split}: {sums['tokens']:,} tokens, {sums['documents']:,} documents in {sums['files']:,} files")
+        files = f"{sums['files']:,} file{'s' * (sums['files'] != 1)}"
+        print(f"{split}: {said_tokens(sums['tokens'], sums['documents'])} in {files}")
     print(f"heed train {flags.out} trains on them")
     return 0
 

@@ -31,9 +31,9 @@ class DataConfig(Section):
     """Where the text comes from and how it is cut into training examples."""
 
     source: str = "python-reference"
-    """A file, a folder, a glob, hf:NAME/CONFIG, or a named corpus (see `heed list corpora`); or token ids: a folder
-    that `heed data tokenize` has made, or an npz of `tokens` and `sizes`, with the tokenizer that made them as
-    tokenizer.file."""
+    """A file, a folder, a glob, hf:NAME/CONFIG (hf:stream:NAME/CONFIG keeps nothing of it on the disk), or a named
+    corpus (see `heed list corpora`); or token ids: a folder that `heed data tokenize` has made, or an npz of `tokens`
+    and `sizes`, with the tokenizer that made them as tokenizer.file."""
     validation: str | None = None
     """A separate source for validation; when absent, a part of the documents is held out. Of texts with labels that is
     by-class (of each class its share, as in heed tune) or by-text (a hash of each text alone decides, as in runs from

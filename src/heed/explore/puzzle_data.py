@@ -19,6 +19,8 @@ from heed.explore.puzzles import puzzles
 
 SEEDS = 8
 """Generated puzzles of each kind."""
+DUST = 1e-12
+"""What is nearer to 0 is what rounding left of it, other digits on each processor: numbers of a puzzle are about 1."""
 
 
 def puzzle_data() -> list[dict[str, Any]]:
@@ -61,6 +63,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if isinstance(value, float):
-        value = float(f"{value:.10g}") if abs(value) > 1e-13 else 0.0
+        value = 0.0 if abs(value) < DUST else float(f"{value:.10g}")
         return int(value) if value.is_integer() else value
     return value

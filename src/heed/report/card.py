@@ -94,7 +94,8 @@ def front_matter(
         values["library_name"] = library
     if base is not None:
         values["base_model"] = base
-    if isinstance(dataset, str) and dataset.startswith("hf:") and (name := _HUB_NAME.match(dataset[3:])):
+    on_hub = dataset.removeprefix("hf:").removeprefix("stream:") if isinstance(dataset, str) else ""
+    if on_hub != dataset and (name := _HUB_NAME.match(on_hub)):
         values["datasets"] = [name[0]]
     values["tags"] = ["heed", *tags]
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n"
@@ -115,9 +116,9 @@ def shown_name(source: str) -> str:
     >>> shown_name("/home/me/books"), shown_name("hf:me/books"), shown_name("hf:/home/me/a"), shown_name("C:\\me\\b")
     ('books', 'hf:me/books', 'a', 'b')
     """
-    if source.startswith("hf:") and _HUB_NAME.match(source[3:]):
+    if source.startswith("hf:") and _HUB_NAME.match(source[3:].removeprefix("stream:")):
         return source
-    parts = [part for part in re.split(r"[/\\]", source.removeprefix("hf:")) if part]
+    parts = [part for part in re.split(r"[/\\]", source.removeprefix("hf:").removeprefix("stream:")) if part]
     return parts[-1] if parts else source
 
 

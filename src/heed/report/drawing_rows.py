@@ -84,9 +84,8 @@ def _mark(row: Row, middle: float, span: Span, scale: Scale, bars: bool) -> str:
         return _bar(row, y, span, scale)
     kind, found = f"s{row.series}", []
     if row.zone:
-        found.append(
-            f'<rect class="zone" x="{span.at(-row.zone)}" y="{y}" width="{span.wide(2 * row.zone)}" height="18"/>'
-        )
+        low, high = max(-row.zone, span.low), min(row.zone, span.high)  # beyond the plot it would hide the names
+        found.append(f'<rect class="zone" x="{span.at(low)}" y="{y}" width="{span.wide(high - low)}" height="18"/>')
     found.append(f'<rect class="zero" x="{span.at(0)}" y="{y}" width="1.5" height="18"/>')
     if row.interval:
         found.append(_interval(row.interval, kind, y, span))

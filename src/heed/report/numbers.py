@@ -248,11 +248,13 @@ def human_bytes(n: float | None) -> str:
 
 
 def human_count(n: float | None) -> str:
-    """Return a count with k, M, G or T and three digits; below 1,000 as it is.
+    """Return a count with k, M, G, T or P and three digits; below 1,000 as it is, beyond 1e18 with its power of ten.
 
-    >>> human_count(950), human_count(8_320), human_count(841_600), human_count(124_439_808)
-    ('950', '8.32 k', '842 k', '124 M')
+    >>> human_count(950), human_count(8_320), human_count(841_600), human_count(124_439_808), human_count(4.9e173)
+    ('950', '8.32 k', '842 k', '124 M', '4.90e+173')
     """
+    if n is not None and math.isfinite(n) and abs(n) >= 999.5e15:
+        return f"{n:.2e}"
     return _scaled(n, 1000, ("", "k", "M", "G", "T", "P"))
 
 

@@ -1,7 +1,7 @@
 """A corpus: documents from any source, in a training split and perhaps a validation and a test split.
 
     file, folder, glob     .txt .md .jsonl .json .csv .tsv .parquet, also as .gz or .zst
-    hf:OWNER/NAME/CONFIG   a data set of the Hugging Face hub
+    hf:OWNER/NAME/CONFIG   a data set of the Hugging Face hub; hf:stream:OWNER/NAME: its rows as they come, kept nowhere
     a name                 one of `NAMED`, such as python-reference
 
 Splits that are given are kept. Others are held out document by document: a hash of the text decides, so that
@@ -22,8 +22,9 @@ from typing import Any, Literal
 from heed.errors import DataError, did_you_mean
 from heed.files import expanded
 from heed.text.formats import Reading
+from heed.text.hub_streams import streamed_sources
 from heed.text.named import NAMED, as_given, open_named
-from heed.text.sources import Documents, Found, Source, digest, file_source, find_files, hub_sources
+from heed.text.sources import STREAM, Documents, Found, Source, digest, file_source, find_files, hub_sources
 
 SPLITS = ("train", "validation", "test")
 NO_TEST = "none"
@@ -278,7 +279,7 @@ def _open(source: str, reading: Reading) -> dict[str, Source]:
     if source.startswith("hf:"):
         if reading.separator is not None:
             raise DataError("data.separator cuts text files; in a data set of the hub each row is a document")
-        return hub_sources(source, reading)
+        return streamed_sources(source, reading.column) if source.startswith(STREAM) else hub_sources(source, reading)
     return {"train": file_source(find_files(source, NAMED), reading, name_of(source))}
 
 

@@ -258,7 +258,14 @@ def write_index(asked: Tokenisation, text: ShardText) -> ShardIndex | None:
 
 def _said(record: ShardRecord) -> str:
     """Say what is in a shard."""
-    parts = [
-        f"{split} {entry.tokens:,} tokens, {entry.documents:,} documents" for split, entry in record.splits.items()
-    ]
+    parts = [f"{split} {said_tokens(entry.tokens, entry.documents)}" for split, entry in record.splits.items()]
     return f"shard {record.shard} of {record.text.shards}: {'; '.join(parts) or 'nothing, no text begins in it'}"
+
+
+def said_tokens(tokens: int, documents: int) -> str:
+    """Say how much there is.
+
+    >>> said_tokens(1_200, 1), said_tokens(1, 3)
+    ('1,200 tokens, 1 document', '1 token, 3 documents')
+    """
+    return f"{tokens:,} token{'s' * (tokens != 1)}, {documents:,} document{'s' * (documents != 1)}"

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heed.errors import DataError, require
 from heed.files import expanded, shortened, what_is
@@ -34,6 +34,10 @@ The number was chosen so that a tenth of the topics of `python-reference` is als
 WHOLE = 1 << 30
 """Bytes of text up to which every file is read whole before it is used; of more, their beginnings and ends."""
 
+STREAM = "hf:stream:"
+"""How a data set of the hub begins that is read as it comes (`hub_streams.py`)."""
+
+Split = TypeVar("Split")
 Documents = Iterator[tuple[float, str]]
 """Draws and texts. The pieces of one long document follow each other and share its draw."""
 
@@ -262,11 +266,21 @@ def hub_tables(name: str, config: str | None = None, revision: str | None = None
     try:
         loaded: dict[str, Any] = dict(datasets.load_dataset(name, config, **options))
     except Exception as error:  # the package and what it stands on raise many types
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        raise DataError(
-            f"hf:{name}{'/' + config if config else ''} could not be loaded ({reason}): check the name "
-            "(hf:OWNER/NAME/CONFIG), go online once so that it is kept, or give a file or folder of text"
-        ) from None
+        raise not_loaded(name, config, error) from None
+    return hub_splits(name, loaded)
+
+
+def not_loaded(name: str, config: str | None, error: Exception) -> DataError:
+    """Return what is said of a data set that cannot be had."""
+    reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return DataError(
+        f"hf:{name}{'/' + config if config else ''} could not be loaded ({reason}): check the name "
+        "(hf:OWNER/NAME/CONFIG), go online once so that it is kept, or give a file or folder of text"
+    )
+
+
+def hub_splits(name: str, loaded: Mapping[str, Split]) -> dict[str, Split]:
+    """Return splits by heed's names for them. Raises `DataError` where none is to be trained on."""
     other = {"valid": "validation", "val": "validation", "dev": "validation"}
     tables = {other.get(split, split): table for split, table in loaded.items()}
     if "train" not in tables:
@@ -291,9 +305,16 @@ def hub_sources(address: str, reading: Reading) -> dict[str, Source]:
 
 
 def find_tables(address: str) -> dict[str, Any]:
-    """Return the splits of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME` as tables.
+    """Return the splits of a data set of the hub as tables. Raises `DataError` as `hub_tables` does."""
+    if address.startswith(STREAM):
+        raise DataError(f"{address}: what has labels is read as a whole: write hf:{address.removeprefix(STREAM)}")
+    return on_hub(address, hub_tables)
 
-    A folder that `datasets` can load may stand in place of the name. Raises `DataError` as `hub_tables` does.
+
+def on_hub(address: str, load: Callable[[str, str | None], dict[str, Split]]) -> dict[str, Split]:
+    """Return what `load` makes of `hf:OWNER/NAME/CONFIG`, `hf:OWNER/NAME`, `hf:NAME/CONFIG` or `hf:NAME`.
+
+    A folder that `datasets` can load may stand in place of the name. Raises `DataError` as `load` does.
     """
     path = address.removeprefix("hf:")
     parts = path.split("/")
@@ -308,7 +329,7 @@ def find_tables(address: str) -> dict[str, Any]:
     problems: list[DataError] = []
     for name, config in meanings:
         try:
-            return hub_tables(name, config)
+            return load(name, config)
         except DataError as problem:
             problems.append(problem)
     raise problems[0]
