@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 #          layers, heads, width, context, batch, vocabulary; steps that are measured
 SHAPES = {
@@ -74,7 +75,7 @@ def peer_step(side: str, shape: str, nanogpt: str) -> Callable[[], object]:
     else:
         from transformers import GPT2Config, GPT2LMHeadModel
 
-        dropouts = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        dropouts: Any = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         config = GPT2Config(
             vocab_size=V, n_positions=T, n_embd=D, n_layer=L, n_head=H, bos_token_id=0, eos_token_id=0, **dropouts
         )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 HALF = torch.bfloat16
+aten: Any = torch.ops.aten
 
 
 class Linear(nn.Linear):
@@ -25,7 +26,7 @@ class Linear(nn.Linear):
     (Building on the meta device would do the same, and import torch._dynamo on the way: 84 MB and a second.)
     """
 
-    half: tuple[Tensor, Tensor | None] | None = None
+    copies: tuple[Tensor, Tensor | None] | None = None
     """Copies of weight and bias in bfloat16, while `Halves` are in use."""
 
     def reset_parameters(self) -> None:
@@ -33,9 +34,9 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return input (..., D) W^T + b: (..., M)."""
-        if self.half is None:
+        if self.copies is None:
             return F.linear(input, self.weight, self.bias)
-        return _HalfProduct.apply(input, self.weight, self.bias, *self.half)
+        return _HalfProduct.apply(input, self.weight, self.bias, *self.copies)
 
 
 class Halves:
@@ -46,7 +47,7 @@ class Halves:
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
-        self.streams = [part for part in model.modules() if hasattr(part, "stream")]
+        self.streams: list[Any] = [part for part in model.modules() if hasattr(part, "stream")]
         self.copies: list[Tensor] = []
 
     @torch.no_grad()
@@ -55,16 +56,16 @@ class Halves:
         if not self.copies:
             self.copies = [tensor.to(HALF) for tensor in whole]
         else:
-            torch._foreach_copy_(self.copies, whole)
+            aten._foreach_copy_(self.copies, whole)
         for part in self.streams:
             part.stream = HALF
         copies = iter(self.copies)
         for layer in self.layers:
-            layer.half = (next(copies), None if layer.bias is None else next(copies))
+            layer.copies = (next(copies), None if layer.bias is None else next(copies))
 
     def __exit__(self, *raised: object) -> None:
         for layer in self.layers:
-            layer.half = None
+            layer.copies = None
         for part in self.streams:
             part.stream = None
 

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from heed.attention.dropout import keep
 from heed.attention.masks import Mask
 
+aten: Any = torch.ops.aten
 BLOCK = 128
 """Queries of a block."""
 AT_A_TIME = 2**19
@@ -55,7 +56,7 @@ class _WrittenOut(torch.autograd.Function):
                 if hidden is not None:
                     size = weights.shape[1]
                     scores[:, :, seen - size :] += hidden[:size, :size]
-                p = torch._softmax(scores, -1, False, out=weights[some])
+                p = aten._softmax(scores, -1, False, out=weights[some])
                 y[some, rows] = torch.bmm(p * masks[number][some] if dropout else p, v[some, :seen])
         ctx.save_for_backward(q, k, v, *kept, *masks)
         ctx.blocks = len(kept)
@@ -76,7 +77,7 @@ class _WrittenOut(torch.autograd.Function):
                 dp, mixed = torch.bmm(g, v[some, :seen].transpose(1, 2)), p
                 if masks:
                     dp, mixed = dp.mul_(masks[number][some]), p * masks[number][some]
-                ds = torch._softmax_backward_data(dp, p, -1, dp.dtype)
+                ds = aten._softmax_backward_data(dp, p, -1, dp.dtype)
                 dq[some, rows] = torch.bmm(ds, k[some, :seen])
                 dk[some, :seen] += torch.bmm(ds.transpose(1, 2), q[some, rows])
                 dv[some, :seen] += torch.bmm(mixed.transpose(1, 2), g)
