@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from heed.attention.halves import Halves, Linear
 from heed.build import build_model
@@ -61,3 +62,14 @@ def test_what_passes_between_the_layers_is_half_inside_and_whole_outside(kind):
     assert (inside.dtype, outside.dtype) == (torch.bfloat16, torch.float32)
     assert torch.equal(model.hidden(ids), outside)  # also after an error
     assert (inside.float() - outside).abs().max() < 0.1
+
+
+def test_what_others_call_stream_or_half_stays_theirs():
+    class Radio(nn.Module):
+        stream = "news"
+
+    part, radio = layer(), Radio()
+    with Halves(nn.ModuleList([part, radio])):
+        assert radio.stream == "news"
+    assert radio.stream == "news"
+    assert part.half().weight.dtype == torch.float16  # torch's own

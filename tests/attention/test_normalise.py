@@ -49,6 +49,28 @@ def test_sums_over_many_vectors_are_float32(kind, biased):
         assert (one.double() - wanted).norm() < 0.01 * wanted.norm()
 
 
+@pytest.mark.parametrize(("kind", "biased"), CASES)
+def test_vectors_that_lie_apart_in_memory(kind, biased):
+    """Gradients of a transposed x are those of its copy."""
+    x, weight = torch.randn(4, 8, 6).bfloat16().transpose(1, 2), torch.rand(8)
+    bias = torch.zeros(8) if biased else None
+    found = []
+    for given in (x, x.contiguous()):
+        leaf, scale = given.detach().requires_grad_(), weight.clone().requires_grad_()
+        computed(leaf, scale, bias, kind).square().sum().backward()
+        found.append((leaf.grad, scale.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.allclose(found[0][1], found[1][1], rtol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_that_is_half_throughout(kind, dtype):
+    x, weight = torch.randn(3, 8).to(dtype).requires_grad_(), torch.ones(8, dtype=dtype).requires_grad_()
+    computed(x, weight, None, kind).sum().backward()
+    assert (x.grad.dtype, weight.grad.dtype) == (dtype, dtype)
+
+
 @pytest.mark.parametrize("shape", [(0, 8), (1, 8), (2, 0, 8)])
 def test_nothing_and_one_vector(shape):
     x = torch.randn(shape).requires_grad_()

@@ -5,7 +5,7 @@ import torch
 
 from heed.attention import make_mask, steps
 from heed.attention.dropout import keep
-from heed.attention.written_out import _WrittenOut, write_out
+from heed.attention.written_out import LONGEST, _WrittenOut, write_out
 
 
 def given(T, S=None, dtype=torch.float64, B=2, H=3, K=8):
@@ -76,6 +76,9 @@ def test_where_the_fused_attention_is_taken():
     assert write_out(*half, causal, 0.0) is not None
     assert write_out(*whole, causal, 0.0) is None
     assert write_out(*whole, causal, 0.1) is not None  # the fused attention has no dropout on a CPU
+    long = given(LONGEST + 1, dtype=torch.bfloat16, B=1, H=1)[0]
+    assert write_out(*long, make_mask(LONGEST + 1, causal=True), 0.0) is None  # slower, and T x S weights
+    assert write_out(*long, make_mask(LONGEST + 1, causal=True), 0.1) is not None
     padded = make_mask(16, causal=True, padding=torch.ones(2, 16, dtype=torch.bool))
     assert write_out(*half, padded, 0.0) is None
     with torch.no_grad():

@@ -14,9 +14,10 @@ from heed.training.streams import Streams
 SIZES = {"n_layers": 3, "n_heads": 2, "d_model": 16, "context": 12, "dropout": 0.3}
 
 
-def updated(recompute: bool, **model) -> dict[str, torch.Tensor]:
+def updated(recompute: bool, precision: str = "fp32", **model) -> dict[str, torch.Tensor]:
     """The weights after three updates."""
-    config = make_config({"model": {**SIZES, **model}, "train": {"recompute": recompute, "steps": 3}})
+    plan = {"recompute": recompute, "precision": precision, "steps": 3}
+    config = make_config({"model": {**SIZES, **model}, "train": plan})
     torch.manual_seed(5)
     net = build_model(config.model, 30).train()
     updater = Updater(net, config.train, torch.device("cpu"), Streams(1), print)
@@ -40,6 +41,14 @@ def test_the_same_bits(model):
     assert plain.keys() == again.keys()
     for name, tensor in plain.items():
         assert torch.equal(tensor, again[name]), name
+
+
+@pytest.mark.parametrize("model", [{}, {"kind": "encoder", "norm": "rms"}, {"norm_order": "post", "qk_norm": True}])
+def test_the_same_bits_in_bfloat16(model):
+    plain, again, whole = updated(False, "bf16", **model), updated(True, "bf16", **model), updated(False, **model)
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, again[name]), name
+    assert any(not torch.equal(tensor, whole[name]) for name, tensor in plain.items())
 
 
 def test_the_activations_of_one_block():

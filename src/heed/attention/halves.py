@@ -39,6 +39,13 @@ class Linear(nn.Linear):
         return _HalfProduct.apply(input, self.weight, self.bias, *self.copies)
 
 
+class Streaming:
+    """A model that hands on in `stream` what passes between its layers."""
+
+    stream: torch.dtype | None = None
+    """The type of what passes between the layers in training, where it is not that of the weights; see `Halves`."""
+
+
 class Halves:
     """The linear layers of a model in bfloat16, between `with` and the end of the block.
 
@@ -47,7 +54,7 @@ class Halves:
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
-        self.streams: list[Any] = [part for part in model.modules() if hasattr(part, "stream")]
+        self.streams = [part for part in model.modules() if isinstance(part, Streaming)]
         self.copies: list[Tensor] = []
 
     @torch.no_grad()

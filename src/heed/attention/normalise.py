@@ -31,7 +31,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return the rms norm of x (..., D) in the type of x; see the head of the file."""
-    if _goes_back(x):
+    if _goes_back(x) and weight.dtype == torch.promote_types(x.dtype, torch.float32):  # else there is no kernel
         return _RMSNorm.apply(x, weight, epsilon)
     # in the type of x: under autocast it is bfloat16, and a float32 scale has no fused kernel
     return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), epsilon)
@@ -56,7 +56,7 @@ class _LayerNorm(torch.autograd.Function):
         dy, D = grad_outputs[0], x.shape[-1]
         dx = aten.native_layer_norm_backward(dy, x, [D], mean, r, weight, None, [True, False, False])[0]
         h = (x - mean.to(x.dtype)).mul_(r.to(x.dtype))
-        dw = h.mul_(dy).view(-1, D).sum(dim=0).to(weight.dtype)
+        dw = h.mul_(dy).reshape(-1, D).sum(dim=0).to(weight.dtype)
         return dx, dw, dy.reshape(-1, D).sum(dim=0).to(weight.dtype) if ctx.biased else None, None
 
 

@@ -23,6 +23,9 @@ from heed.attention.masks import Mask
 aten: Any = torch.ops.aten
 BLOCK = 128
 """Queries of a block."""
+LONGEST = 768
+"""Positions up to which it is faster in bfloat16. Beyond, the fused kernel is, and without T x S weights; where there
+is dropout that has them too."""
 AT_A_TIME = 2**19
 """Numbers of a block of weights that are worked on at a time, for each thread."""
 
@@ -30,11 +33,12 @@ AT_A_TIME = 2**19
 def write_out(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor | None:
     """Return y (B, H, T, K) of q (B, H, T, K), k and v (B, H, S, K), or None where the fused attention is faster.
 
-    It is for training on a CPU, in bfloat16 or with dropout, where all is seen or all that came before.
+    It is for training on a CPU, in bfloat16 up to `LONGEST` or with dropout, where all is seen or all that came before.
     """
     learns = torch.is_grad_enabled() and q.requires_grad and not torch.compiler.is_compiling()
     plain = mask.allowed is None and q.device.type == "cpu" and q.shape[1] == k.shape[1] and q.shape == v.shape
-    if not (learns and plain and (dropout or q.dtype == torch.bfloat16)):
+    faster = dropout or (q.dtype == torch.bfloat16 and mask.T <= LONGEST)
+    if not (learns and plain and faster):
         return None
     return _WrittenOut.apply(q, k, v, mask.causal and mask.T > 1, dropout)
 

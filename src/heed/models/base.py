@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from heed.attention import Cache
+from heed.attention.halves import Streaming
 from heed.models.loss import linear_cross_entropy
 
 WeightKind = Literal["fp32", "bf16", "int8"]
 """What the matrices of a model are kept in."""
 
 
-class LanguageModel(nn.Module, ABC):
+class LanguageModel(Streaming, nn.Module, ABC):
     """Predicts the next token. Subclasses say what `hidden`, `head_weight`, `new_cache` and `flops_per_token` are."""
 
     vocab_size: int
@@ -31,9 +32,6 @@ class LanguageModel(nn.Module, ABC):
 
     carried: list[Tensor] | None = None
     """The state in which the last training batch ended, where a model carries it on; a checkpoint holds it."""
-
-    stream: torch.dtype | None = None
-    """The type of what passes between the layers in training, where it is not that of the weights; see `Halves`."""
 
     label_smoothing: float = 0.0
     """Share of each target that is spread over all tokens (or classes), in the gradient of `loss`, not in its value."""

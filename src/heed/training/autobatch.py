@@ -112,8 +112,8 @@ def training_step(
     halves = halves_of(model, chosen, device)
 
     def try_step(size: int) -> None:
-        with _untouched(model), streams.undisturbed():
-            with halves, torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bf16"):
+        with _untouched(model), streams.undisturbed(), halves:
+            with torch.autocast(device.type, torch.bfloat16, enabled=chosen == "bf16"):
                 loss = default_loss(model, to_device(make_batch(size), device))
             loss.backward()
             if device.type == "cuda":

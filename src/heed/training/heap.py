@@ -26,10 +26,12 @@ def give_back_at_once() -> None:
 
 def keep_what_is_freed() -> None:
     """Keep what is freed for the next step."""
-    _set(MMAP_THRESHOLD, 1 << 30)
-    _set(TRIM_THRESHOLD, (1 << 31) - 1)
+    if _set(MMAP_THRESHOLD, 1 << 30) or _set(MMAP_THRESHOLD, 1 << 25):  # before 2.35 glibc takes 32 MiB at most
+        _set(TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def _set(option: int, value: int) -> None:
+def _set(option: int, value: int) -> bool:
+    """Return whether the library took it. What it takes ends its own adapting of both thresholds."""
     with suppress(OSError, AttributeError):  # another system, another library
-        ctypes.CDLL(None).mallopt(option, value)
+        return bool(ctypes.CDLL(None).mallopt(option, value))
+    return False

@@ -196,13 +196,14 @@ class Updater:
             if part.counted == 0 and not self.held.in_parts:  # its mean is 0/0
                 continue
             half, kept = self.precision == "bf16", not self.held.in_parts  # else it would keep every block's weights
-            with self.halves, torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
-                loss = self.loss(part)
-            if part.counted == 0:
-                loss = loss * 0
-            elif part.counted != counted:
-                loss = loss * (part.sequences / sequences if sequences else part.counted / counted)
-            loss.backward()
+            with self.halves:  # on the way back too: what is computed again there must be what it was
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
+                    loss = self.loss(part)
+                if part.counted == 0:
+                    loss = loss * 0
+                elif part.counted != counted:
+                    loss = loss * (part.sequences / sequences if sequences else part.counted / counted)
+                loss.backward()
             total = total + loss.detach()
         return total
 

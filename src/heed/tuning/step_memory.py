@@ -37,11 +37,12 @@ def measure_memory(tuned: Tuned, config: TuneConfig, texts: EncodedTexts, device
     updater.update(1, [batch])  # makes the optimizer's state
     inputs = to_device(batch, device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=updater.precision == "bf16")  # as the updater has it
-    with autocast:
+    with updater.halves, autocast:
         forward = peak_bytes(lambda: tuned.loss(inputs.source, inputs.target), device)
-    with autocast:
-        loss = tuned.loss(inputs.source, inputs.target)
-    backward = peak_bytes(loss.backward, device)
+    with updater.halves:
+        with autocast:
+            loss = tuned.loss(inputs.source, inputs.target)
+        backward = peak_bytes(loss.backward, device)
     updater.optimizer.zero_grad()
     del loss
     step = step_peak(lambda: updater.update(2, [batch]), updater.parameters, device)
