@@ -70,6 +70,18 @@ def test_bfloat16_is_as_near_as_bfloat16_can_be():
         assert (one.double() - wanted).norm() < 0.01 * wanted.norm()
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_fewer_keys_than_queries(kv_heads):
+    (q, k, v), dy = given(140, H=4)
+    k, v = (x[:, :kv_heads].detach().requires_grad_() for x in (k, v))
+    torch.manual_seed(6)
+    found = through(write_out(q, k, v, make_mask(140, causal=True), 1e-9), (q, k, v), dy)  # so little drops nothing
+    many = [x.repeat_interleave(4 // kv_heads, dim=1) for x in (k, v)]
+    exact = through(steps.attend(q, *many, steps.causal_mask(140)), (q, k, v), dy)
+    for one, wanted in zip(found, exact, strict=True):
+        assert (one - wanted).abs().max() < 1e-11
+
+
 def test_where_the_fused_attention_is_taken():
     half, whole = given(16, dtype=torch.bfloat16)[0], given(16, dtype=torch.float32)[0]
     causal = make_mask(16, causal=True)

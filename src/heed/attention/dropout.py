@@ -2,7 +2,8 @@
 
     y = x m / (1 - p),   m = 0 with probability p        Srivastava et al. 2014
 
-p is rounded to a multiple of 1/65,536, for the draw and the division alike, so the mean of y is x.
+p is rounded to a multiple of 1/65,536, for the draw and the division alike, so the mean of y is x, but for the rounding
+of 1 / (1 - p) in the type of x.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 torch composes the backward pass of rms norm of a dozen operations: here it is that of layer norm, told a mean of 0, and
 r mean(g) is added again. And torch's sums of dw run in bfloat16 where x is bfloat16: over 24,576 vectors they are 16 %
-off. Here they run in float32.
+off. Here all of it runs in float32: rounded to bfloat16, r would scale the whole of a vector and r mean(g) shift it,
+which adds up over the layers (24 with rms norm after the branches: the gradient is 4 % off, and 1 % with this).
 """
 
 from __future__ import annotations
@@ -53,11 +54,10 @@ class _LayerNorm(torch.autograd.Function):
     @once_differentiable  # its type makes ctx positional
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, mean, r, weight = ctx.saved_tensors
-        dy, D = grad_outputs[0], x.shape[-1]
-        dx = aten.native_layer_norm_backward(dy, x, [D], mean, r, weight, None, [True, False, False])[0]
-        h = (x - mean.to(x.dtype)).mul_(r.to(x.dtype))
-        dw = h.mul_(dy).reshape(-1, D).sum(dim=0).to(weight.dtype)
-        return dx, dw, dy.reshape(-1, D).sum(dim=0).to(weight.dtype) if ctx.biased else None, None
+        dy, mean, r, w = (tensor.float() for tensor in (grad_outputs[0], mean, r, weight))
+        like_bias, wanted = w if ctx.biased else None, [True, True, ctx.biased]
+        dx, dw, db = aten.native_layer_norm_backward(dy, x.float(), [x.shape[-1]], mean, r, w, like_bias, wanted)
+        return dx.to(x.dtype), dw.to(weight.dtype), db.to(weight.dtype) if ctx.biased else None, None
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -65,22 +65,19 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         D = x.shape[-1]
         rows = x.reshape(-1, D)
-        wide = torch.promote_types(x.dtype, torch.float32)
-        r = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=wide).square_().div_(D).add_(epsilon).rsqrt_()
+        wide = rows.to(torch.promote_types(x.dtype, torch.float32))
+        r = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(D).add_(epsilon).rsqrt_()
         ctx.save_for_backward(rows, r, weight)
-        return (rows * r.to(x.dtype)).mul_(weight.to(x.dtype)).view(x.shape)
+        h = wide * r if wide is rows else wide.mul_(r)
+        return h.mul_(weight).to(x.dtype).view(x.shape)
 
     @staticmethod
     @once_differentiable  # its type makes ctx positional
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         rows, r, weight = ctx.saved_tensors
         D = rows.shape[1]
-        dy = grad_outputs[0].reshape(-1, D)
-        half = rows.dtype == torch.bfloat16
-        mean = torch.mv(dy, weight.to(dy.dtype))[:, None].to(r.dtype).mul_(r).div_(D)
-        dx, dw, _ = aten.native_layer_norm_backward(
-            dy, rows, [D], torch.zeros_like(r), r, weight, None, [True, not half, False]
-        )
-        if half:
-            dw = (rows * r.to(rows.dtype)).mul_(dy).sum(dim=0).to(weight.dtype)
-        return dx.add_(mean.to(dx.dtype)).view(grad_outputs[0].shape), dw, None
+        dy = grad_outputs[0].reshape(-1, D).to(r.dtype)
+        mean, zeros = torch.mv(dy, weight)[:, None].mul_(r).div_(D), torch.zeros_like(r)
+        wanted = [True, True, False]
+        dx, dw, _ = aten.native_layer_norm_backward(dy, rows.to(r.dtype), [D], zeros, r, weight, None, wanted)
+        return dx.add_(mean).to(rows.dtype).view(grad_outputs[0].shape), dw, None

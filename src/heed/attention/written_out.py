@@ -31,15 +31,17 @@ AT_A_TIME = 2**19
 
 
 def write_out(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor | None:
-    """Return y (B, H, T, K) of q (B, H, T, K), k and v (B, H, S, K), or None where the fused attention is faster.
+    """Return y (B, H, T, K) of q (B, H, T, K), k and v (B, Hkv, T, K), or None where the fused attention is faster.
 
     It is for training on a CPU, in bfloat16 up to `LONGEST` or with dropout, where all is seen or all that came before.
     """
     learns = torch.is_grad_enabled() and q.requires_grad and not torch.compiler.is_compiling()
-    plain = mask.allowed is None and q.device.type == "cpu" and q.shape[1] == k.shape[1] and q.shape == v.shape
+    plain = mask.allowed is None and q.device.type == "cpu" and q.shape[2:] == v.shape[2:]
     faster = dropout or (q.dtype == torch.bfloat16 and mask.T <= LONGEST)
     if not (learns and plain and faster):
         return None
+    if (share := q.shape[1] // k.shape[1]) > 1:
+        k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
     return _WrittenOut.apply(q, k, v, mask.causal and mask.T > 1, dropout)
 
 
