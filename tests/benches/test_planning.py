@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from heed.benches.planning import make_plan, measure_kept
+from heed.benches.planning import Activations, make_plan, measure_kept
 from heed.benches.training_memory import change, measure_memory
 from heed.cli import main
 from heed.config import make_config
@@ -34,6 +34,21 @@ def test_memory_of_the_whole_model(model, train):
     assert optimizer == real.optimizer
     said = max(real.all_gradients, kept.bytes(7, 5))
     assert said == pytest.approx(real.gradients + real.activations, rel=0.05)
+
+
+@pytest.mark.parametrize(("train", "copies"), [({}, True), ({"compile": True}, False), ({"precision": "fp32"}, False)])
+def test_weights_that_are_copied_in_bfloat16(monkeypatch, train, copies):
+    monkeypatch.setattr("heed.benches.planning.available_memory", lambda device: 40_000_000)
+    monkeypatch.setattr("heed.benches.planning._time", lambda *given: (0, None))
+    monkeypatch.setattr("heed.benches.planning.measure_kept", lambda *given: (Activations(1, 1, 1, 1), 0))
+    plan = make_plan(config_of({}, **{"precision": "bf16", **train}), CPU)
+    in_blocks = 5 * (12 * 32 * 32 + 9 * 32)
+    assert plan.weights == 4 * plan.parameters + 2 * in_blocks * copies
+
+
+def test_a_step_in_bfloat16_holds_the_copies():
+    whole, half = (measure_memory(change(config_of({}, precision=name), 2, 64), CPU) for name in ("fp32", "bf16"))
+    assert half.weights == whole.weights + 2 * 5 * (12 * 32 * 32 + 9 * 32)
 
 
 def test_a_plan(monkeypatch):

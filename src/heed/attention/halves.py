@@ -57,9 +57,14 @@ class Halves:
         self.streams = [part for part in model.modules() if isinstance(part, Streaming)]
         self.copies: list[Tensor] = []
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of the copies, made or not."""
+        return sum(tensor.numel() * HALF.itemsize for tensor in self._whole())
+
     @torch.no_grad()
     def __enter__(self) -> None:
-        whole = [tensor for layer in self.layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+        whole = self._whole()
         if not self.copies:
             self.copies = [tensor.to(HALF) for tensor in whole]
         else:
@@ -75,6 +80,10 @@ class Halves:
             layer.copies = None
         for part in self.streams:
             part.stream = None
+
+    def _whole(self) -> list[Tensor]:
+        """Return the weights and biases that are copied."""
+        return [tensor for layer in self.layers for tensor in (layer.weight, layer.bias) if tensor is not None]
 
 
 class _HalfProduct(torch.autograd.Function):

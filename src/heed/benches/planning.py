@@ -29,6 +29,7 @@ from heed.models.block import Block
 from heed.training.autobatch import SHARE
 from heed.training.devices import available_memory
 from heed.training.precision import settle_precision
+from heed.training.step import bytes_of_copies, halves_of
 
 TOKENS_A_PARAMETER = 20
 """Of a training that spends its arithmetic well (Hoffmann et al. 2022, Training compute-optimal large language
@@ -109,6 +110,8 @@ def make_plan(
     with torch.device("meta"):  # shapes without memory
         model = build_model(config.model, config.tokenizer.vocab_size)
     weights = _bytes(model.parameters()) + _bytes(model.buffers())
+    if not config.train.compile:
+        weights += bytes_of_copies(halves_of(model, config.train.precision, device))
     gradients = _bytes(p for p in model.parameters() if p.requires_grad)
     free = int(SHARE * available_memory(device))
     say("measuring steps of one and two layers")

@@ -29,6 +29,7 @@ from heed.errors import HeedError
 from heed.report.numbers import human_bytes
 from heed.training.devices import available_memory
 from heed.training.peak import step_peak
+from heed.training.step import bytes_of_copies
 
 PARTS = ("weights", "gradients", "optimizer", "activations")
 SHARE = 0.8
@@ -69,7 +70,7 @@ def measure_memory(config: Config, device: torch.device) -> Memory:
     assert size != "auto"
     try:
         model, updater, batches = prepare(config, device)
-        weights = _bytes([*model.parameters(), *model.buffers()])
+        weights = _bytes([*model.parameters(), *model.buffers()]) + bytes_of_copies(updater.halves)
         gradients = _bytes(updater.parameters)
         updater.update(1, batches)
         state = _bytes(updater.optimizer.state().values())

@@ -110,7 +110,9 @@ class Updater:
         if device.type == "cpu" and not self.held.in_parts:
             keep_what_is_freed()
         autocast_alone = plan.compile or self.held.in_parts
-        self.halves = contextlib.nullcontext() if autocast_alone else halves_of(model, self.precision, device)
+        self.halves: AbstractContextManager[None] = (
+            contextlib.nullcontext() if autocast_alone else halves_of(model, self.precision, device)
+        )
         self.plain_loss = lambda batch: loss_of(self.held.learner, batch)
         self.loss = self.plain_loss
         if plan.compile and isinstance(self.held, Sharded):
@@ -218,6 +220,11 @@ class Updater:
         self.first_bad = torch.where(bad, step, self.first_bad)
         self.optimizer.skip_if((self.first_bad > 0).float())
         return False
+
+
+def bytes_of_copies(halves: AbstractContextManager[None]) -> int:
+    """Return the bytes of the copies that `halves_of` keeps beside the weights."""
+    return halves.bytes if isinstance(halves, Halves) else 0
 
 
 def halves_of(model: nn.Module, precision: str, device: torch.device) -> AbstractContextManager[None]:

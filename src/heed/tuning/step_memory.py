@@ -15,7 +15,7 @@ from torch import Tensor
 
 from heed.config.tuning import TuneConfig
 from heed.training.peak import peak_bytes, step_peak
-from heed.training.step import Updater, to_device
+from heed.training.step import Updater, bytes_of_copies, to_device
 from heed.training.streams import Streams
 from heed.tuning.methods import frozen_features
 from heed.tuning.model import Tuned
@@ -47,7 +47,7 @@ def measure_memory(tuned: Tuned, config: TuneConfig, texts: EncodedTexts, device
     del loss
     step = step_peak(lambda: updater.update(2, [batch]), updater.parameters, device)
     return {
-        "weights": size_of([*tuned.parameters(), *tuned.buffers()]),
+        "weights": size_of([*tuned.parameters(), *tuned.buffers()]) + bytes_of_copies(updater.halves),
         "gradients": step.gradients,
         "optimizer": size_of(updater.optimizer.state().values()),
         "activations": step.rest,
