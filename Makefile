@@ -49,6 +49,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/sliding_window.py
 	$(BIN)/python benchmarks/linear_attention.py
 	$(BIN)/python benchmarks/recurrent_speed.py
+	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/study_page.py
 	$(BIN)/heed bench attention --backward --threads 1
