@@ -86,6 +86,21 @@ def test_a_model_that_is_half_throughout(kind, dtype):
     assert (x.grad.dtype, weight.grad.dtype) == (dtype, dtype)
 
 
+@pytest.mark.parametrize(("kind", "biased"), CASES)
+def test_sums_over_vectors_that_do_not_learn_themselves(kind, biased):
+    """As where the layers before are frozen, or the embeddings."""
+    made = torch.Generator().manual_seed(5)
+    x, dy = (torch.randn(20_000, 16, generator=made).bfloat16() for _ in range(2))
+    found = []
+    for of, dtype in ((computed, torch.bfloat16), (by_equations, torch.float64)):
+        wide = torch.promote_types(dtype, torch.float32)
+        leaves = [torch.ones(16, dtype=wide).requires_grad_() for _ in range(1 + biased)]
+        of(x.to(dtype), *leaves, *([] if biased else [None]), kind).backward(dy.to(dtype))
+        found.append([leaf.grad.double() for leaf in leaves])
+    for one, wanted in zip(*found, strict=True):
+        assert (one - wanted).norm() < 0.01 * wanted.norm()
+
+
 @pytest.mark.parametrize("shape", [(0, 8), (1, 8), (2, 0, 8)])
 def test_nothing_and_one_vector(shape):
     x = torch.randn(shape).requires_grad_()
