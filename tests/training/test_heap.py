@@ -1,5 +1,6 @@
 """What the C library is told to do with memory that is freed."""
 
+import psutil
 import pytest
 
 from heed.training import heap
@@ -37,3 +38,11 @@ def test_a_library_without_it(monkeypatch):
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
     heap.keep_what_is_freed()
     heap.give_back_at_once()
+
+
+def test_asking_for_huge_pages_takes_no_memory():
+    before = psutil.Process().memory_info().rss
+    taken = heap._ask_for_huge_pages.__wrapped__(pieces=9)
+    assert psutil.Process().memory_info().rss - before < 16 << 20  # 279 MiB were marked
+    assert isinstance(taken, bool)
+    assert not heap._ask_for_huge_pages.__wrapped__(pieces=2, size=1 << 62)  # there is no such room
