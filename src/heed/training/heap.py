@@ -2,8 +2,8 @@
 
 Left to itself glibc raises the size from which on memory goes back to the system to the largest piece that was freed,
 32 MiB at most. A step takes and frees the same large tensors again and again, and each page that comes back from the
-system costs a fault: a fifth of a step's time in bfloat16. In pages of 2 MiB the processor finds its way faster: another
-tenth.
+system costs a fault: a fifth of a step's time in bfloat16. In pages of 2 MiB the processor finds its way faster:
+another tenth.
 """
 
 from __future__ import annotations
