@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two threads on two busy cores are many times slower
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as heed does where it is imported before torch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # many processes: heed itself lets threads spin for a moment
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
 
 from pathlib import Path
