@@ -38,7 +38,14 @@ from heed.training.progress import Progress
 from heed.training.ranks import ALONE, Ranks
 from heed.training.run import Run, load_run, locked, new_folder, plain, refuse_if_taken, stem_of
 from heed.training.settings import settings_to_go_on
-from heed.training.start import begin_weights, facts_of, first_weights, settle, start_vocabulary
+from heed.training.start import (
+    begin_weights,
+    facts_of,
+    first_weights,
+    part_of_vocabulary,
+    settle,
+    start_vocabulary,
+)
 from heed.training.streams import Streams, stream_seed
 from heed.training.trackers import find_trackers
 
@@ -116,6 +123,7 @@ def _train(
     streams, classes = Streams(config.run.seed), classes_of(files)
     number = len(classes) if classes else None
     model = build_model(config.model, vocabulary, first_weights(config.run, streams), number)
+    model.sampled = part_of_vocabulary(config.train, files["train"], vocabulary)
     facts = begin_weights(model, config.model, say)
     say(f"model: {human_count(model.parameter_count())} parameters, vocabulary {vocabulary:,}")
     model.leaks = refuse_leaks(model.to(device), config.model, config.run.seed, say)
@@ -195,6 +203,7 @@ def _reopened(run: Run, say: Say, ranks: Ranks) -> Ready:
         files = objective.encode(corpora, tokenizer, config, say)
     streams, number = Streams(config.run.seed), len(classes) if classes else None
     model = build_model(config.model, config.tokenizer.vocab_size, first_weights(config.run, streams), number)
+    model.sampled = part_of_vocabulary(config.train, files["train"], config.tokenizer.vocab_size)
     batches = objective.stream(files, tokenizer, config, stream_seed(config.run.seed, "data"), say)
     return Ready(objective, tokenizer, files, model, batches, streams, device)
 

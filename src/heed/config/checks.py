@@ -82,6 +82,8 @@ def _about_training(train: TrainConfig) -> list[str]:
         problems.append("train.least_gain: says what counts as a gain for train.patience: give that too")
     if train.average_patience is not None and train.average_fraction is not None:
         problems.append("train.average_patience: says when to average, and so does train.average_fraction: keep one")
+    if train.sampled_softmax is not None and train.label_smoothing:
+        problems.append("train.sampled_softmax: leaves out tokens over which train.label_smoothing spreads: keep one")
     if train.warmup_steps > train.steps:
         problems.append(f"train.warmup_steps: {train.warmup_steps} is more than train.steps {train.steps}")
     if train.shard and train.batch_size == "auto":

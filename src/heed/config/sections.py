@@ -237,6 +237,10 @@ class TrainConfig(Section):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Train on targets of which this share is spread over all tokens (or classes) alike (Szegedy et al. 2016). It goes
     into the gradient; every loss that is shown stays the plain cross-entropy."""
+    sampled_softmax: int | None = Field(default=None, ge=1)
+    """Estimate the loss of each step over this many tokens of the vocabulary, drawn anew, frequent ones always (Jean et
+    al. 2015): for vocabularies of ten thousand and more, whose output layer is most of the work. The loss of training
+    is then an estimate; evaluations are over all tokens. None: all."""
     optimizer: Literal["adamw", "adam", "sgd", "momentum", "adagrad", "muon"] = "adamw"
     """muon: Muon on matrices, AdamW on everything else."""
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from heed.attention import Cache
 from heed.attention.halves import Streaming
 from heed.models.loss import linear_cross_entropy
+from heed.models.sampled import SampledSoftmax
 
 WeightKind = Literal["fp32", "bf16", "int8"]
 """What the matrices of a model are kept in."""
@@ -35,6 +36,8 @@ class LanguageModel(Streaming, nn.Module, ABC):
 
     label_smoothing: float = 0.0
     """Share of each target that is spread over all tokens (or classes), in the gradient of `loss`, not in its value."""
+    sampled: SampledSoftmax | None = None
+    """Draws the part of the vocabulary that the `loss` of a training step is estimated over; None: all of it."""
 
     leaks: str | None = None
     """What the audit has found, where it found that the model sees the tokens it predicts; its figures say so."""
@@ -105,8 +108,19 @@ class LanguageModel(Streaming, nn.Module, ABC):
         "none" gives (B, T) with 0 where a token does not count. `continues` says that the rows go on where those of
         the last call ended, which only a model that carries its state takes notice of.
         """
-        return linear_cross_entropy(
-            self.hidden(source), self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction,
+        return self.token_loss(self.hidden(source), target, mask, reduction)
+
+    def token_loss(
+        self, hidden: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]
+    ) -> Tensor:
+        """Return the cross-entropy in nats of `target` (B, T) by hidden states (B, T, D); see `loss`.
+
+        In training it is that over `sampled`, where this is set, and its gradient that of smoothed targets.
+        """
+        learns = self.training and torch.is_grad_enabled()
+        loss = linear_cross_entropy if self.sampled is None or not learns else self.sampled.loss
+        return loss(
+            hidden, self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction,
             smoothing=self.label_smoothing,
         )  # fmt: skip
 

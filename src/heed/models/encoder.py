@@ -24,7 +24,7 @@ from heed.config import ModelConfig
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.models.block import block_flops, initialise, make_blocks, make_positions
-from heed.models.loss import class_loss, linear_cross_entropy
+from heed.models.loss import class_loss
 from heed.models.norms import NORMS
 from heed.text.masking import special_ids
 
@@ -116,17 +116,16 @@ class Encoder(LanguageModel):
         (B,) the rows that count. "none" gives the shape of `target`, with 0 where nothing counts.
         """
         if self.classifier is None:
-            return self._token_loss(self.hidden(source), target, mask, reduction)
+            return self.token_loss(self.hidden(source), target, mask, reduction)
         return class_loss(self(source), target, mask, reduction, smoothing=self.label_smoothing)
 
-    def _token_loss(
+    def token_loss(
         self, hidden: Tensor, target: Tensor, mask: Tensor | None, reduction: Literal["mean", "sum", "none"]
     ) -> Tensor:
         """Return the loss of the hidden tokens; only their rows go through the output matrix, V wide."""
-        how: dict[str, Any] = {"reduction": reduction, "smoothing": self.label_smoothing}
         if mask is None:
-            return linear_cross_entropy(hidden, self.head_weight, target, **how)
-        losses = linear_cross_entropy(hidden[mask], self.head_weight, target[mask], **how)
+            return super().token_loss(hidden, target, None, reduction)
+        losses = super().token_loss(hidden[mask], target[mask], None, reduction)
         if reduction != "none":
             return losses
         return losses.new_zeros(target.shape).masked_scatter(mask, losses)

@@ -39,13 +39,15 @@ def linear_cross_entropy(
     mask: Tensor | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
     smoothing: float = 0.0,
+    correction: Tensor | None = None,
     chunk_logits: int | None = None,
 ) -> Tensor:
     """Return cross_entropy(hidden weight^T + bias, target) in nats: a scalar, or the shape of `target` for "none".
 
     `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts; numbers
     in its place are weights of the tokens.
-    `smoothing` is the share of each target that is spread over all classes, in the gradients.
+    `smoothing` is the share of each target that is spread over all classes, in the gradients; `correction` (V,) is added
+    to the logits of all classes but each row's own target (see `sampled.py`).
     "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits
     exist at a time, except for "none" with gradients, where a row's weight is unknown until the backward pass.
     """
@@ -59,7 +61,7 @@ def linear_cross_entropy(
         if 0 < len(kept) < len(counts):
             losses = linear_cross_entropy(
                 rows.index_select(0, kept), weight, targets[kept], bias=bias, mask=counts[kept], reduction=reduction,
-                smoothing=smoothing, chunk_logits=chunk_logits,
+                smoothing=smoothing, correction=correction, chunk_logits=chunk_logits,
             )  # fmt: skip
             if reduction != "none":
                 return losses
@@ -71,12 +73,13 @@ def linear_cross_entropy(
     size = max(1 if chunk_logits else CHUNK_ROWS, chunk // V)
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, weight, bias))
     if learns and reduction != "none" and not whole:
-        return _ChunkedLoss.apply(rows, weight, bias, targets, _row_weights(rows, counts, reduction), size, smoothing)
+        row_weights = _row_weights(rows, counts, reduction)
+        return _ChunkedLoss.apply(rows, weight, bias, targets, row_weights, size, smoothing, correction)
     if learns or whole:
-        losses = _losses(rows, weight, bias, targets, smoothing)
+        losses = _losses(rows, weight, bias, targets, smoothing, correction)
     else:
         pairs = zip(rows.split(size), targets.split(size), strict=True)
-        losses = torch.cat([_losses(some, weight, bias, goals) for some, goals in pairs])
+        losses = torch.cat([_losses(some, weight, bias, goals, correction=correction) for some, goals in pairs])
     if reduction == "none":
         return (losses if counts is None else losses * counts).view(target.shape)
     if counts is None:
@@ -131,10 +134,21 @@ def _reduced(losses: Tensor, mask: Tensor | None, reduction: Literal["mean", "su
     return losses.sum() / (count if reduction == "mean" else 1)
 
 
-def _losses(rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def _losses(
+    rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0,
+    correction: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Return the cross-entropy (N,) of each row, in at least float32."""
+    logits = _corrected(_widen(F.linear(rows, weight, bias)), targets[:, None], correction)
     # torch skips targets of -100 by default; here a target that is no token must be an error.
-    return _cross_entropy(_widen(F.linear(rows, weight, bias)), targets, smoothing, ignore_index=-(2**62))
+    return _cross_entropy(logits, targets, smoothing, ignore_index=-(2**62))
+
+
+def _corrected(logits: Tensor, goals: Tensor, correction: Tensor | None) -> Tensor:
+    """Return logits (N, V) with `correction` (V,) added to all but those of the row's own target `goals` (N, 1)."""
+    if correction is None:
+        return logits
+    return (logits + correction).scatter(1, goals, logits.gather(1, goals))
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, smoothing: float, **settings: Any) -> Tensor:
@@ -166,7 +180,7 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, row_weights: Tensor, size: int,
-        smoothing: float,
+        smoothing: float, correction: Tensor | None,
     ) -> Tensor:  # fmt: skip
         kind = rows.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
@@ -180,7 +194,7 @@ class _ChunkedLoss(torch.autograd.Function):
             for begin in range(0, rows.shape[0], size):
                 piece = slice(begin, begin + size)
                 h, goals, r = rows[piece].to(dtype), targets[piece, None], row_weights[piece]
-                log_p = torch.log_softmax(_widen(F.linear(h, W, b)), dim=-1)
+                log_p = torch.log_softmax(_corrected(_widen(F.linear(h, W, b)), goals, correction), dim=-1)
                 total -= log_p.gather(1, goals)[:, 0] @ r
                 # The row weight goes onto h (D wide) rather than onto the gradient of the logits (V wide).
                 d_logits = log_p.exp_().scatter_add_(1, goals, log_p.new_full(goals.shape, smoothing - 1.0))
@@ -202,4 +216,4 @@ class _ChunkedLoss(torch.autograd.Function):
     @once_differentiable  # its type makes ctx positional
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_rows, d_weight, d_bias = (None if g is None else g * grad_outputs[0] for g in ctx.saved_tensors)
-        return d_rows, d_weight, d_bias, None, None, None, None
+        return d_rows, d_weight, d_bias, None, None, None, None, None

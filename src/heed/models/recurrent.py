@@ -32,7 +32,6 @@ from heed.config import ModelConfig
 from heed.models.base import LanguageModel
 from heed.models.cells import CELLS, RecurrentCell
 from heed.models.first_weights import begin
-from heed.models.loss import linear_cross_entropy
 
 States = list[list[Tensor]]
 """The states of each layer, each (B, H)."""
@@ -131,10 +130,7 @@ class Recurrent(LanguageModel):
         hidden, states, penalty = self._read(source, states)
         if carries:
             self.carried = [part.detach() for layer in states for part in layer]
-        loss = linear_cross_entropy(
-            hidden, self.head_weight, target, bias=self.head_bias, mask=mask, reduction=reduction,
-            smoothing=self.label_smoothing,
-        )  # fmt: skip
+        loss = self.token_loss(hidden, target, mask, reduction)
         return loss if penalty is None or reduction == "none" else loss + (penalty - penalty.detach())
 
     def _read(self, ids: Tensor, states: States) -> tuple[Tensor, States, Tensor | None]:

@@ -98,6 +98,11 @@ def count_of(ids: TokenIds, id: int | None) -> int:
     return sum(int(np.count_nonzero(np.asarray(ids[begin : begin + WHOLE]) == id)) for begin in steps)
 
 
+def counts_of(ids: TokenIds, vocabulary: int, most: int = 1 << 25) -> np.ndarray:
+    """Return how often each of `vocabulary` ids stands among the first `most` of a row of ids, int64."""
+    return np.bincount(np.asarray(ids[:most]), minlength=vocabulary)
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """Return the header. Raises `DataError` when the file does not begin as a token file does."""
     try:

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from heed.config import Config, ModelConfig, RunConfig, Section, aim_of, contradictions
+from heed.config import Config, ModelConfig, RunConfig, Section, TrainConfig, aim_of, contradictions
 from heed.errors import CheckpointError, ConfigError
 from heed.models.base import LanguageModel
 from heed.models.embeddings import place_embeddings, read_embeddings
 from heed.models.first_weights import ByName
 from heed.models.longer import with_context
+from heed.models.sampled import SampledSoftmax
+from heed.text.tokenfile import TokenFile, counts_of
 from heed.text.tokenizers import load_tokenizer
 from heed.training.checkpoint import find_checkpoint, load_checkpoint, weight_digest
 from heed.training.run import Run, load_run
@@ -94,6 +96,13 @@ def begin_weights(model: LanguageModel, config: ModelConfig, say: Callable[[str]
     started = place_start(model, config)
     say(f"starting from {started['run']}, {started['checkpoint']}")
     return {"started_from": started}
+
+
+def part_of_vocabulary(train: TrainConfig, tokens: TokenFile, vocabulary: int) -> SampledSoftmax | None:
+    """Return what draws the tokens that a step's loss is over, by their counts in the training text; None: all count."""
+    if train.sampled_softmax is None:
+        return None
+    return SampledSoftmax(torch.from_numpy(counts_of(tokens.ids, vocabulary)), train.sampled_softmax)
 
 
 def facts_of(model: LanguageModel, classes: Sequence[str] | None) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from heed.attention.halves import Halves
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
+from heed.models.base import LanguageModel
 from heed.models.block import Block
+from heed.models.sampled import SampledSoftmax
 from heed.text.stream import Batch
 from heed.training.devices import choose_precision
 from heed.training.heap import keep_what_is_freed
@@ -82,6 +84,18 @@ def smooth(model: Any, share: float) -> None:
         raise ConfigError("train.label_smoothing: the losses of this model have none: leave it out")
 
 
+def sample_softmax(model: nn.Module, size: int | None) -> None:
+    """Let a model learn from a loss over `size` tokens of its vocabulary; None: over all.
+
+    A model that was not told how often each occurs draws them evenly. Raises `ConfigError` for one without tokens.
+    """
+    predicts = isinstance(model, LanguageModel) and getattr(model, "classes", None) is None
+    if size is not None and not predicts:
+        raise ConfigError("train.sampled_softmax: what this model tells is no token of a vocabulary: leave it out")
+    if isinstance(model, LanguageModel) and (size is None or model.sampled is None):
+        model.sampled = None if size is None else SampledSoftmax(torch.ones(model.vocab_size), size)
+
+
 class Updater:
     """Makes the updates of one training: `update` returns the loss, `bad_step` the first step that was refused."""
 
@@ -97,6 +111,7 @@ class Updater:
     ) -> None:
         loss_of = loss_of or LOSSES[plan.loss]
         smooth(model, plan.label_smoothing)
+        sample_softmax(model, plan.sampled_softmax)
         for part in model.modules():
             if isinstance(part, Block):
                 part.recompute = plan.recompute
