@@ -79,3 +79,26 @@ def test_where_bf16_is_slow_is_said(heed, trained, monkeypatch):
     argv = ["sample", trained, "--prompt", "the", "--max-tokens", 2]
     assert "weights in bf16 are slow here: take int8 or fp32" in heed(*argv, "--weights", "bf16").err
     assert "slow" not in heed(*argv, "--weights", "int8").err
+
+
+def test_eval_beside_a_neural_cache(heed, tmp_path, text):
+    argv = ["train", text, *TINY, "--tokenizer.kind", "char", "--run.folder", tmp_path, "--data.test-fraction", 0.2]
+    assert heed(*argv, "--run.name", "tested").code == 0
+    run = tmp_path / "tested"
+    found = heed("eval", run, "--split", "test", "--neural-cache", 50, "--json")
+    both = json.loads(found.out)["results"][0]
+    alone = json.loads(heed("eval", run, "--split", "test", "--json").out)["results"][0]
+    assert both["passport"].pop("cache").startswith("a neural cache of the last 50 tokens (weight 0.")
+    assert both["passport"] == alone["passport"]
+    assert both["loss"] < alone["loss"]  # the numbers were chosen elsewhere, on text of the same kind
+    given = ["--cache-weight", 0.3, "--cache-sharpness", 0.1]
+    shown = heed("eval", run, "--neural-cache", 50, *given)
+    assert "beside a neural cache of the last 50 tokens (weight 0.3, sharpness 0.1)." in shown.out.replace("\n ", "")
+    for words, line in (
+        ([], "its numbers are chosen on the validation split: give --split test, or --cache-weight and"),
+        (given[:2], "--cache-weight and --cache-sharpness go together, with --neural-cache: give all three"),
+    ):
+        refused = heed("eval", run, "--neural-cache", 50, *words)
+        assert (refused.code, refused.out) == (2, "")
+        assert line in refused.err
+    assert heed("eval", run, *given).code == 2

@@ -16,10 +16,12 @@ def other(**changes):
 
 def test_a_passport_survives_a_file():
     assert Passport.from_dict(BASE.as_dict()) == BASE
-    smaller = other(weights="int8")
-    assert Passport.from_dict(smaller.as_dict()) == smaller
-    assert list(smaller.as_dict()) == [field.name for field in dataclasses.fields(Passport)]
-    assert BASE.as_dict().keys() == smaller.as_dict().keys() - {"weights"}  # as trained is not said
+    smaller, beside = other(weights="int8"), other(weights="int8", cache="a neural cache")
+    assert Passport.from_dict(beside.as_dict()) == beside
+    assert list(beside.as_dict()) == [field.name for field in dataclasses.fields(Passport)]
+    assert smaller.as_dict().keys() == beside.as_dict().keys() - {"cache"}  # as trained, alone: is not said
+    assert BASE.as_dict().keys() == smaller.as_dict().keys() - {"weights"}
+    assert beside.sentence() == smaller.sentence().removesuffix(".") + ", beside a neural cache."
     assert smaller.sentence() == BASE.sentence().removesuffix(".") + ", the model's weights in int8."
     assert differences(BASE, smaller, "loss") == ["weights"]
 

@@ -6,8 +6,9 @@ import itertools
 import json
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import Field
@@ -17,6 +18,9 @@ from heed.cli.settings import AsJson, data_settings, parse, split_settings
 from heed.cli.streams import show
 from heed.config import Section, make_config, overlay
 from heed.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from heed.objectives import CacheNumbers
 
 
 class EvalFlags(Section):
@@ -39,6 +43,7 @@ class EvalFlags(Section):
       heed eval runs/a --corpus other.txt
       heed eval runs/a --corpus table.csv --data.column body
       heed eval runs/a --weights int8               what heed sample --weights int8 costs
+      heed eval runs/a --split test --neural-cache 2000
       heed eval runs/places --task qa --questions dev.tsv
     """
 
@@ -66,9 +71,35 @@ class EvalFlags(Section):
     """auto takes cuda, then mps, then cpu."""
     weights: Literal["fp32", "bf16", "int8"] = "fp32"
     """Measure with the matrices in fewer bytes, as heed sample and heed serve can keep them; the passport says so."""
+    neural_cache: int | None = Field(default=None, ge=1, le=1 << 20)
+    """Mix the model with a memory of this many tokens that it has just read (Grave et al. 2017): what followed the
+    places most like this one. Its two numbers are chosen on the validation split, for another one; or give them."""
+    cache_weight: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the probability that is the memory's."""
+    cache_sharpness: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """How much more a place counts the more it is alike: exp of this times the product of the two hidden states."""
     verify: bool = False
     """Check the whole of the token files against their hashes; of those over 64 MiB a part is checked otherwise."""
     json_: AsJson = False
+
+
+CHOSEN_ON = 1 << 16
+"""Tokens of validation that the numbers of a neural cache are chosen on."""
+
+
+def _cache_numbers(flags: EvalFlags) -> CacheNumbers | None:
+    """Return the numbers that a neural cache was given; None: they are chosen, or there is none."""
+    given = (flags.cache_weight, flags.cache_sharpness)
+    if given == (None, None):
+        return None
+    if flags.neural_cache is None or None in given:
+        raise ConfigError("--cache-weight and --cache-sharpness go together, with --neural-cache: give all three")
+    from heed.objectives import CacheNumbers
+
+    weight, sharpness = given
+    assert weight is not None
+    assert sharpness is not None
+    return CacheNumbers(flags.neural_cache, weight, sharpness)
 
 
 def main(argv: list[str]) -> int:
@@ -88,6 +119,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("--allow is for a comparison: give two runs or more")
     if settings and flags.corpus is None:
         raise ConfigError("a run keeps the settings of its own text: --data settings are for --corpus")
+    numbers = _cache_numbers(flags)
     other: dict[str, Any] = {}
     if flags.corpus is not None:
         # another text keeps its own splits; nothing of it is held out, unless a split of it is asked for
@@ -96,7 +128,7 @@ def main(argv: list[str]) -> int:
         other = {"data": {"validation": None, "test": None, **whole, **given}}
     from heed.cli import tell
     from heed.models import with_context
-    from heed.objectives import is_another_text, measure, open_text
+    from heed.objectives import is_another_text, measure, open_text, with_neural_cache
     from heed.records.checkpoints import saved_states
     from heed.report.figure_kinds import FIGURES
     from heed.report.passport import check_comparable
@@ -122,8 +154,17 @@ def main(argv: list[str]) -> int:
         if split not in files:
             raise ConfigError(f"{folder}: no {split} split, only {', '.join(files)}; choose with --split")
         tell(f"measuring {folder}")
-        tokens = files[split]
-        result = measure(model, tokenizer, tokens, config, context=flags.context, stride=flags.stride, device=device)
+        view: dict[str, Any] = {"context": flags.context, "stride": flags.stride, "device": device}
+        if flags.neural_cache is not None:
+            if numbers is None and (split == "validation" or "validation" not in files):
+                raise ConfigError(
+                    "--neural-cache: its numbers are chosen on the validation split: give --split test, or "
+                    "--cache-weight and --cache-sharpness"
+                )
+            model = with_context(model, flags.context or model.context)
+            read = partial(measure, tokenizer=tokenizer, tokens=files.get("validation"), config=config, **view)
+            model = with_neural_cache(model, config, flags.neural_cache, numbers, partial(read, max_tokens=CHOSEN_ON))
+        result = measure(model, tokenizer, files[split], config, **view)
         if not math.isfinite(result.loss):
             raise CheckpointError(
                 f"{folder}: the model's loss is not finite: {result.loss}; choose an earlier --checkpoint"

@@ -12,7 +12,7 @@ output embedding, and a first token [CLS] in the place of the mean; both are lef
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn

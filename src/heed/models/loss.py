@@ -46,8 +46,8 @@ def linear_cross_entropy(
 
     `hidden` (..., D), `weight` (V, D), `bias` (V,), `target` (...) int64, `mask` (...) bool, True = counts; numbers
     in its place are weights of the tokens.
-    `smoothing` is the share of each target that is spread over all classes, in the gradients; `correction` (V,) is added
-    to the logits of all classes but each row's own target (see `sampled.py`).
+    `smoothing` is the share of each target that is spread over all classes, in the gradients; `correction` (V,) is
+    added to the logits of all classes but each row's own target (see `sampled.py`).
     "mean" divides by the number of tokens that count (NaN when none does, as in torch). At most `chunk_logits` logits
     exist at a time, except for "none" with gradients, where a row's weight is unknown until the backward pass.
     """

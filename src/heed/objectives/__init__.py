@@ -17,11 +17,13 @@ import torch
 
 from heed.build import Say
 from heed.config import Aim, Config, aim_of
+from heed.errors import ConfigError
 from heed.models.base import LanguageModel
 from heed.objectives.answers import Answers
 from heed.objectives.classes import Classes, classes_of
 from heed.objectives.masked import HiddenTokens
 from heed.objectives.mixed import TextAndQuestions
+from heed.objectives.neural_cache import CacheNumbers, WithNeuralCache, choose_numbers
 from heed.objectives.next_token import NextToken
 from heed.objectives.objective import Objective, Window
 from heed.objectives.spans import HiddenSpans
@@ -76,9 +78,27 @@ def measure(
     """Measure a model on a split, by what its configuration says it learned; raise what that raises."""
     window = Window(context, stride, device, max_tokens)
     found = objective_of(config).evaluate(model, tokens, tokenizer, config, window)
-    if model.weights == "fp32":
-        return found
-    return replace(found, measured_on=replace(found.passport, weights=model.weights))
+    said = model.numbers.sentence() if isinstance(model, WithNeuralCache) and model.numbers else ""
+    return replace(found, measured_on=replace(found.passport, weights=model.weights, cache=said))
+
+
+Read = Callable[[LanguageModel], object]
+"""Reads a text with a model, from its beginning to its end."""
+
+
+def with_neural_cache(
+    model: LanguageModel, config: Config, size: int, numbers: CacheNumbers | None, read: Read
+) -> WithNeuralCache:
+    """Return a model beside a memory of `size` places; without `numbers` they are chosen on what `read` reads.
+
+    Raises `ConfigError` for a run that does not predict the next token of joined documents, and for one that leaks.
+    """
+    joined = config.data.layout != "padded" and config.data.cross_documents
+    if objective_of(config).aim.name != "next-token" or not joined:
+        raise ConfigError("--neural-cache: is for runs that predict the next token of one long text: leave it out")
+    if model.leaks:
+        raise ConfigError("--neural-cache: this model sees the tokens that it predicts: leave it out")
+    return WithNeuralCache(model, size, numbers or choose_numbers(model, size, read))
 
 
 def is_another_text(

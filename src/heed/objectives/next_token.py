@@ -26,7 +26,6 @@ from heed.build import Say
 from heed.config import Aim, Config
 from heed.errors import ConfigError
 from heed.models.base import LanguageModel
-from heed.models.loss import linear_cross_entropy
 from heed.objectives.honest import evaluating, honest_loss
 from heed.objectives.losses import Total, first_tokens, passport_of_split, perplexity, window_losses
 from heed.objectives.objective import Files, Window, placed
@@ -193,8 +192,5 @@ def carried_losses(
         cache = model.new_cache(1, max(1, last))
         for begin in range(0, last, chunk):
             window = torch.from_numpy(tokens.ids[begin : begin + chunk + 1].astype(np.int64))[None].to(where)
-            hidden = model.hidden(window[:, :-1], cache)
-            losses = linear_cross_entropy(
-                hidden, model.head_weight, window[:, 1:], bias=model.head_bias, reduction="none"
-            )
+            losses = model.token_loss(model.hidden(window[:, :-1], cache), window[:, 1:], None, "none")
             yield losses, np.ones(losses.shape, bool)

@@ -1,12 +1,12 @@
 """The kinds of figures: what each is called, its unit, which way is better, how it is written, and what moves it.
 
 figure              the same text    the same unit             the same view
-loss                corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
-token_perplexity    corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
-word_perplexity     corpus, split    words, word_rule          context, stride, documents, partial, leaks, weights
-bits_per_byte       corpus, split    bytes                     context, stride, documents, partial, leaks, weights
-sequence_mean_loss  corpus, split    unit, tokenizer, tokens   context, stride, documents, partial, leaks, weights
-accuracy            corpus, split    unit, tokens              context, stride, documents, partial, leaks, weights
+loss                corpus, split    unit, tokenizer, tokens   context, stride, documents, partial and the rest of _VIEW
+token_perplexity    corpus, split    unit, tokenizer, tokens   the same
+word_perplexity     corpus, split    words, word_rule          the same
+bits_per_byte       corpus, split    bytes                     the same
+sequence_mean_loss  corpus, split    unit, tokenizer, tokens   the same
+accuracy            corpus, split    unit, tokens              the same
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 from heed.report.numbers import format_accuracy, format_loss, format_perplexity
 
 _TEXT = ("corpus", "split")
-_VIEW = ("context", "stride", "documents", "partial", "leaks", "weights")
+_VIEW = ("context", "stride", "documents", "partial", "leaks", "weights", "cache")
 _TOKENS = (*_TEXT, "unit", "tokenizer", "tokens", *_VIEW)
 
 

@@ -89,6 +89,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     caption = (
         f"Training loss: {how}. Validation loss: on {counted_unit(record.measured).held_out}; the ring is the best."
+        f"{_estimated(record)}"
     )
     if known[0]:
         lines.append(Line("training, measured", *known, series=3, dots=True))
@@ -123,6 +124,14 @@ def _nats(record: RunRecord) -> str:
     return f"nats per {record.unit}" if _loss_of(record) != "sequence_mean_loss" else "nats, mean of sequences' means"
 
 
+def _estimated(record: RunRecord) -> str:
+    """Say of a training loss over a part of the vocabulary that it is none over all of it."""
+    size = number(record.setting("train.sampled_softmax"))
+    if size is None:
+        return ""
+    return f" The training loss is estimated over some {size:,.0f} tokens of the vocabulary, drawn at each step."
+
+
 def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     """Training and validation perplexity per token over `axis`, on a log scale.
 
@@ -136,7 +145,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
         lines.append(Line("training", x, [_exp(loss) for loss in y], series=1, noisy=True))
         caption += (
             f" Training: of the exponential mean of the logged losses, which keeps {SMOOTH:g} of what went before, "
-            "bias-corrected."
+            f"bias-corrected.{_estimated(record)}"
         )
     x, y = finite_points(measured_training(record), AXES[axis], "loss", factor)
     if x:

@@ -49,6 +49,8 @@ class Passport:
     """Whether the model sees the tokens that it predicts: its figures are then no figures of a language model."""
     weights: str = "fp32"
     """What the matrices of the model were kept in while it was measured."""
+    cache: str = ""
+    """The neural cache that the model was mixed with, in words; empty: it was measured alone."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -62,11 +64,9 @@ class Passport:
             raise ConfigError(*problems)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, in order, ready for JSON; weights only where they were not as trained."""
-        values = asdict(self)
-        if self.weights == "fp32":
-            del values["weights"]
-        return values
+        """Return the fields as plain values, in order, ready for JSON; of the last two those that are not as usual."""
+        usual = {field.name: field.default for field in fields(self) if field.name in ("weights", "cache")}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Passport:
@@ -102,9 +102,10 @@ and 70,000 bytes, with up to 128 tokens of context in windows that move on by 64
         counts = f", {' and '.join(known)}" if known else ""
         leaks = "LEAKS. " if self.leaks else ""
         kept = "" if self.weights == "fp32" else f", the model's weights in {self.weights}"
+        beside = f", beside {self.cache}" if self.cache else ""
         return (
             f"{leaks}Measured on {part} {self.split} split of {self.corpus}: "
-            f"{self.tokens:,} {self.unit}s ({self.tokenizer}){counts}, {view}{kept}."
+            f"{self.tokens:,} {self.unit}s ({self.tokenizer}){counts}, {view}{kept}{beside}."
         )
 
 

@@ -99,7 +99,7 @@ def begin_weights(model: LanguageModel, config: ModelConfig, say: Callable[[str]
 
 
 def part_of_vocabulary(train: TrainConfig, tokens: TokenFile, vocabulary: int) -> SampledSoftmax | None:
-    """Return what draws the tokens that a step's loss is over, by their counts in the training text; None: all count."""
+    """Return what draws the tokens that a step's loss is over, by their counts in the training text; None: all."""
     if train.sampled_softmax is None:
         return None
     return SampledSoftmax(torch.from_numpy(counts_of(tokens.ids, vocabulary)), train.sampled_softmax)
