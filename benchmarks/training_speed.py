@@ -11,6 +11,8 @@ clipping to norm 1, AdamW, gradients forgotten; no dropout, the same random toke
   transformers         GPT2LMHeadModel as it comes: float32, sdpa attention, gelu_new, torch.optim.AdamW as it comes
   transformers bf16    the same under bfloat16 autocast, with fused AdamW
   nanogpt, ... bf16    its GPT, float32 and under bfloat16 autocast, with fused AdamW
+  products, ... bf16   the matrix products of such a step and nothing else (of attention the half that is not masked):
+                       what a step cannot be faster than while it makes them with torch
 
 --activation gelu-tanh gives heed transformers' gelu_new. Processes beside this one disturb wall clocks on few cores:
 CPU seconds on one thread (--threads 1) are the second figure.
@@ -35,8 +37,8 @@ SHAPES = {
     "b": (6, 6, 384, 256, 16, 65, 5),
     "c": (6, 6, 384, 256, 8, 10_000, 8),
 }
-SIDES = ["heed", "heed fp32", "transformers", "transformers bf16"]
-WITH_NANOGPT = [*SIDES, "nanogpt", "nanogpt bf16"]
+PEERS = ["nanogpt", "nanogpt bf16"]
+SIDES = ["heed", "heed fp32", "transformers", "transformers bf16", "products", "products bf16"]
 WARM_UP = 3
 
 
@@ -97,6 +99,41 @@ def peer_step(side: str, shape: str, nanogpt: str) -> Callable[[], object]:
     return step
 
 
+def products_step(half: bool, shape: str) -> Callable[[], object]:
+    """Return the products of a step: three for each linear layer (output, input, weights), and six of attention."""
+    import torch
+
+    L, H, D, T, B, V, _ = SHAPES[shape]
+    N, dtype = B * T, torch.bfloat16 if half else torch.float32
+    draw = lambda *sizes: torch.randn(*sizes).to(dtype)
+    made: list[tuple[Callable[..., object], Any, Any, Any]] = []
+
+    def linear(inputs: int, outputs: int, times: int) -> None:
+        x, W, y = draw(N, inputs), draw(outputs, inputs), draw(N, outputs)
+        three = [
+            (torch.mm, x, W.t(), torch.empty_like(y)),
+            (torch.mm, y, W, torch.empty_like(x)),
+            (torch.mm, y.t(), x, torch.empty_like(W)),
+        ]
+        made.extend(three * times)
+
+    for inputs, outputs in ((D, 3 * D), (D, D), (D, 4 * D), (4 * D, D)):
+        linear(inputs, outputs, L)
+    linear(D, V, 1)
+    rows, weights = draw(B * H, T, D // H), draw(B * H, T, T // 2)  # T/2 keys a query, on average
+    keys = rows[:, : T // 2].contiguous()
+    scores = (torch.bmm, rows, keys.transpose(1, 2), torch.empty_like(weights))
+    mixed = (torch.bmm, weights, keys, torch.empty_like(rows))
+    across = (torch.bmm, weights.transpose(1, 2), rows, torch.empty_like(keys))
+    made.extend([scores, mixed, scores, across, mixed, across] * L)
+
+    def step() -> None:
+        for product, a, b, out in made:
+            product(a, b, out=out)
+
+    return step
+
+
 def measure(side: str, shape: str, options: argparse.Namespace) -> dict[str, float]:
     """Measure one side in this process: median tokens per wall second and per CPU second, peak resident MB."""
     import resource
@@ -106,6 +143,8 @@ def measure(side: str, shape: str, options: argparse.Namespace) -> dict[str, flo
     torch.set_num_threads(options.threads)
     if side.startswith("heed"):
         step = heed_step(shape, options.activation, "fp32" if side.endswith("fp32") else "auto")
+    elif side.startswith("products"):
+        step = products_step(side.endswith("bf16"), shape)
     else:
         step = peer_step(side, shape, options.nanogpt)
     for _ in range(WARM_UP):
@@ -136,7 +175,7 @@ def elsewhere(side: str, shape: str, options: argparse.Namespace) -> dict[str, f
 
 def compare(shape: str, options: argparse.Namespace) -> None:
     """Measure the sides in turns, and print a table: speed and memory of each beside transformers as it comes."""
-    sides: dict[str, list[dict[str, float]]] = {side: [] for side in (WITH_NANOGPT if options.nanogpt else SIDES)}
+    sides: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES + (PEERS if options.nanogpt else [])}
     for _ in range(options.repeat):
         for side, results in sides.items():
             results.append(elsewhere(side, shape, options))
@@ -162,7 +201,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3, help="fresh processes for each side")
     parser.add_argument("--activation", default="gelu", help="heed's activation; gelu-tanh is gelu_new of GPT-2")
     parser.add_argument("--nanogpt", default="", help="a checkout of nanoGPT, which is measured too")
-    parser.add_argument("--side", choices=WITH_NANOGPT, help="measure one side here and print it as JSON")
+    parser.add_argument("--side", choices=SIDES + PEERS, help="measure one side here and print it as JSON")
     options = parser.parse_args()
     if options.side:
         print(json.dumps(measure(options.side, options.shape, options)))

@@ -218,15 +218,24 @@ def _fit(
     plan, held_out = config.train, {split: file for split, file in it.files.items() if split in HELD_OUT}
     known, drawn = it.objective.training_part(it.files, config), stream_seed(config.run.seed, "sampling")
 
+    chosen: list[Figures] = []
+    """The lowest on the validation split so far."""
+
     def figures_of(tokens: TokenFile, most: int | None) -> Figures:
         return measure(model, tokenizer, tokens, config, device=it.device, max_tokens=most)
+
+    def validate() -> Figures:
+        found = figures_of(held_out["validation"], plan.eval_tokens)
+        if not chosen or found.criterion < chosen[0].criterion:
+            chosen[:] = [found]
+        return found
 
     result = fit(
         model,
         it.batches,
         plan,
         run,
-        validation=(lambda: figures_of(held_out["validation"], plan.eval_tokens)) if "validation" in held_out else None,
+        validation=validate if "validation" in held_out else None,
         training=(lambda: figures_of(*known)) if known else None,
         sample=(lambda: samples(model, tokenizer, drawn, count=1, max_tokens=SAMPLE_TOKENS // 2))
         if model.causal
@@ -247,24 +256,33 @@ def _fit(
     figures: dict[str, Figures] = {}
     if result.reason != "interrupted":
         model, tokenizer, _ = load_run(run.folder, "best", it.device)
-        figures = final_figures(model, tokenizer, it.files, config, it.device, say)
+        of_best = validates_as_at_end(held_out, plan) and chosen and chosen[0].criterion == result.best_loss
+        measured = {"validation": chosen[0]} if of_best else {}
+        figures = final_figures(model, tokenizer, it.files, config, it.device, say, measured)
         texts = final_samples(model, tokenizer, config)
         run.write_final(figures, [{"step": result.best_step or result.step, **text} for text in texts])
     return Trained(run.folder, result, figures, write_report(run.folder), model, tokenizer)
 
 
 def measured_tokens(held_out: Mapping[str, TokenFile], plan: TrainConfig) -> tuple[int, int]:
-    """Return how many tokens an evaluation during training measures, and how many the end does."""
+    """Return how many tokens an evaluation during training measures, and how many more the end does."""
     sizes = {split: len(file.ids) for split, file in held_out.items()}
     at_most = lambda tokens, limit: tokens if limit is None else min(tokens, limit)
     during = at_most(sizes.get("validation", 0), plan.eval_tokens)
-    return during, sum(at_most(size, plan.final_tokens) for size in sizes.values())
+    known = during if validates_as_at_end(held_out, plan) else 0
+    return during, sum(at_most(size, plan.final_tokens) for size in sizes.values()) - known
 
 
 def evaluations_at_end(held_out: Mapping[str, TokenFile], plan: TrainConfig) -> float:
     """Return how many evaluations during training measure as many tokens as the end does."""
     during, at_end = measured_tokens(held_out, plan)
     return at_end / during if during else 0.0
+
+
+def validates_as_at_end(held_out: Mapping[str, TokenFile], plan: TrainConfig) -> bool:
+    """Whether an evaluation during training measures what the end does, so that the best need not be measured twice."""
+    whole = len(held_out["validation"].ids) if "validation" in held_out else 0
+    return whole > 0 and min(plan.eval_tokens or whole, whole) == min(plan.final_tokens or whole, whole)
 
 
 def final_figures(
@@ -274,12 +292,19 @@ def final_figures(
     config: Config,
     device: torch.device,
     say: Say,
+    measured: Mapping[str, Figures] | None = None,
 ) -> dict[str, Figures]:
-    """Return what the model of a finished run comes to: on every held-out split, and on a part of the training data."""
+    """Return what the model of a finished run comes to: on every held-out split, and on a part of the training data.
+
+    Splits that were `measured` with these weights are not read again.
+    """
     figures: dict[str, Figures] = {}
     figures_of = lambda tokens, most: measure(model, tokenizer, tokens, config, device=device, max_tokens=most)
     most = config.train.final_tokens
     for split in (name for name in files if name in HELD_OUT):
+        if measured and split in measured:
+            figures[split] = measured[split]
+            continue
         say(f"measuring {f'the first {most:,} tokens of' if most else 'the whole'} {split} split")
         figures[split] = figures_of(files[split], most)
     known = objective_of(config).training_part(files, config)
