@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from heed.build import build_model
 from heed.cli import main
 from heed.config import ModelConfig, TrainConfig
 from heed.errors import ConfigError
 from heed.models import GPT
 from heed.models.encoder import Encoder
 from heed.models.loss import linear_cross_entropy
-from heed.models.sampled import SampledSoftmax, inclusion
+from heed.models.sampled import SampledSoftmax, inclusion, sample_softmax
 from heed.training.devices import threads_kept
-from heed.training.step import sample_softmax
 
 V, D, N = 60, 5, 40
 SMALL = ModelConfig(n_layers=1, n_heads=2, d_model=8, context=16)
@@ -104,8 +104,6 @@ def test_masked_targets_count_for_nothing_and_may_be_fillers():
 
 @pytest.mark.parametrize("kind", ["gpt", "lstm", "encoder"])
 def test_only_training_is_over_a_part(kind):
-    from heed.build import build_model
-
     config = SMALL.model_copy(update={"kind": kind}) if kind != "lstm" else ModelConfig(kind="lstm", d_model=8)
     model = build_model(config, V)
     sample_softmax(model, 20)
@@ -185,3 +183,11 @@ def test_a_run_learns_says_so_and_goes_on_bit_for_bit(tmp_path, capsys, monkeypa
 
 def test_it_is_off_unless_asked_for():
     assert TrainConfig().sampled_softmax is None
+
+
+def test_operations_are_counted_of_what_is_drawn():
+    for kind in ("gpt", "encoder", "lstm", "window"):
+        model = build_model(ModelConfig(kind=kind, d_model=8, n_layers=1, n_heads=2, context=8), V)
+        whole = model.flops_per_token()
+        sample_softmax(model, 20)
+        assert whole - model.flops_per_token() == 6 * (V - 20) * 8

@@ -26,6 +26,7 @@ from heed.build import build_model
 from heed.config import Config
 from heed.errors import ConfigError, HeedError
 from heed.models.block import Block
+from heed.models.sampled import sample_softmax
 from heed.training.autobatch import SHARE
 from heed.training.devices import available_memory
 from heed.training.precision import settle_precision
@@ -109,6 +110,7 @@ def make_plan(
         raise ConfigError("model.start_from: a plan needs the shape of a model: give that run's config.yaml")
     with torch.device("meta"):  # shapes without memory
         model = build_model(config.model, config.tokenizer.vocab_size)
+    sample_softmax(model, config.train.sampled_softmax)
     weights = _bytes(model.parameters()) + _bytes(model.buffers())
     if not config.train.compile:
         weights += bytes_of_copies(halves_of(model, config.train.precision, device))

@@ -123,6 +123,7 @@ def cost(config: Config, vocabulary: int) -> dict[str, Any]:
     import torch
 
     from heed.build import build_model
+    from heed.models.sampled import sample_softmax
     from heed.objectives import objective_of
     from heed.text.labelled import LabelledCorpus
 
@@ -131,6 +132,7 @@ def cost(config: Config, vocabulary: int) -> dict[str, Any]:
     classes = len(corpus.classes) if isinstance(corpus, LabelledCorpus) else None
     with torch.device("meta"):  # shapes without memory
         model = build_model(config.model, vocabulary, classes=classes)
+    sample_softmax(model, config.train.sampled_softmax)
     size = config.train.batch_size
     # fp32 weights and gradients, and Adam's two moments; activations come on top
     facts = {"parameters": model.parameter_count(), "bytes_of_weights_and_optimizer": 16 * model.parameter_count()}

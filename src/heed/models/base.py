@@ -81,6 +81,11 @@ class LanguageModel(Streaming, nn.Module, ABC):
     def flops_per_token(self) -> int:
         """Return the floating-point operations of one trained token, forward and backward, by formula."""
 
+    def head_flops(self) -> int:
+        """Return the operations of one trained token in the output layer: 6 a weight of the tokens its loss is over."""
+        rows = self.vocab_size if self.sampled is None else self.sampled.size
+        return 6 * rows * self.head_weight.shape[1]
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) of hidden states (..., D)."""
         return nn.functional.linear(hidden, self.head_weight, self.head_bias)

@@ -147,5 +147,5 @@ class Encoder(LanguageModel):
 
         The output matrix counts as if every token were hidden, so for hidden tokens this is an upper bound.
         """
-        head = 0 if self.classes else 6 * self.vocab_size * self.config.d_model
+        head = 0 if self.classes else self.head_flops()
         return head + block_flops(self.blocks, self.context)

@@ -104,7 +104,7 @@ class GPT(LanguageModel):
         positions. A product costs 2 operations a weight forward and 4 backward. Attention counts the whole T x T
         square, hidden half included, as Chowdhery et al. 2022 (PaLM, appendix B) do; see `Mechanism.flops`.
         """
-        return 6 * self.vocab_size * self.config.d_model + block_flops(self.blocks, self.context)
+        return self.head_flops() + block_flops(self.blocks, self.context)
 
 
 def count_parameters(config: ModelConfig, vocab_size: int) -> int:

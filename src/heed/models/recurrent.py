@@ -189,7 +189,7 @@ class Recurrent(LanguageModel):
         """Return the floating-point operations of one trained token: 6 a weight that multiplies, not the look-up."""
         cells = sum(p.numel() for p in self.layers.parameters() if p.dim() == 2)
         middle = 0 if self.middle is None else self.middle.weight.numel()
-        return 6 * (cells + middle + self.head_weight.numel())
+        return 6 * (cells + middle) + self.head_flops()
 
 
 def _by_padding(cache: Cache, T: int) -> list[tuple[int, Tensor | None]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from heed.errors import ConfigError
 from heed.models.loss import linear_cross_entropy
@@ -40,6 +40,7 @@ class SampledSoftmax:
             raise ConfigError(
                 f"train.sampled_softmax: {size} is no part of the vocabulary of {len(counts)}: leave it out"
             )
+        self.size = size
         self.inclusion = inclusion(counts, size)
         """How likely each token is drawn (V,), float32."""
 
@@ -58,6 +59,19 @@ class SampledSoftmax:
             bias=None if bias is None else bias.index_select(0, ids),
             correction=(-self.inclusion.log()).where(drawn, NOT_DRAWN).index_select(0, ids), **how,
         )  # fmt: skip
+
+
+def sample_softmax(model: nn.Module, size: int | None) -> None:
+    """Let a model learn from a loss over `size` tokens of its vocabulary; None: over all.
+
+    A model that was not told how often each occurs draws them evenly. Raises `ConfigError` for one without tokens.
+    """
+    predicts = hasattr(model, "sampled") and getattr(model, "classes", None) is None
+    if size is not None and not predicts:
+        raise ConfigError("train.sampled_softmax: what this model tells is no token of a vocabulary: leave it out")
+    if predicts and (size is None or model.sampled is None):
+        chosen: Any = model
+        chosen.sampled = None if size is None else SampledSoftmax(torch.ones(chosen.vocab_size), size)
 
 
 def inclusion(counts: Tensor, size: int) -> Tensor:

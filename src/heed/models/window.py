@@ -98,4 +98,4 @@ class WindowModel(LanguageModel):
 
     def flops_per_token(self) -> int:
         """Return the floating-point operations of one trained token: 6 a weight that multiplies, not the look-up."""
-        return 6 * (self.up.weight.numel() + self.head_weight.numel())
+        return 6 * self.up.weight.numel() + self.head_flops()

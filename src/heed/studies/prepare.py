@@ -16,6 +16,7 @@ import torch
 from heed.build import Say, build_model, build_tokenizer
 from heed.config import Config, aim_of, overlay
 from heed.errors import ConfigError, HeedError
+from heed.models.sampled import sample_softmax
 from heed.objectives import objective_of
 from heed.studies.plan import StudyPlan
 from heed.studies.plan_checks import NO_END
@@ -135,6 +136,7 @@ def measure_model(config: Config, vocabulary: int, classes: int | None) -> tuple
     """Return the parameters and the floating-point operations a token of a model, which is built without memory."""
     with torch.device("meta"):
         model = build_model(config.model, vocabulary, classes=classes)
+    sample_softmax(model, config.train.sampled_softmax)
     return model.parameter_count(), model.flops_per_token()
 
 

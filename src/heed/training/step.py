@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from heed.attention.halves import Halves
 from heed.config import TrainConfig
 from heed.errors import ConfigError, DataError, HeedError
-from heed.models.base import LanguageModel
 from heed.models.block import Block
-from heed.models.sampled import SampledSoftmax
+from heed.models.sampled import sample_softmax
 from heed.text.stream import Batch
 from heed.training.devices import choose_precision
 from heed.training.heap import keep_what_is_freed
@@ -82,18 +81,6 @@ def smooth(model: Any, share: float) -> None:
         model.label_smoothing = share
     elif share:
         raise ConfigError("train.label_smoothing: the losses of this model have none: leave it out")
-
-
-def sample_softmax(model: nn.Module, size: int | None) -> None:
-    """Let a model learn from a loss over `size` tokens of its vocabulary; None: over all.
-
-    A model that was not told how often each occurs draws them evenly. Raises `ConfigError` for one without tokens.
-    """
-    predicts = isinstance(model, LanguageModel) and getattr(model, "classes", None) is None
-    if size is not None and not predicts:
-        raise ConfigError("train.sampled_softmax: what this model tells is no token of a vocabulary: leave it out")
-    if isinstance(model, LanguageModel) and (size is None or model.sampled is None):
-        model.sampled = None if size is None else SampledSoftmax(torch.ones(model.vocab_size), size)
 
 
 class Updater:
