@@ -191,3 +191,14 @@ def test_operations_are_counted_of_what_is_drawn():
         whole = model.flops_per_token()
         sample_softmax(model, 20)
         assert whole - model.flops_per_token() == 6 * (V - 20) * 8
+
+
+def test_classes_are_no_vocabulary(tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("text,label\n" + "".join(f"a text {n},{n % 2}\n" for n in range(40)))
+    line = "train.sampled_softmax: is for models that predict tokens, not classes: leave it out"
+    part = ["--train.sampled-softmax", "20"]
+    assert main(["train", str(table), "--model.kind", "encoder", "--data.label", "label", *part]) == 2
+    assert line in capsys.readouterr().err
+    assert main(["tune", str(table), "--label", "label", *part, "--out", str(tmp_path / "tune")]) == 2
+    assert line in capsys.readouterr().err

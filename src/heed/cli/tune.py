@@ -208,6 +208,8 @@ def make_tune_config(flags: TuneFlags, settings: dict[str, Any]) -> TuneConfig:
         config = TuneConfig.model_validate(settings)
         if config.train.least_gain and config.train.patience is None:
             raise ConfigError("train.least_gain: says what counts as a gain for train.patience: give that too")
+        if config.train.sampled_softmax is not None:
+            raise ConfigError("train.sampled_softmax: is for models that predict tokens, not classes: leave it out")
         return config
     except ValidationError as error:
         problems = {item["loc"][:2]: _explain(item) for item in reversed(error.errors())}  # one a branch of a type

@@ -40,6 +40,8 @@ def contradictions(config: Config) -> list[str]:
     problems = _about_data(config) + _about_training(config.train)
     problems += _about_sequences(config) + _about_dropout(model) + _about_embeddings(model)
     problems += aim_of(config).problems(config)
+    if config.train.sampled_softmax is not None and aim_of(config).labelled:
+        problems.append("train.sampled_softmax: is for models that predict tokens, not classes: leave it out")
     if name is not None and not _stays_below(name):
         problems.append(
             f"run.name: {name!r} is no plain name below run.folder: give one that begins with no dot, and "
