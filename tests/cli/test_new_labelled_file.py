@@ -382,7 +382,9 @@ def test_scores_and_sets_of_labels(heed, place, tmp_path):
     old = [json.loads(line) for line in (out / "runs" / "head-1" / "predictions-test.jsonl").read_text().splitlines()]
     for key in ("label", "predicted"):
         distance = stats.ks_2samp([float(row[key]) for row in rows], [one[key] for one in old]).statistic
-        assert said["drift"]["labels" if key == "label" else "answers"]["distance"] == pytest.approx(distance, abs=1e-9)
+        # The file has rounded answers: one that equals an old one may come to lie on either side of it, 1/120 each.
+        near, name = (1e-9, "labels") if key == "label" else (0.02, "answers")
+        assert said["drift"][name]["distance"] == pytest.approx(distance, abs=near)
     assert said["drift"]["confidence"] is None
     for flags in (["--top", "2"], ["--thresholds", "label=0.5"]):
         assert "have no probability" in heed("predict", out, "good", *flags).err
