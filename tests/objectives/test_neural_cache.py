@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from heed.build import build_model
 from heed.config import ModelConfig, make_config
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 from heed.models import GPT
 from heed.objectives import measure, with_neural_cache
 from heed.objectives.neural_cache import (
@@ -166,3 +166,20 @@ def test_it_refuses_what_it_is_not_for():
         CacheNumbers(20, 1.0, 0.5)
     with pytest.raises(ConfigError, match="the sharpness of a neural cache is above 0"):
         CacheNumbers(20, 0.5, 0.0)
+
+
+def test_texts_and_models_with_nothing_to_go_by():
+    """Two tokens have no place before them: the model alone; hidden states of 0 are all alike, and count alike."""
+    model, short = small_model(), text(2)
+    beside = WithNeuralCache(model, 5, CacheNumbers(5, 0.3, 0.2))
+    assert evaluate(beside, short, **HOW).loss == pytest.approx(evaluate(model, short, **HOW).loss)
+    with pytest.raises(DataError, match="the validation split is too short to choose the numbers of a neural cache on"):
+        choose_numbers(model, 5, lambda some: evaluate(some, short, **HOW))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    tokens = text()
+    numbers = choose_numbers(model, 20, lambda some: evaluate(some, tokens, **HOW))
+    p = by_hand(model, tokens, 20, numbers.weight, numbers.sharpness, 6)
+    found = evaluate(WithNeuralCache(model, 20, numbers), tokens, **HOW)
+    assert found.loss == pytest.approx(-np.log(p).mean(), rel=1e-5)

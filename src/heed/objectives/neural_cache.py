@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from heed.attention import Cache
-from heed.errors import ConfigError
+from heed.errors import ConfigError, DataError
 from heed.models.base import LanguageModel
 
 QUERIES = 512
 """Places that look at the memory at once."""
 SHARPNESSES = tuple(2.0**power for power in range(1, 8))
-"""What is tried, as the exponent of a hidden state by itself: s = one of these / mean h . h."""
+"""What is tried, as the exponent of a hidden state by itself: s = one of these / mean h . h of the first batch."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class WithNeuralCache(LanguageModel):
     def _read(self, queries: Tensor, goals: Tensor, losses: Tensor) -> Tensor:
         """Return the losses (M,) of places (M, D) before the tokens `goals` (M,), and remember them."""
         if not self.tried:
-            self.tried = [one / queries.square().sum(dim=1).mean().item() for one in SHARPNESSES]
+            square = max(queries.square().sum(dim=1).mean().item(), 1e-12)  # hidden states of 0 are all alike
+            self.tried = [one / square for one in SHARPNESSES]
         known = len(self.after)
         keys = torch.cat((self.keys.to(queries).reshape(-1, queries.shape[1]), queries))
         after = torch.cat((self.after.to(goals), goals))
@@ -151,8 +152,13 @@ class WithNeuralCache(LanguageModel):
         return torch.stack(found, dim=1)
 
     def chosen(self) -> CacheNumbers:
-        """Return the sharpness and the weight with the lowest loss on what was read."""
-        by_model, by_cache = torch.cat(self.by_model).double(), torch.cat(self.by_cache).double()
+        """Return the sharpness and the weight with the lowest loss on what was read.
+
+        Raises `DataError` where that has no place with another one before it.
+        """
+        by_model, by_cache = (torch.cat(found).cpu().double() for found in (self.by_model, self.by_cache))
+        if len(by_cache) < 2:
+            raise DataError("the validation split is too short to choose the numbers of a neural cache on: give them")
         best: tuple[float, float, float] = (np.inf, 0.5, self.tried[0])
         for sharpness, log_p in zip(self.tried, by_cache.t(), strict=True):
             weight = best_weight(by_model, log_p)

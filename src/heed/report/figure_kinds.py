@@ -1,12 +1,14 @@
 """The kinds of figures: what each is called, its unit, which way is better, how it is written, and what moves it.
 
-figure              the same text    the same unit             the same view
-loss                corpus, split    unit, tokenizer, tokens   context, stride, documents, partial and the rest of _VIEW
-token_perplexity    corpus, split    unit, tokenizer, tokens   the same
-word_perplexity     corpus, split    words, word_rule          the same
-bits_per_byte       corpus, split    bytes                     the same
-sequence_mean_loss  corpus, split    unit, tokenizer, tokens   the same
-accuracy            corpus, split    unit, tokens              the same
+figure              the same text    the same unit
+loss                corpus, split    unit, tokenizer, tokens
+token_perplexity    corpus, split    unit, tokenizer, tokens
+word_perplexity     corpus, split    words, word_rule
+bits_per_byte       corpus, split    bytes
+sequence_mean_loss  corpus, split    unit, tokenizer, tokens
+accuracy            corpus, split    unit, tokens
+
+and all of them by the same view: context, stride, documents, partial, leaks, weights, cache.
 """
 
 from __future__ import annotations
