@@ -78,6 +78,8 @@ def test_a_part_of_the_split_is_not_the_whole(tmp_path, measured, limits):
     assert measured == ["validation"] * 5 + ["test"]
     written = json.loads((trained.folder / "evaluation.json").read_text())["validation"]
     assert written["passport"]["partial"] == ("final_tokens" in limits)
+    said = "Validation on the way: the first 40 tokens of the split, not the whole."
+    assert (trained.report.read_text().count(said) > 0) == ("eval_tokens" in limits)
 
 
 def test_as_many_tokens_are_the_same_tokens(tmp_path, measured):

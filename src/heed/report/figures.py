@@ -27,7 +27,7 @@ from heed.report.numbers import (
     human_bytes,
     human_count,
 )
-from heed.report.record import RunRecord, number
+from heed.report.record import RunRecord, number, passport_of
 from heed.report.ticks import short
 from heed.report.units import Answered, counted_unit
 
@@ -89,7 +89,7 @@ def loss_figure(record: RunRecord, axis: str) -> Figure | None:
         lines.append(Line("validation", *held_out, series=2, dots=True, ring=ring))
     caption = (
         f"Training loss: {how}. Validation loss: on {counted_unit(record.measured).held_out}; the ring is the best."
-        f"{_estimated(record)}"
+        f"{_beginning(record)}{_estimated(record)}"
     )
     if known[0]:
         lines.append(Line("training, measured", *known, series=3, dots=True))
@@ -124,6 +124,14 @@ def _nats(record: RunRecord) -> str:
     return f"nats per {record.unit}" if _loss_of(record) != "sequence_mean_loss" else "nats, mean of sequences' means"
 
 
+def _beginning(record: RunRecord) -> str:
+    """Say where the evaluations on the way measured a part of the split, so that the end may have another figure."""
+    passport = passport_of(record.evaluations[-1]) if record.evaluations else None
+    if passport is None or not passport.partial:
+        return ""
+    return f" Validation on the way: the first {passport.tokens:,} {passport.unit}s of the split, not the whole."
+
+
 def _estimated(record: RunRecord) -> str:
     """Say of a training loss over a part of the vocabulary that it is none over all of it."""
     size = number(record.setting("train.sampled_softmax"))
@@ -139,7 +147,7 @@ def perplexity_figure(record: RunRecord, axis: str) -> Figure | None:
     """
     factor, x_label = _scale(record, axis)
     x, y = finite_points(record.train, AXES[axis], "loss", factor)
-    lines, caption = [], "Perplexity is the exponential of the loss."
+    lines, caption = [], f"Perplexity is the exponential of the loss.{_beginning(record)}"
     if x and record.setting("train.loss") != "sequence":
         x, y, _, _ = stretches(x, smoothed(y))
         lines.append(Line("training", x, [_exp(loss) for loss in y], series=1, noisy=True))
