@@ -25,6 +25,7 @@ ROWS |= {"birth-places/birth_places_train.tsv": 60, "birth-places/birth_dev.tsv"
 """So many lines are taken of each data set."""
 QUICK = ["--train.steps", "2", "--train.batch-size", "2", "--train.warmup-steps", "1", "--train.eval-every", "2"]
 QUICK += ["--train.checkpoint-every", "2", "--data.workers", "1"]
+TEST = ["--data.test-fraction", "0.1"]
 SMALL = ["--model.n-layers", "1", "--model.n-heads", "2", "--model.d-model", "16", "--tokenizer.vocab-size", "300"]
 MODEL = '''
 """A model that sees no later token."""
@@ -136,7 +137,7 @@ def written(page: str, language: str, begins: str) -> str:
 def make_runs(folder: Path) -> None:
     """Train what pages take to be there, in two steps each, and export one as `gpt2`."""
     shape = [*QUICK, *SMALL, "--run.folder", str(folder / "runs"), "--model.context", "128"]
-    for name, more in {"quickstart": [], "rotary": ["--model.positions", "rotary"]}.items():
+    for name, more in {"quickstart": [], "rotary": ["--model.positions", "rotary", *TEST]}.items():
         assert main(["train", "python-reference", *shape, "--run.name", name, *more]) == 0
     for name in ("gpt2", "my-model", "openai-community/gpt2"):
         (folder / name).parent.mkdir(exist_ok=True)
