@@ -250,7 +250,8 @@ def test_two_hundred_clients(folder, capfd):
         )
     assert not crowd.lost, crowd.lost[:10]
     assert crowd.outcomes["whole: whole"] > 10 * MINUTES
-    assert last < 1.1 * first + 40
+    # in a quarter of a minute it still wavers by 100 MB around what it comes to: see it hold in minutes
+    assert last < (1.1 if MINUTES >= 2 else 1.3) * first + 40
     assert after <= before + 2
     assert "Traceback" not in log
 
