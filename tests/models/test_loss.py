@@ -148,6 +148,31 @@ def test_padding_is_not_computed_on_the_cpu(reduction, monkeypatch):
     assert sum(rows) == 2 * 3
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_bfloat16_products_come_in_few_shapes(reduction, monkeypatch):
+    hidden, weight, _, target = problem(N=300, D=8, V=50, dtype=torch.float32)
+    rows = set()
+    linear = F.linear
+    monkeypatch.setattr(F, "linear", lambda x, *rest: rows.add(len(x)) or linear(x, *rest))
+    for counted in (1, 100, 127, 128, 129, 200, 256, 257, 299, 300):
+        mask = torch.randperm(300, generator=torch.Generator().manual_seed(counted)) < counted
+        goals = target.where(mask, -100)
+        ways = []
+        for like in (128, 1):
+            monkeypatch.setattr(loss_module, "LIKE_SHAPES", like)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = linear_cross_entropy(hidden, weight, goals, mask=mask, reduction=reduction, chunk_logits=10**6)
+            ways.append((loss, *torch.autograd.grad(loss.sum(), (hidden, weight))))
+            if like == 128:
+                assert rows <= {128, 256, 300}
+            rows.clear()
+        for ours, exact in zip(*ways, strict=True):
+            torch.testing.assert_close(ours, exact, rtol=2e-2, atol=1e-3)
+        assert not ways[0][1][~mask].any()  # what was added learns nothing
+    assert not loss_module.rounded(torch.zeros(300, dtype=torch.bool)).any()
+    assert int(loss_module.rounded(mask & (target > 3)).sum()) == int((mask & (target > 3)).sum())  # float32: as it is
+
+
 def test_nothing_that_counts_is_still_no_number():
     hidden, weight, _, target = problem(4)
     none = torch.zeros(4, dtype=torch.bool)

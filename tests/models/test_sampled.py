@@ -60,6 +60,27 @@ def test_the_loss_and_its_gradients_are_those_of_a_plain_loop(reduction, chunk):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+def test_in_bfloat16_sizes_are_rounded_up_and_the_loss_is_the_same(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator).requires_grad_()
+    hidden, weight, counts = draw(50, 8), draw(1000, 8), torch.arange(1000).flip(0)
+    target, part = torch.randint(0, 1000, (50,), generator=generator), SampledSoftmax(counts, 200)
+    sizes, whole = [], linear_cross_entropy
+    watched = lambda h, w, *rest, **how: sizes.append(len(w)) or whole(h, w, *rest, **how)
+    monkeypatch.setattr("heed.models.sampled.linear_cross_entropy", watched)
+    ways = []
+    for like in (128, 1):
+        monkeypatch.setattr("heed.models.loss.LIKE_SHAPES", like)
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = part.loss(hidden, weight, target)
+        ways.append((loss, *torch.autograd.grad(loss, (hidden, weight))))
+    assert sizes[0] % 128 == 0
+    assert sizes[0] > sizes[1] > 200
+    for ours, exact in zip(*ways, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=2e-2, atol=1e-3)
+
+
 def test_what_is_drawn_sums_to_the_whole_on_average():
     """E[sum over the drawn of exp(logit) / p] is the sum over the vocabulary, within four standard errors."""
     hidden, weight, bias, target, counts = problem()

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from heed.errors import ConfigError
-from heed.models.loss import linear_cross_entropy
+from heed.models.loss import linear_cross_entropy, rounded
 
 POWER = 0.75
 """Of the counts."""
 NOT_DRAWN = -1e9
-"""What is added to the logit of a token that is only there as the target of some row."""
+"""What is added to the logit of a token that is only there as the target of some row, or to round up a size."""
 
 
 class SampledSoftmax:
@@ -51,7 +51,7 @@ class SampledSoftmax:
         """
         self.inclusion = self.inclusion.to(weight.device)
         drawn = torch.rand_like(self.inclusion) < self.inclusion
-        there = drawn.index_fill(0, target.reshape(-1).clamp(min=0), True)  # what does not count may be -100
+        there = rounded(drawn.index_fill(0, target.reshape(-1).clamp(min=0), True))  # what does not count may be -100
         ids = there.nonzero()[:, 0]
         place = there.cumsum(0) - 1
         return linear_cross_entropy(
