@@ -274,7 +274,7 @@ def test_real_lines_of_wikipedia(shared_data):
 
 def test_a_recall_row_holds_the_name_what_stands_before_a_span_and_the_span(bpe):
     stream = Corrupted(token_file(bpe, LINES), Corruption("recall-span", bpe, 64), 8, seed=1, whole_rows=False)
-    near = set()
+    near, places = set(), set()
     for batch in take(stream, 20):
         assert batch.mask is not None
         for row, target, mask in zip(batch.source, batch.target, batch.mask, strict=True):
@@ -283,11 +283,38 @@ def test_a_recall_row_holds_the_name_what_stands_before_a_span_and_the_span(bpe)
             asked, span, rest = text.split(MASK)
             assert rest == ""
             assert bpe.decode(target[mask]) == span + MASK  # what counts is the span and what closes it
-            (line,) = [line for line in LINES if asked.startswith(line.partition(". ")[0] + ".")]
-            context = asked.removeprefix(line.partition(". ")[0] + ".")
+            (line,) = [line for line in LINES if " " + line.partition(". ")[0] + "." in asked]
+            before, context = asked.split(" " + line.partition(". ")[0] + ".")
+            places.add((before != "", context != ""))
+            context = before + context
             assert context + span in line
             near.add(len(bpe.encode(context)))
+    assert len(places) == 4  # the name stands first, last, in between or alone
     assert min(near) == 0
     assert 3 <= max(near) <= 7
     # a row of 65 has two masks, and its source is all but the last
     assert Corruption("recall-span", bpe, 64).most == 62
+
+
+def test_a_document_reads_as_it_does_behind_a_space(bpe):
+    corruption = Corruption("recall-span", bpe, 64)
+    for text in [*LINES, "Ada", "Zoë Ñandú. Zoë was", "(Ada) Name", "1916 was", "Ada\nName. Born in", " Ada Name", "⁈ x"]:
+        ids = np.array(bpe.encode(text), np.int64)
+        again = text if text.startswith(" ") else " " + text
+        assert corruption.behind_a_space(ids).tolist() == bpe.encode(again), text
+        assert Corruption("salient-span", bpe, 64).behind_a_space(ids) is ids
+
+
+@given(st.text(st.sampled_from("aAé. \n\t1⁈"), min_size=1, max_size=12))
+def test_behind_a_space_no_text_is_lost(bpe, text):
+    ids = Corruption("recall-span", bpe, 64).behind_a_space(np.array(bpe.encode(text), np.int64))
+    assert bpe.decode(ids.tolist()).removeprefix(" ") == text.removeprefix(" ")
+
+
+def test_plain_rows_of_recall_read_so_too(bpe, characters):
+    for tokenizer, space in [(bpe, " "), (characters, "")]:
+        corruption = Corruption("recall-span", tokenizer, 64)
+        stream = Corrupted(token_file(tokenizer, LINES), corruption, 8, seed=1, plain_share=1.0)
+        texts = [tokenizer.decode(row) for batch in take(stream, 5) for row in rows_of(batch)]
+        ends = [text.replace(END_OF_TEXT, "|") for text in texts]
+        assert all(text.strip("|") in {(space + line)[: len(text.strip("|"))] for line in LINES} for text in ends)

@@ -61,8 +61,8 @@ class DataConfig(Section):
     objective: Literal["next-token", "single-span", "spans", "salient-span", "recall-span", "answers"] = "next-token"
     """next-token: the text as it is. single-span: each document cut at random, a random span of about a quarter moved
     to its end behind mask tokens. spans: several spans, as T5 does. salient-span: as single-span, but whole documents,
-    and the span a name, a place or a date. recall-span: the beginning name, a few words before such a span, and the
-    span, which must be known by heart. answers: questions with answers, the loss on these alone."""
+    and the span a name, a place or a date. recall-span: the beginning name among a few words before such a span, and
+    the span, which must be known by heart. answers: questions with answers, the loss on these alone."""
     plain_share: float = Field(default=0.0, ge=0, le=1)
     """Of the documents of a span objective, the share that stays plain text."""
     questions: str | None = None

@@ -10,7 +10,7 @@ A stream keeps its place in two numbers, the epoch and the index of the next doc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Corruption:
     context: int
     share: float | None = None
     mean_length: float = MEAN_LENGTH
+    _words: dict[bytes, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.objective not in SPANS:
@@ -90,6 +91,24 @@ class Corruption:
         """Return the row of a document `ids` (N,), N >= 1, with at most `context` + 1 ids."""
         return self.way.row(self, ids[: self.context], random)
 
+    def behind_a_space(self, ids: np.ndarray) -> np.ndarray:
+        """Return a document `ids` (N,) with the tokens that its first word has within a text, where the way asks so.
+
+        A name that begins a line and the same name in a question are other tokens to a tokenizer of subwords: what
+        was learned about the one would not be known of the other.
+        """
+        pieces, space = self.tokenizer.pieces, self.tokenizer.space
+        if not (self.way.behind_a_space and space) or pieces[ids[0]].startswith(b" "):
+            return ids
+        end = 1
+        while end < len(ids) and not pieces[ids[end]].startswith(b" "):
+            end += 1
+        word = ids[:end].tobytes()
+        if word not in self._words:
+            written = space + self.tokenizer.decode(ids[:end].tolist())
+            self._words[word] = np.array(self.tokenizer.encode(written), ids.dtype)
+        return np.concatenate((self._words[word], ids[end:]))
+
     def begin(self, row: np.ndarray) -> int:
         """Return where in a row the hidden text begins: behind the last mask or the first sentinel's second place.
 
@@ -112,6 +131,8 @@ class Way:
     """Of a document, what is hidden where nothing else is asked for."""
     sentinels: bool = False
     """Whether spans stand behind T5's sentinels, not behind masks."""
+    behind_a_space: bool = False
+    """Whether a document reads as if a space stood before it, plain rows as well: as a question holds its name."""
 
 
 def _single(it: Corruption, ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -138,7 +159,7 @@ WAYS = {
         _several, lambda it: longest_document(it.context, it.hidden_share, it.mean_length), share=RATE, sentinels=True
     ),
     "salient-span": Way(_salient, lambda it: it.context - 1),
-    "recall-span": Way(_recalled, lambda it: it.context - 2),  # its row is closed by a mask
+    "recall-span": Way(_recalled, lambda it: it.context - 2, behind_a_space=True),  # its row is closed by a mask
 }
 """How the rows of each of `SPANS` are made."""
 
@@ -277,10 +298,12 @@ class _Spans:
         for number, (start, end, first, last) in zip(numbers.tolist(), bounds.tolist(), strict=True):
             random = self.draws(number)
             if random.random() < self.plain_share and last - first > 1:
-                row = documents.ids[first : min(last, first + corruption.context + 1)]
+                row = corruption.behind_a_space(documents.ids[start : min(last, first + corruption.context + 1)])
+                row = np.concatenate((documents.ids[first:start], row))[: corruption.context + 1]
                 begin = 1
             else:
-                row = corruption(documents.ids[start : min(end, start + corruption.context)].astype(np.int64), random)
+                ids = documents.ids[start : min(end, start + corruption.context)].astype(np.int64)
+                row = corruption(corruption.behind_a_space(ids), random)
                 begin = 1 if self.whole_rows else corruption.begin(row)
             rows.append(row)
             seen.append(begin - 1)

@@ -174,15 +174,7 @@ def question_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 def answer_ids(tokenizer: Tokenizer, answer: str) -> list[int]:
     """Return the ids of an answer as it follows the mask, and the mask that closes it; raises as `question_ids`."""
-    return [*tokenizer.encode(_space(tokenizer) + answer), mask_of(tokenizer)]
-
-
-def _space(tokenizer: Tokenizer) -> str:
-    """Return what an answer needs before it so that its tokens are those of the middle of a text."""
-    if tokenizer.kind in ("char", "word"):
-        return ""
-    begins = tokenizer.encode("a")[:1]  # some tokenizers put the space there themselves
-    return "" if any(tokenizer.token_bytes(id).startswith(b" ") for id in begins) else " "
+    return [*tokenizer.encode(tokenizer.space + answer), mask_of(tokenizer)]
 
 
 def normalise(answer: str) -> str:

@@ -3,7 +3,7 @@
     document     Khatchig Mouradian is a journalist born in Lebanon .
     single_span  Khatchig Mouradian is a jour⁇orn in Lebanon .⁇nalist b               (CS224N, assignment 5, part e)
     salient_span Khatchig Mouradian is a journalist born in⁇ .⁇ Lebanon               (Guu et al. 2020, section 3.4)
-    recall_span  Khatchig Mouradian born in⁇ Lebanon⁇
+    recall_span  born Khatchig Mouradian. in⁇ Lebanon⁇
     t5_spans     Khatchig<0> is a journalist<1> Lebanon .<0> Mouradian<1> born in<2>  (Raffel et al. 2020, 3.1.4)
 
 The span is read after both sides of it, so it is predicted as the answer to a question is: by what goes before and
@@ -92,18 +92,19 @@ def recall_span(
     longest: int,
     local: int = LOCAL,
 ) -> np.ndarray:
-    """Return title, up to `local` tokens before a span, mask, span, mask: a question about the document, in its words.
+    """Return up to `local` tokens before a span with the title among them, mask, span, mask: a question, in its words.
 
     The title is the run of `salient_tokens` that begins the document `ids` (N,), with the full stop behind it, and is
-    empty where there is none; the span is one of the other runs among the first `longest` - 2 tokens, each as likely,
-    and the number of tokens before it is drawn evenly from 0 to `local`. A salient span asks with both sides of it in
-    view, and so can be found by them; here only the title and what is asked are left, as in a question. Where there is
-    no run, the row is that of `single_span`, without truncation.
+    empty where there is none; the span is one of the other runs among the first `longest` - 2 tokens, each as likely;
+    the number of tokens before it is drawn evenly from 0 to `local`, and so is the place of the title among them. A
+    salient span asks with both sides of it in view, and so can be found by them; here only the title and what is asked
+    are left, as in a question, which may name its subject first, last or in between. Where there is no run, the row is
+    that of `single_span`, without truncation.
 
     >>> row = recall_span(np.arange(7), b"Ada|Byron|.| born| in| London| .".split(b"|"), 99, np.random.default_rng(6),
     ...                   longest=16)
     >>> row.tolist()
-    [0, 1, 2, 3, 4, 99, 5, 99]
+    [3, 0, 1, 2, 4, 99, 5, 99]
     """
     ids = ids[: longest - 2]
     runs = salient_tokens(ids, pieces)
@@ -111,8 +112,10 @@ def recall_span(
         return single_span(ids, mask_id, random, longest=longest, truncate=False)
     start, stop = runs[random.integers(len(runs))]
     title = _title(ids, pieces)
-    near = max(title, start - int(random.integers(local + 1)))
-    return np.concatenate((ids[: min(title, start)], ids[near:start], (mask_id,), ids[start:stop], (mask_id,)))
+    words = ids[max(title, start - int(random.integers(local + 1))) : start]
+    place = int(random.integers(len(words) + 1))
+    question = words[:place], ids[: min(title, start)], words[place:]
+    return np.concatenate((*question, (mask_id,), ids[start:stop], (mask_id,)))
 
 
 def _title(ids: np.ndarray, pieces: Sequence[bytes]) -> int:

@@ -66,6 +66,17 @@ class Tokenizer(ABC):
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
+    @cached_property
+    def space(self) -> str:
+        """What a text needs before it so that its tokens are those that it has within a text: a space, or nothing.
+
+        A tokenizer of characters or words reads a text in one way wherever it stands, and some tokenizers of
+        subwords put the space there themselves.
+        """
+        if self.kind in ("char", "word"):
+            return ""
+        return "" if any(self.token_bytes(id).startswith(b" ") for id in self.encode("a")[:1]) else " "
+
     @abstractmethod
     def encode_array(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of a text as an array (tokens,), uint32: the fast path for bulk.
