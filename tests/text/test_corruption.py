@@ -298,7 +298,7 @@ def test_a_recall_row_holds_the_name_what_stands_before_a_span_and_the_span(bpe)
 
 def test_a_document_reads_as_it_does_behind_a_space(bpe):
     corruption = Corruption("recall-span", bpe, 64)
-    for text in [*LINES, "Ada", "Zoë Ñandú. Zoë was", "(Ada) Name", "1916 was", "Ada\nName. Born in", " Ada Name", "⁈ x"]:
+    for text in [*LINES, "Ada", "Zoë Ñandú. Zoë was", "(Ada) Name", "1916 was", "Ada\nName. In", " Ada Name", "⁈ x"]:
         ids = np.array(bpe.encode(text), np.int64)
         again = text if text.startswith(" ") else " " + text
         assert corruption.behind_a_space(ids).tolist() == bpe.encode(again), text
