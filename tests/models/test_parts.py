@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from heed.models.feedforward import FeedForward, default_width
+from heed.models.feedforward import ACTIVATIONS, FeedForward, default_width
 from heed.models.norms import LayerNorm, RMSNorm
 
 
@@ -54,6 +54,23 @@ def test_each_activation_by_hand(activation):
         layer.down.weight.fill_(2.0)
     for x in (-1.7, -0.3, 0.0, 0.4, 2.5):
         assert layer(torch.tensor([x], dtype=torch.float64)).item() == pytest.approx(2 * BY_HAND[activation](x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(7, 33), (0, 4), (), (2, 3, 5)])
+def test_the_way_back_of_relu2_has_the_bits_of_torchs_own(dtype, shape):
+    generator = torch.Generator().manual_seed(3)
+    x, gradient = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+    found = []
+    for of in (ACTIVATIONS["relu2"], lambda x: torch.relu(x).square()):
+        leaf = x.clone().requires_grad_()
+        y = of(leaf)
+        y.backward(gradient)
+        found.append((y.detach(), leaf.grad))
+    for one, wanted in zip(*found, strict=True):
+        assert one.dtype == dtype and torch.equal(one, wanted)
+    with torch.no_grad():
+        assert torch.equal(ACTIVATIONS["relu2"](x), found[0][0])
 
 
 def test_swiglu_costs_what_the_others_cost():

@@ -26,7 +26,7 @@ aten: Any = torch.ops.aten
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return the layer norm of x (..., D) in the type of x; see the head of the file."""
     learns = x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
-    if learns and _trains(x) and x.dtype == torch.bfloat16:
+    if learns and trains_on_cpu(x) and x.dtype == torch.bfloat16:
         return _LayerNorm.apply(x, weight, bias, epsilon)
     return F.layer_norm(x, (x.shape[-1],), weight, bias, epsilon)
 
@@ -34,13 +34,14 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return the rms norm of x (..., D) in the type of x; see the head of the file."""
     learns = x.requires_grad or (weight.requires_grad and x.dtype == torch.bfloat16)
-    if learns and _trains(x) and weight.dtype == torch.promote_types(x.dtype, torch.float32):  # else there is no kernel
+    if learns and trains_on_cpu(x) and weight.dtype == torch.promote_types(x.dtype, torch.float32):  # else there is no kernel
         return _RMSNorm.apply(x, weight, epsilon)
     # in the type of x: under autocast it is bfloat16, and a float32 scale has no fused kernel
     return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), epsilon)
 
 
-def _trains(x: Tensor) -> bool:
+def trains_on_cpu(x: Tensor) -> bool:
+    """Return whether x is of a step of training on a CPU, uncompiled: where own ways back are worth their Python."""
     on_cpu = x.device.type == "cpu" and x.numel() > 0
     return on_cpu and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
