@@ -52,7 +52,7 @@ def test_a_turned_dot_product_depends_on_the_distance_only():
 
 def test_a_quarter_turn_by_hand():
     x = torch.tensor([[[[1.0, 0.0]]]])
-    assert rotate(x, torch.tensor([0.0]), torch.tensor([1.0])).flatten().tolist() == [0.0, 1.0]
+    assert rotate(x, torch.tensor([0.0, 0.0]), torch.tensor([-1.0, 1.0])).flatten().tolist() == [0.0, 1.0]
 
 
 def test_rows_with_their_own_positions_are_turned_each_by_its_own():
@@ -193,3 +193,21 @@ def test_order_matters_and_the_past_does_not_depend_on_the_future(positions):
     assert (model(swapped)[0, 5] - y[0, 5]).abs().max() > 1e-3  # without positions, one layer could not tell
     assert torch.equal(model(later)[0, :8], y[0, :8])
     assert model.parameter_count() == count_parameters(config, 13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_turn_and_its_way_back_are_those_of_the_equations(dtype):
+    scheme, generator = RotaryPositions(Shape(12, 2, 9)), torch.Generator().manual_seed(1)
+    x, gradient = (torch.randn(2, 2, 5, 6, generator=generator).to(dtype) for _ in range(2))
+    leaf = x.clone().requires_grad_()
+    y, _ = scheme.at(slice(3, 8))(leaf, leaf.detach())
+    y.backward(gradient)
+    wide = x.double().requires_grad_()
+    turned = torch.stack([torch.stack([torch.stack([reference.rotary(v, t, 10_000.0) for t, v in enumerate(head, 3)])
+                                       for head in row]) for row in wide])  # fmt: skip
+    turned.backward(gradient.double())
+    close = {"rtol": 0, "atol": 1e-6 if dtype == torch.float32 else 3e-2}
+    torch.testing.assert_close(y.double(), turned, **close)
+    torch.testing.assert_close(leaf.grad.double(), wide.grad, **close)
+    with torch.no_grad():
+        assert torch.equal(scheme.at(slice(3, 8))(x, x)[1], y)

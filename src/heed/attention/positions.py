@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from heed.attention.normalise import trains_on_cpu
 from heed.attention.shape import Shape
 
 Index = slice | Tensor
@@ -95,8 +97,9 @@ class RotaryPositions(NoPositions):
     def __init__(self, shape: Shape, base: float = 10_000.0) -> None:
         super().__init__(shape)
         angles = angles_of(shape.context, shape.width, base)
-        self.register_buffer("cos", angles.cos().to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("sin", angles.sin().to(torch.get_default_dtype()), persistent=False)
+        cos, sin = (turn.to(torch.get_default_dtype()) for turn in (angles.cos(), angles.sin()))
+        self.register_buffer("cos", torch.cat((cos, cos), dim=-1), persistent=False)  # (context, K)
+        self.register_buffer("sin", torch.cat((-sin, sin), dim=-1), persistent=False)
 
     def at(self, index: Index) -> Place:
         """Return the function that turns q and k to these positions."""
@@ -105,10 +108,33 @@ class RotaryPositions(NoPositions):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn x (B, H, T, K) in its K/2 planes by the angles whose cosine and sine (..., T, K/2) are given."""
-    a, b = x.chunk(2, dim=-1)
+    """Turn x (B, H, T, K) in its planes of components i and i + K/2.
+
+    `cos` and `sin` (..., T, K) hold the cosine and the sine of each plane's angle at both components, the sine negative
+    at the first: (a, b) becomes (a cos - b sin, b cos + a sin).
+    """
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    return _Rotate.apply(x, cos, sin) if x.requires_grad and trains_on_cpu(x) else _turned(x, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    return torch.cat((x[..., half:], x[..., :half]), dim=-1).mul_(sin).addcmul_(x, cos)
+
+
+class _Rotate(torch.autograd.Function):
+    """The way back is a turn by the angles in the other direction: three passes over memory where torch takes ten."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable  # its type makes ctx positional
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        cos, sin = ctx.saved_tensors
+        return _turned(grad_outputs[0], cos, -sin), None, None
 
 
 def angles_of(positions: int, width: int, base: float) -> Tensor:
