@@ -34,9 +34,8 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return the rms norm of x (..., D) in the type of x; see the head of the file."""
     learns = x.requires_grad or (weight.requires_grad and x.dtype == torch.bfloat16)
-    if (
-        learns and trains_on_cpu(x) and weight.dtype == torch.promote_types(x.dtype, torch.float32)
-    ):  # else there is no kernel
+    has_kernel = weight.dtype == torch.promote_types(x.dtype, torch.float32)
+    if learns and has_kernel and trains_on_cpu(x):
         return _RMSNorm.apply(x, weight, epsilon)
     # in the type of x: under autocast it is bfloat16, and a float32 scale has no fused kernel
     return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), epsilon)

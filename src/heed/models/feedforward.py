@@ -22,7 +22,7 @@ from heed.attention.normalise import trains_on_cpu
 
 def squared_relu(x: Tensor) -> Tensor:
     """Return relu(x)^2 of any shape."""
-    return _SquaredReLU.apply(x) if trains_on_cpu(x) else F.relu(x).square()
+    return _SquaredReLU.apply(x) if x.requires_grad and trains_on_cpu(x) else F.relu(x).square()
 
 
 class _SquaredReLU(torch.autograd.Function):
