@@ -1,5 +1,6 @@
 """What every test needs: one thread, warnings as errors, and the folder of real data."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
 from pathlib import Path
 
 import pytest
+
+gc.set_threshold(10_000)  # as the program does: 700 looks through torch's million objects again and again
 
 
 @pytest.fixture(scope="session")
