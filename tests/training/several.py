@@ -54,10 +54,26 @@ def together(folder, size, work):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
 
 
+def one_by_one(works):
+    """Return the work of a rank that does several with names, and says in which one it fails: one set of processes."""
+
+    def work(ranks):
+        found = {}
+        for name, one in works.items():
+            try:
+                found[name] = one(ranks)
+            except BaseException as error:
+                error.add_note(f"in the case {name}")
+                raise
+        return found
+
+    return work
+
+
 def tiny(folder, **settings):
     """Return the work of a rank: train a tiny model in float64, and give its weights."""
     batch_size = settings.pop("batch_size", 5)
-    usual = {"accumulation": 2, "clip": 0.5, "optimizer": "sgd", "learning_rate": 0.5}
+    usual = {"accumulation": 2, "clip": 0.5, "optimizer": "sgd", "learning_rate": 0.5, "steps": 4}
     how = plan(**usual | settings)
 
     def work(ranks):
@@ -69,6 +85,20 @@ def tiny(folder, **settings):
         return [p.flatten().tolist() for p in model.parameters()]  # in parts, those of the first rank alone
 
     return work
+
+
+def weights_of(folder, cases, sizes, **settings):
+    """Return the weights that a tiny model comes to on each rank, by the number of ranks and `str(case)`.
+
+    Alone it is whole; `settings` are those of several ranks.
+    """
+    found = {}
+    for size in (1, *sizes):
+        more = settings if size > 1 else {}
+        works = {str(case): tiny(folder / str(number), **more | case) for number, case in enumerate(cases)}
+        ranks = together(folder / f"{size} ranks", size, one_by_one(works))
+        found[size] = {name: [weights[name] for weights in ranks] for name in works}
+    return found
 
 
 def settings_of(name, folder, **train):

@@ -11,7 +11,18 @@ import pytest
 import torch
 import torch.distributed as dist
 from doubles import Windows
-from several import NOISE, assert_same_curve, begin, curve, settings_of, tiny, together, trained, wait_for, write_texts
+from several import (
+    NOISE,
+    assert_same_curve,
+    begin,
+    curve,
+    settings_of,
+    together,
+    trained,
+    wait_for,
+    weights_of,
+    write_texts,
+)
 
 from heed import experiment
 from heed.cli import main
@@ -23,15 +34,24 @@ from heed.training.ranks import ALONE, Ranks
 # ---------------------------------------------------------------------- in float64, where noise is no excuse
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "sequence"}, {"batch_size": 3}, {"accumulation": 1}], ids=str)
-def test_the_gradient_is_that_of_the_whole_batch(tmp_path, settings):
+CASES = [{}, {"loss": "sequence"}, {"batch_size": 3}, {"accumulation": 1}]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The weights that every case comes to: `found[ranks][case][rank]`."""
+    return weights_of(tmp_path_factory.mktemp("gradients"), CASES, (2, 4))
+
+
+@pytest.mark.parametrize("settings", CASES, ids=str)
+def test_the_gradient_is_that_of_the_whole_batch(found, settings):
     """Unequal parts, and with 3 rows for 4 ranks an empty one; targets that count differ from row to row."""
     noise = 1e-7 if "loss" in settings else 1e-12  # the weights of sequences are float32
-    [alone] = together(tmp_path / "1", 1, tiny(tmp_path, **settings))
+    [alone] = found[1][str(settings)]
     for size in (2, 4):
-        found = together(tmp_path / str(size), size, tiny(tmp_path, **settings))
-        assert all(weights == found[0] for weights in found), "every rank has the same bits"
-        for ours, theirs in zip(found[0], alone, strict=True):
+        first, *others = found[size][str(settings)]
+        assert others == [first] * (size - 1), "every rank has the same bits"
+        for ours, theirs in zip(first, alone, strict=True):
             torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=0, atol=noise)
 
 

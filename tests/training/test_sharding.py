@@ -12,7 +12,7 @@ import torch._inductor.config
 import torch.distributed.fsdp
 from doubles import TinyModel, Windows, events, new_run, plan
 from safetensors.torch import load_file
-from several import NOISE, assert_same_curve, begin, curve, settings_of, tiny, together, trained, write_texts
+from several import NOISE, assert_same_curve, begin, curve, settings_of, together, trained, weights_of, write_texts
 from torch import nn
 
 from heed import experiment
@@ -46,25 +46,39 @@ CASES = [
 ]  # fmt: skip
 
 
+NO_ROW = [
+    {"optimizer": optimizer, "batch_size": 7, "learning_rate": 0.02} for optimizer in ("adamw", "muon", "adagrad")
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The weights that every case comes to: `found[ranks][case][rank]`."""
+    return weights_of(tmp_path_factory.mktemp("updates"), CASES, (2, 4), shard=True)
+
+
+@pytest.fixture(scope="module")
+def found_by_five(tmp_path_factory):
+    return weights_of(tmp_path_factory.mktemp("five"), NO_ROW, (5,), shard=True)
+
+
 @pytest.mark.parametrize("settings", CASES, ids=str)
-def test_the_update_is_that_of_the_whole_model(tmp_path, settings):
+def test_the_update_is_that_of_the_whole_model(found, settings):
     """11 rows of the tied embedding, 8 of the matrices: 4 ranks have unequal parts, and of 3 rows one has none."""
     noise = 1e-5 if settings.get("optimizer") == "muon" else 1e-7 if "loss" in settings else 1e-12  # float32 in them
-    [alone] = together(tmp_path / "1", 1, tiny(tmp_path, **settings))
+    [alone] = found[1][str(settings)]
     for size in (2, 4):
-        found = together(tmp_path / str(size), size, tiny(tmp_path, shard=True, **settings))
-        assert all(weights == [[]] * len(alone) for weights in found[1:]), "only the first rank ever holds the whole"
-        for ours, theirs in zip(found[0], alone, strict=True):
+        first, *others = found[size][str(settings)]
+        assert others == [[[]] * len(alone)] * (size - 1), "only the first rank ever holds the whole"
+        for ours, theirs in zip(first, alone, strict=True):
             torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=0, atol=noise)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adagrad"])
-def test_a_rank_without_a_row_of_a_matrix(tmp_path, optimizer):
+@pytest.mark.parametrize("settings", NO_ROW, ids=lambda settings: settings["optimizer"])
+def test_a_rank_without_a_row_of_a_matrix(found_by_five, settings):
     """8 rows dealt to 5 ranks, 2 each: the last one has none, and takes part in what the others exchange."""
-    settings = {"optimizer": optimizer, "batch_size": 7, "learning_rate": 0.02}
-    [alone] = together(tmp_path / "1", 1, tiny(tmp_path, **settings))
-    found = together(tmp_path / "5", 5, tiny(tmp_path, shard=True, **settings))
-    for ours, theirs in zip(found[0], alone, strict=True):
+    [alone] = found_by_five[1][str(settings)]
+    for ours, theirs in zip(found_by_five[5][str(settings)][0], alone, strict=True):
         torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=0, atol=1e-5)
 
 

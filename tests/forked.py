@@ -1,0 +1,79 @@
+"""heed as a process of its own, with signals, streams and an end of its own, but forked from the one that tests.
+
+It need not import torch, for which a fresh interpreter takes three seconds of a processor. Where the start itself is
+what is tested (imports, closed streams) it is `python -m heed`.
+"""
+
+import atexit
+import faulthandler
+import importlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from heed.cli import program
+
+
+def heed_process(*argv: str | Path, **how: Any) -> subprocess.Popen:
+    """Begin `heed ARGV`; `how` is as for `subprocess.Popen`."""
+    words = [str(word) for word in argv]
+    return subprocess.Popen([sys.executable, "-m", "heed", *words], **forked(as_heed(words), **how))
+
+
+def run_heed(*argv: str | Path, **how: Any) -> subprocess.CompletedProcess:
+    """Do `heed ARGV`; `how` is as for `subprocess.run`."""
+    words = [str(word) for word in argv]
+    return subprocess.run([sys.executable, "-m", "heed", *words], **forked(as_heed(words), **how))
+
+
+def as_heed(words: list[str]) -> Callable[[], object]:
+    """Return the work of a process that is `heed WORDS`."""
+
+    def work() -> None:
+        sys.argv = ["heed", *words]
+        program()
+
+    return work
+
+
+def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **how: Any) -> dict[str, Any]:
+    """Return what `subprocess.Popen` is to be given beside a command, so that a process does `work` in its place."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():  # no child can use it then
+        return {"env": env, **how}
+
+    def be() -> None:  # streams, folder and signals are those that Popen was asked for
+        status = 1
+        try:
+            faulthandler.disable()
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # this also tells Popen that the process has begun
+            if env is not None:
+                os.environ.clear()
+                os.environ.update(env)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            atexit._clear()
+            logging.root.handlers.clear()
+            importlib.reload(warnings)  # shown as ever, and no errors
+            sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)
+            try:
+                work()
+                status = 0
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            threading._shutdown()
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    return {"env": env, "preexec_fn": be, **how}
