@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-gc.set_threshold(10_000)  # as the program does: 700 looks through torch's million objects again and again
+gc.set_threshold(10_000)  # as the program does
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: set HEED_DATA (looked in {folder})")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_was_imported_stays() -> None:
+    """Nobody looks for garbage again among the million objects of torch and transformers, which takes a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **h
             atexit._clear()
             logging.root.handlers.clear()
             importlib.reload(warnings)  # shown as ever, and no errors
-            sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)
+            sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             try:
                 work()
                 status = 0

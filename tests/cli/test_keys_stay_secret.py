@@ -6,13 +6,13 @@ import itertools
 import json
 import logging
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from api.small_server import Reply, completion, serving
+from forked import heed_process
 
 KEY = "sk-MARKED-0123456789abcdef"
 
@@ -111,19 +111,9 @@ def call(place: str, method: str, path: str, body: bytes, headers: dict[str, str
 
 def test_a_server_writes_its_keys_nowhere(trained, tmp_path):
     (tmp_path / "keys").write_text(KEY + "\n", encoding="utf-8")
-    argv = [
-        sys.executable,
-        "-m",
-        "heed",
-        "serve",
-        str(trained),
-        "--port",
-        "0",
-        "--api-key-file",
-        str(tmp_path / "keys"),
-    ]
+    argv = ["serve", trained, "--port", "0", "--api-key-file", tmp_path / "keys"]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log)
+        process = heed_process(*argv, stdout=subprocess.PIPE, stderr=log)
     try:
         url = process.stdout.readline().decode().split("://")[1].split("/")[0]
         said = b""

@@ -3,15 +3,21 @@
 import csv
 import gzip
 import io
+import itertools
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 
 import pytest
 
+import heed.cli.predict
 from cli.test_bad_input import complaint
+from forked import forked
 from heed.cli import main
+from heed.tuning.predict import Predictor
 from tuning.small import write_table
 from tuning.tiny_encoders import save_tiny
 
@@ -276,16 +282,14 @@ def test_the_columns_are_those_of_the_run(heed, tmp_path):
 def test_a_killed_prediction_keeps_what_was_done(tune, tmp_path):
     """Killed in the middle: all batches but the one in hand are in the partial file, and the same command ends well."""
     table, out = write_table(tmp_path / "new.csv", 30), tmp_path / "found.jsonl"
-    code = (
-        "import os, heed.cli.predict as p; from heed.cli import main; p.AT_ONCE = 4\n"
-        "from heed.tuning.predict import Predictor; real = Predictor.classify\n"
-        "def classify(self, some):\n"
-        "    self.times = getattr(self, 'times', 0) + 1\n"
-        "    return real(self, some) if self.times < 4 else os.kill(os.getpid(), 9)\n"
-        "Predictor.classify = classify\n"
-        f"main(['predict', {str(tune)!r}, '--file', {str(table)!r}, '--out', {str(out)!r}])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
+    real, times = Predictor.classify, itertools.count(1)
+
+    def work():
+        heed.cli.predict.AT_ONCE = 4
+        Predictor.classify = lambda *args: real(*args) if next(times) < 4 else os.kill(os.getpid(), signal.SIGKILL)
+        main(["predict", str(tune), "--file", str(table), "--out", str(out)])
+
+    assert subprocess.run(sys.executable, capture_output=True, **forked(work)).returncode == -9
     assert not out.exists()
     partial = tmp_path / "found.jsonl.partial"
     assert [json.loads(line)["place"].rsplit(" ", 1)[1] for line in partial.read_text().splitlines()] == [

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from api.small_server import Reply, completion, serving
+from forked import heed_process
 from heed.cli import main
 from heed.prompting.page import render
 from heed.prompting.record import read_prompt
@@ -148,7 +149,7 @@ def test_a_killed_command_goes_on(capsys, tmp_path, task):
 
     with serving(answer) as served:
         argv = [str(task), "--api", served.url, "--model", "m", "--out", str(tmp_path / "out"), "--threads", "2"]
-        process = subprocess.Popen([sys.executable, "-m", "heed", "prompt", *argv])
+        process = heed_process("prompt", *argv)
         while len(served.asked) < 10:
             assert process.poll() is None
             time.sleep(0.01)

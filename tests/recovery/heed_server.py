@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from forked import heed_process
 
 
 @contextmanager
 def served(run: Path, *flags: str) -> Iterator[str]:
     """Serve a run and give the address of its API."""
-    argv = [sys.executable, "-m", "heed", "serve", str(run), "--port", "0", "--no-access-log", *flags]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    argv = ["serve", run, "--port", "0", "--no-access-log", *flags]
+    process = heed_process(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
     try:

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+from forked import heed_process
 from heed.cli import main
 from heed.recovery.anchor import anchor_calls
 from heed.report.recovery_record import read_recovery
@@ -182,7 +182,7 @@ def test_killed_and_given_again_it_goes_on(tmp_path):
 
     with serving(Slow(some_logits(400), top=2, dtype=np.float32), most=2) as server:
         argv = ["recover", "Once", "--api", server.url, "--model", "m", "--vocab-size", "400", "--out", str(tmp_path)]
-        process = subprocess.Popen([sys.executable, "-m", "heed", *argv], stderr=subprocess.PIPE)
+        process = heed_process(*argv, stderr=subprocess.PIPE)
         while server.calls < 150 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

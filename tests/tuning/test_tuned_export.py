@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard
 from small import LENGTH, labelled, make_plan, write_table
 
 import heed
+from forked import forked
 from heed.errors import CheckpointError, ConfigError, HeedError
 from heed.studies.tune import tune
 from heed.tuning.export import export_adapter, export_onnx, export_transformers
@@ -268,7 +269,8 @@ def classified(out, texts, pairs):
     given = json.dumps([texts, None if pairs is None else list(zip(texts, pairs, strict=True))])
     code = f"import json, warnings\nwarnings.simplefilter('ignore')\nTEXTS, PAIRS = json.loads({given!r})\n" + code
     code += "\njson.dump(FOUND, open('found.json', 'w'))\n"
-    done = subprocess.run([sys.executable, "-c", code], cwd=out, capture_output=True, text=True)
+    work = lambda: exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+    done = subprocess.run(sys.executable, capture_output=True, text=True, **forked(work, cwd=out))
     assert done.returncode == 0, done.stderr
     return json.loads((out / "found.json").read_text())
 
