@@ -10,6 +10,8 @@ each row brings further neighbours that may move the positions before them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -47,11 +49,8 @@ def search_pairs(probe: Probe, T: int, most: int, into: Search) -> None:
     firsts = _some(probe, max(1, most // each))
     random_rows = probe.random or not into.several_rows
     rows = 1 if random_rows else max(2, min(ROWS, NUMBERS // (T * V)))
-    for group in _groups(probe, firsts, each, T, place, rows=max(2, rows)):
-        try:
-            logits = torch.cat([probe(part) for part in group.split(rows)])
-        except UnreadableError:
-            return
+    groups = _groups(probe, firsts, each, T, place, rows=max(2, rows))
+    for group, logits in _answered(probe, groups, rows, apart=random_rows or bool(into.rows)):
         into.sequences += 1
         into.changes += len(group) - 1
         into.pairs |= {(int(row[place]), int(row[place + 1])) for row in group.tolist()}
@@ -84,9 +83,30 @@ def _groups(probe: Probe, firsts: Tensor, each: int, T: int, place: int, rows: i
     return groups
 
 
+def _answered(probe: Probe, groups: list[Tensor], rows: int, *, apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each group with its logits, until the model cannot read one; several are read in a call of up to `rows`.
+
+    `apart` reads each group by itself, for the rows of a call may move one another.
+    """
+    done, at_once = 0, 1 if apart or not groups else max(1, rows // len(groups[0]))
+    while done < len(groups):
+        some = groups[done : done + at_once]
+        try:
+            logits = torch.cat([probe(part) for part in torch.cat(some).split(rows)])
+        except UnreadableError:
+            if len(some) == 1:
+                return
+            at_once = 1  # they may be too many
+            continue
+        done += len(some)
+        yield from zip(some, logits.split([len(group) for group in some]), strict=True)
+
+
 def _leaking_row(probe: Probe, group: Tensor, logits: Tensor, place: int) -> Leak | None:
     """Return the leak that makes a row differ from the others where all are the same, once it is seen by itself."""
     span = slice(0, place + 1)
+    if torch.equal(logits[:, span], logits[:1, span].expand_as(logits[:, span])):
+        return None
     usual = logits[:, span].median(0, keepdim=True).values
     apart = difference(usual.expand_as(logits[:, span]), logits[:, span]).amax(1)
     allowed = probe.rounding(logits) * largest(logits)
