@@ -1,7 +1,6 @@
 """heed grade, with its processes: blank and solved folders, limits, endings, files that do not run, and the verb."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ def test_files_that_do_not_run(tmp_path, files):
         assert files[grade.file][1] in grade.functions[0].said
 
 
-def test_nothing_but_the_named_files_is_run(tmp_path, monkeypatch, capsys):
+def test_nothing_but_the_named_files_is_run_and_prints_are_shown_on_request(tmp_path, monkeypatch, capfd):
     """Not what lies beside them, even under the names of what they import, and not where heed is called."""
     trap = f"open({str(tmp_path / 'run')!r}, 'w')\nraise SystemExit(9)\n"
     for name in (
@@ -119,10 +118,13 @@ def test_nothing_but_the_named_files_is_run(tmp_path, monkeypatch, capsys):
         "lora_2.py",
     ):
         (tmp_path / f"{name}.py").write_text(trap)
-    shutil.copy(SOLUTION / "layer_norm.py", tmp_path)
+    text = (SOLUTION / "layer_norm.py").read_text(encoding="utf-8")
+    (tmp_path / "layer_norm.py").write_text("print('hello there')\n" + text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert main(["grade", "."]) == 0
-    out = capsys.readouterr().out
+    assert main(["grade", ".", "--prints"]) == 0
+    out, err = capfd.readouterr()
+    assert "hello there" in err
+    assert "hello there" not in out
     assert "attention.py: not there" in out
     assert out.endswith("2 of 2 functions pass\n")
     assert not (tmp_path / "run").exists()
@@ -170,15 +172,6 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def test_prints_are_shown_on_request(tmp_path, capfd):
-    text = (SOLUTION / "layer_norm.py").read_text(encoding="utf-8")
-    (tmp_path / "layer_norm.py").write_text("print('hello there')\n" + text, encoding="utf-8")
-    assert main(["grade", str(tmp_path), "--json", "--prints"]) == 0
-    captured = capfd.readouterr()
-    assert json.loads(captured.out)["passing"] == 2
-    assert "hello there" in captured.err
 
 
 HELPED = """import torch.nn.functional as F
