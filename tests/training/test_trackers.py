@@ -95,6 +95,29 @@ def train(text, name, *more):
     return folder / name
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """`ended(*flags)` gives a run that was trained with them, for all tests to read."""
+    text = write_text(tmp_path_factory.mktemp("ended") / "animals.txt")
+    runs = {}
+
+    def make(*flags):
+        if flags not in runs:
+            runs[flags] = train(text, f"run-{len(runs)}", *flags)
+        return runs[flags]
+
+    return make
+
+
+@pytest.fixture
+def own(ended, tmp_path):
+    """`own(*flags)` gives a copy of such a run."""
+    return lambda *flags: shutil.copytree(ended(*flags), tmp_path / "runs" / "a")
+
+
+BOARD = ("--train.trackers", "tensorboard")
+
+
 def go_back(folder, step):
     """Leave the folder as a process does that is killed after it has made more than this step."""
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -125,8 +148,8 @@ def logged(folder):
     return made
 
 
-def test_tensorboard_reads_what_was_logged(text):
-    folder = train(text, "a", "--train.trackers", "tensorboard")
+def test_tensorboard_reads_what_was_logged(ended):
+    folder = ended(*BOARD)
     curves, found = curves_of(folder)
     assert curves == logged(folder)
     assert {"train/loss", "train/learning_rate", "validation/loss", "validation/word_perplexity"} <= curves.keys()
@@ -138,9 +161,8 @@ def test_tensorboard_reads_what_was_logged(text):
 
 
 @pytest.mark.parametrize("torn", [0, 11])
-def test_a_run_that_goes_on_has_no_point_twice(text, torn):
-    whole = train(text, "whole", "--train.trackers", "tensorboard")
-    folder = train(text, "a", "--train.trackers", "tensorboard")
+def test_a_run_that_goes_on_has_no_point_twice(ended, own, torn):
+    whole, folder = ended(*BOARD), own(*BOARD)
     go_back(folder, 10)
     content = (folder / EVENTS).read_bytes()
     (folder / EVENTS).write_bytes(content[: len(content) - torn])  # it died while it wrote
@@ -151,8 +173,8 @@ def test_a_run_that_goes_on_has_no_point_twice(text, torn):
     assert exact == {name: points for name, points in curves.items() if name in exact}
 
 
-def test_a_tracker_that_comes_later_is_told_all(text):
-    folder = train(text, "a")
+def test_a_tracker_that_comes_later_is_told_all(own):
+    folder = own()
     before = json.loads(json.dumps(Run.open(folder).config.model_dump()))
     go_back(folder, 8)
     assert main(["train", "--resume", str(folder), "--train.trackers", "tensorboard"]) == 0
@@ -178,8 +200,8 @@ def test_a_tracker_that_cannot_take_back_is_told_nothing_twice(text):
 
 
 @pytest.mark.parametrize(("kind", "said"), [("Failing", "No space left on device"), ("Broken", "SystemExit: 3")])
-def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(text, capsys, kind, said):
-    plain = train(text, "plain")
+def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(text, ended, capsys, kind, said):
+    plain = ended()
     capsys.readouterr()
     folder = train(text, "a", "--train.trackers", f"tensorboard,{__name__}:{kind}")
     lines = [line for line in capsys.readouterr().err.splitlines() if "train.trackers" in line]
@@ -251,8 +273,8 @@ def test_names_may_have_commas_between():
     assert make_config({"train": {"trackers": ["trackio"]}}).train.trackers == ("trackio",)
 
 
-def test_records_of_an_event_file_are_cut_where_they_are_whole(text):
-    folder = train(text, "a", "--train.trackers", "tensorboard")
+def test_records_of_an_event_file_are_cut_where_they_are_whole(own):
+    folder = own(*BOARD)
     content = (folder / EVENTS).read_bytes()
     records = read_records(folder / EVENTS)
     assert sum(16 + len(record) for record in records) == len(content)

@@ -164,7 +164,7 @@ def _future_while_training(trial: Trial) -> float:
 
     def output(read: Leaves) -> Tensor:
         mechanism = trial.make(True).train()  # fresh, for a call may count: features that are redrawn
-        torch.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         return mix(mechanism, read, mask).detach()
 
     y = output(inputs)
