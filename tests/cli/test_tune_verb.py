@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import settled
 from cli.test_bad_input import complaint
 from tuning.small import labelled, write_table
-from tuning.tiny_encoders import save_tiny, tokenizer
+from tuning.tiny_encoders import SHALLOW, save_tiny, tokenizer
 
 QUICK = [
     "--max-length",
@@ -30,7 +30,7 @@ QUICK = [
     "--threads",
     "1",
 ]
-BERT = "bert-base-uncased"
+BERT = SHALLOW
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_targets_are_written_with_commas(run, table):
     answer = run(table, "--method.targets", "query,key", "--method.rank", "2", "--json", methods="lora")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["arms"][0]["options"]["targets"] == ["query", "key"]
-    assert json.loads(answer.out)["arms"][0]["trained_parameters"] == 2 * 2 * 2 * 32 + 34
+    assert json.loads(answer.out)["arms"][0]["trained_parameters"] == 2 * 2 * 32 + 34
 
 
 def test_an_unknown_encoder(run, table, tmp_path):

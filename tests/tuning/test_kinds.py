@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from small import BLAME, LENGTH, OTHER, PRAISE, make_plan, read_tune, timeless
+from tiny_encoders import SHALLOW
 
 from heed.cli import main
 from heed.errors import ConfigError, DataError
@@ -26,7 +27,7 @@ from heed.tuning.predict import Predictor
 from heed.tuning.tuned_run import load_tuned
 
 QUIET = lambda line: None
-BERT = "bert-base-uncased"
+BERT = SHALLOW
 FIGURES = {"regression": "r2", "labels": "micro_f1"}
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from small import make_plan, read_tune, write_table
+from tiny_encoders import SHALLOW
 
 from heed.errors import CheckpointError
 from heed.report.tuning_page import design
@@ -16,7 +17,7 @@ from heed.studies.tune import tune
 from heed.training.checkpoint import find_checkpoint, load_checkpoint
 from heed.tuning.predict import Predictor
 
-BERT = "bert-base-uncased"
+BERT = SHALLOW
 
 
 def quiet(line):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from small import LENGTH, exit_code_of, make_plan, read_tune, timeless, write_table
-from tiny_encoders import save_tiny
+from tiny_encoders import SHALLOW, save_tiny
 
 from heed.config import RunConfig, TrainConfig
 from heed.config.tuning import TUNING, MethodConfig, TuneConfig, TuneData
@@ -27,7 +27,7 @@ from heed.training.run import read_metrics
 from heed.tuning.texts import TextBatches, encode
 from heed.tuning.tuned_run import changed, load_tuned, open_tuned
 
-BERT, ROBERTA = "bert-base-uncased", "roberta-base"
+BERT, ROBERTA = SHALLOW, "roberta-base"
 SPLITS = ("train", "validation", "test")
 
 
@@ -77,7 +77,7 @@ def test_the_record_of_a_tune(tmp_path, table, tiny, made):
     assert record["data"]["cut"] == {"train": 0, "validation": 0, "test": 0}
     assert record["steps"] == 3
     lora = arms_of(tmp_path)["lora"]
-    assert lora["trained_parameters"] == 2 * 2 * 2 * 32 + 34
+    assert lora["trained_parameters"] == 2 * 2 * 32 + 34
     assert lora["options"] == {"rank": 2, "alpha": 16.0, "dropout": 0.0, "targets": None}
     assert lora["pooling"] == "mean"
     assert lora["memory"]["weights"] > 0

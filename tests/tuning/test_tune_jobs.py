@@ -8,6 +8,7 @@ import time
 
 import pytest
 from small import make_plan, read_tune, timeless, write_table
+from tiny_encoders import SHALLOW
 
 from heed.errors import CheckpointError
 from heed.records.study import Outcome
@@ -17,7 +18,7 @@ from heed.studies.tune import tune
 from heed.studies.tuned_arms import ArmError, ArmSteps
 from heed.studies.tuned_cells import TunedTask, make_alone, task_of
 
-BERT = "bert-base-uncased"
+BERT = SHALLOW
 
 
 def quiet(line):

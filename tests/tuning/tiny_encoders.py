@@ -79,11 +79,14 @@ CONFIGS: dict[str, tuple[str, dict[str, Any], str]] = {
 }  # fmt: skip
 """Name -> (class of transformers, its settings, whose special tokens)."""
 HOMEWORK = list(CONFIGS)[:7]
+SHALLOW = "bert-shallow-uncased"
+"""An encoder of one layer, for tunes that are about what comes around the model."""
 
 
 def save_tiny(name: str, folder: Path, *, seed: int = 0) -> Path:
     """Write a tiny random encoder and its tokenizer into `folder / name`; return that folder."""
-    kind, settings, specials = CONFIGS[name]
+    kind, settings, specials = CONFIGS["bert-base-uncased" if name == SHALLOW else name]
+    settings = settings | {"num_hidden_layers": 1} if name == SHALLOW else settings
     place = folder / name
     config = getattr(transformers, f"{kind}Config")(
         **settings, initializer_range=0.3
