@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import TINY, write_text
+from forked import forked
 from heed.cli import main
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "heed-mean-attention"
@@ -75,7 +75,11 @@ def test_its_cost_is_measured(installed, capsys):
 
 
 def test_its_own_tests_pass(site, tmp_path):
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE)]
-    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def work():
+        sys.path.insert(0, str(site))
+        sys.dont_write_bytecode = True
+        raise SystemExit(int(pytest.main(["-q", "-p", "no:cacheprovider", str(EXAMPLE)])))
+
+    ran = subprocess.run(sys.executable, capture_output=True, text=True, **forked(work, cwd=tmp_path))
     assert ran.returncode == 0, ran.stdout

@@ -66,6 +66,19 @@ def config_of(folder, name, kind="gpt", **run):
     return make_config({**values, "run": {"folder": str(folder), "name": name, "device": "cpu", **run}})
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """`told(kind)` gives a run that was told to take two threads, for all tests to read; it needs `two`."""
+    folder = tmp_path_factory.mktemp("told")
+
+    def make(kind):
+        if not (folder / kind).exists():
+            experiment.train(config_of(folder, kind, kind, threads=2))
+        return folder / kind
+
+    return make
+
+
 def last(folder):
     """The last checkpoint, byte by byte."""
     path = sorted((folder / "checkpoints").glob("step-*"))[-1]
@@ -162,14 +175,13 @@ def test_short_passes_are_timed_together_and_long_ones_need_no_warming_up(passes
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_that_chose_two_has_the_bits_of_one_that_was_told_two(tmp_path, two, monkeypatch, kind):
+def test_a_run_that_chose_two_has_the_bits_of_one_that_was_told_two(tmp_path, two, told, monkeypatch, kind):
     monkeypatch.setattr(threads, "choose", lambda speeds, now=None: 2)
     experiment.train(config_of(tmp_path, "chosen", kind))
-    experiment.train(config_of(tmp_path, "told", kind, threads=2))
     assert chosen(tmp_path / "chosen") == [(0, 2)]
-    assert chosen(tmp_path / "told") == []
-    assert last(tmp_path / "chosen") == last(tmp_path / "told")
-    lines = [(tmp_path / name / "samples.jsonl").read_bytes() for name in ("chosen", "told")]
+    assert chosen(told(kind)) == []
+    assert last(tmp_path / "chosen") == last(told(kind))
+    lines = [(folder / "samples.jsonl").read_bytes() for folder in (tmp_path / "chosen", told(kind))]
     assert lines[0] == lines[1]
     assert torch.get_num_threads() == 2
 
@@ -305,7 +317,7 @@ def test_a_change_comes_with_a_checkpoint_and_is_kept(tmp_path, two, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["gpt", "carried", "redrawn"])
-def test_the_same_bits_with_a_look_that_changes_nothing(tmp_path, two, monkeypatch, kind):
+def test_the_same_bits_with_a_look_that_changes_nothing(tmp_path, two, told, monkeypatch, kind):
     monkeypatch.setattr(threads, "choose", lambda speeds, now=None: 2)
     monkeypatch.setattr(ThreadChoice, "is_due", lambda self, tokens, seconds: True)
     looked, look = [], ThreadChoice.look
@@ -316,9 +328,9 @@ def test_the_same_bits_with_a_look_that_changes_nothing(tmp_path, two, monkeypat
 
     monkeypatch.setattr(ThreadChoice, "look", watched)
     experiment.train(config_of(tmp_path, "looks", kind))
-    experiment.train(config_of(tmp_path, "told", kind, threads=2))
+    wanted = last(told(kind))
     assert looked == [0, 3, 4, 6]
-    assert last(tmp_path / "looks") == last(tmp_path / "told")
+    assert last(tmp_path / "looks") == wanted
 
 
 # ---------------------------------------------------------------------- verified

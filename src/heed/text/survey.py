@@ -20,6 +20,7 @@ import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -297,7 +298,7 @@ class Alike:
         values = sketch.hashvalues.astype(np.uint32)
         known = self._known.setdefault(split, [])
         if split not in self._index:
-            self._index[split] = self._sketches.MinHashLSH(self.near, PERMUTATIONS, weights=RECALL)
+            self._index[split] = self._sketches.MinHashLSH(self.near, PERMUTATIONS, params=_bands(self.near))
         for other in (split, *others):
             if other in self._index:
                 candidates = (self._known[other][number] for number in self._index[other].query(sketch))
@@ -323,6 +324,13 @@ class Alike:
 
     def _of(self, split: str) -> np.ndarray:
         return np.array(self._hashes.get(split, ()), np.uint64)
+
+
+@cache
+def _bands(near: float) -> tuple[int, int]:
+    """Return how many bands of how many hashes find what is that similar; to weigh them takes a thousand integrals."""
+    made = require("datasketch", "data").MinHashLSH(near, PERMUTATIONS, weights=RECALL)
+    return made.b, made.r
 
 
 def shingles(text: str) -> set[bytes]:
