@@ -60,7 +60,7 @@ def test_over_http_and_without_it_the_results_are_the_same(capsys, tmp_path, tas
 
 def test_without_torch_over_http(tmp_path, task):
     code = (
-        "import sys; from heed.cli import main\n"
+        "import gc, sys; from heed.cli import main; gc.set_threshold(10_000)\n"
         "code = main(sys.argv[1:]); assert code == 0, code\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
     )

@@ -15,6 +15,7 @@ import torch
 import transformers
 from huggingface_hub import ModelCard
 from small import LENGTH, labelled, make_plan, write_table
+from tiny_encoders import SHALLOW
 
 import heed
 from forked import forked
@@ -76,7 +77,7 @@ def test_a_pipeline_says_the_same(tmp_path, runs, method, pooling, encoder):
      ("head", "auto", export_onnx, None)],
 )  # fmt: skip
 def test_a_card_for_the_hub(tmp_path, runs, method, pooling, export, library):
-    run = runs(method, pooling=pooling)
+    run = runs(method, SHALLOW, pooling)
     out = export(run, tmp_path / "out")
     card = ModelCard.load(out / "README.md")
     assert (card.data.pipeline_tag, card.data.library_name) == ("text-classification", library)
