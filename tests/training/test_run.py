@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from doubles import TinyModel, Windows, new_run, plan
 
+from forked import forked
 from heed.config import Config, RunConfig, make_config, read_yaml
 from heed.errors import CheckpointError
 from heed.records.events import EndEvent, TrainEvent
@@ -118,15 +120,15 @@ def test_a_damaged_line_is_named(tmp_path):
         read_metrics(path)
 
 
-HOLD = (
-    "import sys, time; from pathlib import Path; from heed.training.run import locked\n"
-    "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
-)
-
-
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     run = new_run(tmp_path / "run")
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.folder)], stdout=subprocess.PIPE, text=True) as other:
+
+    def hold():
+        with run.locked():
+            print("held", flush=True)
+            time.sleep(60)
+
+    with subprocess.Popen(sys.executable, stdout=subprocess.PIPE, text=True, **forked(hold)) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         said = f"process {other.pid} is training in .*run already: wait for it"

@@ -37,13 +37,18 @@ def stream_seed(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def seed_torch(seed: int) -> None:
+    """Seed torch's global generators; without a device that of the CPU alone, for torch notes who seeds the others."""
+    (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
+
+
 class Streams:
     """The random generators of one run, by name; making them seeds torch's global generators for dropout."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._own = {name: torch.Generator().manual_seed(stream_seed(seed, name)) for name in NAMES if name != GLOBAL}
-        torch.manual_seed(stream_seed(seed, GLOBAL))
+        seed_torch(stream_seed(seed, GLOBAL))
 
     def __getitem__(self, name: str) -> torch.Generator:
         """The CPU generator of a stream; for `dropout` torch's own default one."""
@@ -55,7 +60,7 @@ class Streams:
 
     def take_part(self, rank: int, step: int) -> None:
         """Seed dropout anew on a rank that follows the first from a step on: others than that drop other units."""
-        torch.manual_seed(stream_seed(self.seed, f"{GLOBAL}/{rank}/{step}"))
+        seed_torch(stream_seed(self.seed, f"{GLOBAL}/{rank}/{step}"))
 
     def seeds(self) -> dict[str, int]:
         """The seed of every stream, for `environment.json`."""

@@ -28,7 +28,7 @@ from heed.training.devices import choose_device, take_threads, threads_kept
 from heed.training.fit import FitResult, fit
 from heed.training.progress import Progress
 from heed.training.run import Run, load_weights, open_as
-from heed.training.streams import Streams, stream_seed
+from heed.training.streams import Streams, seed_torch, stream_seed
 from heed.tuning.encoders import load_encoder
 from heed.tuning.measure import compute_features, measure, write_predictions
 from heed.tuning.methods import apply, frozen_features, is_native
@@ -99,7 +99,7 @@ def build(config: TuneConfig, target: Target) -> tuple[Tuned, Pretrained, int]:
     The first weights are those of the run's seed. Raises what `load_encoder` and `apply` raise.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config.run.seed, "initialisation"))
+        seed_torch(stream_seed(config.run.seed, "initialisation"))
         native = is_native(config.encoder, config.method.name)
         encoder = load_encoder(config.encoder, target, native=native)
         tuned = Tuned(encoder, target)
