@@ -1,6 +1,7 @@
 """The attention-free transformer: on paper, against the equation, mistakes of others, huge keys, memory, decoding."""
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.attention import MECHANISMS, Shape, make_mask
+from heed.attention.mechanisms import means
 from heed.attention.mechanisms.aft import AFTFull, AFTLocal, AFTSimple
 from heed.attention.mechanisms.means import exponential_mean, prefix_mean, running_sums
 from heed.build import build_model
@@ -83,6 +85,18 @@ def test_three_tokens_on_paper(name, means, path):
     torch.testing.assert_close(y, expected.double(), rtol=1e-6, atol=1e-6)  # w was written in float32
 
 
+@contextmanager
+def tiles(small=True):
+    """Tiles, triangles and chunks of a few tokens, if asked for: the short sequences here then need many of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in (("LEAF", 5), ("TILE", 7), ("STEP", 3), ("CHUNK", 6), ("NUMBERS", 40)):
+            patch.setattr(means, name, size if small else getattr(means, name))
+        yield
+
+
+every_size = pytest.mark.parametrize("small", [False, True], ids=["", "small tiles"])
+
+
 @every_kind
 @settings(max_examples=6, deadline=None)
 @given(
@@ -90,15 +104,18 @@ def test_three_tokens_on_paper(name, means, path):
     causal=st.booleans(),
     side=st.sampled_from(["none", "left", "right"]),
     spread=st.sampled_from([1.0, 300.0]),  # 300: beyond what products hold, so everything is written out
+    factor=st.sampled_from([1.0, 1.0, 100.0]),  # 100: many keys are far above the first ones
+    small=st.booleans(),
 )
-def test_fast_path_equals_the_equation_in_outputs_and_gradients(name, options, T, causal, side, spread):
+def test_fast_path_equals_the_equation_in_outputs_and_gradients(name, options, T, causal, side, spread, factor, small):
     start = torch.tensor([min(3, T), 0]) if side == "left" else None
     padding = torch.arange(T) < torch.tensor([[max(T - 4, 0)], [T]]) if side == "right" else None
     mask = make_mask(T, causal=causal, padding=padding, start=start)
-    fast, slow = (
-        results(built(name, path=path, causal=causal, spread=spread, **options), *inputs(2, T), mask)
-        for path in ("auto", "reference")
-    )
+    with tiles(small):
+        fast, slow = (
+            results(built(name, path=path, causal=causal, spread=spread, **options), *inputs(2, T, factor=factor), mask)
+            for path in ("auto", "reference")
+        )
     for one, other in zip(fast, slow, strict=True):
         assert one.isfinite().all()
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11)  # sums in another order
@@ -201,32 +218,36 @@ def test_all_channels_share_w_so_that_heads_make_no_difference():
 
 
 @every_kind
-@pytest.mark.parametrize("factor", [1e3, -1e3])
+@every_size
+@pytest.mark.parametrize("factor", [1e3, 30.0, -1e3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_huge_future_key_leaves_the_past_as_it_was_bit_for_bit(name, options, factor, dtype):
+def test_a_huge_future_key_leaves_the_past_as_it_was_bit_for_bit(name, options, factor, dtype, small):
     made, (q, k, v) = built(name, **options).to(dtype), (x.detach().to(dtype) for x in inputs(1, 40))
     mask = make_mask(40, causal=True)
-    y = made(q, k, v, mask)
-    assert y.isfinite().all()
-    for t in (1, 8, 17, 39):
-        later = k.clone().requires_grad_()
-        with torch.no_grad():
-            later[:, :, t:] = factor * k[:, :, t:].abs()
-        moved = made(q, later, v, mask)
-        assert torch.equal(moved[:, :, :t], y[:, :, :t])
-        (gradient,) = torch.autograd.grad(moved.sum(), later)
-        assert moved.isfinite().all()
-        assert gradient.isfinite().all()
+    with tiles(small):
+        y = made(q, k, v, mask)
+        assert y.isfinite().all()
+        for t in (1, 8, 17, 39):
+            later = k.clone().requires_grad_()
+            with torch.no_grad():
+                later[:, :, t:] = factor * k[:, :, t:].abs()
+            moved = made(q, later, v, mask)
+            assert torch.equal(moved[:, :, :t], y[:, :, :t])
+            (gradient,) = torch.autograd.grad(moved.sum(), later)
+            assert moved.isfinite().all()
+            assert gradient.isfinite().all()
 
 
 @every_kind
-@pytest.mark.parametrize(("factor", "spread"), [(1e3, 1.0), (1.0, 1e3), (1e3, 1e3)])
-def test_float32_is_as_good_as_the_equation_with_keys_and_biases_of_a_thousand(name, options, factor, spread):
+@every_size
+@pytest.mark.parametrize(("factor", "spread"), [(1e3, 1.0), (30.0, 5.0), (1.0, 1e3), (1e3, 1e3)])
+def test_float32_is_as_good_as_the_equation_with_keys_and_biases_of_a_thousand(name, options, factor, spread, small):
     mask = make_mask(33, causal=True)
     q, k, v = (x.detach().float() for x in inputs(2, 33, factor=factor))
     slow = built(name, path="reference", spread=spread, **options).float().double()
     exact = slow(q.double(), k.double(), v.double(), mask)
-    fast = built(name, spread=spread, **options).float()(q, k, v, mask)
+    with tiles(small):
+        fast = built(name, spread=spread, **options).float()(q, k, v, mask)
     # An exponent of 4,000 is rounded to 2e-4 in float32, and the weights with it.
     torch.testing.assert_close(fast.double(), exact, rtol=0, atol=2e-3)
 
@@ -287,13 +308,19 @@ def test_the_state_of_nothing_is_zero_and_tells_nothing_even_beside_small_keys()
         torch.testing.assert_close(y, made(q, k, v, make_mask(5, causal=True)))
 
 
-def test_running_sums_are_those_of_the_exponentials():
-    k, values = normal(2, 10, 3), normal(4, 2, 10, 3, seed=1)
-    k[0, 0] = -torch.inf  # the first row begins with a hidden token
-    top, sums = running_sums(k, values)
+@every_size
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+def test_running_sums_are_those_of_the_exponentials(factor, small):
+    k, values = factor * normal(2, 40, 3), normal(4, 2, 40, 3, seed=1)
+    k[0, :8] = -torch.inf  # the first row begins with hidden tokens, more than a small chunk of them
+    k[1, 5:9] = -torch.inf
+    with tiles(small):
+        unit, sums = running_sums(k, values)
     expected = (k.exp() * values).cumsum(2)
-    torch.testing.assert_close(top.exp() * sums, expected)
-    assert (sums[:, 0, 0] == 0).all()
+    torch.testing.assert_close(unit.exp() * sums, expected)
+    assert (sums[:, 0, :8] == 0).all()
+    highest = k.cummax(1).values
+    assert (highest - unit <= means.LIMIT)[highest.isfinite()].all()
 
 
 def test_a_mean_of_nothing_is_zero_and_its_weight_minus_infinity():
@@ -301,8 +328,9 @@ def test_a_mean_of_nothing_is_zero_and_its_weight_minus_infinity():
     assert (y == 0).all()
     assert z.isneginf().all()
     w = torch.zeros(1, 2, 2)
-    y = exponential_mean(torch.full((1, 2, 1), -torch.inf), torch.zeros(1, 2, 1), w, causal=True, spread=0.0)
+    y, z = exponential_mean(torch.full((1, 2, 1), -torch.inf), torch.zeros(1, 2, 1), w, causal=True, bounds=(0.0, 0.0))
     assert (y == 0).all()
+    assert z.isneginf().all()
 
 
 @pytest.mark.parametrize("kind", [AFTFull, AFTSimple, AFTLocal])

@@ -26,6 +26,7 @@ from heed.attention.facts import Facts
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism, Path
 from heed.attention.mechanisms.means import exponential_mean, prefix_mean, running_sums
+from heed.attention.mechanisms.sliding_window import windows
 from heed.attention.scores import Score
 from heed.attention.shape import Shape
 from heed.errors import ConfigError
@@ -101,9 +102,9 @@ class AFTFull(Mechanism):
         w = w.to(k.dtype)
         if w.dim() == 2:  # one w for all rows: they are channels too, and one product serves them all
             k, v = _beside(k, v)
-            y = exponential_mean(k, v, w[None], causal=mask.causal, spread=_spread(w))
+            y, _ = exponential_mean(k, v, w[None], causal=mask.causal, bounds=_bounds(w))
             return _gate(q, _apart(y, len(q)))
-        return _gate(q, exponential_mean(k, v, w, causal=mask.causal, spread=_spread(w)))
+        return _gate(q, exponential_mean(k, v, w, causal=mask.causal, bounds=_bounds(w))[0])
 
     def biases(self, mask: Mask, device: torch.device) -> Tensor:
         """Return w of the mask's positions: (T, S), or (B, T, S) where rows begin with padding."""
@@ -201,11 +202,11 @@ class AFTLocal(Mechanism):
         near, shared = near.to(k.dtype), near.dim() == 2
         if shared:
             (k, v), near = _beside(k, v), near[None]
-        spread = _spread(F.pad(near, (0, 1)))  # 0 beyond the window counts as well
+        bounds = _bounds(F.pad(near, (0, 1)))  # 0 beyond the window counts as well
         if mask.T < mask.S:  # decoding: a few queries, whose w is a few rows
-            y = exponential_mean(k, v, self._dense(near, mask), causal=mask.causal, spread=spread)
+            y, _ = exponential_mean(k, v, self._dense(near, mask), causal=mask.causal, bounds=bounds)
         else:
-            y = self._by_blocks(k, v, near, mask.causal, spread)
+            y = self._by_blocks(k, v, near, mask.causal, bounds)
         return _gate(q, _apart(y, len(q)) if shared else y)
 
     def _dense(self, near: Tensor, mask: Mask) -> Tensor:
@@ -216,7 +217,7 @@ class AFTLocal(Mechanism):
         index = column.clamp(0, self.width - 1).expand(*near.shape[:-1], mask.S)
         return near.gather(-1, index) * inside
 
-    def _by_blocks(self, k: Tensor, v: Tensor, near: Tensor, causal: bool, spread: float) -> Tensor:
+    def _by_blocks(self, k: Tensor, v: Tensor, near: Tensor, causal: bool, bounds: tuple[float, float]) -> Tensor:
         """Return y (G, T, N) of k and v (G, T, N) and the rows of w (G, T, width).
 
         A block of queries sees the keys around it, with w; those before them count as one key, which is their mean,
@@ -226,17 +227,20 @@ class AFTLocal(Mechanism):
         reach, size = self.window - 1, max(self.window, 16)
         blocks, after = -(-T // size), 0 if causal else reach
         edges = (reach, blocks * size - T + after)
-        keys = F.pad(k, (0, 0, *edges), value=-torch.inf).unfold(1, size + reach + after, size)
-        values = F.pad(v, (0, 0, *edges)).unfold(1, size + reach + after, size)
-        begins = torch.arange(blocks, device=k.device) * size
-        far = [_summary(k, v, begins - reach)]
+        k, v = F.pad(k, (0, 0, *edges), value=-torch.inf), F.pad(v, (0, 0, *edges))
+        far = [_summary(k[:, : blocks * size], v[:, : blocks * size], size)]
         if not causal:
-            far.append(_summary(k.flip(1), v.flip(1), T - (begins + size + reach)))
-        keys = torch.cat((*(z[:, :, None] for _, z in far), keys.transpose(2, 3)), dim=2)
-        values = torch.cat((*(y[:, :, None] for y, _ in far), values.transpose(2, 3)), dim=2)
+            behind = slice(reach + after, None)
+            z, y = _summary(k[:, behind].flip(1), v[:, behind].flip(1), size)
+            far.append((z.flip(1), y.flip(1)))
+        around = (windows(part[:, None], size + reach + after, size)[:, 0] for part in (k, v))
+        keys, values = (
+            torch.cat((*(part[:, :, None] for part in parts), near), dim=2)
+            for *parts, near in zip(*far, around, strict=True)
+        )
         near = F.pad(near, (0, self.window + after - self.width, 0, blocks * size - T)).unflatten(1, (blocks, size))
         w = F.pad(_slant(near), (len(far), 0)).flatten(0, 1)
-        y = exponential_mean(keys.flatten(0, 1), values.flatten(0, 1), w, causal=causal, spread=spread)
+        y, _ = exponential_mean(keys.flatten(0, 1), values.flatten(0, 1), w, causal=causal, bounds=bounds)
         return y.unflatten(0, (G, blocks)).flatten(1, 2)[:, :T]
 
     def flops(self, T: int) -> int:
@@ -244,11 +248,13 @@ class AFTLocal(Mechanism):
         return self.shape.d_model * (4 * min(self.width, T) + 10)
 
 
-def _summary(k: Tensor, v: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the weight (G, blocks, N) of the first `counts` (blocks,) keys k and values v (G, T, N)."""
-    y, z = prefix_mean(k, v)
-    index = counts.clamp(min=0)
-    return F.pad(y, (0, 0, 1, 0))[:, index], F.pad(z, (0, 0, 1, 0), value=-torch.inf)[:, index]
+def _summary(k: Tensor, v: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the weight and the mean (G, n, N) of what stands before each of the n blocks of k and v (G, n size, N)."""
+    k, v = (part.unflatten(1, (-1, size)) for part in (k, v))
+    w = k.new_zeros(k[..., 0, 0].numel(), 1, size)
+    y, z = exponential_mean(k.flatten(0, 1), v.flatten(0, 1), w, causal=False, bounds=(0.0, 0.0))
+    y, z = prefix_mean(*(part.view(len(k), -1, k.shape[-1]) for part in (z, y)))
+    return F.pad(z, (0, 0, 1, -1), value=-torch.inf), F.pad(y, (0, 0, 1, -1))
 
 
 def _slant(rows: Tensor) -> Tensor:
@@ -298,10 +304,10 @@ def _apart(y: Tensor, rows: int) -> Tensor:
     return y[0].unflatten(1, (rows, -1)).transpose(0, 1)
 
 
-def _spread(w: Tensor) -> float:
-    """Return the largest w less the smallest."""
+def _bounds(w: Tensor) -> tuple[float, float]:
+    """Return the smallest w and the largest."""
     low, high = w.detach().aminmax()
-    return float(high - low)
+    return float(low), float(high)
 
 
 def _refuse_long(mask: Mask, shape: Shape) -> None:
