@@ -19,7 +19,7 @@ ROWS = {
     "wikitext-2/valid.txt": 20,
     "wikitext-2/test.txt": 20,
 }
-ROWS |= {f"sst2/{split}.tsv": 64 for split in ("train", "dev", "test")}
+ROWS |= {f"sst2/{split}.tsv": 48 for split in ("train", "dev", "test")}
 ROWS |= {"boolq/dev.jsonl": 64, "tinystories/sample.txt": 200, "birth-places/wiki.txt": 3000}
 ROWS |= {"birth-places/birth_places_train.tsv": 60, "birth-places/birth_dev.tsv": 20}
 """So many lines are taken of each data set."""

@@ -70,6 +70,8 @@ def shorter(words):
         more = ["--train.steps", "4"]
     if words[:2] == ["tune", "suggest"] or (words[0] == "tune" and words[1].startswith("tunes/")):
         more = []
+    if words[0] == "tune" and "prompt" in words[words.index("--methods") + 1 if "--methods" in words else 0]:
+        more += ["--method.tokens", "2"]  # of 128 to each text of 16
     if "--soup" in words:
         more[more.index("--seeds") + 1] = "2"
     if "--shards" in words:
