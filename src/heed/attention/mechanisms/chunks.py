@@ -27,7 +27,7 @@ from heed.attention.mechanisms.sums import Keys, Sums, divide, hide, with_ones
 CHUNK = 64
 """Tokens in a chunk, at most: 32 and 64 are equally fast for K = 32 and 64, 128 up to a third slower (one thread)."""
 SEGMENT = 2**17
-"""Features in a segment, of all its tokens. 2^19 is as fast or a third slower; at 2^15 calls cost more than products."""
+"""Features in a segment, of all its tokens. 2^19 is as fast or a third slower; at 2^15 calls cost more than sums."""
 
 
 def causal(
