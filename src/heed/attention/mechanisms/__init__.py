@@ -1,1 +1,1 @@
-"""The mechanisms: one file each; those that share sums (`kernel.py`, `chunks.py`, `means.py`) share a file for them."""
+"""The mechanisms, one file each, and what several share: `kernel.py`, `chunks.py`, `means.py`, `windows.py`."""

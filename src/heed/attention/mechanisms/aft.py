@@ -26,7 +26,7 @@ from heed.attention.facts import Facts
 from heed.attention.masks import Mask
 from heed.attention.mechanism import Mechanism, Path
 from heed.attention.mechanisms.means import exponential_mean, prefix_mean, running_sums
-from heed.attention.mechanisms.sliding_window import windows
+from heed.attention.mechanisms.windows import windows
 from heed.attention.scores import Score
 from heed.attention.shape import Shape
 from heed.errors import ConfigError

@@ -16,7 +16,7 @@ The fast path cuts the queries into blocks, and each block meets the keys that i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from heed.attention import steps
 from heed.attention.facts import Facts
 from heed.attention.masks import Mask, window_mask
 from heed.attention.mechanism import Mechanism, Path
+from heed.attention.mechanisms.windows import windows
 from heed.attention.shape import Shape
 from heed.errors import ConfigError
 
@@ -179,27 +180,3 @@ class _Band:
         return F.scaled_dot_product_attention(
             q, k, v, allowed, self.dropout, scale=self.factor, enable_gqa=q.shape[1] != k.shape[1]
         )
-
-
-def windows(x: Tensor, length: int, step: int) -> Tensor:
-    """Return every `step`-th window of x (B, H, S, K), (B, H, N, length, K): a view in which they overlap."""
-    return _Windows.apply(x, length, step)
-
-
-class _Windows(torch.autograd.Function):
-    """`Tensor.unfold`, with a backward that adds whole slices: that of `unfold` takes 4 times as long."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, length: int, step: int) -> Tensor:
-        ctx.step, ctx.S = step, x.shape[2]
-        return x.unfold(2, length, step).transpose(-1, -2)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        [gradient] = grad_outputs
-        B, H, N, L, K = gradient.shape
-        C = ctx.step
-        total = gradient.new_zeros(B, H, N + -(-L // C) - 1, C, K)
-        for i, part in enumerate(gradient.split(C, dim=3)):
-            total[:, :, i : i + N, : part.shape[3]] += part
-        return total.flatten(2, 3)[:, :, : ctx.S], None, None
