@@ -25,23 +25,12 @@ from heed.cli import program
 def heed_process(*argv: str | Path, **how: Any) -> subprocess.Popen:
     """Begin `heed ARGV`; `how` is as for `subprocess.Popen`."""
     words = [str(word) for word in argv]
-    return subprocess.Popen([sys.executable, "-m", "heed", *words], **forked(as_heed(words), **how))
-
-
-def run_heed(*argv: str | Path, **how: Any) -> subprocess.CompletedProcess:
-    """Do `heed ARGV`; `how` is as for `subprocess.run`."""
-    words = [str(word) for word in argv]
-    return subprocess.run([sys.executable, "-m", "heed", *words], **forked(as_heed(words), **how))
-
-
-def as_heed(words: list[str]) -> Callable[[], object]:
-    """Return the work of a process that is `heed WORDS`."""
 
     def work() -> None:
         sys.argv = ["heed", *words]
         program()
 
-    return work
+    return subprocess.Popen([sys.executable, "-m", "heed", *words], **forked(work, **how))
 
 
 def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **how: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def shorter(words):
         more = ["--train.steps", "4"]
     if words[:2] == ["tune", "suggest"] or (words[0] == "tune" and words[1].startswith("tunes/")):
         more = []
-    if words[0] == "tune" and "prompt" in words[words.index("--methods") + 1 if "--methods" in words else 0]:
+    if words[0] == "tune" and any("prompt" in word.split(",") for word in words):
         more += ["--method.tokens", "2"]  # of 128 to each text of 16
     if "--soup" in words:
         more[more.index("--seeds") + 1] = "2"
