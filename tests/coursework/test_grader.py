@@ -174,6 +174,15 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+def test_prints_leave_json_whole(tmp_path, capfd):
+    text = (SOLUTION / "layer_norm.py").read_text(encoding="utf-8")
+    (tmp_path / "layer_norm.py").write_text("print('hello there')\n" + text, encoding="utf-8")
+    assert main(["grade", str(tmp_path), "--json", "--prints"]) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["passing"] == 2
+    assert "hello there" in captured.err
+
+
 HELPED = """import torch.nn.functional as F
 from heed.models.norms import LayerNorm
 def layer_norm(x, weight, bias, epsilon=1e-5):

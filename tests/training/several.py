@@ -73,7 +73,7 @@ def one_by_one(works):
 def tiny(folder, **settings):
     """Return the work of a rank: train a tiny model in float64, and give its weights."""
     batch_size = settings.pop("batch_size", 5)
-    usual = {"accumulation": 2, "clip": 0.5, "optimizer": "sgd", "learning_rate": 0.5, "steps": 4}
+    usual = {"accumulation": 2, "clip": 0.5, "optimizer": "sgd", "learning_rate": 0.5}
     how = plan(**usual | settings)
 
     def work(ranks):

@@ -265,8 +265,8 @@ def count_lines(folder):
 
 
 def test_kill_9_at_random_moments_and_resume_gives_the_same_bits(tmp_path):
-    train_whole(str(tmp_path / "whole"), 60)
-    kills = kill_and_resume(tmp_path / "killed", 60, 8, seed=1)
+    train_whole(str(tmp_path / "whole"), 120)
+    kills = kill_and_resume(tmp_path / "killed", 120, 8, seed=1)
     assert kills >= 4
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 

@@ -16,7 +16,7 @@ from heed.training.run import Run, load_run
 CPU = torch.device("cpu")
 TEXT = "the cat sat on the mat and the dog sat on the log. " * 200
 WIDE = {"n_layers": 1, "n_heads": 4, "d_model": 256, "context": 16, "dropout": 0.1}
-STEPS = {"steps": 4, "batch_size": 8, "eval_every": 2, "checkpoint_every": 2, "warmup_steps": 1, "final_tokens": 200}
+STEPS = {"steps": 6, "batch_size": 16, "eval_every": 3, "checkpoint_every": 3, "warmup_steps": 1, "final_tokens": 200}
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_run_keeps_it_and_goes_on_with_the_same_bits(tmp_path, tiles, monkeypa
     experiment.train(make_config(settings(whole)))
     assert Run.open(whole / "run").config.train.precision == "bf16"
     with monkeypatch.context() as stopping:
-        stopping.setattr("heed.experiment.fit", _stopping_after(2))
+        stopping.setattr("heed.experiment.fit", _stopping_after(3))
         experiment.train(make_config(settings(cut)))
     monkeypatch.setattr(precision, "has_amx", lambda: False)  # as on another machine
     experiment.resume(cut / "run")
