@@ -122,6 +122,24 @@ def test_fast_path_equals_the_equation_in_outputs_and_gradients(name, options, T
 
 
 @every_kind
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+@pytest.mark.parametrize(("causal", "begin"), [(True, 0), (True, 300), (False, 0)])
+def test_long_texts_fill_tiles_and_chunks_as_they_are(name, options, factor, causal, begin):
+    """700 tokens: more than a tile, six triangles, three chunks; with padding of more than a chunk before them, too."""
+    mask = make_mask(700, causal=causal, start=torch.tensor([begin]) if begin else None)
+    fast, slow = (
+        results(
+            built(name, path=path, context=700, causal=causal, heads=1, width=2, **options),
+            *inputs(1, 700, heads=1, width=2, factor=factor),
+            mask,
+        )
+        for path in ("auto", "reference")
+    )
+    for one, other in zip(fast, slow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
+
+
+@every_kind
 def test_both_equal_the_loop_of_the_paper(name, options):
     made, (q, k, v) = built(name, **options), inputs(1, 19)
     mask = make_mask(19, causal=True)
