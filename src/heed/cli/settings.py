@@ -130,7 +130,7 @@ def _unasked(flags: type[BaseModel], argv: Sequence[str]) -> tuple[str, ...]:
 
 @functools.cache
 def _without(flags: type[BaseModel], groups: tuple[str, ...]) -> type[BaseModel]:
-    """Return flags without groups of settings: to tyro those are nine tenths of the work, a tenth of a second."""
+    """Return flags without groups of settings, which are nine tenths of tyro's work: 0.3 s the first time."""
     if not groups:
         return flags
     rest: Any = {
