@@ -4,7 +4,7 @@
     python benchmarks/generation_speed.py --threads 1          # CPU seconds: the figure to trust on a busy machine
     python benchmarks/generation_speed.py --sides heed transformers --shape "6/384 batch 1"
 
-heed with its weights in float32, in bfloat16 and in int8 (`heed sample --weights`), transformers in float32 and with
+heed with its weights in float32, float16, bfloat16 and int8 (`heed sample --weights`), transformers in float32 and with
 the whole model in bfloat16. Each side runs in a process of its own, and they take turns, so that a disturbance of the
 machine meets all. Tokens/s is the median over the turns of (tokens generated / wall-clock seconds), after one warm-up;
 CPU seconds a thousand tokens likewise. Reading the prompt is included.
@@ -81,6 +81,7 @@ def transformers_side(shape: tuple[int, ...], weights: str):
 
 SIDES = {
     "heed": partial(heed_side, weights="fp32"),
+    "heed fp16": partial(heed_side, weights="fp16"),
     "heed bf16": partial(heed_side, weights="bf16"),
     "heed int8": partial(heed_side, weights="int8"),
     "transformers": partial(transformers_side, weights="fp32"),

@@ -11,7 +11,7 @@ from heed.training import packing
 REFUSED = "are for a GPT of heed with softmax attention, and this model is none: take weights fp32\n"
 
 
-@pytest.mark.parametrize("weights", ["bf16", "int8"])
+@pytest.mark.parametrize("weights", ["fp16", "bf16", "int8"])
 def test_sample_writes_nearly_the_same_distribution(heed, trained, weights):
     argv = [
         "sample",
@@ -35,7 +35,7 @@ def test_sample_writes_nearly_the_same_distribution(heed, trained, weights):
     assert len(json.loads(heed(*prompts, "--weights", weights).out)["completions"]) == 2  # rows of unlike lengths
 
 
-@pytest.mark.parametrize("weights", ["bf16", "int8"])
+@pytest.mark.parametrize("weights", ["fp16", "bf16", "int8"])
 def test_eval_says_it_in_the_passport(heed, trained, weights):
     plain = json.loads(heed("eval", trained, "--json").out)["results"][0]
     smaller = json.loads(heed("eval", trained, "--weights", weights, "--json").out)["results"][0]
@@ -74,10 +74,12 @@ def test_an_api_has_its_own_weights(heed):
     assert "--weights needs a run at hand: leave it out with --api" in found.err
 
 
-def test_where_bf16_is_slow_is_said(heed, trained, monkeypatch):
+def test_where_a_kind_is_slow_is_said(heed, trained, monkeypatch):
     monkeypatch.setattr(packing, "fast_bf16", lambda device: False)
     argv = ["sample", trained, "--prompt", "the", "--max-tokens", 2]
-    assert "weights in bf16 are slow here: take int8 or fp32" in heed(*argv, "--weights", "bf16").err
+    monkeypatch.setattr(packing, "has_fbgemm", lambda: False)
+    assert "weights in bf16 are slow here: take fp16 or int8" in heed(*argv, "--weights", "bf16").err
+    assert "weights in fp16 take half the memory, and are slow here" in heed(*argv, "--weights", "fp16").err
     assert "slow" not in heed(*argv, "--weights", "int8").err
 
 

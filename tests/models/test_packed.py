@@ -1,15 +1,17 @@
-"""Weights in bf16 and int8: products against plain loops, models against dequantised ones, and what is refused."""
+"""Weights in fp16, bf16 and int8: products against plain loops, models against dequantised ones, refusals."""
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from heed.config import AttentionConfig, ModelConfig
 from heed.errors import CheckpointError, ConfigError
 from heed.generation.rows import SlotRows, make_rows
 from heed.generation.token_step import lean_step
-from heed.models import GPT, Encoder, PackedGPT, Recurrent, pack, with_context
-from heed.models.packed import FEW, Int8Linear, PackedLinear, quantise
+from heed.models import GPT, Encoder, PackedGPT, Recurrent, fp16, pack, with_context
+from heed.models.fp16 import fp16_product
+from heed.models.packed import FEW, KINDS, quantise
 
 SETTINGS = [
     {},
@@ -38,8 +40,8 @@ def read(model, ids):
 
 def dequantised(weight, kind):
     """A matrix as the kind keeps it, number by number, in float64."""
-    if kind == "bf16":
-        return weight.bfloat16().double()
+    if kind != "int8":
+        return weight.to({"fp16": torch.float16, "bf16": torch.bfloat16}[kind]).double()
     rows = []
     for row in weight.tolist():
         scale = torch.tensor(max(abs(value) for value in row) / 127).bfloat16().item() or 1.0
@@ -48,22 +50,24 @@ def dequantised(weight, kind):
     return torch.tensor(rows, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 @pytest.mark.parametrize("width", [16, 48, 50, 7])
 @pytest.mark.parametrize("rows", [1, 3, FEW, FEW + 1])
 def test_a_layer_equals_a_plain_loop(kind, width, rows):
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(9, width, generator=generator), torch.randn(9, generator=generator)
     x = torch.randn(rows, width, generator=generator)
-    layer = {"bf16": PackedLinear, "int8": Int8Linear}[kind](weight, bias)
-    W, b = dequantised(weight, kind), bias.bfloat16().double()
+    layer = KINDS[kind](weight, bias)
+    W, b, read = dequantised(weight, kind), bias.to(layer.reads).double(), x.to(layer.reads).double()
     expected = torch.tensor([[sum(w * v for w, v in zip(row, one, strict=True)) for row in W.tolist()]
-                             for one in x.bfloat16().double().tolist()])  # fmt: skip
+                             for one in read.tolist()])  # fmt: skip
     found = layer(x)
-    assert found.dtype == torch.bfloat16
+    assert found.dtype == layer.reads == (torch.float32 if kind == "fp16" else torch.bfloat16)
     # the sum is rounded to bfloat16 (2^-8 of it at most), and again with its bias; over FEW rows each s Q is, too
-    size = x.abs().double() @ W.abs().t() if kind == "int8" else 0
-    assert ((found.double() - expected - b).abs() <= 2**-8 * (2 * expected.abs() + b.abs() + size) + 1e-6).all()
+    size = x.abs().double() @ W.abs().t()
+    rounded = 2 * expected.abs() + b.abs() + (size if kind == "int8" else 0)
+    most = 2**-22 * size if kind == "fp16" else 2**-8 * rounded
+    assert ((found.double() - expected - b).abs() <= most + 1e-6).all()
 
 
 def test_numbers_are_rounded_and_scaled():
@@ -73,7 +77,7 @@ def test_numbers_are_rounded_and_scaled():
     assert (scales > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_model_equals_itself_with_dequantised_weights(kind, settings):
     plain, model = gpt(**settings).double(), pack(gpt(**settings), kind)
@@ -90,11 +94,12 @@ def test_a_model_equals_itself_with_dequantised_weights(kind, settings):
     found = read(model, ids)
     assert found.dtype == torch.float32
     # bfloat16 has 8 bits: each of some ten roundings on the way moves a number by up to 0.4 %
-    assert (found.double() - expected).std() < 0.01 * expected.std()
-    assert (found.double() - expected).abs().max() < 0.06 * expected.std()
+    size = 1e-3 if kind == "fp16" else 1
+    assert (found.double() - expected).std() < 0.01 * size * expected.std()
+    assert (found.double() - expected).abs().max() < 0.06 * size * expected.std()
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_decoding_gives_what_reading_gives(kind, settings):
     model = pack(gpt(**settings), kind)
@@ -103,7 +108,7 @@ def test_decoding_gives_what_reading_gives(kind, settings):
     assert (step is None) == (settings.get("positions") == "alibi")
     with torch.inference_mode():
         cache = model.new_cache(3, 20)
-        assert all(layer.keys.dtype == torch.bfloat16 for layer in cache.layers)
+        assert all(layer.keys.dtype == model.kept == KINDS[kind].reads for layer in cache.layers)
         model.hidden(ids[:, :4], cache)
         for t in range(4, 20):
             hidden = model.hidden(ids[:, t : t + 1], cache)[:, 0] if step is None else step(ids[:, t], cache)
@@ -111,7 +116,7 @@ def test_decoding_gives_what_reading_gives(kind, settings):
             assert (model.logits(hidden) - whole[:, t]).abs().max() < 0.06 * whole.std()
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 def test_loss_is_that_of_the_logits(kind):
     model, plain = pack(gpt(), kind), gpt()
     ids = torch.randint(0, 65, (4, 21), generator=torch.Generator().manual_seed(1))
@@ -127,7 +132,7 @@ def test_loss_is_that_of_the_logits(kind):
     assert abs(model.loss(source, target, mask) - plain.loss(source, target, mask).detach()) < 0.01
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 def test_logits_far_from_zero_lose_no_more(kind):
     plain, far = gpt(), gpt()
     with torch.no_grad():
@@ -148,10 +153,10 @@ def gpt_with_bias():
     return model
 
 
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 def test_a_row_is_the_same_to_the_bit_in_company(kind):
     model = pack(gpt(), kind)
-    texts = [[(7 * row + t) % 65 for t in range(5 + row % 4)] for row in range(20)]
+    texts = [[(7 * row + t) % 65 for t in range(5 + row % 4)] for row in range(32)]
 
     def push(company):
         rows = make_rows(model)
@@ -162,8 +167,50 @@ def test_a_row_is_the_same_to_the_bit_in_company(kind):
             return [rows.push([step] * len(company))[0] for step in range(6)]
 
     alone = push(texts[:1])
-    for size in (2, 5, 20):
+    for size in (2, 5, 20, 32):
         assert all(torch.equal(one, other) for one, other in zip(push(texts[:size]), alone, strict=True))
+
+
+@pytest.mark.parametrize(("width", "outputs"), [(64, 96), (1536, 384), (1024, 1030)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_a_product_in_fp16_is_the_same_by_every_way(monkeypatch, width, outputs, with_bias):
+    made = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(outputs, width, generator=made), torch.randn(200, width, generator=made)
+    bias = torch.randn(outputs, generator=made) if with_bias else None
+    expected = F.linear(x.double(), weight.half().double(), None if bias is None else bias.double())
+
+    def ways():
+        yield fp16_product(weight, bias)  # of one thread, as the tests are
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        yield fp16_product(weight, bias)
+        monkeypatch.delattr(torch, "fbgemm_pack_gemm_matrix_fp16")  # as in a torch to come
+        yield fp16_product(weight, bias)
+        monkeypatch.setattr(fp16, "has_fbgemm", lambda: False)  # as on an ARM
+        yield fp16_product(weight, bias)
+
+    for product in ways():
+        for rows in (0, 1, 2, 3, 4, 24, 25, 49, 96, 97, 200):
+            found = product(x[:rows])
+            assert found.shape == (rows, outputs)
+            torch.testing.assert_close(found.double(), expected[:rows], rtol=1e-5, atol=2e-6 * width)
+
+
+@pytest.mark.skipif("avx512" in torch.backends.cpu.get_cpu_capability().lower(), reason="its kernels are of other rows")
+def test_a_row_of_a_product_in_fp16_is_the_same_to_the_bit_among_4_8_up_to_96():
+    made = torch.Generator().manual_seed(0)
+    x, product = torch.randn(96, 384, generator=made), fp16_product(torch.randn(96, 384, generator=made), None)
+    alone = torch.cat([product(row.expand(4, -1).contiguous())[:1] for row in x[:, None]])
+    for rows in range(4, 97, 4):
+        assert torch.equal(product(x[:rows]), alone[:rows])
+
+
+def test_a_weight_beyond_float16_is_refused():
+    model = gpt()
+    with torch.no_grad():
+        model.blocks[0].feedforward.up.weight[2, 2] = -65600
+    with pytest.raises(ConfigError, match="a weight of the model is 65600, more than float16 holds: take weights bf16"):
+        pack(model, "fp16")
+    assert pack(model, "bf16").weights == "bf16"
 
 
 def test_fp32_is_the_model_itself():
@@ -184,7 +231,7 @@ def test_fp32_is_the_model_itself():
     ],
     ids=["lstm", "encoder", "linear attention", "another score", "networks", "packed", "adapter"],
 )
-@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 def test_other_models_are_refused(model, kind):
     with pytest.raises(ConfigError, match=f"weights {kind} are for a GPT of heed with softmax attention.*fp32"):
         pack(model(), kind)
@@ -196,7 +243,7 @@ def with_adapter(model):
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(ConfigError, match="unknown value 'int4', choose one of 'fp32', 'bf16', 'int8'"):
+    with pytest.raises(ConfigError, match="unknown value 'int4', choose one of 'fp32', 'fp16', 'bf16', 'int8'"):
         pack(gpt(), "int4")
     damaged = gpt()
     with torch.no_grad():

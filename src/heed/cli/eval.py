@@ -69,7 +69,7 @@ class EvalFlags(Section):
     """Fields of the passport whose difference is meant, such as context or stride."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
-    weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    weights: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     """Measure with the matrices in fewer bytes, as heed sample and heed serve can keep them; the passport says so."""
     neural_cache: int | None = Field(default=None, ge=1, le=1 << 20)
     """Mix the model with a memory of this many tokens that it has just read (Grave et al. 2017): what followed the

@@ -23,7 +23,7 @@ from heed.models.block import Block
 from heed.models.feedforward import FeedForward
 from heed.models.gpt import GPT
 from heed.models.norms import LayerNorm, RMSNorm
-from heed.models.packed import Int8Linear, PackedGPT, PackedLinear
+from heed.models.packed import Fp16Linear, Int8Linear, PackedGPT, PackedLinear
 
 Step: TypeAlias = Callable[[Tensor, Cache], Tensor]
 """Takes ids (B,) and the cache, adds the tokens to it, and returns the last hidden states (B, D)."""
@@ -58,7 +58,7 @@ def lean_step(model: LanguageModel) -> Step | None:
 def _plain(model: GPT) -> bool:
     """Whether every part is heed's own, used as it is: no adapter, no hook."""
     known = {GPT, Block, Attention, FeedForward, Softmax, LayerNorm, RMSNorm, Linear, nn.ModuleList, nn.Embedding}
-    known |= {PackedGPT, PackedLinear, Int8Linear}
+    known |= {PackedGPT, PackedLinear, Fp16Linear, Int8Linear}
     known |= {type(model.positions)}  # its methods are called, whatever it is
     ours = all(type(part) in known and not (part._forward_hooks or part._forward_pre_hooks) for part in model.modules())
     return ours and not model.positions.biased and all(map(_is_plain, model.modules()))
@@ -129,8 +129,8 @@ def _feedforward(layer: FeedForward) -> Function:
 def _linear(layer: nn.Linear | PackedLinear) -> Function:
     """Return a linear layer as a function of x (B, D): a product of matrices, with the bias added in it."""
     if isinstance(layer, PackedLinear):
-        multiply = layer.multiply
-        return lambda x: multiply(x.bfloat16())
+        multiply, reads = layer.multiply, layer.reads
+        return multiply if reads == torch.float32 else lambda x: multiply(x.to(reads))
     weight, bias = layer.weight.t(), layer.bias
     if bias is None:
         return lambda x: torch.mm(x, weight)

@@ -17,7 +17,7 @@ from heed.attention.halves import Streaming
 from heed.models.loss import linear_cross_entropy
 from heed.models.sampled import SampledSoftmax
 
-WeightKind = Literal["fp32", "bf16", "int8"]
+WeightKind = Literal["fp32", "fp16", "bf16", "int8"]
 """What the matrices of a model are kept in."""
 
 

@@ -1,13 +1,15 @@
 """A GPT whose matrices take fewer bytes: for reading and writing text, not for learning.
 
     fp32    4 bytes a weight    as it was trained
+    fp16    2 bytes             y = fp16(W) x
     bf16    2 bytes             y = bf16(W) bf16(x)
     int8    1 byte              y_o = s_o sum_i Q_oi bf16(x_i),   Q_oi = round(W_oi / s_o),   s_o = max_i |W_oi| / 127
 
-Writing at batch 1 reads every weight once a token, so that their bytes bound its speed. Sums are float32; what
-a product gives is rounded to bfloat16, and so are the keys and values in the cache. Norms, the residual stream,
-embeddings and logits stay float32. A scale for each output, and activations that are not quantised: "W8A16". What it
-costs in nats `heed eval --weights int8` says.
+Writing at batch 1 reads every weight once a token, so that their bytes bound its speed. Sums are float32. With fp16 all
+but the matrices stays float32 (`fp16.py`): it is for processors without units for bfloat16. With bf16 and int8 what a
+product gives is rounded to bfloat16, and so are the keys and values in the cache; norms, the residual stream,
+embeddings and logits stay float32. int8 has a scale for each output, and activations that are not quantised: "W8A16".
+What it costs in nats `heed eval --weights int8` says.
 
 The rows of the output matrix are kept less their mean w: logits = (W - w) h + w h, the second term in float32. GPT-2's
 logits lie near -100, where bfloat16 has steps of 0.5; less their mean they lie near 0, where its steps are fine.
@@ -29,6 +31,7 @@ from heed.errors import CheckpointError, ConfigError
 from heed.models.base import LanguageModel, WeightKind
 from heed.models.block import Block
 from heed.models.feedforward import ACTIVATIONS, FeedForward
+from heed.models.fp16 import MOST, fp16_product
 from heed.models.gpt import GPT
 from heed.models.loss import CHUNK_LOGITS
 
@@ -43,16 +46,19 @@ FUSED = {"gelu": ("gelu", "none"), "gelu-tanh": ("gelu", "tanh"), "relu": ("relu
 class PackedLinear(nn.Module):
     """A linear layer in bfloat16, perhaps with an activation: x (..., D) of any type gives y (..., O) bfloat16."""
 
+    reads: torch.dtype = torch.bfloat16
+    """The type of what it multiplies and gives."""
+
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
         super().__init__()
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
         self.multiply = _bf16_product(weight.detach().to(torch.bfloat16), self.bias, activation)
-        """Takes x (N, D) bfloat16, returns y (N, O) bfloat16, the bias in it."""
+        """Takes x (N, D) of the type that it `reads`, returns y (N, O) of that type, the bias in it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y (..., O) bfloat16."""
-        y = self.multiply(x.reshape(-1, self.in_features).bfloat16())
+        """Return y (..., O) of the type that it `reads`."""
+        y = self.multiply(x.reshape(-1, self.in_features).to(self.reads))
         return y.view(*x.shape[:-1], self.out_features)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLinear:
@@ -61,6 +67,19 @@ class PackedLinear(nn.Module):
         if fn(probe).device != probe.device:
             raise ConfigError("packed weights stay on their device: move the model first, then pack it")
         return self
+
+
+class Fp16Linear(PackedLinear):
+    """A linear layer in float16 between float32: x (..., D) of any type gives y (..., O) float32."""
+
+    reads = torch.float32
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
+        nn.Module.__init__(self)
+        assert activation is None, "its kernel has none"
+        self.in_features, self.out_features = weight.shape[1], weight.shape[0]
+        self.bias = None if bias is None else bias.detach().float()
+        self.multiply = fp16_product(weight.detach().float(), self.bias)
 
 
 class Int8Linear(PackedLinear):
@@ -79,7 +98,7 @@ class Int8Linear(PackedLinear):
 
     def _multiply(self, x: Tensor) -> Tensor:
         if x.shape[0] > self.few:
-            return F.linear(x, self.numbers.to(torch.bfloat16).mul_(self.scales[:, None]), self.bias)
+            return _linear(x, self.numbers.to(torch.bfloat16).mul_(self.scales[:, None]), self.bias)
         y = torch._weight_int8pack_mm(x, self.numbers, self.scales)  # pyright: ignore[reportPrivateImportUsage]
         return y if self.bias is None else y + self.bias
 
@@ -118,7 +137,17 @@ def _bf16_product(weight: Tensor, bias: Tensor | None, activation: str | None) -
         kind, form = ("none", "") if activation is None else FUSED[activation]
         return lambda x: product(x, laid_out, bias, kind, [], form)
     bend = _as_it_is if activation is None else ACTIVATIONS[activation]
-    return lambda x: bend(F.linear(x, weight, bias))
+    return lambda x: bend(_linear(x, weight, bias))
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return x weight^T + bias (N, O) bfloat16 of bfloat16; a CPU without units for it multiplies in float32.
+
+    Its own kernel for bfloat16 is the faster one for a row or two alone, and takes ten times as long for many.
+    """
+    if x.device.type != "cpu" or len(x) == 1 or _has_bf16():
+        return F.linear(x, weight, bias)
+    return F.linear(x.float(), weight.float(), None if bias is None else bias.float()).bfloat16()
 
 
 def _has_bf16() -> bool:
@@ -130,7 +159,7 @@ def _as_it_is(y: Tensor) -> Tensor:
     return y
 
 
-KINDS: dict[str, type[PackedLinear]] = {"bf16": PackedLinear, "int8": Int8Linear}
+KINDS: dict[str, type[PackedLinear]] = {"fp16": Fp16Linear, "bf16": PackedLinear, "int8": Int8Linear}
 """Linear layers by the kind of their weights."""
 
 
@@ -165,7 +194,7 @@ class PackedGPT(GPT):
     @property
     def kept(self) -> torch.dtype:
         """The type of keys and values in a cache."""
-        return torch.bfloat16
+        return KINDS[self.weights].reads
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) float32 of hidden states (..., D)."""
@@ -201,18 +230,21 @@ def pack(model: LanguageModel, weights: WeightKind) -> LanguageModel:
     if weights == "fp32":
         return model
     if weights not in KINDS:
-        raise ConfigError(f"weights: unknown value {weights!r}, choose one of 'fp32', 'bf16', 'int8'")
+        raise ConfigError(f"weights: unknown value {weights!r}, choose one of 'fp32', 'fp16', 'bf16', 'int8'")
     if type(model) is not GPT or not all(map(_is_plain, model.blocks)):
         raise ConfigError(
             f"weights {weights} are for a GPT of heed with softmax attention, and this model is none: take weights fp32"
         )
     where = model.tokens.weight.device.type
-    if weights == "int8" and where != "cpu":
+    if weights != "bf16" and where != "cpu":
         raise ConfigError(
-            f"weights int8 are multiplied on a CPU, and the model is on {where}: take device cpu, or bf16"
+            f"weights {weights} are multiplied on a CPU, and the model is on {where}: take device cpu, or bf16"
         )
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
         raise CheckpointError("a weight of the model is not finite: it is damaged, or training diverged")
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
+    if weights == "fp16" and largest > MOST:
+        raise ConfigError(f"a weight of the model is {largest:g}, more than float16 holds: take weights bf16 or int8")
     return PackedGPT(model.float().eval(), weights)
 
 
