@@ -40,6 +40,7 @@ SIDES = (
     "heed",
     "transformers",
     "transformers --continuous-batching",
+    "heed --weights fp16",
     "heed --weights bf16",
     "heed --weights int8",
     "transformers --dtype bfloat16",
@@ -192,12 +193,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=SIDES)
     parser.add_argument(
-        "--weights", choices=("bf16", "int8"), nargs="+", default=[], help="and heed so, and transformers in bfloat16"
+        "--weights",
+        choices=("fp16", "bf16", "int8"),
+        nargs="+",
+        default=[],
+        help="and heed so; transformers in bf16 too",
     )
     parser.add_argument("--continuous-batching", action="store_true", help="a third side")
     given = parser.parse_args()
     sides = [*SIDES[: 2 + given.continuous_batching], *(f"heed --weights {one}" for one in given.weights)]
-    sides += [SIDES[-1]] if given.weights else []
+    sides += [SIDES[-1]] if "bf16" in given.weights else []
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as place:
         words = make_folder(Path(place))
