@@ -34,6 +34,18 @@ def test_every_verb_has_help_with_examples(verb, capsys):
     assert f"heed {verb}" in out
 
 
+def test_help_is_running_text(capsys):
+    """Lines end where the page does, not where those of the source do."""
+    from heed.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    first = next(place for place, line in enumerate(lines) if line.startswith("nothing of it on the disk)"))
+    assert "or a named corpus (see `heed list corpora`)" in " ".join(lines[first : first + 2])
+    assert min(map(len, lines[first : first + 2])) > 60
+
+
 def test_train_wrote_everything(trained):
     for name in ("config.yaml", "environment.json", "tokenizer.json", "metrics.jsonl", "evaluation.json",
                  "samples.jsonl", "report.html"):  # fmt: skip

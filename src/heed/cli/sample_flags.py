@@ -86,8 +86,8 @@ class SampleFlags(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
     weights: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    """What the matrices are kept in: fp32 as they were trained; fp16, faster on any x86; with AMX, bf16 for many texts or
-    long prompts and int8 for one text. heed eval --weights says what that costs."""
+    """What the matrices are kept in: fp32 as they were trained; fp16, faster on any x86; with AMX, bf16 for many texts
+    or long prompts, and int8 for one text. heed eval --weights says what that costs."""
     api: str | None = None
     """Instead of a run: the address of an OpenAI-compatible API, with --top-p; prompts go there as token ids."""
     model: str | None = None

@@ -46,8 +46,8 @@ class ServeFlags(ListenFlags):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto takes cuda, then mps, then cpu."""
     weights: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    """What the matrices are kept in: fp32 as they were trained; fp16, faster on any x86; with AMX, bf16 for many texts or
-    long prompts and int8 for one text. heed eval --weights says what that costs."""
+    """What the matrices are kept in: fp32 as they were trained; fp16, faster on any x86; with AMX, bf16 for many texts
+    or long prompts, and int8 for one text. heed eval --weights says what that costs."""
     rows: int = Field(default=32, ge=1)
     """Texts of a model that are written together at most; each takes memory for its context."""
     queue: int = Field(default=256, ge=1)

@@ -14,6 +14,12 @@ class Section(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **how: Any) -> None:
+        """Keep what is said of each setting as running text: its lines are those of the source."""
+        for field in cls.model_fields.values():
+            field.description = field.description and " ".join(field.description.split())
+
     @field_validator("*")
     @classmethod
     def _in_64_bits(cls, value: Any) -> Any:
