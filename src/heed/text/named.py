@@ -125,7 +125,8 @@ def data_folders() -> list[Path]:
     """Return the folders that may hold data sets, in the order in which they are tried."""
     here = Path.cwd()
     named = [expanded(os.environ["HEED_DATA"])] if os.environ.get("HEED_DATA") else []
-    return named + [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
+    near = [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
+    return [*dict.fromkeys([*named, *near])]
 
 
 _HOME: ContextVar[Path | None] = ContextVar("home", default=None)
