@@ -17,6 +17,7 @@ import pytest
 
 from docs_folder import BEFORE, QUICK, make_data, make_materials, make_runs, stage
 from forked import fork_what_heed_starts, heed_process
+from heed import experiment
 from heed.cli import main
 from test_docs_commands import COMMANDS
 
@@ -73,11 +74,8 @@ def shorter(words):
         more = []
     if words[0] == "tune" and any("prompt" in word.split(",") for word in words):
         more += ["--method.tokens", "2"]  # of 128 to each text of 16
-    if words[0] == "tune" and "--methods" in words and "," in words[words.index("--methods") + 1]:
-        more += [
-            "--encoders",
-            "encoders/bert-base-uncased",
-        ]  # a tiny one; minilm is tuned by the commands that name one method or none
+    if words[0] == "tune" and "--methods" in words:
+        more += ["--encoders", "encoders/bert-base-uncased"]  # a tiny one; minilm is tuned where no method is named
     if "--soup" in words:
         more[more.index("--seeds") + 1] = "2"
     if "--shards" in words:
@@ -103,6 +101,12 @@ def replaced(words, flags):
         else:
             kept.append(word)
     return [*kept, *flags]
+
+
+def write_little(patch):
+    """Runs write texts of 8 tokens, while they train and at their end: 160 take half of the time of so short a run."""
+    patch.setattr(experiment, "SAMPLE_TOKENS", 16)
+    patch.setitem(experiment.samples.__kwdefaults__, "max_tokens", 8)
 
 
 class Servers:
@@ -138,6 +142,7 @@ def materials(tmp_path_factory, shared_data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEED_DATA", str(make_data(shared_data, folder / "data")))
         patch.chdir(make_materials(folder / "here"))
+        write_little(patch)
         make_runs(folder / "here")
     return folder
 
@@ -153,6 +158,7 @@ def test_commands_of_a_page_run_in_its_order(page, materials, tmp_path, monkeypa
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "120")
     fork_what_heed_starts(monkeypatch)
+    write_little(monkeypatch)
     before = set(sys.modules)
     monkeypatch.chdir(stage(page, materials / "here", tmp_path / "here"))
     wrong = []
