@@ -110,15 +110,18 @@ QUICK = {claim.run: claim for claim in EVERY if claim.runs and claim.seconds < f
 """Each quick command, and a claim that it is to bear out."""
 
 
+def named(run):
+    """The name of a command's test; of one that trains, from 20 seconds to a minute, it says so."""
+    return f"{QUICK[run].page}-{'short-training' if 'heed train' in run else 'at-once'}"
+
+
 def test_there_are_quick_commands():
     assert len(QUICK) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "command", [pytest.param(run, id=f"{claim.page}-{claim.seconds:g}s") for run, claim in QUICK.items()]
-)
+@pytest.mark.parametrize("command", QUICK, ids=named)
 def test_quick_figures_are_those_of_the_pages(command, shared_data, tmp_path, capsys):
     failed = figures.hold([claim for claim in EVERY if claim.run == command], tmp_path)
     assert not failed, capsys.readouterr().out
