@@ -5,7 +5,7 @@ again, and how near they have to be. A test asks that each figure of a page that
 what is not to be compared, with the reason.
 
     --list            every claim: its page, seconds, how near, command
-    --quick           run those of less than a minute, and compare (continuous integration does)
+    --quick           run those of less than a minute, and compare (continuous integration: those that train nothing)
     --all             run all that can be run; hours
     --page README.md  the claims of one page alone (again for another)
     --only WORD       the claims whose command holds this

@@ -12,6 +12,7 @@ from heed.text.biographies import Dials, write_biographies
 from test_docs import ROOT
 from test_docs_commands import FENCED
 from tuning.small import labelled
+from tuning.tiny_encoders import save_tiny
 
 ROWS = {
     "tinyshakespeare/input.txt": 600,
@@ -73,6 +74,7 @@ def make_materials(folder: Path) -> Path:
         "<html><body><p>A page about herons.</p></body></html>", encoding="utf-8"
     )
     _json_lines(_made(folder / "OWNER" / "NAME" / "train.jsonl"), [{"text": line} for line in lines])
+    save_tiny("bert-base-uncased", folder / "encoders")
     (folder / "letters.txt").write_text("abcd" * 500 + "\n", encoding="utf-8")
     _table(folder / "films.csv", ["text", "grade"], [[text, len(text) / 10] for text, _ in rows])
     (folder / "prompts.txt").write_text("The import\nA list\n", encoding="utf-8")

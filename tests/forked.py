@@ -9,6 +9,7 @@ import faulthandler
 import importlib
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from heed.cli import program
 
@@ -31,6 +34,30 @@ def heed_process(*argv: str | Path, **how: Any) -> subprocess.Popen:
         program()
 
     return subprocess.Popen([sys.executable, "-m", "heed", *words], **forked(work, **how))
+
+
+def fork_what_heed_starts(patch: pytest.MonkeyPatch) -> None:
+    """Fork also what heed itself starts as `python -m heed...`: the runs of a study, the other ranks of a training."""
+    begin = subprocess.Popen
+
+    def popen(argv: Any, **how: Any) -> subprocess.Popen:
+        match argv:
+            case [sys.executable, "-m", module, *words] if module.startswith("heed"):
+                how = forked(lambda: as_main(module, words), **how)
+        return begin(argv, **how)
+
+    import torch
+
+    if not torch.cuda.is_available():  # else autograd has threads, which no child inherits
+        patch.setattr(subprocess, "Popen", popen)
+
+
+def as_main(module: str, words: list[str]) -> None:
+    """Do what `python -m MODULE WORDS` does."""
+    sys.argv = [module, *words]
+    if module != "heed":
+        sys.modules.pop(module, None)  # runpy warns of a module that is there already
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **how: Any) -> dict[str, Any]:

@@ -106,10 +106,22 @@ def test_a_figure_that_differs_is_told(tmp_path, monkeypatch, capsys):
     assert "exit code 3: no" in capsys.readouterr().out
 
 
+QUICK = {claim.run: claim for claim in EVERY if claim.runs and claim.seconds < figures.QUICK}
+"""Each quick command, and a claim that it is to bear out."""
+
+
+def named(run):
+    """The name of a command's test; of one that trains, from 20 seconds to a minute, it says so."""
+    return f"{QUICK[run].page}-{'short-training' if 'heed train' in run else 'at-once'}"
+
+
+def test_there_are_quick_commands():
+    assert len(QUICK) > 10
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_quick_figures_are_those_of_the_pages(shared_data, tmp_path, capsys):
-    quick = [claim for claim in EVERY if claim.runs and claim.seconds < figures.QUICK]
-    assert len(quick) > 10
-    failed = figures.hold(quick, tmp_path)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", QUICK, ids=named)
+def test_quick_figures_are_those_of_the_pages(command, shared_data, tmp_path, capsys):
+    failed = figures.hold([claim for claim in EVERY if claim.run == command], tmp_path)
     assert not failed, capsys.readouterr().out

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 
 from browsing import CONTRAST, OUTSIDE, chromium
+from forked import heed_process
 from heed import files
 from report.fake_runs import metrics, write_run
 
@@ -22,8 +22,7 @@ ROWS = "() => [...document.querySelectorAll('#rows tr')].map(row => row.innerTex
 @contextmanager
 def board(folder, *flags):
     """Run `heed board`; gives its address."""
-    argv = [sys.executable, "-m", "heed", "board", "runs", "--port", "0", *flags]
-    with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+    with heed_process("board", "runs", "--port", "0", *flags, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
         assert line.startswith("board of runs at http://127.0.0.1:"), line

@@ -186,12 +186,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(folders, monkeypatch):
     assert not list(folders[0].glob("*.part"))
 
 
+@pytest.fixture(scope="module")
+def addresses(folders):
+    return [write_study(folder).as_uri() for folder in folders]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
-def test_the_page_is_quiet_fits_and_can_be_read(browser, folders, scheme, width):  # noqa: F811
-    for folder in folders:
-        address = write_study(folder).as_uri()
+def test_the_page_is_quiet_fits_and_can_be_read(browser, addresses, scheme, width):  # noqa: F811
+    for address in addresses:
         check_page(browser, address, scheme, width)
 
 

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 
 import pytest
 
 from browsing import CONTRAST, chromium
+from forked import heed_process
+from heed.cli import main
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
 
@@ -23,17 +25,16 @@ TINY = [
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("playground")
     (folder / "text.txt").write_text(TEXT)
-    subprocess.run(
-        [sys.executable, "-m", "heed", "train", "text.txt", *TINY], cwd=folder, check=True, capture_output=True
-    )
+    with chdir(folder):
+        assert main(["train", "text.txt", *TINY]) == 0
     return folder
 
 
 @contextmanager
 def serving(folder, *flags):
     """Run `heed serve`; gives the address that it names."""
-    argv = [sys.executable, "-m", "heed", "serve", "runs/tiny", "--port", "0", *flags]
-    with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with heed_process("serve", "runs/tiny", "--port", "0", *flags, cwd=folder, **streams) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
         assert " at http://" in line, line

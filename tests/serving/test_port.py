@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from openai import OpenAI
 from serving_doubles import make_served, make_slow
 
+from forked import heed_process
 from heed.cli import main
 from heed.serving.app import make_app
 from heed.serving.listening import GracefulServer, bind, listen
@@ -141,10 +141,7 @@ def run(tmp_path_factory):
 @contextlib.contextmanager
 def as_a_process(*argv):
     """`heed serve` as a process of its own; gives it, and a client."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "heed", "serve", *map(str, argv), "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = heed_process("serve", *argv, "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
