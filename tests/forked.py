@@ -17,6 +17,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def as_main(module: str, words: list[str]) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+def _let_go() -> None:
+    """Close what is open but the three streams; this also tells Popen that the process has begun.
+
+    The numbers stay taken. Objects of the process that tests are still there, and whichever the garbage collector finds
+    closes its number: that of a server's new socket, were it free.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2 and int(name) != nothing:
+            with suppress(OSError):  # that of the list itself
+                os.fstat(int(name))
+                os.dup2(nothing, int(name), inheritable=False)
+
+
 def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **how: Any) -> dict[str, Any]:
     """Return what `subprocess.Popen` is to be given beside a command, so that a process does `work` in its place."""
     torch = sys.modules.get("torch")
@@ -70,7 +85,7 @@ def forked(work: Callable[[], object], env: Mapping[str, str] | None = None, **h
         status = 1
         try:
             faulthandler.disable()
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # this also tells Popen that the process has begun
+            _let_go()
             if env is not None:
                 os.environ.clear()
                 os.environ.update(env)
