@@ -269,13 +269,18 @@ def test_it_looks_again_when_the_training_became_slower_but_not_all_the_time(tmp
     assert it.is_due(14000, 220.0)
 
 
-def test_fewer_than_all_are_looked_at_now_and_then(tmp_path, two):
-    it = choice_of(tmp_path)
+def test_fewer_than_all_are_looked_at_soon_and_then_less_often(tmp_path, two):
+    it, looks = choice_of(tmp_path), []
     assert not it.is_due(400_000, 400.0)
-    it.now = 1
-    assert it.is_due(500_000, 500.0)
-    it.since = 300.0
-    assert not it.is_due(550_000, 550.0)
+    it.now, it.since = 1, 400.0
+    for at in range(405, 2400, 5):
+        if it.is_due(1000 * at, float(at)):
+            looks.append(at)
+            it.since = float(at)
+    assert looks == [430, 490, 610, 850, 1150, 1450, 1750, 2050, 2350]
+    it.cost = 40.0
+    assert not it.is_due(2_700_000, 2700.0)  # such a look: one in 400
+    assert it.is_due(2_750_000, 2750.0)
 
 
 def test_a_change_comes_with_a_checkpoint_and_is_kept(tmp_path, two, monkeypatch):

@@ -50,10 +50,12 @@ GAIN = 1.2
 """How many times as fast another number must be for a training that is under way to take it."""
 FALL = 1.5
 """A training that has become slower than this looks again."""
-LEAST, PATIENCE, AGAIN = 2.0, 60.0, 300.0
-"""Seconds of training that say how fast it is; between two looks; and until fewer threads than all are looked at."""
-COST = 100
-"""A look waits until the training has taken so many times as long as the last one."""
+LEAST, PATIENCE = 2.0, 60.0
+"""Seconds of training that say how fast it is, and between two looks of one that has become slower."""
+AGAIN = 30.0, 300.0
+"""Seconds until fewer threads than all are looked at for the first time, then twice as many each time, and the most."""
+COST, FIRST_COST = 100, 10
+"""A look waits until the training has taken so many times as long as the last one; `FIRST_COST` where `AGAIN` says."""
 
 
 def numbers_of_threads(most: int) -> list[int]:
@@ -172,6 +174,8 @@ class ThreadChoice:
         """The most tokens a second since the number was chosen."""
         self.mark, self.since, self.cost = (0, 0.0), 0.0, 0.0
         """Tokens and seconds of training when the speed was last read; its seconds at the last look; what that took."""
+        self.again = AGAIN[0]
+        """Seconds after the last look until there is another, while there are fewer threads than all."""
 
     def begin(self, step: int, tokens: int, seconds: float, left: Callable[[float], float]) -> None:
         """Take the number that the run had after `step`, or choose one before its first step.
@@ -215,9 +219,10 @@ class ThreadChoice:
         slower = speed * FALL < self.best
         self.best = max(self.best, speed)
         passed = seconds - self.since
-        if passed < max(PATIENCE, COST * self.cost):
-            return False
-        return slower or (self.now < self.most and passed >= AGAIN)
+        if self.now < self.most and passed >= max(self.again, FIRST_COST * self.cost):
+            self.again = min(2 * self.again, AGAIN[1])
+            return True
+        return slower and passed >= max(PATIENCE, COST * self.cost)
 
     def _measure(self, left: Callable[[float], float]) -> dict[int, float]:
         """Return tokens a second by number of threads; nothing where the training is too short to tell.
