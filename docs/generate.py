@@ -152,7 +152,7 @@ def rows(prefix: str, section: type[BaseModel] | None) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             out += rows(key, kind)
             continue
-        meaning = " ".join(str(field.description).split()).replace("|", "\\|")
+        meaning = str(field.description).replace("|", "\\|")
         default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
         out.append(f"| `{key}` | {default} | {meaning} |")
     return out

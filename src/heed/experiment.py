@@ -313,4 +313,5 @@ def final_figures(
 
 def final_samples(model: LanguageModel, tokenizer: Tokenizer, config: Config) -> list[dict[str, Any]]:
     """Return the texts that the model of a finished run writes; none where it does not write from left to right."""
-    return samples(model, tokenizer, stream_seed(config.run.seed, "sampling")) if model.causal else []
+    drawn = stream_seed(config.run.seed, "sampling")
+    return samples(model, tokenizer, drawn, max_tokens=SAMPLE_TOKENS) if model.causal else []

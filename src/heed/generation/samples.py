@@ -16,7 +16,7 @@ SAMPLES, SAMPLE_TOKENS = 3, 160
 
 
 def samples(
-    model: LanguageModel, tokenizer: Tokenizer, seed: int, *, count: int = SAMPLES, max_tokens: int = SAMPLE_TOKENS
+    model: LanguageModel, tokenizer: Tokenizer, seed: int, *, max_tokens: int, count: int = SAMPLES
 ) -> list[dict[str, Any]]:
     """Return texts drawn from `seed`, each token with its log-probability (nats) and rank."""
     sampling = Sampling(temperature=0.8, top_p=0.95)

@@ -54,8 +54,8 @@ LEAST, PATIENCE = 2.0, 60.0
 """Seconds of training that say how fast it is, and between two looks of one that has become slower."""
 AGAIN = 30.0, 300.0
 """Seconds until fewer threads than all are looked at for the first time, then twice as many each time, and the most."""
-COST, FIRST_COST = 100, 10
-"""A look waits until the training has taken so many times as long as the last one; `FIRST_COST` where `AGAIN` says."""
+COST, COST_OF_FEWER = 100, 10
+"""A look waits until the training has taken so many times as long as the last one; with fewer threads than all, too."""
 
 
 def numbers_of_threads(most: int) -> list[int]:
@@ -219,7 +219,7 @@ class ThreadChoice:
         slower = speed * FALL < self.best
         self.best = max(self.best, speed)
         passed = seconds - self.since
-        if self.now < self.most and passed >= max(self.again, FIRST_COST * self.cost):
+        if self.now < self.most and passed >= max(self.again, COST_OF_FEWER * self.cost):
             self.again = min(2 * self.again, AGAIN[1])
             return True
         return slower and passed >= max(PATIENCE, COST * self.cost)
