@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import heed.text.formats as formats
 from heed.errors import DataError, MissingPackageError
 from heed.text.corpus import count_words, open_corpus
-from heed.text.named import NAMED
+from heed.text.named import NAMED, data_folders
 
 TEXTS = [f"document {number}: {'word ' * number}" for number in range(1, 41)]
 
@@ -510,3 +511,18 @@ def test_words_are_counted_as_they_are_split():
     assert count_words(text, "words + line ends") == 9
     with pytest.raises(DataError, match="unknown word rule"):
         count_words(text, "tokens")
+
+
+def test_a_folder_of_data_sets_is_looked_through_once(tmp_path, monkeypatch):
+    shared, work = tmp_path / "shared" / "data", tmp_path / "work"
+    other = tmp_path / "other"
+    for folder in (shared, work, other):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    monkeypatch.delenv("HEED_DATA", raising=False)
+    outside = [folder for folder in data_folders() if tmp_path not in folder.parents]
+    for named, found in (
+        ("", [shared]), (str(shared), [shared]), ("../shared/data", [Path("../shared/data")]), (str(other), [other, shared])
+    ):  # fmt: skip
+        monkeypatch.setenv("HEED_DATA", named)
+        assert data_folders() == [*found, *outside]

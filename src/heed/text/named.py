@@ -126,7 +126,10 @@ def data_folders() -> list[Path]:
     here = Path.cwd()
     named = [expanded(os.environ["HEED_DATA"])] if os.environ.get("HEED_DATA") else []
     near = [folder for above in (here, *here.parents) if (folder := above / "shared" / "data").is_dir()]
-    return [*dict.fromkeys([*named, *near])]
+    found: dict[Path, Path] = {}
+    for folder in (*named, *near):
+        found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 _HOME: ContextVar[Path | None] = ContextVar("home", default=None)
