@@ -521,8 +521,7 @@ def test_a_folder_of_data_sets_is_looked_through_once(tmp_path, monkeypatch):
     monkeypatch.chdir(work)
     monkeypatch.delenv("HEED_DATA", raising=False)
     outside = [folder for folder in data_folders() if tmp_path not in folder.parents]
-    for named, found in (
-        ("", [shared]), (str(shared), [shared]), ("../shared/data", [Path("../shared/data")]), (str(other), [other, shared])
-    ):  # fmt: skip
-        monkeypatch.setenv("HEED_DATA", named)
+    near = Path("../shared/data")
+    for named, found in (("", [shared]), (shared, [shared]), (near, [near]), (other, [other, shared])):
+        monkeypatch.setenv("HEED_DATA", str(named))
         assert data_folders() == [*found, *outside]
